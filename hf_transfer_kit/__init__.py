@@ -1,0 +1,33 @@
+"""Transfer learning for the Hugging Face ecosystem: measured, compared, and plugged into the stock Trainer.
+
+Public words are loaded when first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "backbones": ("layer_groups", "replace_head", "reinitialize", "load_model", "load_processor"),
+    "data": ("load_data", "prepare_data"),
+    "hub": ("TransferCard",),
+    "metrics": ("Accuracy", "ConfusionMatrix", "MacroF1", "TopKAccuracy", "classification_metrics"),
+    "reports": ("TransferReport", "write_report"),
+    "selection": ("compare_strategies", "make_strategy"),
+    "tuning": ("FreezeLayers", "layerwise_optimizer"),
+}
+_ROOM_OF = {word: room for room, words in _ROOMS.items() for word in words}
+
+__all__ = sorted(_ROOM_OF)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

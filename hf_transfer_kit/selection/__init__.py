@@ -1,0 +1,20 @@
+"""Which strategy, and does transfer help at all."""
+
+from hf_transfer_kit.selection.budget import Budget, default_steps
+from hf_transfer_kit.selection.race import Comparison, compare_strategies
+from hf_transfer_kit.selection.running import make_trainer, run_strategy
+from hf_transfer_kit.selection.specification import make_strategy, strategy_text
+from hf_transfer_kit.selection.strategies import STRATEGIES, Strategy
+
+__all__ = [
+    "STRATEGIES",
+    "Budget",
+    "Comparison",
+    "Strategy",
+    "compare_strategies",
+    "default_steps",
+    "make_strategy",
+    "make_trainer",
+    "run_strategy",
+    "strategy_text",
+]

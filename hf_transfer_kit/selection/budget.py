@@ -1,0 +1,54 @@
+"""One budget for every strategy of a race, and the learning rates used where the user gives none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hf_transfer_kit.errors import SettingsError
+
+# AdamW's customary rates: a fresh linear layer bears a large one, pretrained weights a small one, random weights lie
+# between. Text transformers want smaller ones than convolutions.
+DEFAULT_RATES = {
+    "image": {"head": 5e-3, "body": 5e-4, "scratch": 1e-3},
+    "text": {"head": 5e-3, "body": 1e-4, "scratch": 3e-4},
+    "audio": {"head": 5e-3, "body": 1e-3, "scratch": 1e-3},
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What each strategy may spend.
+
+    Args:
+        max_steps: Optimizer steps of a run.
+        batch_size: Rows a step, over all processes and accumulated batches.
+        evaluations: How often the validation split is looked at during a run, the end included.
+        learning_rate: One rate for all strategies; None gives each the default of its kind (``DEFAULT_RATES``).
+    """
+
+    max_steps: int
+    batch_size: int
+    evaluations: int = 5
+    learning_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_steps < 1 or self.batch_size < 1 or self.evaluations < 1:
+            raise SettingsError(
+                f"A budget of {self.max_steps} steps, {self.batch_size} rows a step and {self.evaluations} evaluations "
+                "cannot be spent: each must be at least 1."
+            )
+
+    @property
+    def eval_steps(self) -> int:
+        """Steps between two evaluations."""
+        return math.ceil(self.max_steps / self.evaluations)
+
+    def rate(self, modality: str, kind: str) -> float:
+        """Learning rate for a strategy of this kind (``head``, ``body`` or ``scratch``)."""
+        return self.learning_rate if self.learning_rate is not None else DEFAULT_RATES[modality][kind]
+
+
+def default_steps(rows: int, batch_size: int, *, epochs: float = 10.0, least: int = 50, most: int = 300) -> int:
+    """Steps for about ``epochs`` passes over ``rows`` rows, at least ``least`` and at most ``most``."""
+    return min(max(math.ceil(epochs * rows / batch_size), least), most)

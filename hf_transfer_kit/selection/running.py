@@ -1,0 +1,149 @@
+"""One run: one strategy, one seed, the stock Trainer."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.data import PreparedData
+from hf_transfer_kit.metrics import classification_metrics
+from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.strategies import Strategy
+from hf_transfer_kit.values import CurvePoint
+
+
+@dataclass(frozen=True)
+class Run:
+    """The outcome of one run.
+
+    Args:
+        seed: Seed of the head's weights, the data order and dropout.
+        model: The trained model.
+        validation: Metric name -> value on the validation split.
+        test: The same on the test split; empty where it was not evaluated.
+        predicted: Predicted class of each test row, of shape (rows,).
+        curve: Evaluations during training.
+        seconds: Wall time of training, its evaluations included.
+        trainable_parameters: Scalars that asked for a gradient when training ended.
+    """
+
+    seed: int
+    model: PreTrainedModel
+    validation: dict[str, float]
+    test: dict[str, float] = field(default_factory=dict)
+    predicted: np.ndarray | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    seconds: float = 0.0
+    trainable_parameters: int = 0
+
+
+def run_strategy(
+    strategy: Strategy,
+    make_model: Callable[[int], PreTrainedModel],
+    data: PreparedData,
+    args: TrainingArguments,
+    budget: Budget,
+    *,
+    seed: int,
+    callbacks: tuple[TrainerCallback, ...] = (),
+) -> Run:
+    """Trains one strategy under a budget and evaluates it on the validation and the test split.
+
+    Args:
+        strategy: What to do with the pretrained network.
+        make_model: Seed -> freshly loaded pretrained model with a fresh head.
+        data: Prepared splits and their collator.
+        args: The user's arguments; the budget, the rate and the seed are written into a copy.
+        budget: Steps, evaluations and rate.
+        seed: Seed of the head, the data order and dropout.
+        callbacks: Further callbacks for the Trainer.
+
+    Returns:
+        The run; on every process the same.
+    """
+    model = strategy.prepare_model(make_model(seed), seed=seed)
+    run_args = run_arguments(args, budget, strategy, modality=data.modality, seed=seed)
+    trainer = make_trainer(strategy, model, data, run_args, callbacks=callbacks)
+    started = time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - started
+    validation = trainer.evaluate(metric_key_prefix="eval")
+    output = trainer.predict(data.test, metric_key_prefix="test")
+    logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+    return Run(
+        seed=seed,
+        model=trainer.model,
+        validation=metrics_of(validation, "eval"),
+        test=metrics_of(output.metrics, "test"),
+        predicted=np.asarray(logits).argmax(axis=-1),
+        curve=learning_curve(trainer.state.log_history),
+        seconds=seconds,
+        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+    )
+
+
+def make_trainer(
+    strategy: Strategy,
+    model: PreTrainedModel,
+    data: PreparedData,
+    args: TrainingArguments,
+    *,
+    callbacks: tuple[TrainerCallback, ...] = (),
+) -> Trainer:
+    """The stock Trainer with what the strategy adds: its callbacks and its optimizer."""
+    trainer = Trainer(
+        model,
+        args,
+        train_dataset=data.train,
+        eval_dataset=data.validation,
+        data_collator=data.collator,
+        compute_metrics=classification_metrics(data.label_names),
+        callbacks=[*strategy.callbacks(), *callbacks],
+        optimizer_cls_and_kwargs=strategy.optimizer(model, args),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def run_arguments(
+    args: TrainingArguments, budget: Budget, strategy: Strategy, *, modality: str, seed: int
+) -> TrainingArguments:
+    """A copy of the user's arguments for one run of a race: same steps, same evaluations, same data order for all."""
+    run_args = copy.copy(args)
+    run_args.output_dir = str(Path(args.output_dir) / "runs" / f"{strategy.name}-{seed}")
+    run_args.max_steps = budget.max_steps
+    run_args.learning_rate = budget.rate(modality, strategy.rate_kind)
+    run_args.seed = run_args.data_seed = seed
+    run_args.eval_strategy = run_args.logging_strategy = "steps"
+    run_args.eval_steps = run_args.logging_steps = budget.eval_steps
+    run_args.save_strategy = "no"
+    run_args.load_best_model_at_end = False
+    run_args.push_to_hub = False
+    return run_args
+
+
+def learning_curve(log_history: list[dict[str, float]]) -> tuple[CurvePoint, ...]:
+    """Evaluations and training losses of Trainer's log, one point a step."""
+    points: dict[int, dict[str, float]] = {}
+    names = {"loss": "train_loss", "eval_loss": "validation_loss", "eval_accuracy": "accuracy"}
+    for entry in log_history:
+        known = {names[key]: value for key, value in entry.items() if key in names}
+        if known:
+            points.setdefault(int(entry["step"]), {}).update(known)
+    return tuple(CurvePoint(step, **points[step]) for step in sorted(points))
+
+
+def metrics_of(logged: dict[str, float], prefix: str) -> dict[str, float]:
+    """Trainer's metrics without their prefix and without its timings."""
+    timings = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
+    return {
+        key.removeprefix(f"{prefix}_"): float(value)
+        for key, value in logged.items()
+        if key.startswith(f"{prefix}_") and not key.endswith(timings)
+    }

@@ -1,0 +1,34 @@
+"""Everything learns, the transferred layers at a small fraction of the head's rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.tuning import layerwise_optimizer
+
+
+@dataclass(frozen=True)
+class SmallRate(Strategy):
+    """All groups before the head learn at ``factor`` times the head's rate.
+
+    Args:
+        factor: In (0, 1]; default 0.001.
+    """
+
+    name: ClassVar[str] = "small_lr"
+    summary: ClassVar[str] = "The whole network trained, all before the head at a small rate."
+    rate_kind: ClassVar[str] = "head"
+
+    factor: float = 0.001
+
+    def validate(self, groups):
+        if not 0 < self.factor <= 1:
+            raise SettingsError(f"small_lr:factor={self.factor} is outside (0, 1]: it multiplies the head's rate.")
+
+    def optimizer(self, model, args):
+        body = len(layer_groups(model).body)
+        return layerwise_optimizer(model, args, first_layers=self.factor, num_first=body)

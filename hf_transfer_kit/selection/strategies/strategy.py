@@ -1,0 +1,49 @@
+"""What a strategy is: data that turns into model preparation, training arguments and callbacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.values import LayerGroups
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way to carry a pretrained network to new data.
+
+    A subclass is one file: its fields are the options a user may set (``freeze_first:k=3``), its class variables say
+    what it is, and it overrides the steps that differ. Steps are called in the order below, once a run.
+
+    Class variables:
+        name: The registered name.
+        summary: One sentence for people.
+        pretrained: Whether the run starts from the pretrained weights.
+        rate_kind: Which default learning rate fits, when the user gives none: ``"head"`` (fresh weights on fixed
+            features), ``"body"`` (pretrained weights move) or ``"scratch"``.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    pretrained: ClassVar[bool] = True
+    rate_kind: ClassVar[str] = "body"
+
+    def validate(self, groups: LayerGroups) -> None:
+        """Raises SettingsError when an option does not fit a model with these layer groups; before any training."""
+
+    def prepare_model(self, model: PreTrainedModel, *, seed: int) -> PreTrainedModel:
+        """Changes the freshly loaded model (with its fresh head) in place before training and returns it."""
+        return model
+
+    def optimizer(
+        self, model: PreTrainedModel, args: TrainingArguments
+    ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
+        """What ``Trainer(optimizer_cls_and_kwargs=...)`` gets; None for Trainer's own optimizer."""
+        return None
+
+    def callbacks(self) -> list[TrainerCallback]:
+        """Callbacks for the stock Trainer."""
+        return []
