@@ -1,0 +1,17 @@
+"""What a pretrained network is made of."""
+
+from hf_transfer_kit.backbones.heads import find_head, replace_head
+from hf_transfer_kit.backbones.initialization import reinitialize
+from hf_transfer_kit.backbones.layer_groups import layer_groups
+from hf_transfer_kit.backbones.loading import load_model, load_processor
+from hf_transfer_kit.backbones.modality import modality_of
+
+__all__ = [
+    "find_head",
+    "layer_groups",
+    "load_model",
+    "load_processor",
+    "modality_of",
+    "reinitialize",
+    "replace_head",
+]

