@@ -86,8 +86,8 @@ def load_processor(name_or_path: str | Path, modality: str) -> object:
         if modality == "audio" and Path(name).is_dir():
             return transformers.Wav2Vec2FeatureExtractor(sampling_rate=16_000, do_normalize=True)
         raise ModelError(
-            f"{name} has no {modality} processor that {_PROCESSORS[modality]} can load ({_first_line(error)}). Save the "
-            "checkpoint's processor beside its weights."
+            f"{name} has no {modality} processor that {_PROCESSORS[modality]} can load ({_first_line(error)}). "
+            "Save the checkpoint's processor beside its weights."
         ) from error
 
 

@@ -1,6 +1,8 @@
 """Which strategy, and does transfer help at all."""
 
 from hf_transfer_kit.selection.budget import Budget, default_steps
+from hf_transfer_kit.selection.digits_source import train_digits_source
+from hf_transfer_kit.selection.progress import ProgressLine
 from hf_transfer_kit.selection.race import Comparison, compare_strategies
 from hf_transfer_kit.selection.running import make_trainer, run_strategy
 from hf_transfer_kit.selection.specification import make_strategy, strategy_text
@@ -10,6 +12,7 @@ __all__ = [
     "STRATEGIES",
     "Budget",
     "Comparison",
+    "ProgressLine",
     "Strategy",
     "compare_strategies",
     "default_steps",
@@ -17,4 +20,5 @@ __all__ = [
     "make_trainer",
     "run_strategy",
     "strategy_text",
+    "train_digits_source",
 ]

@@ -85,7 +85,6 @@ def compare_strategies(
             raise SettingsError(f"{what}={values} must hold at least one entry, and none twice.")
     validate_strategies(strategies, make_model(seeds[0]))
 
-    true = true_classes(data)
     results, correct = [], {}
     best: tuple[Strategy, Run] | None = None
     best_score = (-np.inf, -np.inf)
@@ -96,7 +95,7 @@ def compare_strategies(
             runs.append(run_strategy(strategy, make_model, data, args, budget, seed=seed, callbacks=extra))
         result = summarize(text, strategy.summary, runs)
         results.append(result)
-        correct[text] = np.stack([run.predicted == true for run in runs])
+        correct[text] = np.stack([run.predicted == run.true for run in runs])
         score = (result.validation["accuracy"], -result.validation["loss"])
         if score > best_score:
             best_score = score
@@ -112,7 +111,7 @@ def compare_strategies(
         verdict=judge_transfer(results, correct, winner=strategy_text(strategy), transferring=transferring),
         model=run.model,
         model_metrics=run.test,
-        true=true,
+        true=run.true,
         predicted=run.predicted,
         learning_rate=budget.rate(data.modality, strategy.rate_kind),
     )
@@ -123,11 +122,6 @@ def validate_strategies(strategies: Sequence[Strategy], model: PreTrainedModel) 
     groups = layer_groups(model)
     for strategy in strategies:
         strategy.validate(groups)
-
-
-def true_classes(data: PreparedData) -> np.ndarray:
-    """Class of each test row, of shape (rows,)."""
-    return np.asarray(data.labels("test"))
 
 
 def summarize(text: str, summary: str, runs: Sequence[Run]) -> StrategyResult:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.data import PreparedData
@@ -26,7 +26,8 @@ class Run:
         seed: Seed of the head's weights, the data order and dropout.
         model: The trained model.
         validation: Metric name -> value on the validation split.
-        test: The same on the test split; empty where it was not evaluated.
+        test: The same on the test split.
+        true: Class of each test row, of shape (rows,).
         predicted: Predicted class of each test row, of shape (rows,).
         curve: Evaluations during training.
         seconds: Wall time of training, its evaluations included.
@@ -36,11 +37,12 @@ class Run:
     seed: int
     model: PreTrainedModel
     validation: dict[str, float]
-    test: dict[str, float] = field(default_factory=dict)
-    predicted: np.ndarray | None = None
-    curve: tuple[CurvePoint, ...] = ()
-    seconds: float = 0.0
-    trainable_parameters: int = 0
+    test: dict[str, float]
+    true: np.ndarray
+    predicted: np.ndarray
+    curve: tuple[CurvePoint, ...]
+    seconds: float
+    trainable_parameters: int
 
 
 def run_strategy(
@@ -72,7 +74,11 @@ def run_strategy(
     trainer = make_trainer(strategy, model, data, run_args, callbacks=callbacks)
     started = time.perf_counter()
     trainer.train()
-    seconds = time.perf_counter() - started
+    return finished_run(trainer, data, seed=seed, seconds=time.perf_counter() - started)
+
+
+def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: float) -> Run:
+    """Evaluates a trained Trainer on the validation and the test split; every process gets the same."""
     validation = trainer.evaluate(metric_key_prefix="eval")
     output = trainer.predict(data.test, metric_key_prefix="test")
     logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
@@ -81,10 +87,11 @@ def run_strategy(
         model=trainer.model,
         validation=metrics_of(validation, "eval"),
         test=metrics_of(output.metrics, "test"),
+        true=np.asarray(output.label_ids),
         predicted=np.asarray(logits).argmax(axis=-1),
         curve=learning_curve(trainer.state.log_history),
         seconds=seconds,
-        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
     )
 
 
@@ -97,6 +104,9 @@ def make_trainer(
     callbacks: tuple[TrainerCallback, ...] = (),
 ) -> Trainer:
     """The stock Trainer with what the strategy adds: its callbacks and its optimizer."""
+    if "pixel_values" in data.train[0]:
+        # Convolutions on a CPU, and in half precision on a GPU, are up to three times as fast in this layout.
+        model.to(memory_format=torch.channels_last)
     trainer = Trainer(
         model,
         args,
@@ -116,8 +126,9 @@ def run_arguments(
 ) -> TrainingArguments:
     """A copy of the user's arguments for one run of a race: same steps, same evaluations, same data order for all."""
     run_args = copy.copy(args)
-    run_args.output_dir = str(Path(args.output_dir) / "runs" / f"{strategy.name}-{seed}")
+    run_args.run_name = f"{strategy.name}-{seed}"
     run_args.max_steps = budget.max_steps
+    run_args.num_train_epochs = 0.0  # max_steps alone decides
     run_args.learning_rate = budget.rate(modality, strategy.rate_kind)
     run_args.seed = run_args.data_seed = seed
     run_args.eval_strategy = run_args.logging_strategy = "steps"

@@ -55,7 +55,8 @@ def judge_transfer(
 def _sentence(
     outcome: str, best: str, winner: str, difference: float, low: float, high: float, confidence: float, runs: int
 ) -> str:
-    points = f"{difference * 100:+.1f} points of test accuracy ({confidence:.0%} interval {low * 100:+.1f} to {high * 100:+.1f})"
+    interval = f"{confidence:.0%} interval {low * 100:+.1f} to {high * 100:+.1f}"
+    points = f"{difference * 100:+.1f} points of test accuracy ({interval})"
     against = f"{best} against training the same network from scratch under the same budget: {points}."
     opening = {
         "helped": "Transfer helped.",

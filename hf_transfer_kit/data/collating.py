@@ -1,0 +1,61 @@
+"""Rows into batches: one class a kind of input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hf_transfer_kit.data.images import ImageGeometry
+
+
+def label_tensor(rows: Sequence[Mapping[str, Any]]) -> Tensor:
+    """Classes of the rows, int64 of shape (B,)."""
+    return torch.tensor([int(row["labels"]) for row in rows], dtype=torch.long)
+
+
+@dataclass(frozen=True)
+class ImageCollator:
+    """uint8 images of shape (C, H, W) into a normalised float batch of shape (B, C, H, W)."""
+
+    geometry: ImageGeometry
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        images = torch.stack([row["pixel_values"] for row in rows])
+        return {"pixel_values": self.geometry.normalize(images), "labels": label_tensor(rows)}
+
+
+@dataclass(frozen=True)
+class TextCollator:
+    """Token lists into padded batches of shape (B, T), T the longest of the batch."""
+
+    tokenizer: Any
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        tokens = [{key: value for key, value in row.items() if key != "labels"} for row in rows]
+        return {**self.tokenizer.pad(tokens, return_tensors="pt"), "labels": label_tensor(rows)}
+
+
+@dataclass(frozen=True)
+class WaveCollator:
+    """Waves of shape (samples,) through the feature extractor, padded to the longest of the batch."""
+
+    extractor: Any
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        waves = [np.asarray(row["wave"], dtype=np.float32) for row in rows]
+        rate = self.extractor.sampling_rate
+        batch = self.extractor(waves, sampling_rate=rate, padding=True, return_tensors="pt")
+        return {**batch, "labels": label_tensor(rows)}
+
+
+@dataclass(frozen=True)
+class FeatureCollator:
+    """Input features of one size, computed once, stacked to (B, ...)."""
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        return {"input_features": torch.stack([row["input_features"] for row in rows]), "labels": label_tensor(rows)}

@@ -1,0 +1,99 @@
+"""Which column is the input and which the label; ambiguity is an error that lists the columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datasets import ClassLabel, Dataset, Features, Image, Value
+
+from hf_transfer_kit.errors import DataError
+
+_LABEL_NAMES = ("label", "labels", "target", "class", "category", "y")
+_AUDIO_FIELDS = {"bytes", "path"}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that matter: inputs (one, or two texts of a pair), label, and what the inputs hold."""
+
+    inputs: tuple[str, ...]
+    label: str
+    modality: str
+
+
+def find_columns(
+    data: Dataset, *, input_column: str | None = None, label_column: str | None = None, modality: str | None = None
+) -> Columns:
+    """Finds the input and the label columns of a dataset.
+
+    Args:
+        data: The dataset.
+        input_column: Its input column, where the user says so; two names joined by a comma for text pairs.
+        label_column: Its label column, where the user says so.
+        modality: ``"image"``, ``"text"`` or ``"audio"``, where several are there.
+
+    Raises:
+        DataError: When a column named does not exist, or none or several fit.
+    """
+    label = _label_column(data, label_column)
+    candidates = {
+        name: kind for name, feature in data.features.items() if name != label and (kind := column_modality(feature))
+    }
+    if input_column is not None:
+        names = tuple(name.strip() for name in input_column.split(","))
+        for name in names:
+            if name not in candidates:
+                raise DataError(
+                    f"input_column={name!r} holds no image, text or sound; the columns are {_listed(data)}. "
+                    "Give the name of one that does."
+                )
+        return Columns(names, label, candidates[names[0]])
+    kinds = [modality] if modality else ["image", "audio", "text"]
+    for kind in kinds:
+        found = [name for name, candidate in candidates.items() if candidate == kind]
+        if kind == "text" and len(found) > 1:
+            found = [name for name in found if name in ("text", "sentence", "content")] or found
+        if len(found) == 1:
+            return Columns((found[0],), label, kind)
+        if len(found) > 1:
+            raise DataError(
+                f"Several columns hold {kind}: {', '.join(found)}. Say which with --input_column (for a pair of texts "
+                "two names joined by a comma)."
+            )
+    raise DataError(
+        f"No column holds images, texts or sounds; the columns are {_listed(data)}. Name one: --input_column."
+    )
+
+
+def column_modality(feature: object) -> str | None:
+    """What a column of this feature type can hold as an input: image, audio, text or None."""
+    if isinstance(feature, Image):
+        return "image"
+    if type(feature).__name__ == "Audio" or (isinstance(feature, dict) and set(feature) >= _AUDIO_FIELDS):
+        return "audio"
+    if isinstance(feature, Value) and feature.dtype in ("string", "large_string"):
+        return "text"
+    return None
+
+
+def _label_column(data: Dataset, label_column: str | None) -> str:
+    if label_column is not None:
+        if label_column not in data.features:
+            raise DataError(f"There is no column {label_column!r} for the label; the columns are {_listed(data)}.")
+        return label_column
+    named = [name for name in _LABEL_NAMES if name in data.features]
+    if named:
+        return named[0]
+    classes = [name for name, feature in data.features.items() if isinstance(feature, ClassLabel)]
+    if len(classes) == 1:
+        return classes[0]
+    what = f"several columns hold classes ({', '.join(classes)})" if classes else "there is no label column"
+    raise DataError(f"{what[0].upper()}{what[1:]}; the columns are {_listed(data)}. Say which with --label_column.")
+
+
+def _listed(data: Dataset) -> str:
+    return ", ".join(f"{name} ({_short(feature)})" for name, feature in Features(data.features).items())
+
+
+def _short(feature: object) -> str:
+    return getattr(feature, "dtype", None) or type(feature).__name__

@@ -1,0 +1,113 @@
+"""Rows into arrays: images as RGB arrays, sounds as mono waves; rows that cannot be read are named."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from math import gcd
+from typing import Any
+
+import numpy as np
+from datasets import Audio, Dataset, Image
+from PIL import Image as Pictures
+
+from hf_transfer_kit.errors import DataError
+
+
+def readable_rows(data: Dataset, column: str, modality: str, *, split: str, skip: bool) -> tuple[Dataset, int]:
+    """The rows whose input can be read, and how many cannot.
+
+    Args:
+        data: The split.
+        column: Its input column.
+        modality: What the column holds.
+        split: Its name, for the message.
+        skip: Leave unreadable rows out; otherwise the first one is an error.
+
+    Raises:
+        DataError: When a row cannot be read and ``skip`` is False, or none can.
+    """
+    bad: list[int] = []
+    for row, value in enumerate(undecoded(data, column, modality)):
+        problem = problem_of(value, modality)
+        if problem is None:
+            continue
+        if not skip:
+            raise DataError(
+                f"Row {row} of {split} cannot be read: {problem} in column {column!r}. Mend it, or leave such rows out "
+                "with --skip_bad_rows."
+            )
+        bad.append(row)
+    if not bad:
+        return data, 0
+    if len(bad) == len(data):
+        raise DataError(f"No row of {split} can be read in column {column!r}.")
+    spoiled = set(bad)
+    return data.select([row for row in range(len(data)) if row not in spoiled]), len(bad)
+
+
+def undecoded(data: Dataset, column: str, modality: str) -> Any:
+    """The column's values without decoding: bytes and path of images and sounds, text as it is."""
+    feature = data.features[column]
+    if isinstance(feature, Image):
+        data = data.cast_column(column, Image(decode=False))
+    elif isinstance(feature, Audio):
+        data = data.cast_column(column, Audio(decode=False))
+    return data[column]
+
+
+def problem_of(value: Any, modality: str) -> str | None:
+    """Why a value cannot be read, or None when it can."""
+    if value is None:
+        return "nothing is there"
+    if modality == "text":
+        return None if value.strip() else "the text is empty"
+    try:
+        decoded = rgb_image(value) if modality == "image" else mono_wave(value)
+    except Exception as error:
+        return f"{type(error).__name__} ({str(error).splitlines()[0][:80] if str(error) else 'no further words'})"
+    return "it is empty" if not getattr(decoded, "size", 1) else None
+
+
+def rgb_image(value: Any) -> Pictures.Image:
+    """A PIL image in RGB from what ``datasets`` stores (bytes or path) or has decoded."""
+    if isinstance(value, Mapping):
+        value = Pictures.open(io.BytesIO(value["bytes"]) if value.get("bytes") is not None else value["path"])
+    elif isinstance(value, np.ndarray):
+        value = Pictures.fromarray(value)
+    return value.convert("RGB")
+
+
+def mono_wave(value: Any, sampling_rate: int | None = None) -> np.ndarray:
+    """A wave of shape (samples,), float32 in [-1, 1], channels averaged, at ``sampling_rate`` (Hz) where given."""
+    wave, rate = _wave_and_rate(value)
+    wave = np.asarray(wave, dtype=np.float32)
+    if wave.ndim == 2:
+        wave = wave.mean(axis=1)
+    if sampling_rate is not None and rate != sampling_rate:
+        from scipy.signal import resample_poly
+
+        common = gcd(int(rate), int(sampling_rate))
+        wave = resample_poly(wave, sampling_rate // common, rate // common).astype(np.float32)
+    return wave
+
+
+def _wave_and_rate(value: Any) -> tuple[np.ndarray, int]:
+    if isinstance(value, Mapping) and "array" in value:
+        return value["array"], value["sampling_rate"]
+    soundfile = require_soundfile()
+    source = io.BytesIO(value["bytes"]) if value.get("bytes") is not None else value["path"]
+    return soundfile.read(source, dtype="float32")
+
+
+def require_soundfile() -> Any:
+    """The soundfile module.
+
+    Raises:
+        DataError: When the audio extra is not installed.
+    """
+    try:
+        import soundfile
+    except ImportError as error:
+        raise DataError('Sounds need the audio extra: pip install "hf_transfer_kit[audio]".') from error
+    return soundfile

@@ -1,0 +1,77 @@
+"""Map-style datasets that the Trainer reads: rows held in memory, or decoded when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+
+
+class Rows(TorchDataset):
+    """Inputs and classes by row.
+
+    Args:
+        values: Row -> input: a sequence, or something that decodes when a row is asked for.
+        classes: Class of each row, of shape (rows,).
+        name: Key of the input in a row; None when the values are dictionaries already.
+        change: Applied to the input each time it is asked for, such as augmentation.
+    """
+
+    def __init__(
+        self,
+        values: Sequence[Any],
+        classes: np.ndarray,
+        name: str | None,
+        *,
+        change: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.values = values
+        self.classes = classes
+        self.name = name
+        self.change = change
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        value = self.values[row]
+        if self.change is not None:
+            value = self.change(value)
+        inputs = value if self.name is None else {self.name: value}
+        return {**inputs, "labels": int(self.classes[row])}
+
+
+class Lazily(Sequence):
+    """A column decoded row by row, for data too large to hold.
+
+    Args:
+        column: Row -> stored value.
+        decode: Stored value -> input.
+    """
+
+    def __init__(self, column: Sequence[Any], decode: Callable[[Any], Any]) -> None:
+        self.column = column
+        self.decode = decode
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __getitem__(self, row: int) -> Any:
+        return self.decode(self.column[row])
+
+
+def held_or_lazy(
+    column: Sequence[Any], decode: Callable[[Any], Tensor], *, row_bytes: int, memory_limit: int
+) -> Sequence[Tensor]:
+    """All rows decoded into one tensor where ``memory_limit`` bytes hold them, else a view that decodes on demand."""
+    if len(column) * row_bytes > memory_limit:
+        return Lazily(column, decode)
+    first = decode(column[0])
+    held = torch.empty((len(column), *first.shape), dtype=first.dtype)
+    for row in range(len(column)):
+        held[row] = decode(column[row])
+    return held

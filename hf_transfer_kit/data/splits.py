@@ -1,0 +1,96 @@
+"""Stratified, seeded splits and subsets."""
+
+from __future__ import annotations
+
+import numpy as np
+from datasets import Dataset
+from sklearn.model_selection import train_test_split
+
+from hf_transfer_kit.data.labels import class_values
+from hf_transfer_kit.errors import DataError
+
+
+def split_off(data: Dataset, label: str, size: float | int, *, seed: int, what: str) -> tuple[Dataset, Dataset]:
+    """Cuts ``size`` rows (a count, or a share in (0, 1)) off, the same share of each class.
+
+    Returns:
+        What remains and what was cut off, rows in their old order.
+
+    Raises:
+        DataError: When the size is out of range, or a class has too few rows.
+    """
+    rows = len(data)
+    count = round(size * rows) if isinstance(size, float) else size
+    if not 0 < count < rows:
+        raise DataError(
+            f"{what} of {size} cannot be cut from {rows} rows: give a number from 1 to {rows - 1}, or a share."
+        )
+    classes = class_values(data, label)
+    counts = np.bincount(classes)
+    small = [data.features[label].names[index] for index in np.flatnonzero((counts > 0) & (counts < 2))]
+    if small:
+        raise DataError(
+            f"{what}: the class {', '.join(map(repr, small))} has a single row, which cannot be on both sides of a "
+            "split. Give more rows of it, or remove it."
+        )
+    present = int((counts > 0).sum())
+    if min(count, rows - count) < present:
+        raise DataError(
+            f"{what}: {count} of {rows} rows cannot hold each of the {present} classes on both sides. Give a size from "
+            f"{present} to {rows - present}."
+        )
+    keep, cut = train_test_split(np.arange(rows), test_size=count, stratify=classes, random_state=seed)
+    return data.select(np.sort(keep)), data.select(np.sort(cut))
+
+
+def subset(data: Dataset, label: str, size: float | int, *, seed: int) -> tuple[Dataset, Dataset | None]:
+    """A stratified subset of ``size`` rows to train on, and the rest of the rows (None when there is none).
+
+    Raises:
+        DataError: When there are fewer rows than asked for.
+    """
+    rows = len(data)
+    count = round(size * rows) if isinstance(size, float) else size
+    if isinstance(size, float) and not 0 < size <= 1:
+        raise DataError(f"train_size={size} is no share in (0, 1]; for rows give a whole number.")
+    if not 0 < count <= rows:
+        raise DataError(f"train_size={size} asks for more rows than there are: {rows} can be trained on.")
+    if count == rows:
+        return data, None
+    rest, chosen = split_off(data, label, count, seed=seed, what="train_size")
+    return chosen, rest
+
+
+def make_splits(
+    train: Dataset,
+    validation: Dataset | None,
+    test: Dataset | None,
+    label: str,
+    *,
+    train_size: float | int | None,
+    validation_size: float,
+    test_size: float,
+    seed: int,
+) -> dict[str, Dataset]:
+    """Train, validation and test, made where missing; a test split that is given is never mixed with the others.
+
+    With ``train_size`` the validation rows come from the labelled rows that are not trained on, as many as are
+    trained on at most (never fewer than 100 where they exist): a user with few labels has few for validation too.
+
+    Raises:
+        DataError: When the rows do not suffice.
+    """
+    if test is None:
+        train, test = split_off(train, label, test_size, seed=seed, what="test_size")
+    if train_size is not None:
+        pool = len(train)
+        train, rest = subset(train, label, train_size, seed=seed)
+        if validation is None and rest is not None:
+            count = min(round(validation_size * pool), max(100, len(train)), len(rest))
+            classes = len(np.unique(class_values(rest, label)))
+            if count >= classes:
+                same = count == len(rest) or len(rest) - count < classes
+                validation = rest if same else split_off(rest, label, count, seed=seed, what="validation_size")[1]
+    if validation is None:
+        train, validation = split_off(train, label, validation_size, seed=seed, what="validation_size")
+    return {"train": train, "validation": validation, "test": test}

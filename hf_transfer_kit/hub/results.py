@@ -1,0 +1,71 @@
+"""A run's results in a folder: report, card, settings, model. Complete or not there."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import yaml
+from transformers import PreTrainedModel
+
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.hub.card import TransferCard
+from hf_transfer_kit.reports import TransferReport, write_report
+
+
+def check_output_dir(output_dir: str | Path, *, overwrite: bool = False) -> None:
+    """Refuses a folder that holds a report already, before any work is done.
+
+    Raises:
+        SettingsError: When there is a report and ``overwrite`` is False, or the path is a file.
+    """
+    folder = Path(output_dir)
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"--output_dir {output_dir} is a file; give a folder.")
+    if (folder / "report.json").exists() and not overwrite:
+        raise SettingsError(
+            f"--output_dir {output_dir} holds a report already. Choose another folder, or give --overwrite_output_dir "
+            "to replace it."
+        )
+
+
+def save_results(
+    output_dir: str | Path,
+    report: TransferReport,
+    model: PreTrainedModel,
+    processor: object | None,
+    config: Mapping[str, object],
+    *,
+    base_model: str | None = None,
+) -> None:
+    """Writes report.json, report.html, README.md (the card), config.yaml, the model and its processor.
+
+    Everything is written into a folder beside and then moved, report.json last: a run that is interrupted here leaves
+    no report that looks complete.
+
+    Args:
+        output_dir: The run's folder; made when absent.
+        report: What was found.
+        model: The model to keep.
+        processor: Its processor, where there is one.
+        config: Settings that ``--config`` reads back.
+        base_model: Hub name of the pretrained network, for the card; a local path is left out of it.
+    """
+    folder = Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
+        staged = Path(temporary)
+        model.to(memory_format=torch.contiguous_format).save_pretrained(staged)
+        if processor is not None:
+            processor.save_pretrained(staged)
+        TransferCard.from_report(report, base_model=base_model).save(staged / "README.md")
+        (staged / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=True, allow_unicode=True))
+        write_report(staged, report)
+        for path in sorted(staged.iterdir(), key=lambda path: path.name == "report.json"):
+            target = folder / path.name
+            if target.is_dir():
+                shutil.rmtree(target)
+            path.replace(target)

@@ -1,0 +1,74 @@
+"""Classification metrics as ``evaluate.Metric`` modules that load with no network."""
+
+from __future__ import annotations
+
+import datasets
+import evaluate
+import numpy as np
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+
+_CLASSES = {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
+
+
+def _info(description: str, features: dict[str, object]) -> evaluate.MetricInfo:
+    return evaluate.MetricInfo(
+        description=description, citation="", inputs_description="", features=datasets.Features(features)
+    )
+
+
+class Accuracy(evaluate.Metric):
+    """Share of rows whose class is right: ``{"accuracy": float in [0, 1]}``."""
+
+    def _info(self):
+        return _info("Share of rows whose class is right.", _CLASSES)
+
+    def _compute(self, predictions, references):
+        return {"accuracy": float(accuracy_score(references, predictions))}
+
+
+class MacroF1(evaluate.Metric):
+    """F1 of each class that occurs, averaged with equal weight: ``{"macro_f1": float in [0, 1]}``."""
+
+    def _info(self):
+        return _info("F1 averaged over classes with equal weight.", _CLASSES)
+
+    def _compute(self, predictions, references):
+        return {"macro_f1": float(f1_score(references, predictions, average="macro", zero_division=0.0))}
+
+
+class ConfusionMatrix(evaluate.Metric):
+    """Counts by true and predicted class: ``{"confusion_matrix": nested list, [true][predicted]}``."""
+
+    def _info(self):
+        return _info("Counts by true and predicted class.", _CLASSES)
+
+    def _compute(self, predictions, references, num_labels: int | None = None):
+        labels = None if num_labels is None else list(range(num_labels))
+        return {"confusion_matrix": confusion_matrix(references, predictions, labels=labels).tolist()}
+
+
+class TopKAccuracy(evaluate.Metric):
+    """Share of rows whose class is among the k highest scores: ``{"top_k_accuracy": float in [0, 1]}``.
+
+    ``predictions`` are scores of shape (rows, classes); ``k`` is given to ``compute`` (default 5).
+    """
+
+    def _info(self):
+        scores = datasets.Sequence(datasets.Value("float32"))
+        return _info("Share of rows whose class is among the k highest scores.", {**_CLASSES, "predictions": scores})
+
+    def _compute(self, predictions, references, k: int = 5):
+        return {"top_k_accuracy": top_k_share(np.asarray(predictions), np.asarray(references), k)}
+
+
+def top_k_share(scores: np.ndarray, classes: np.ndarray, k: int) -> float:
+    """Share of rows whose class is among the k highest scores; ties count against the row.
+
+    Args:
+        scores: Of shape (rows, classes).
+        classes: True classes, of shape (rows,).
+        k: At least 1.
+    """
+    own = scores[np.arange(len(classes)), classes]
+    at_least = (scores >= own[:, None]).sum(axis=1)
+    return float((at_least <= k).mean())

@@ -1,0 +1,99 @@
+"""A race's outcome as a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.data import LoadedData, PreparedData
+from hf_transfer_kit.reports.report import TransferReport, library_versions
+from hf_transfer_kit.selection import Budget, Comparison
+from hf_transfer_kit.values import ConfusionTable
+
+
+def comparison_report(
+    comparison: Comparison,
+    *,
+    model_name: str,
+    data: LoadedData,
+    prepared: PreparedData,
+    budget: Budget,
+    seed: int,
+    command: str,
+    seconds: Mapping[str, float],
+    recipe: str = "transfer",
+    notes: tuple[str, ...] = (),
+) -> TransferReport:
+    """Puts a race's outcome into a report.
+
+    ``metrics`` are those of the saved model on the test split, ``baselines`` the test means of every other strategy.
+
+    Args:
+        comparison: The outcome of ``compare_strategies``.
+        model_name: The pretrained network's name for people.
+        data: The splits as loaded.
+        prepared: The splits as trained on.
+        budget: What each run spent.
+        seed: The first seed.
+        command: The command that reproduces the run.
+        seconds: Wall time by phase, ``total`` among them.
+        recipe: What was done, such as ``"transfer"``.
+        notes: Warnings and limits for people.
+    """
+    winner = comparison.result(comparison.winner)
+    return TransferReport(
+        recipe=recipe,
+        title=f"{model_name} on {data.name}",
+        model_name=model_name,
+        dataset_name=data.name,
+        metrics=dict(comparison.model_metrics),
+        baselines={r.strategy: dict(r.test) for r in comparison.results if r.strategy != comparison.winner},
+        plan={
+            "strategy": comparison.winner,
+            "learning_rate": comparison.learning_rate,
+            "max_steps": budget.max_steps,
+            "batch_size": budget.batch_size,
+        },
+        layer_groups=layer_groups(comparison.model).rows(),
+        data={
+            "modality": data.modality,
+            "classes": list(data.label_names),
+            "sizes": data.sizes(),
+            "fingerprints": data.fingerprints(),
+            "skipped_rows": data.skipped_rows,
+            "prepared": dict(prepared.describe),
+        },
+        seconds={**seconds, **{result.strategy: result.seconds for result in comparison.results}},
+        versions=library_versions(),
+        seed=seed,
+        command=command,
+        results=comparison.results,
+        winner=comparison.winner,
+        verdict=comparison.verdict,
+        confusion=confusion_table(data.label_names, comparison.true, comparison.predicted),
+        budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": list(winner.seeds)},
+        notes=notes,
+    )
+
+
+def confusion_table(labels: tuple[str, ...], true: np.ndarray, predicted: np.ndarray) -> ConfusionTable:
+    """Counts of (true class, predicted class) over test rows; both arrays are of shape (rows,)."""
+    counts = np.zeros((len(labels), len(labels)), dtype=int)
+    np.add.at(counts, (true, predicted), 1)
+    return ConfusionTable(tuple(labels), tuple(tuple(int(count) for count in row) for row in counts))
+
+
+def strategy_table(report: TransferReport) -> str:
+    """The table of strategies for the console, the winner marked."""
+    header = f"{'strategy':<28} {'validation':>10} {'test':>7} {'spread':>7} {'trainable':>9} {'seconds':>8}"
+    lines = [header]
+    for result in report.results:
+        share = result.trainable_parameters / max(result.total_parameters, 1)
+        mark = "*" if result.strategy == report.winner else " "
+        lines.append(
+            f"{mark} {result.strategy:<26} {result.validation['accuracy']:>10.3f} {result.test['accuracy']:>7.3f} "
+            f"{result.test_spread.get('accuracy', 0.0):>7.3f} {share:>9.2%} {result.seconds:>8.1f}"
+        )
+    return "\n".join(lines)

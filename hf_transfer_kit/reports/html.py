@@ -1,0 +1,52 @@
+"""The report as one self-contained page."""
+
+from __future__ import annotations
+
+import base64
+import json
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from hf_transfer_kit.reports.pictures import accuracy_bars, confusion_picture, learning_curves
+from hf_transfer_kit.reports.report import TransferReport
+
+
+def write_report(output_dir: str | Path, report: TransferReport) -> None:
+    """Writes report.html and report.json into ``output_dir``, in this order."""
+    folder = Path(output_dir)
+    (folder / "report.html").write_text(html_report(report), encoding="utf-8")
+    text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, default=str)
+    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+
+
+def html_report(report: TransferReport) -> str:
+    """The page: no resource from outside, readable on a phone and in dark mode."""
+    pictures = {}
+    if report.results:
+        pictures["bars"] = _inline(accuracy_bars(report.results, report.winner))
+        pictures["curves"] = _inline(learning_curves(report.results))
+    if report.confusion:
+        pictures["confusion"] = _inline(confusion_picture(report.confusion))
+    winner = next((result for result in report.results if result.strategy == report.winner), None)
+    return _environment().get_template("report.html.jinja").render(report=report, pictures=pictures, winner=winner)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("hf_transfer_kit.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f} %"
+    environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
+    environment.filters["thousands"] = lambda value: f"{value:,}"
+    return environment
+
+
+def _inline(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()

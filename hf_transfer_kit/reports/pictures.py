@@ -1,0 +1,99 @@
+"""Pictures of a report, as SVG text; drawn without touching matplotlib's global state."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from hf_transfer_kit.values import ConfusionTable, StrategyResult
+
+# Okabe & Ito 2008: eight colours that people with any colour vision tell apart.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+_MOST_CLASSES = 20
+
+
+def learning_curves(results: Sequence[StrategyResult]) -> str:
+    """Validation accuracy and loss by step, one line a strategy."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    accuracy, loss = figure.subplots(1, 2)
+    for index, result in enumerate(results):
+        style = {"color": _COLOURS[index % len(_COLOURS)], "marker": "o", "markersize": 4, "label": result.strategy}
+        if result.strategy == "from_scratch":
+            style |= {"linestyle": "--"}
+        points = [point for point in result.curve if point.accuracy is not None]
+        accuracy.plot([point.step for point in points], [point.accuracy for point in points], **style)
+        points = [point for point in result.curve if point.validation_loss is not None]
+        loss.plot([point.step for point in points], [point.validation_loss for point in points], **style)
+    accuracy.set(xlabel="step", ylabel="validation accuracy", ylim=(0, 1.02))
+    loss.set(xlabel="step", ylabel="validation loss")
+    loss.set_ylim(bottom=0)
+    accuracy.legend(fontsize=8, frameon=False)
+    return _svg(figure)
+
+
+def accuracy_bars(results: Sequence[StrategyResult], winner: str | None) -> str:
+    """Test accuracy of each strategy with its spread over seeds; the winner in full colour, no transfer hatched."""
+    figure = Figure(figsize=(9, 0.5 * len(results) + 0.9), layout="constrained")
+    axes = figure.subplots()
+    for row, result in enumerate(results):
+        value, spread = result.test["accuracy"], result.test_spread.get("accuracy", 0.0)
+        axes.barh(
+            row,
+            value,
+            xerr=spread or None,
+            color=_COLOURS[0] if result.strategy == winner else "#9DB4C0",
+            hatch="//" if result.strategy == "from_scratch" else None,
+            edgecolor="white",
+        )
+        axes.text(min(value + spread, 0.97) + 0.01, row, f"{value:.1%}", va="center", fontsize=9)
+    axes.set(xlim=(0, 1.08), xlabel="test accuracy")
+    axes.set_yticks(range(len(results)), [result.strategy for result in results])
+    axes.invert_yaxis()
+    return _svg(figure)
+
+
+def confusion_picture(confusion: ConfusionTable) -> str:
+    """True by predicted class: counts, coloured by share of the row; of many classes the most confused ones."""
+    confusion = most_confused(confusion, _MOST_CLASSES)
+    counts = np.asarray(confusion.counts)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 2.2 + 0.42 * len(counts)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(counts)), [_short(label) for label in confusion.labels], rotation=45, ha="right")
+    axes.set_yticks(range(len(counts)), [_short(label) for label in confusion.labels])
+    axes.set(xlabel="predicted", ylabel="true")
+    for row, column in np.argwhere(counts > 0):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
+    return _svg(figure)
+
+
+def most_confused(confusion: ConfusionTable, limit: int) -> ConfusionTable:
+    """The ``limit`` classes with most rows off the diagonal, in their old order; the table itself if it is small."""
+    counts = np.asarray(confusion.counts)
+    if len(counts) <= limit:
+        return confusion
+    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
+    kept = np.sort(np.argsort(-wrong, kind="stable")[:limit])
+    rows = tuple(tuple(int(count) for count in row) for row in counts[np.ix_(kept, kept)])
+    return ConfusionTable(tuple(confusion.labels[index] for index in kept), rows)
+
+
+def _short(label: str, limit: int = 18) -> str:
+    label = label.replace("$", r"\$")
+    return label if len(label) <= limit else label[: limit - 1] + "…"
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    # Text stays text: small files, and a screen reader can read it.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "hf_transfer_kit"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

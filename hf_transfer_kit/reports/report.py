@@ -1,0 +1,95 @@
+"""What a run found, as plain data: report.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from hf_transfer_kit.values import ConfusionTable, CurvePoint, StrategyResult, Verdict
+
+_LIBRARIES = ("hf_transfer_kit", "torch", "transformers", "datasets", "accelerate", "timm", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """A run's findings. The first ten fields are the contract of report.json that every recipe keeps.
+
+    Args:
+        recipe: What was done, such as ``"transfer"``.
+        metrics: Metric name -> value on the test split, fractions in [0, 1].
+        baselines: Strategy -> the same.
+        plan: The chosen settings.
+        layer_groups: Rows of ``LayerGroups.rows()``.
+        data: Sizes, classes, fingerprints.
+        seconds: Wall time by phase, ``total`` among them.
+        versions: Library -> version.
+        seed: The first seed.
+        command: The command that reproduces the run.
+        title: For people.
+        model_name: The pretrained network.
+        dataset_name: The target data.
+        results: One entry a strategy.
+        winner: The chosen strategy.
+        verdict: Whether transfer helped.
+        confusion: Of the saved model on the test split.
+        budget: What each run spent.
+        notes: Warnings and limits for people.
+    """
+
+    recipe: str
+    metrics: Mapping[str, float]
+    baselines: Mapping[str, Mapping[str, float]]
+    plan: Mapping[str, Any] | None
+    layer_groups: list[dict[str, Any]] | None
+    data: Mapping[str, Any]
+    seconds: Mapping[str, float]
+    versions: Mapping[str, str]
+    seed: int
+    command: str
+    title: str = ""
+    model_name: str = ""
+    dataset_name: str = ""
+    results: tuple[StrategyResult, ...] = ()
+    winner: str | None = None
+    verdict: Verdict | None = None
+    confusion: ConfusionTable | None = None
+    budget: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON data."""
+        return asdict(self)
+
+
+def read_report(path: str | Path) -> TransferReport:
+    """Reads a report.json back."""
+    values = json.loads(Path(path).read_text())
+    values["results"] = tuple(_result(result) for result in values["results"])
+    values["verdict"] = Verdict(**values["verdict"]) if values["verdict"] else None
+    if values["confusion"]:
+        counts = tuple(tuple(row) for row in values["confusion"]["counts"])
+        values["confusion"] = ConfusionTable(tuple(values["confusion"]["labels"]), counts)
+    values["notes"] = tuple(values["notes"])
+    return TransferReport(**values)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that a result depends on."""
+    found = {}
+    for library in _LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _result(values: dict[str, Any]) -> StrategyResult:
+    values = dict(values)
+    values["seeds"] = tuple(values["seeds"])
+    values["curve"] = tuple(CurvePoint(**point) for point in values["curve"])
+    return StrategyResult(**values)

@@ -1,0 +1,43 @@
+"""One line a run on the console instead of Trainer's dictionaries."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from transformers import TrainerCallback
+
+
+class ProgressLine(TrainerCallback):
+    """Prints a line when the run ends, and keeps it current meanwhile where the output is a terminal.
+
+    Args:
+        title: What runs, such as ``"head_only, seed 0"``.
+        width: Columns kept for the title.
+    """
+
+    def __init__(self, title: str, width: int = 32) -> None:
+        self.title = title
+        self.width = width
+        self._started = 0.0
+        self._accuracy: float | None = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._started = time.perf_counter()
+        self._accuracy = None
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.is_world_process_zero and sys.stdout.isatty():
+            print(f"\r{self._line(state)}", end="", flush=True)
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        self._accuracy = (metrics or {}).get("eval_accuracy", self._accuracy)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            print(("\r" if sys.stdout.isatty() else "") + self._line(state), flush=True)
+
+    def _line(self, state) -> str:
+        seconds = time.perf_counter() - self._started
+        accuracy = "" if self._accuracy is None else f"  validation accuracy {self._accuracy:.3f}"
+        return f"{self.title:<{self.width}} step {state.global_step}/{state.max_steps}  {seconds:6.1f} s{accuracy}"

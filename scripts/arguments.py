@@ -1,0 +1,231 @@
+"""The flags that the scripts share, and `--config file.yaml` with flags on the command line winning over it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import datasets
+import torch
+import transformers
+import yaml
+from transformers import HfArgumentParser, PreTrainedModel, TrainingArguments
+
+from hf_transfer_kit.backbones import load_model, load_processor, modality_of
+from hf_transfer_kit.data import LoadedData, PreparedData, load_data, prepare_data
+from hf_transfer_kit.errors import DataError, SettingsError, TransferKitError
+from hf_transfer_kit.selection import Budget, default_steps
+
+
+@dataclass
+class ModelArguments:
+    """Which pretrained network."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Hub name, local folder or timm/NAME. Without it the embedded example runs."}
+    )
+    model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the Hub."})
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with a Hub model."})
+
+    @property
+    def display_name(self) -> str:
+        """The model's name for people: of a local path the last folder."""
+        return Path(self.model_name_or_path).name if Path(self.model_name_or_path).exists() else self.model_name_or_path
+
+    def model_maker(self, data: LoadedData) -> Callable[[int], PreTrainedModel]:
+        """Seed -> freshly loaded pretrained model with a fresh head for the classes of ``data``.
+
+        Raises:
+            ModelError: When the model cannot be loaded.
+            DataError: When the model does not read what the dataset holds.
+        """
+        make_model = partial(
+            load_model,
+            self.model_name_or_path,
+            id2label=dict(enumerate(data.label_names)),
+            trust_remote_code=self.trust_remote_code,
+            revision=self.model_revision,
+        )
+        reads = modality_of(make_model(seed=0))
+        if reads != data.modality and (data.modality, reads) != ("audio", "image"):
+            raise DataError(
+                f"{self.display_name} reads {reads}, but the column {data.input_columns[0]!r} of {data.name} holds "
+                f"{data.modality}. Give a model for {data.modality}, or another column with --input_column."
+            )
+        return lambda seed: make_model(seed=seed)
+
+    def processor(self, model: PreTrainedModel, data: LoadedData):
+        """The checkpoint's processor for what the model reads."""
+        return load_processor(self.model_name_or_path, modality_of(model))
+
+
+@dataclass
+class DataArguments:
+    """Which labelled data, and how it is prepared."""
+
+    dataset: str | None = field(
+        default=None, metadata={"help": "Hub name, local folder or file, or an embedded name: digits, digits_m."}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset."})
+    input_column: str | None = field(default=None, metadata={"help": "Column with the images, texts or sounds."})
+    label_column: str | None = field(default=None, metadata={"help": "Column with the classes."})
+    train_size: str | None = field(
+        default=None, metadata={"help": "Labelled rows to train on, stratified: a number, or a share such as 0.1."}
+    )
+    validation_size: float = field(default=0.2, metadata={"help": "Share held out where there is no such split."})
+    skip_bad_rows: bool = field(default=False, metadata={"help": "Leave unreadable rows out and count them."})
+    augment: bool = field(default=False, metadata={"help": "Random crops and flips of training images."})
+    image_size: int | None = field(default=None, metadata={"help": "Side in pixels; default: the checkpoint's."})
+    max_length: int = field(default=128, metadata={"help": "Longest text in tokens."})
+    max_seconds: float | None = field(default=None, metadata={"help": "Longest sound; default: from the data."})
+    split_seed: int = field(default=0, metadata={"help": "Seed of subsets and of splits that are made."})
+
+    def load(self) -> LoadedData:
+        """The checked splits; a DataError says what is wrong with them."""
+        if self.dataset is None:
+            raise SettingsError("--dataset is missing: give a Hub name, a folder or file, digits or digits_m.")
+        return load_data(
+            self.dataset,
+            config_name=self.dataset_config,
+            input_column=self.input_column,
+            label_column=self.label_column,
+            train_size=_size(self.train_size),
+            validation_size=self.validation_size,
+            skip_bad_rows=self.skip_bad_rows,
+            seed=self.split_seed,
+        )
+
+    def prepare(self, data: LoadedData, processor) -> PreparedData:
+        """Model-ready splits and their collator."""
+        return prepare_data(
+            data,
+            processor,
+            augment=self.augment,
+            image_size=self.image_size,
+            max_length=self.max_length,
+            max_seconds=self.max_seconds,
+        )
+
+
+@dataclass
+class KitTrainingArguments(TrainingArguments):
+    """All of TrainingArguments, with the defaults that short comparisons on small data want."""
+
+    output_dir: str | None = field(default=None, metadata={"help": "Folder for report, card, model and settings."})
+    overwrite_output_dir: bool = field(default=False, metadata={"help": "Replace a report that is there."})
+    learning_rate: float | None = field(default=None, metadata={"help": "Default: one that suits the strategy."})
+    num_train_epochs: float | None = field(default=None, metadata={"help": "Default: about 10, 50 to 300 steps."})
+    per_device_train_batch_size: int = field(default=32, metadata={"help": "Rows a step on each device."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows a batch in evaluation."})
+    report_to: str | None = field(default="none", metadata={"help": "Trackers, such as tensorboard."})
+    disable_tqdm: bool | None = field(default=True, metadata={"help": "No progress bars of Trainer's own."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "The kit's data has no unused columns."})
+    evaluations: int = field(default=5, metadata={"help": "How often a run looks at the validation split."})
+
+    def __post_init__(self) -> None:
+        self.output_dir = self.output_dir or f"outputs/{Path(sys.argv[0]).stem}"
+        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
+        super().__post_init__()
+
+    def budget(self, rows: int) -> Budget:
+        """What a run may spend on ``rows`` training rows: ``max_steps``, else ``num_train_epochs``, else a default."""
+        batch_size = self.train_batch_size * self.gradient_accumulation_steps * self.world_size
+        steps = self.max_steps
+        if steps <= 0:
+            epochs = self.num_train_epochs
+            steps = math.ceil(epochs * rows / batch_size) if epochs else default_steps(rows, batch_size)
+        return Budget(steps, batch_size, evaluations=self.evaluations, learning_rate=self.learning_rate)
+
+
+def parse_arguments(*kinds: type, argv: list[str] | None = None) -> tuple:
+    """Instances of the given dataclasses from ``--config file.yaml`` and the command line, flags winning.
+
+    Raises:
+        SettingsError: When the file cannot be read or holds a name that is no flag.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = HfArgumentParser(kinds)
+    if "--config" in argv:
+        position = argv.index("--config")
+        if position + 1 == len(argv):
+            raise SettingsError("--config needs the path of a YAML file after it.")
+        known = {f.name for kind in kinds for f in dataclasses.fields(kind)}
+        argv = [*_flags_of(argv[position + 1], known), *argv[:position], *argv[position + 2 :]]
+    return parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+
+
+def sentences_for_errors(main: Callable[[], None]) -> None:
+    """Runs a script; what the kit raises on purpose ends it with the sentence alone and exit status 2."""
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        main()
+    except TransferKitError as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _size(text: str | None) -> int | float | None:
+    if text is None:
+        return None
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        raise SettingsError(f"--train_size {text} is neither a number of rows nor a share such as 0.1.") from None
+
+
+def _flags_of(path: str, known: set[str]) -> list[str]:
+    if not Path(path).is_file():
+        raise SettingsError(f"--config {path}: there is no such file.")
+    try:
+        values = yaml.safe_load(Path(path).read_text()) or {}
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--config {path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict) or (unknown := sorted(set(map(str, values)) - known)):
+        what = f"names no flag has: {', '.join(unknown)}" if isinstance(values, dict) else "no names with values"
+        raise SettingsError(f"--config {path} holds {what}. --help lists the flags.")
+    flags = []
+    for name, value in values.items():
+        if value is None:
+            continue
+        entries = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+        flags += [f"--{name}", *map(str, entries)]
+    return flags
+
+
+def resolved_config(*arguments: object) -> dict[str, object]:
+    """All settings of this run that ``--config`` can read back; Trainer's own only where they differ from its default.
+
+    Tokens are left out, and so is what only this run is about (its output folder).
+    """
+    config: dict[str, object] = {}
+    for argument in arguments:
+        for f in dataclasses.fields(argument):
+            value = getattr(argument, f.name)
+            default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            private = "token" in f.name or f.name in ("output_dir", "overwrite_output_dir", "local_rank")
+            if private or value is None or (isinstance(argument, TrainingArguments) and value == default):
+                continue
+            if f.name in ("model_name_or_path", "dataset"):
+                value = portable(value)
+            if value == default or isinstance(value, (bool, int, float, str, list)):
+                config[f.name] = getattr(value, "value", value)
+    return config
+
+
+def portable(text: str) -> str:
+    """A path as seen from the working folder; other text as it is."""
+    return os.path.relpath(text) if os.path.isabs(text) else text
+
+
+def command_line() -> str:
+    """The command as typed, absolute paths made relative."""
+    return shlex.join(["python", portable(sys.argv[0]), *map(portable, sys.argv[1:])])

@@ -1,0 +1,101 @@
+"""Measure, compare, transfer: which way to carry a pretrained network to your data, and whether it helps at all.
+
+    python scripts/transfer.py --model_name_or_path PATH_OR_HUB_NAME --dataset PATH_OR_HUB_NAME
+
+Runs every strategy under one budget, chooses on the validation split, judges on the test split against training from
+scratch, and writes the report, a model card, the settings and the winner's model to --output_dir. Without arguments
+it trains a small source network on scikit-learn's digits and transfers it to 100 labelled digits on photographs.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from arguments import (
+    DataArguments,
+    KitTrainingArguments,
+    ModelArguments,
+    command_line,
+    parse_arguments,
+    resolved_config,
+    sentences_for_errors,
+)
+
+from hf_transfer_kit.hub import check_output_dir, save_results
+from hf_transfer_kit.reports import comparison_report, strategy_table
+from hf_transfer_kit.selection import ProgressLine, compare_strategies, train_digits_source
+
+
+@dataclass
+class RaceArguments:
+    """Who runs in the race."""
+
+    strategies: list[str] = field(
+        default_factory=lambda: ["head_only", "freeze_first", "small_lr", "full", "from_scratch"],
+        metadata={"help": "Strategies, with options after a colon: freeze_first:k=3 small_lr:factor=0.01."},
+    )
+    seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run of each strategy a seed."})
+
+
+def use_embedded_example(model_args, data_args, race_args, args) -> None:
+    """Fills in what the user left open: a source network trained on digits, 100 labelled rows of digits_m, 3 seeds."""
+    print("Embedded example: a source network learns scikit-learn's digits first.")
+    model_args.model_name_or_path = train_digits_source(Path(args.output_dir) / "source_model", args)
+    data_args.dataset = data_args.dataset or "digits_m"
+    data_args.train_size = data_args.train_size or "100"
+    race_args.seeds = [0, 1, 2] if race_args.seeds == [0] else race_args.seeds
+
+
+def main() -> None:
+    started = time.perf_counter()
+    model_args, data_args, race_args, args = parse_arguments(
+        ModelArguments, DataArguments, RaceArguments, KitTrainingArguments
+    )
+    check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    if model_args.model_name_or_path is None:
+        use_embedded_example(model_args, data_args, race_args, args)
+
+    with args.main_process_first():
+        loaded = data_args.load()
+    make_model = model_args.model_maker(loaded)
+    processor = model_args.processor(make_model(race_args.seeds[0]), loaded)
+    with args.main_process_first():
+        data = data_args.prepare(loaded, processor)
+    budget = args.budget(rows=len(data.train))
+    prepared_at = time.perf_counter()
+
+    first = args.should_save
+    if first:
+        print(f"{loaded.name}: {loaded.sizes()}, {len(loaded.label_names)} classes; {budget.max_steps} steps a run.")
+    comparison = compare_strategies(
+        make_model,
+        data,
+        race_args.strategies,
+        args,
+        budget,
+        seeds=race_args.seeds,
+        callbacks=lambda strategy, seed: [ProgressLine(f"{strategy}, seed {seed}")],
+    )
+    report = comparison_report(
+        comparison,
+        model_name=model_args.display_name,
+        data=loaded,
+        prepared=data,
+        budget=budget,
+        seed=race_args.seeds[0],
+        command=command_line(),
+        seconds={"total": time.perf_counter() - started, "preparation": prepared_at - started},
+    )
+    if first:
+        print(strategy_table(report), report.verdict.sentence if report.verdict else "", sep="\n")
+        config = resolved_config(model_args, data_args, race_args, args)
+        save_results(
+            args.output_dir, report, comparison.model, processor, config, base_model=model_args.model_name_or_path
+        )
+        print(f"The report is {Path(args.output_dir) / 'report.html'}.")
+
+
+if __name__ == "__main__":
+    sentences_for_errors(main)
