@@ -202,22 +202,22 @@ def _flags_of(path: str, known: set[str]) -> list[str]:
 
 
 def resolved_config(*arguments: object) -> dict[str, object]:
-    """All settings of this run that ``--config`` can read back; Trainer's own only where they differ from its default.
+    """All settings that ``--config`` can read back: the kit's own, and Trainer's where they differ from the default.
 
     Tokens are left out, and so is what only this run is about (its output folder).
     """
     config: dict[str, object] = {}
     for argument in arguments:
+        training = isinstance(argument, TrainingArguments)
+        default = type(argument)()
         for f in dataclasses.fields(argument):
             value = getattr(argument, f.name)
-            default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
             private = "token" in f.name or f.name in ("output_dir", "overwrite_output_dir", "local_rank")
-            if private or value is None or (isinstance(argument, TrainingArguments) and value == default):
+            if private or value is None or (training and value == getattr(default, f.name)):
                 continue
-            if f.name in ("model_name_or_path", "dataset"):
-                value = portable(value)
-            if value == default or isinstance(value, (bool, int, float, str, list)):
-                config[f.name] = getattr(value, "value", value)
+            value = getattr(value, "value", value)
+            if isinstance(value, (bool, int, float, str, list, dict)):
+                config[f.name] = portable(value) if f.name in ("model_name_or_path", "dataset") else value
     return config
 
 

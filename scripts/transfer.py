@@ -1,6 +1,6 @@
 """Measure, compare, transfer: which way to carry a pretrained network to your data, and whether it helps at all.
 
-    python scripts/transfer.py --model_name_or_path PATH_OR_HUB_NAME --dataset PATH_OR_HUB_NAME
+    python scripts/transfer.py --model_name_or_path MODEL --dataset DATASET
 
 Runs every strategy under one budget, chooses on the validation split, judges on the test split against training from
 scratch, and writes the report, a model card, the settings and the winner's model to --output_dir. Without arguments
@@ -42,7 +42,7 @@ class RaceArguments:
 def use_embedded_example(model_args, data_args, race_args, args) -> None:
     """Fills in what the user left open: a source network trained on digits, 100 labelled rows of digits_m, 3 seeds."""
     print("Embedded example: a source network learns scikit-learn's digits first.")
-    model_args.model_name_or_path = train_digits_source(Path(args.output_dir) / "source_model", args)
+    model_args.model_name_or_path = train_digits_source(Path(args.output_dir) / "digits_network", args)
     data_args.dataset = data_args.dataset or "digits_m"
     data_args.train_size = data_args.train_size or "100"
     race_args.seeds = [0, 1, 2] if race_args.seeds == [0] else race_args.seeds

@@ -3,8 +3,8 @@
 from hf_transfer_kit.selection.budget import Budget, default_steps
 from hf_transfer_kit.selection.digits_source import train_digits_source
 from hf_transfer_kit.selection.progress import ProgressLine
-from hf_transfer_kit.selection.race import Comparison, compare_strategies
-from hf_transfer_kit.selection.running import make_trainer, run_strategy
+from hf_transfer_kit.selection.race import Comparison, compare_strategies, single_run, validate_strategies
+from hf_transfer_kit.selection.running import finished_run, make_trainer, run_strategy
 from hf_transfer_kit.selection.specification import make_strategy, strategy_text
 from hf_transfer_kit.selection.strategies import STRATEGIES, Strategy
 
@@ -16,9 +16,12 @@ __all__ = [
     "Strategy",
     "compare_strategies",
     "default_steps",
+    "finished_run",
     "make_strategy",
     "make_trainer",
     "run_strategy",
+    "single_run",
     "strategy_text",
     "train_digits_source",
+    "validate_strategies",
 ]

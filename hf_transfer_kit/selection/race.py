@@ -117,6 +117,21 @@ def compare_strategies(
     )
 
 
+def single_run(strategy: Strategy, run: Run, *, learning_rate: float) -> Comparison:
+    """One run of one strategy as a comparison without a contender; there is no verdict."""
+    text = strategy_text(strategy)
+    return Comparison(
+        results=(summarize(text, strategy.summary, [run]),),
+        winner=text,
+        verdict=None,
+        model=run.model,
+        model_metrics=run.test,
+        true=run.true,
+        predicted=run.predicted,
+        learning_rate=learning_rate,
+    )
+
+
 def validate_strategies(strategies: Sequence[Strategy], model: PreTrainedModel) -> None:
     """Raises SettingsError when an option of a strategy does not fit the model."""
     groups = layer_groups(model)

@@ -1,0 +1,99 @@
+"""One strategy on one dataset.
+
+    python scripts/finetune.py --strategy freeze_first:k=3 --model_name_or_path MODEL --dataset DATASET
+
+A plain Trainer script: every TrainingArguments flag works, checkpoints and --resume_from_checkpoint among them. Writes
+the report, a model card, the settings and the model to --output_dir. Without arguments it fine-tunes a small network
+that learned scikit-learn's digits on 100 labelled digits on photographs.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from arguments import (
+    DataArguments,
+    KitTrainingArguments,
+    ModelArguments,
+    command_line,
+    parse_arguments,
+    resolved_config,
+    sentences_for_errors,
+)
+
+from hf_transfer_kit.hub import check_output_dir, save_results
+from hf_transfer_kit.reports import comparison_report, strategy_table
+from hf_transfer_kit.selection import (
+    ProgressLine,
+    finished_run,
+    make_strategy,
+    make_trainer,
+    single_run,
+    train_digits_source,
+    validate_strategies,
+)
+
+
+@dataclass
+class StrategyArguments:
+    """How to transfer."""
+
+    strategy: str = field(
+        default="full",
+        metadata={"help": "head_only, freeze_first:k=3, small_lr:factor=0.01, full or from_scratch."},
+    )
+
+
+def main() -> None:
+    started = time.perf_counter()
+    model_args, data_args, strategy_args, args = parse_arguments(
+        ModelArguments, DataArguments, StrategyArguments, KitTrainingArguments
+    )
+    check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    strategy = make_strategy(strategy_args.strategy)
+    if model_args.model_name_or_path is None:
+        model_args.model_name_or_path = train_digits_source(Path(args.output_dir) / "digits_network", args)
+        data_args.dataset = data_args.dataset or "digits_m"
+        data_args.train_size = data_args.train_size or "100"
+
+    with args.main_process_first():
+        loaded = data_args.load()
+    model = model_args.model_maker(loaded)(args.seed)
+    processor = model_args.processor(model, loaded)
+    validate_strategies([strategy], model)
+    with args.main_process_first():
+        data = data_args.prepare(loaded, processor)
+    budget = args.budget(rows=len(data.train))
+    args.max_steps, args.num_train_epochs = budget.max_steps, 0.0
+    args.learning_rate = budget.rate(data.modality, strategy.rate_kind)
+
+    model = strategy.prepare_model(model, seed=args.seed)
+    progress = ProgressLine(strategy_args.strategy)
+    trainer = make_trainer(strategy, model, data, args, callbacks=(progress,))
+    training_started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    run = finished_run(trainer, data, seed=args.seed, seconds=time.perf_counter() - training_started)
+
+    report = comparison_report(
+        single_run(strategy, run, learning_rate=args.learning_rate),
+        model_name=model_args.display_name,
+        data=loaded,
+        prepared=data,
+        budget=budget,
+        seed=args.seed,
+        command=command_line(),
+        seconds={"total": time.perf_counter() - started},
+        recipe="finetune",
+        notes=("One strategy was run, without a baseline: scripts/transfer.py tells whether transfer helps.",),
+    )
+    if args.should_save:
+        print(strategy_table(report))
+        config = resolved_config(model_args, data_args, strategy_args, args)
+        save_results(args.output_dir, report, run.model, processor, config, base_model=model_args.model_name_or_path)
+        print(f"The report is {Path(args.output_dir) / 'report.html'}.")
+
+
+if __name__ == "__main__":
+    sentences_for_errors(main)

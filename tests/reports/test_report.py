@@ -1,0 +1,129 @@
+import json
+import re
+
+import numpy as np
+import pytest
+
+from hf_transfer_kit.reports import TransferReport, html_report, read_report, strategy_table, write_report
+from hf_transfer_kit.reports.comparison import confusion_table
+from hf_transfer_kit.reports.pictures import confusion_picture, most_confused
+from hf_transfer_kit.values import ConfusionTable, CurvePoint, StrategyResult, Verdict
+
+
+@pytest.fixture
+def report() -> TransferReport:
+    curve = (CurvePoint(5, 1.0, 0.9, 0.5), CurvePoint(10, 0.5, 0.7, 0.6))
+    results = tuple(
+        StrategyResult(
+            name,
+            f"About {name}.",
+            (0, 1),
+            {"accuracy": a, "loss": 1.0},
+            {"accuracy": a, "macro_f1": a},
+            {"accuracy": 0.02},
+            curve,
+            10,
+            100,
+            2.0,
+        )
+        for name, a in (("full", 0.75), ("from_scratch", 0.5))
+    )
+    return TransferReport(
+        recipe="transfer",
+        metrics={"accuracy": 0.75, "loss": 0.7},
+        baselines={"from_scratch": {"accuracy": 0.5}},
+        plan={"strategy": "full", "learning_rate": 0.001},
+        layer_groups=[
+            {"depth": 0, "name": "stem", "parameters": 1200, "trainable": 1.0, "head": False, "modules": ["stem"]}
+        ],
+        data={
+            "modality": "image",
+            "classes": ["cat", "<script>alert(1)</script>"],
+            "sizes": {"train": 10, "test": 1200},
+            "fingerprints": {"train": "a", "test": "b"},
+            "skipped_rows": 2,
+        },
+        seconds={"total": 12.0},
+        versions={"torch": "2"},
+        seed=0,
+        command="python scripts/transfer.py --dataset ../birds/data",
+        title="net on birds",
+        model_name="net",
+        dataset_name="birds",
+        results=results,
+        winner="full",
+        verdict=Verdict("full", "from_scratch", 0.25, 0.1, 0.4, 0.95, "helped", "Transfer helped."),
+        confusion=ConfusionTable(("cat", "dog"), ((3, 1), (0, 4))),
+        budget={"steps": 10, "batch_size": 4, "seeds": [0, 1]},
+    )
+
+
+def test_what_is_written_is_read_back(report, tmp_path):
+    write_report(tmp_path, report)
+    assert read_report(tmp_path / "report.json") == report
+    contract = {
+        "recipe",
+        "metrics",
+        "baselines",
+        "plan",
+        "layer_groups",
+        "data",
+        "seconds",
+        "versions",
+        "seed",
+        "command",
+    }
+    assert contract <= set(json.loads((tmp_path / "report.json").read_text()))
+
+
+def test_the_page_is_self_contained_and_says_the_figures(report):
+    page = html_report(report)
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
+    assert "@import" not in page
+    for words in (
+        "Transfer helped.",
+        "75.0 %",
+        "+25.0",
+        "full",
+        "from_scratch",
+        "1,200",
+        "2 rows that could not be read",
+    ):
+        assert words in page
+
+
+def test_the_page_escapes_what_data_brings(report):
+    page = html_report(report)
+    assert "<script>alert(1)" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_the_page_is_accessible(report):
+    page = html_report(report)
+    assert '<html lang="en">' in page
+    images = re.findall(r"<img [^>]*>", page)
+    assert len(images) == 3
+    assert all(re.search(r'alt="[^"]{20,}"', image) for image in images)
+    assert page.count("<caption>") == page.count("<table")
+
+
+def test_the_console_table_marks_the_winner(report):
+    lines = strategy_table(report).splitlines()
+    assert lines[1].startswith("* full")
+    assert "0.750" in lines[1]
+    assert "10.00%" in lines[1]
+
+
+def test_confusion_counts():
+    table = confusion_table(("a", "b", "c"), np.array([0, 0, 1, 2, 2]), np.array([0, 1, 1, 2, 0]))
+    assert table.counts == ((1, 1, 0), (0, 1, 0), (1, 0, 1))
+
+
+def test_of_many_classes_the_most_confused_are_drawn():
+    counts = np.diag(np.full(40, 9))
+    counts[3, 30] = counts[30, 5] = 4
+    table = ConfusionTable(tuple(map(str, range(40))), tuple(map(tuple, counts.tolist())))
+    smaller = most_confused(table, 3)
+    assert smaller.labels == ("3", "5", "30")
+    assert smaller.counts == ((9, 0, 4), (0, 9, 0), (0, 4, 9))
+    assert confusion_picture(table).startswith("<svg")

@@ -1,0 +1,191 @@
+"""The scripts as a user runs them: in a process of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+import yaml
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+FAST = ["--max_steps", "4", "--evaluations", "2", "--per_device_train_batch_size", "16"]
+
+
+def run(script: str, *flags: str, launcher: tuple[str, ...] = (), cwd: Path | None = None, ok: bool = True):
+    command = [sys.executable, *launcher, str(ROOT / "scripts" / script), *map(str, flags)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd or ROOT, env=environment, timeout=600)
+    if ok:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory) -> Path:
+    """A tiny checkpoint with its processor."""
+    from transformers import ViTImageProcessor
+
+    folder = tmp_path_factory.mktemp("network")
+    model, _ = tiny.TRANSFORMERS["resnet"]()
+    model.save_pretrained(folder)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def raced(network, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("raced")
+    flags = ["--model_name_or_path", network, "--dataset", "digits_m", "--train_size", "50", "--output_dir", folder]
+    run("transfer.py", *flags, "--seeds", "0", "1", *FAST)
+    return folder
+
+
+def test_a_race_leaves_everything_that_was_promised(raced):
+    names = {path.name for path in raced.iterdir()}
+    assert {"report.json", "report.html", "README.md", "config.yaml", "model.safetensors", "config.json"} <= names
+    assert not [name for name in names if name.startswith(".")]
+    report = json.loads((raced / "report.json").read_text())
+    assert [result["strategy"] for result in report["results"]] == [
+        "head_only",
+        "freeze_first",
+        "small_lr",
+        "full",
+        "from_scratch",
+    ]
+    assert (
+        report["data"]["sizes"] == {"train": 50, "validation": 99, "test": 271}
+        or report["data"]["sizes"]["test"] == 271
+    )
+    assert all(result["seeds"] == [0, 1] for result in report["results"])
+    assert report["verdict"]["low"] <= report["verdict"]["difference"] <= report["verdict"]["high"]
+    assert sum(map(sum, report["confusion"]["counts"])) == 271
+    best = max(report["results"], key=lambda r: (r["validation"]["accuracy"], -r["validation"]["loss"]))
+    assert report["winner"] == best["strategy"]
+    shares = {r["strategy"]: r["trainable_parameters"] / r["total_parameters"] for r in report["results"]}
+    assert shares["head_only"] < shares["freeze_first"] < shares["full"] == 1
+
+
+def test_the_saved_winner_gives_the_reported_predictions_in_a_new_process(raced):
+    report = json.loads((raced / "report.json").read_text())
+    code = f"""
+import numpy as np, torch
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+from hf_transfer_kit import load_data
+model = AutoModelForImageClassification.from_pretrained({str(raced)!r})
+processor = AutoImageProcessor.from_pretrained({str(raced)!r})
+test = load_data("digits_m", train_size=50).test
+with torch.no_grad():
+    logits = model(**processor([image.convert("RGB") for image in test["image"]], return_tensors="pt")).logits
+print((logits.argmax(-1).numpy() == np.asarray(test["label"])).mean())
+"""
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert float(output) == pytest.approx(report["metrics"]["accuracy"], abs=1e-6)
+
+
+def test_no_local_path_is_in_what_is_shared(raced):
+    for name in ("README.md", "report.html", "report.json", "config.yaml", "config.json"):
+        text = (raced / name).read_text()
+        assert str(raced) not in text, name
+        assert str(Path.home()) + "/" not in text, name
+
+
+def test_the_settings_run_again_and_flags_win(raced, tmp_path):
+    config = yaml.safe_load((raced / "config.yaml").read_text())
+    assert (config["seeds"], config["max_steps"], config["train_size"]) == ([0, 1], 4, "50")
+    flags = ["--config", raced / "config.yaml", "--strategies", "head_only", "--seeds", "1", "--output_dir", tmp_path]
+    run("transfer.py", *flags)
+    again = json.loads((tmp_path / "report.json").read_text())
+    assert [result["strategy"] for result in again["results"]] == ["head_only"]
+    assert again["verdict"] is None
+    first = json.loads((raced / "report.json").read_text())["results"][0]["test"]["accuracy"]
+    assert isinstance(first, float)
+
+
+def test_finetune_writes_a_report_and_resumes(network, tmp_path):
+    flags = [
+        "--model_name_or_path",
+        network,
+        "--dataset",
+        "digits",
+        "--train_size",
+        "48",
+        "--strategy",
+        "freeze_first:k=2",
+    ]
+    checkpoints = ["--save_strategy", "steps", "--save_steps", "2", *FAST]
+    run("finetune.py", *flags, *checkpoints, "--output_dir", tmp_path / "whole")
+    resumed = tmp_path / "resumed"
+    run("finetune.py", *flags, *checkpoints, "--output_dir", resumed)
+    checkpoint = resumed / "checkpoint-2"
+    run(
+        "finetune.py",
+        *flags,
+        *FAST,
+        "--output_dir",
+        resumed,
+        "--overwrite_output_dir",
+        "--resume_from_checkpoint",
+        checkpoint,
+    )
+    from safetensors.torch import load_file
+
+    first, second = (load_file(folder / "model.safetensors") for folder in (tmp_path / "whole", resumed))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert json.loads((resumed / "report.json").read_text())["recipe"] == "finetune"
+
+
+def test_two_processes_give_one_report(network, tmp_path):
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    flags = ["--model_name_or_path", network, "--dataset", "digits_m", "--train_size", "50", "--output_dir", tmp_path]
+    flags += ["--strategies", "head_only", "from_scratch", "--use_cpu", "--ddp_backend", "gloo", *FAST]
+    done = run("transfer.py", *flags, launcher=launcher)
+    assert done.stdout.count("The report is") == 1
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert sum(map(sum, report["confusion"]["counts"])) == 271
+    assert report["budget"]["batch_size"] == 32
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model_name_or_path", "{tmp}/nowhere", "--dataset", "digits"], "the path does not exist"),
+        (["--dataset", "{tmp}/nowhere"], "There is no dataset at"),
+        (["--dataset", "digits", "--train_size", "9999"], "asks for more rows than there are"),
+        (["--dataset", "digits", "--train_size", "many"], "neither a number of rows nor a share"),
+        (["--dataset", "digits", "--strategies", "freeze_first:k=99"], "k=99 is out of range: this model has 3"),
+        (["--dataset", "digits", "--strategies", "freeze_all"], "There is no strategy 'freeze_all'"),
+        (["--dataset", "{tmp}/pictures"], "Row 7 of train cannot be read"),
+        (["--config", "{tmp}/wrong.yaml"], "names no flag has: datset"),
+        (["--config", "{tmp}/none.yaml"], "there is no such file"),
+    ],
+)
+def test_bad_input_gets_a_sentence_and_leaves_nothing(network, tmp_path, flags, message):
+    for name in ("cat", "dog"):
+        (tmp_path / "pictures" / "train" / name).mkdir(parents=True)
+        for row in range(10):
+            Image.fromarray(np.full((8, 8, 3), row, np.uint8)).save(
+                tmp_path / "pictures" / "train" / name / f"{row}.png"
+            )
+    (tmp_path / "pictures" / "train" / "cat" / "7.png").write_bytes(b"no picture")
+    (tmp_path / "wrong.yaml").write_text("datset: digits\n")
+    given = [flag.format(tmp=tmp_path) for flag in flags]
+    if "--model_name_or_path" not in given:
+        given += ["--model_name_or_path", str(network)]
+    done = run("transfer.py", *given, "--output_dir", tmp_path / "out", ok=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "step" not in done.stdout
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_a_report_is_not_overwritten_by_accident(raced, network):
+    done = run("transfer.py", "--model_name_or_path", network, "--dataset", "digits", "--output_dir", raced, ok=False)
+    assert done.returncode == 2
+    assert "--overwrite_output_dir" in done.stderr
