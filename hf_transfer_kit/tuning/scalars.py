@@ -1,0 +1,147 @@
+"""Named scalars beside the loss: handed in by models and callbacks, seen wherever Trainer logs the loss.
+
+Trainer logs one loss and knows no other; what a callback adds to ``logs`` in ``on_log`` comes too late for
+``state.log_history`` (copied before) and for the trackers (called before the user's callbacks). So a ``ScalarCallback``
+moves itself to the front of the list of callbacks, adds its scalars to the logs before anybody reads them, and to the
+last entry of ``log_history``. No Trainer subclass is needed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+
+import torch
+from accelerate.utils import gather_object
+from torch import nn
+from transformers import TrainerCallback
+from transformers.trainer_callback import CallbackHandler
+
+from hf_transfer_kit.errors import SettingsError
+
+_RESERVED = ("loss", "grad_norm", "learning_rate", "epoch", "step", "num_input_tokens_seen", "total_flos")
+_ATTRIBUTE = "_recorded_scalars"
+
+SumAndCount = tuple[float, float]
+
+
+def record_scalars(model: nn.Module, scalars: Mapping[str, torch.Tensor | float]) -> None:
+    """Hands in scalars from a model's ``forward``; ``LogScalars`` logs their mean since the last log.
+
+    Only sums and counts are kept, detached, on the tensors' own device and beside the state dict: nothing waits for
+    the device and nothing grows when nobody logs. Outside training (``model.training`` is False) nothing is recorded.
+
+    Args:
+        model: The module that computed the scalars, usually ``self``; any submodule of the trained model will do.
+        scalars: Name -> tensor with one element, or number. A name may be missing in some steps or processes: the mean
+            is over the times it was handed in.
+
+    Raises:
+        SettingsError: When a name is one that Trainer logs itself, or a tensor has more than one element.
+    """
+    if not model.training:
+        return
+    kept = dict(getattr(model, _ATTRIBUTE, {}))
+    for name, value in scalars.items():
+        if name in _RESERVED:
+            raise SettingsError(f"record_scalars: {name!r} is logged by Trainer itself; choose another name.")
+        if isinstance(value, torch.Tensor):
+            if value.numel() != 1:
+                raise SettingsError(
+                    f"record_scalars: {name!r} has shape {tuple(value.shape)}; hand in one element, such as its mean."
+                )
+            value = value.detach().reshape(())
+            value = value if value.dtype == torch.float64 else value.float()
+        total, count = kept.get(name, (0.0, 0.0))
+        kept[name] = (total + value, count + 1.0)
+    # A new dict each time: torch.compile replays an assigned attribute, and loses changes inside an old one.
+    setattr(model, _ATTRIBUTE, kept)
+
+
+def take_scalars(model: nn.Module) -> dict[str, SumAndCount]:
+    """Sum and count of every recorded name in ``model`` and its submodules since the last call, in this process."""
+    taken: dict[str, SumAndCount] = {}
+    for module in model.modules():
+        for name, (total, count) in vars(module).pop(_ATTRIBUTE, {}).items():
+            before, times = taken.get(name, (0.0, 0.0))
+            taken[name] = (before + float(total), times + count)
+    return taken
+
+
+def mean_over_processes(scalars: Mapping[str, SumAndCount]) -> dict[str, float]:
+    """Name -> sum of sums / sum of counts over all processes; every process must call it, names may differ."""
+    totals: dict[str, SumAndCount] = {}
+    for part in gather_object([dict(scalars)]):
+        for name, (total, count) in part.items():
+            before, times = totals.get(name, (0.0, 0.0))
+            totals[name] = (before + total, times + count)
+    return {name: total / count for name, (total, count) in totals.items() if count}
+
+
+class ScalarCallback(TrainerCallback):
+    """A callback with scalars to log: they reach ``state.log_history``, every tracker and the console.
+
+    Override ``scalars``. It is called in every process each time Trainer logs its training loss; the logged value is
+    the mean over the processes that gave the name. A subclass with its own ``on_train_begin`` or ``on_log`` calls
+    ``super()``'s.
+    """
+
+    def scalars(self, model: nn.Module) -> Mapping[str, torch.Tensor | float]:
+        """Name -> value now, in this process. Nothing by default."""
+        return {}
+
+    def sums_and_counts(self, model: nn.Module) -> dict[str, SumAndCount]:
+        """What this process adds to the mean: by default each of ``scalars`` once."""
+        return {name: (float(value), 1.0) for name, value in self.scalars(model).items()}
+
+    def on_init_end(self, args, state, control, model=None, **kwargs):
+        _move_to_front(self)
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        _move_to_front(self)
+
+    def on_log(self, args, state, control, logs=None, model=None, **kwargs):
+        _move_to_front(self)
+        if logs is None or "loss" not in logs:
+            return
+        means = mean_over_processes(self.sums_and_counts(model))
+        taken = [name for name in means if name in logs]
+        if taken:
+            raise SettingsError(
+                f"{type(self).__name__} logs {', '.join(taken)}, which Trainer or another callback has logged already "
+                "in this step: give each its own name."
+            )
+        logs.update(means)
+        if state.log_history and state.log_history[-1].get("step") == state.global_step:
+            state.log_history[-1].update(means)
+
+
+class LogScalars(ScalarCallback):
+    """Logs what models hand in with ``record_scalars``: the mean over steps since the last log, and over processes."""
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        super().on_train_begin(args, state, control, model=model, **kwargs)
+        take_scalars(model)
+
+    def sums_and_counts(self, model: nn.Module) -> dict[str, SumAndCount]:
+        """What the models recorded since the last log."""
+        return take_scalars(model)
+
+
+def _move_to_front(callback: TrainerCallback) -> None:
+    """Moves ``callback`` before the trackers in the list whose event is being called, after others of its kind.
+
+    Callbacks are given no way to that list, but it is its owner who calls them, so it is on the stack. While it walks
+    through the list this neither skips nor repeats a callback: those before move up by one, those after stay.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        handler = frame.f_locals.get("self")
+        if isinstance(handler, CallbackHandler):
+            callbacks = handler.callbacks
+            first = next((i for i, other in enumerate(callbacks) if not isinstance(other, ScalarCallback)), 0)
+            if callback in callbacks[first:]:
+                callbacks.remove(callback)
+                callbacks.insert(first, callback)
+            return
+        frame = frame.f_back
