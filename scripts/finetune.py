@@ -65,7 +65,7 @@ def main() -> None:
     validate_strategies([strategy], model)
     with args.main_process_first():
         data = data_args.prepare(loaded, processor)
-    budget = args.budget(rows=len(data.train))
+    budget = args.budget(len(data.train), data.modality)
     args.max_steps, args.num_train_epochs = budget.max_steps, 0.0
     args.learning_rate = budget.rate(data.modality, strategy.rate_kind)
 

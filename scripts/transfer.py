@@ -25,7 +25,13 @@ from arguments import (
 
 from hf_transfer_kit.hub import check_output_dir, save_results
 from hf_transfer_kit.reports import comparison_report, strategy_table
-from hf_transfer_kit.selection import ProgressLine, compare_strategies, train_digits_source
+from hf_transfer_kit.selection import (
+    ProgressLine,
+    compare_strategies,
+    make_strategy,
+    train_digits_source,
+    validate_strategies,
+)
 
 
 @dataclass
@@ -54,16 +60,19 @@ def main() -> None:
         ModelArguments, DataArguments, RaceArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    strategies = [make_strategy(text) for text in race_args.strategies]
     if model_args.model_name_or_path is None:
         use_embedded_example(model_args, data_args, race_args, args)
 
     with args.main_process_first():
         loaded = data_args.load()
     make_model = model_args.model_maker(loaded)
-    processor = model_args.processor(make_model(race_args.seeds[0]), loaded)
+    model = make_model(race_args.seeds[0])
+    validate_strategies(strategies, model)
+    processor = model_args.processor(model, loaded)
     with args.main_process_first():
         data = data_args.prepare(loaded, processor)
-    budget = args.budget(rows=len(data.train))
+    budget = args.budget(len(data.train), data.modality)
     prepared_at = time.perf_counter()
 
     first = args.should_save
@@ -72,7 +81,7 @@ def main() -> None:
     comparison = compare_strategies(
         make_model,
         data,
-        race_args.strategies,
+        strategies,
         args,
         budget,
         seeds=race_args.seeds,

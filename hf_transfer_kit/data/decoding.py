@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import gcd
 from typing import Any
 
@@ -14,7 +14,9 @@ from PIL import Image as Pictures
 from hf_transfer_kit.errors import DataError
 
 
-def readable_rows(data: Dataset, column: str, modality: str, *, split: str, skip: bool) -> tuple[Dataset, int]:
+def readable_rows(
+    data: Dataset, column: str, modality: str, *, split: str, rows: Sequence[int], skip: bool
+) -> tuple[Dataset, int]:
     """The rows whose input can be read, and how many cannot.
 
     Args:
@@ -22,6 +24,7 @@ def readable_rows(data: Dataset, column: str, modality: str, *, split: str, skip
         column: Its input column.
         modality: What the column holds.
         split: Its name, for the message.
+        rows: What the message calls each row, of length len(data).
         skip: Leave unreadable rows out; otherwise the first one is an error.
 
     Raises:
@@ -34,7 +37,7 @@ def readable_rows(data: Dataset, column: str, modality: str, *, split: str, skip
             continue
         if not skip:
             raise DataError(
-                f"Row {row} of {split} cannot be read: {problem} in column {column!r}. Mend it, or leave such rows out "
+                f"Row {rows[row]} of {split} cannot be read: {problem} in column {column!r}. Mend it, or leave such rows out "
                 "with --skip_bad_rows."
             )
         bad.append(row)

@@ -21,6 +21,7 @@ _SPLIT_NAMES = {
     "validation": ("validation", "valid", "dev", "val"),
     "test": ("test", "testing"),
 }
+_ROW = "row_as_given"
 _PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
 
@@ -99,6 +100,7 @@ def load_data(
         require_soundfile()
     found = {split: data.select_columns([*columns.inputs, columns.label]) for split, data in found.items()}
     found = with_class_labels(found, columns.label)
+    found = {split: data.add_column(_ROW, list(range(len(data)))) for split, data in found.items()}
     splits = make_splits(
         found["train"],
         found.get("validation"),
@@ -109,7 +111,8 @@ def load_data(
         test_size=test_size,
         seed=seed,
     )
-    splits, skipped = _readable(splits, columns, skip=skip_bad_rows)
+    origins = {split: split if split in found else "train" for split in splits}
+    splits, skipped = _readable(splits, columns, origins, skip=skip_bad_rows)
     return LoadedData(
         name=display_name(name),
         modality=columns.modality,
@@ -201,10 +204,15 @@ def _hub(name: str, *, config_name: str | None, revision: str | None) -> Dataset
         ) from error
 
 
-def _readable(splits: dict[str, Dataset], columns: Columns, *, skip: bool) -> tuple[dict[str, Dataset], int]:
+def _readable(
+    splits: dict[str, Dataset], columns: Columns, origins: dict[str, str], *, skip: bool
+) -> tuple[dict[str, Dataset], int]:
+    """The splits with the rows that can be read; rows are named by their place in the split they were given in."""
     total = 0
-    for split in splits:
+    for split, origin in origins.items():
+        data = splits[split]
         for column in columns.inputs:
-            splits[split], bad = readable_rows(splits[split], column, columns.modality, split=split, skip=skip)
+            data, bad = readable_rows(data, column, columns.modality, split=origin, rows=data[_ROW], skip=skip)
             total += bad
+        splits[split] = data.remove_columns(_ROW)
     return splits, total

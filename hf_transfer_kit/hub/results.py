@@ -59,7 +59,8 @@ def save_results(
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
         staged = Path(temporary)
         model.to(memory_format=torch.contiguous_format).save_pretrained(staged)
-        if processor is not None:
+        # timm's settings for images travel in the model's own config.
+        if processor is not None and not hasattr(processor, "data_config"):
             processor.save_pretrained(staged)
         TransferCard.from_report(report, base_model=base_model).save(staged / "README.md")
         (staged / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=True, allow_unicode=True))

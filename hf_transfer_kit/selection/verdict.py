@@ -63,7 +63,7 @@ def _sentence(
         "hurt": "Transfer hurt: this is negative transfer.",
         "undecided": "Whether transfer helped cannot be told: the interval holds zero.",
     }[outcome]
-    sentences = [opening, against[0].upper() + against[1:]]
+    sentences = [opening, f"The strategy {against}"]
     if winner != best:
         sentences.append(f"On validation {winner} was ahead of every strategy that transfers.")
     if runs == 1:

@@ -4,9 +4,9 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection import Budget, default_steps
 
 
-@pytest.mark.parametrize(("rows", "steps"), [(10, 50), (200, 63), (320, 100), (100_000, 300)])
-def test_default_steps_are_ten_passes_within_limits(rows, steps):
-    assert default_steps(rows, 32) == steps
+@pytest.mark.parametrize(("rows", "steps"), [(10, 50), (200, 50), (400, 100), (100_000, 300)])
+def test_default_steps_are_eight_passes_within_limits(rows, steps):
+    assert default_steps(rows, 32, "image") == steps
 
 
 @pytest.mark.parametrize(("steps", "evaluations", "expected"), [(100, 5, 20), (63, 5, 13), (3, 5, 1)])

@@ -35,7 +35,7 @@ def test_when_scratch_wins_the_best_transferring_strategy_is_judged():
     verdict = judge_transfer(results, correct, winner="from_scratch", transferring=["head_only", "full"])
     assert verdict.outcome == "hurt"
     assert verdict.difference == pytest.approx(-0.4)
-    assert "Full against" in verdict.sentence
+    assert "The strategy full against" in verdict.sentence
     assert "negative transfer" in verdict.sentence
 
 
