@@ -142,7 +142,8 @@ def is_adapter(name: str) -> bool:
 def _check_count(choice: str, value: int, limit: int, what: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
         raise SettingsError(
-            f"{choice}={value} is out of range: this model has {limit} {what}, so give a whole number from 1 to {limit}."
+            f"{choice}={value} is out of range: this model has {limit} {what}, so give a whole number "
+            f"from 1 to {limit}."
         )
 
 

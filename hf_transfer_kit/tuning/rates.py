@@ -57,7 +57,7 @@ def layerwise_optimizer(
     num_first: int | None = None,
     head: float = 1.0,
 ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
-    """Optimizer class and arguments with one learning rate a layer group, for ``Trainer(optimizer_cls_and_kwargs=...)``.
+    """Optimizer class and arguments with a learning rate a layer group: ``Trainer(optimizer_cls_and_kwargs=...)``.
 
     The head learns at ``args.learning_rate * head``, the group at depth i at ``args.learning_rate * factor_i`` with
     the factors of ``rate_factors``. Weight decay leaves out norms and biases, as in Trainer. Every parameter is in
