@@ -37,8 +37,8 @@ def readable_rows(
             continue
         if not skip:
             raise DataError(
-                f"Row {rows[row]} of {split} cannot be read: {problem} in column {column!r}. Mend it, or leave such rows "
-                "out with --skip_bad_rows."
+                f"Row {rows[row]} of {split} cannot be read: {problem} in column {column!r}. Mend it, or leave such "
+                "rows out with --skip_bad_rows."
             )
         bad.append(row)
     if not bad:
