@@ -34,7 +34,7 @@ def digits_network(num_labels: int = 10, *, seed: int = 0) -> PreTrainedModel:
         return ResNetForImageClassification(config)
 
 
-def train_digits_source(folder: str | Path, args: TrainingArguments, *, steps: int = 200, seed: int = 0) -> str:
+def train_digits_source(folder: str | Path, args: TrainingArguments, *, steps: int = 400, seed: int = 0) -> str:
     """Trains ``digits_network`` on the embedded ``digits`` and saves it with its processor.
 
     Args:

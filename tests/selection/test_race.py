@@ -1,0 +1,134 @@
+"""The race: one budget, the same data order, selection on validation, judgement on test."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from transformers import TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.selection import Budget, compare_strategies
+from hf_transfer_kit.selection.race import summarize
+
+
+class Rows(torch.utils.data.Dataset):
+    """Images whose brightness tells the class."""
+
+    def __init__(self, rows: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.labels = torch.arange(rows) % 2
+        noise = torch.randn(rows, 3, 32, 32, generator=generator)
+        self.images = noise + 2.0 * self.labels.view(-1, 1, 1, 1)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return {"pixel_values": self.images[index], "labels": self.labels[index], "row": index}
+
+
+class Watch(TrainerCallback):
+    """Notes what each run was given."""
+
+    def __init__(self, seen: list) -> None:
+        self.seen = seen
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.seen.append((state.max_steps, args.learning_rate, args.seed, args.eval_steps))
+
+
+@pytest.fixture
+def data():
+    orders: list[list[int]] = []
+
+    def collate(rows):
+        if torch.is_grad_enabled():
+            orders.append([row["row"] for row in rows])
+        return {key: torch.stack([torch.as_tensor(row[key]) for row in rows]) for key in ("pixel_values", "labels")}
+
+    return SimpleNamespace(
+        train=Rows(16, 0), validation=Rows(10, 1), test=Rows(13, 2), collator=collate, modality="image",
+        label_names=("dark", "bright"), orders=orders,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def args(tmp_path):
+    return TrainingArguments(
+        output_dir=str(tmp_path), use_cpu=True, report_to=[], per_device_train_batch_size=4, disable_tqdm=True,
+        remove_unused_columns=False,
+    )  # fmt: skip
+
+
+def make_model(seed: int):
+    torch.manual_seed(seed)
+    model = tiny.TRANSFORMERS["resnet"]()[0]
+    from hf_transfer_kit import replace_head
+
+    return replace_head(model, 2, seed=seed)
+
+
+def race(data, args, strategies, **settings):
+    return compare_strategies(make_model, data, strategies, args, Budget(4, 4, evaluations=2), **settings)
+
+
+def test_every_run_has_the_same_budget_and_the_same_data_order(data, args):
+    seen: list = []
+    comparison = race(
+        data, args, ["head_only", "from_scratch"], seeds=[0, 1], callbacks=lambda text, seed: [Watch(seen)]
+    )
+    assert seen == [(4, 5e-3, 0, 2), (4, 5e-3, 1, 2), (4, 1e-3, 0, 2), (4, 1e-3, 1, 2)]
+    steps = np.array([order for order in data.orders if len(order) == 4][:16])
+    assert steps.shape == (16, 4)
+    assert np.array_equal(steps[:4], steps[8:12])
+    assert np.array_equal(steps[4:8], steps[12:])
+    assert not np.array_equal(steps[:4], steps[4:8])
+    for result in comparison.results:
+        assert [point.step for point in result.curve if point.accuracy is not None] == [2, 4]
+
+
+def test_the_winner_is_the_best_on_validation_and_its_model_gives_its_predictions(data, args):
+    comparison = race(data, args, ["full", "from_scratch"], seeds=[0, 1])
+    scores = {r.strategy: (r.validation["accuracy"], -r.validation["loss"]) for r in comparison.results}
+    assert comparison.winner == max(scores, key=scores.get)
+    with torch.no_grad():
+        logits = comparison.model.eval()(pixel_values=data.test.images).logits
+    assert np.array_equal(logits.argmax(-1).numpy(), comparison.predicted)
+    assert comparison.model_metrics["accuracy"] == pytest.approx(np.mean(comparison.predicted == comparison.true))
+    assert comparison.verdict.baseline == "from_scratch"
+
+
+def test_without_a_baseline_there_is_no_verdict(data, args):
+    assert race(data, args, ["head_only"]).verdict is None
+
+
+@pytest.mark.parametrize(
+    ("strategies", "seeds"), [([], [0]), (["full", "full"], [0]), (["full"], []), (["full"], [1, 1])]
+)
+def test_missing_or_repeated_entries_are_refused(data, args, strategies, seeds):
+    with pytest.raises(SettingsError, match="at least one entry, and none twice"):
+        race(data, args, strategies, seeds=seeds)
+
+
+def test_an_option_that_does_not_fit_is_refused_before_the_first_run(data, args):
+    seen: list = []
+    with pytest.raises(SettingsError, match="k=99 is out of range"):
+        race(data, args, ["full", "freeze_first:k=99"], callbacks=lambda text, seed: [Watch(seen)])
+    assert seen == []
+
+
+def test_summary_is_mean_and_sample_deviation():
+    model = torch.nn.Linear(2, 2)
+    runs = [
+        SimpleNamespace(
+            seed=seed, model=model, validation={"accuracy": a}, test={"accuracy": a}, curve=(), seconds=1.0,
+            trainable_parameters=6,
+        )
+        for seed, a in ((0, 0.5), (1, 0.7))
+    ]  # fmt: skip
+    result = summarize("full", "All.", runs)
+    assert result.test["accuracy"] == pytest.approx(0.6)
+    assert result.test_spread["accuracy"] == pytest.approx(np.std([0.5, 0.7], ddof=1))
+    assert result.total_parameters == 6
