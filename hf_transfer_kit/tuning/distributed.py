@@ -8,6 +8,7 @@ first trains processes apart, the last trains nothing, both in silence: here the
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 
 import torch
 from torch import nn
@@ -25,8 +26,8 @@ def check_freezing(model: nn.Module, args: TrainingArguments) -> None:
     Raises:
         SettingsError: Naming the argument to set.
     """
-    given = args.activation_checkpointing_kwargs or {}
     # Trainer takes these two out; with nothing left transformers checkpoints without re-entering.
+    given = args.activation_checkpointing_kwargs or {}
     passed_on = {key: value for key, value in given.items() if key not in ("every_n_layers", "offload")}
     asked = args.activation_checkpointing and bool(passed_on) and passed_on.get("use_reentrant", True)
     module = next((name for name, inner in model.named_modules() if _is_reentrant(inner)), None)
@@ -35,7 +36,7 @@ def check_freezing(model: nn.Module, args: TrainingArguments) -> None:
         raise SettingsError(
             f"Freezing needs non-reentrant activation checkpointing{where}: with use_reentrant=True, layers behind "
             "frozen ones silently get no gradient. Set activation_checkpointing_kwargs={'use_reentrant': False} "
-            "(gradient_checkpointing_kwargs in older transformers)."
+            "(gradient_checkpointing_kwargs is its older name)."
         )
 
 
@@ -92,32 +93,38 @@ def finds_unused_parameters(model: nn.Module, args: TrainingArguments) -> bool:
 
 
 def is_data_parallel(args: TrainingArguments) -> bool:
-    """Whether several processes train copies of the model."""
-    return args.parallel_mode == ParallelMode.DISTRIBUTED and args.world_size > 1
+    """Whether Trainer wraps the model in DistributedDataParallel, as a launcher makes it do even for one process."""
+    return args.parallel_mode == ParallelMode.DISTRIBUTED
 
 
 def remember_trainable(model: nn.Module, optimizer: torch.optim.Optimizer | None, args: TrainingArguments) -> None:
-    """Call in ``on_train_begin`` before freezing anything: refuses what a wrapped model would not synchronise.
+    """Call in ``on_train_begin`` before freezing anything: refuses what would silently not be trained (in step).
 
-    A second ``trainer.train()`` does not wrap the model again. So what may be trained is noted beside the optimizer,
-    which lives as long as the wrap, and a parameter thawed since is refused.
+    A second ``trainer.train()`` neither makes the optimizer nor wraps the model again. So what may be trained is noted
+    beside the optimizer, and parameters thawed since are refused: all where the model is wrapped, else those that the
+    optimizer does not hold.
 
     Raises:
         SettingsError: Naming the parameters.
     """
     inner = getattr(optimizer, "optimizer", optimizer)
-    if inner is None or not is_data_parallel(args):
+    if inner is None:
         return
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    late = sorted(trainable - vars(inner).setdefault(_ATTRIBUTE, trainable))
-    if late:
+    late = trainable - vars(inner).setdefault(_ATTRIBUTE, trainable)
+    if not late:
+        return
+    if is_data_parallel(args):
         raise SettingsError(
-            f"{len(late)} parameters ({_some(late)}) were frozen when this Trainer first wrapped the model, so their "
-            "gradients would not be synchronised between processes. Make a new Trainer for the next stage."
+            f"{len(late)} parameters ({_some(sorted(late))}) were frozen when this Trainer first wrapped the model, so "
+            "their gradients would not be synchronised between processes. Make a new Trainer for the next stage."
         )
+    check_in_optimizer(model, inner, late, asked_by="This Trainer")
 
 
-def check_in_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, names: set[str], *, asked_by: str) -> None:
+def check_in_optimizer(
+    model: nn.Module, optimizer: torch.optim.Optimizer, names: Collection[str], *, asked_by: str
+) -> None:
     """Refuses parameters that shall be trained and are in no group of the optimizer.
 
     Raises:

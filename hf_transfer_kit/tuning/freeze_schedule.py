@@ -38,6 +38,7 @@ class FreezeSchedule(StagedTraining):
         stages: The stages in order; a mapping with the key ``stages``; or the path of a YAML file with either.
         batch_norm: As in ``FreezeLayers``.
         dropout: As in ``FreezeLayers``.
+        adapters: As in ``StagedTraining``.
         quiet: Do not print the table of stages when training starts.
 
     Raises:
@@ -50,9 +51,10 @@ class FreezeSchedule(StagedTraining):
         *,
         batch_norm: str = "freeze",
         dropout: str = "off",
+        adapters: str = "trained",
         quiet: bool = False,
     ) -> None:
-        super().__init__(batch_norm=batch_norm, dropout=dropout, quiet=quiet)
+        super().__init__(batch_norm=batch_norm, dropout=dropout, adapters=adapters, quiet=quiet)
         self.written = _written_stages(stages)
 
     @classmethod
@@ -62,7 +64,7 @@ class FreezeSchedule(StagedTraining):
         Args:
             head_fraction: Share of training, in (0, 1), for the head alone.
             full_rate: Factor on the learning rate afterwards; the paper takes a smaller one than for the head.
-            **options: ``batch_norm``, ``dropout``, ``quiet``.
+            **options: ``batch_norm``, ``dropout``, ``adapters``, ``quiet``.
         """
         rates = {} if full_rate == 1 else {"rates": {"all": full_rate}}
         return cls([{"train": "head", "until": head_fraction}, {"train": "all", **rates}], **options)
@@ -76,19 +78,13 @@ class FreezeSchedule(StagedTraining):
     def stages(self, groups: LayerGroups, horizon: Horizon) -> list[Stage]:
         """The written stages, resolved for this model and length of training."""
         result: list[Stage] = []
-        for number, written in enumerate(self.written):
+        for written in self.written:
             selectors = _listed(written["train"])
             trainable = frozenset().union(*(selected_names(groups, selector) for selector in selectors))
             factors: dict[str, float] = {}
             for selector, factor in (written.get("rates") or {}).items():
                 factors.update(dict.fromkeys(selected_names(groups, selector), float(factor)))
             until = None if written.get("until") is None else step_of(written["until"], horizon)
-            ended = max((stage.until for stage in result if stage.until is not None), default=0)
-            if until is not None and until < ended:
-                raise SettingsError(
-                    f"FreezeSchedule: stage {number} ends at step {until}, before the one ahead of it (step {ended}); "
-                    "'until' counts from the start of training."
-                )
             stopping = written.get("early_stopping")
             result.append(
                 Stage(
@@ -108,7 +104,10 @@ def _written_stages(stages: object) -> list[dict[str, Any]]:
         path = Path(stages)
         if not path.is_file():
             raise SettingsError(f"FreezeSchedule: there is no file {str(stages)!r} with stages.")
-        stages = yaml.safe_load(path.read_text(encoding="utf-8"))
+        try:
+            stages = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise SettingsError(f"FreezeSchedule: {str(path)!r} is no YAML: {error}.") from error
     if isinstance(stages, Mapping):
         if set(stages) != {"stages"}:
             raise SettingsError(f"FreezeSchedule: a mapping must have the one key 'stages', not {sorted(stages)}.")
@@ -141,7 +140,10 @@ def _check_stage(number: int, stage: Mapping[str, Any], *, is_last: bool) -> Non
             raise SettingsError(f"{where} is the last and lasts to the end of training: leave out its 'until'.")
     elif not is_last and stopping is None:
         raise SettingsError(f"{where} has no end: give 'until' or 'early_stopping', or make it the last.")
-    for selector, factor in (stage.get("rates") or {}).items():
+    rates = stage.get("rates") or {}
+    if not isinstance(rates, Mapping):
+        raise SettingsError(f"{where}: rates={rates!r} must map selectors to factors, such as {{'body': 0.1}}.")
+    for selector, factor in rates.items():
         if isinstance(factor, bool) or not isinstance(factor, (int, float)) or factor < 0:
             raise SettingsError(f"{where}: the rate of {selector!r} is {factor!r}; give a factor of at least 0.")
 

@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 from hf_transfer_kit.backbones import layer_groups, modality_of
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.distributed import check_freezing, check_late_freezing, remember_trainable
-from hf_transfer_kit.tuning.frozen import check_options, freeze
+from hf_transfer_kit.tuning.frozen import check_options, freeze, is_frozen_by, thaw
 from hf_transfer_kit.tuning.selecting import matching_names, parts
 from hf_transfer_kit.values import LayerGroups
 
@@ -23,7 +23,8 @@ class FreezeLayers(TrainerCallback):
     one of the choices. The weights of peft adapters stay trainable.
 
     Pass it in ``Trainer(callbacks=[...])``: it acts when the Trainer is made, before the optimizer, so frozen weights
-    take no optimizer memory. Added later it acts when training starts. The model stays frozen after training.
+    take no optimizer memory. Added later it acts when training starts. The model stays frozen after training, until
+    ``undo``; train what was thawed with a new Trainer.
 
     Args:
         first: The first k groups (nearest the input), 1 <= k <= number of groups before the head.
@@ -82,7 +83,7 @@ class FreezeLayers(TrainerCallback):
         self.batch_norm = batch_norm
         self.dropout = dropout
         self.quiet = quiet
-        self._model_id: int | None = None
+        self._owner = f"FreezeLayers({self.choice}={self.value!r})"
 
     def apply(self, model: nn.Module) -> LayerGroups:
         """Freezes the chosen part of ``model`` now and returns its layer groups. Trainer calls this by itself."""
@@ -94,15 +95,18 @@ class FreezeLayers(TrainerCallback):
             depths = frozen_depths(groups, self.choice, self.value, modality=self._modality(model))
             chosen = [groups[depth] for depth in depths]
         options = {"batch_norm": self.batch_norm, "dropout": self.dropout}
-        owner = f"FreezeLayers({self.choice}={self.value!r})"
-        freeze(model, chosen, owner=owner, spare_adapters=True, **options)
+        freeze(model, chosen, owner=self._owner, spare_adapters=True, **options)
         if not any(parameter.requires_grad for parameter in model.parameters()):
+            self.undo(model)
             raise SettingsError(
-                f"FreezeLayers({self.choice}={self.value!r}) leaves nothing to train in {type(model).__name__}: "
-                "freeze fewer layers, or give the model a head with replace_head."
+                f"{self._owner} leaves nothing to train in {type(model).__name__}: freeze fewer layers, or give the "
+                "model a head with replace_head."
             )
-        self._model_id = id(model)
         return groups
+
+    def undo(self, model: nn.Module) -> None:
+        """Thaws what this callback froze in ``model``; what others froze stays frozen."""
+        thaw(model, owner=self._owner)
 
     def _modality(self, model: nn.Module) -> str:
         return (self.modality or modality_of(model)) if self.choice == "general" else ""
@@ -113,11 +117,11 @@ class FreezeLayers(TrainerCallback):
 
     def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
         check_freezing(model, args)
+        remember_trainable(model, optimizer, args)
         # Added to the Trainer after it was made, or the model was swapped: without a gradient nothing moves either.
-        if self._model_id != id(model):
+        if not is_frozen_by(model, owner=self._owner):
             check_late_freezing(model, args, asked_by="FreezeLayers, added after the Trainer was made,")
             self.apply(model)
-        remember_trainable(model, optimizer, args)
         if state.is_world_process_zero and not self.quiet:
             print(layer_groups(model))
 

@@ -3,12 +3,13 @@
 Several owners (a static choice, a schedule) may freeze parts of one model; a parameter is frozen while anyone freezes
 it, and what was frozen by hand before stays so. A frozen module is held in evaluation mode through every
 ``model.train()``, which Trainer calls at each step, by an instance attribute that shadows ``Module.train``. All of it
-is no part of the state dict and survives deepcopy and pickling.
+is no part of the state dict and survives deepcopy and pickling. A module whose ``train`` somebody else shadowed is left
+to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,7 +33,7 @@ class FrozenPart:
         modules: Names of modules that are frozen with everything below them.
         batch_norm: ``"freeze"``, ``"update"`` or ``"affine_only"``.
         dropout: ``"off"`` or ``"on"``.
-        spares_adapters: Whether peft adapters inside go on as before.
+        spares_adapters: Whether peft adapters inside stay trainable and follow ``train()``.
     """
 
     parameters: frozenset[str]
@@ -69,8 +70,8 @@ def freeze(
     if batch_norm == "affine_only":
         names -= batch_norm_parameters(model)
     if spare_adapters:
-        names = {name for name in names if not is_adapter(name)}
-    parts = dict(vars(model).get(_ATTRIBUTE, {}))
+        names -= adapter_parameters(model)
+    parts = _parts_of(model)
     already = set().union(*(part.parameters for part in parts.values()))
     own = frozenset(n for n, p in model.named_parameters() if n in names and (p.requires_grad or n in already))
     modules = frozenset(name for group in groups for name in group.modules)
@@ -80,9 +81,14 @@ def freeze(
 
 def thaw(model: nn.Module, *, owner: str) -> None:
     """Takes back what ``owner`` froze; what others froze stays."""
-    parts = dict(vars(model).get(_ATTRIBUTE, {}))
+    parts = _parts_of(model)
     if parts.pop(owner, None) is not None:
         _apply(model, parts)
+
+
+def is_frozen_by(model: nn.Module, *, owner: str) -> bool:
+    """Whether ``owner`` has frozen a part of ``model`` and not thawed it."""
+    return owner in _parts_of(model)
 
 
 def check_options(*, batch_norm: str, dropout: str) -> None:
@@ -95,17 +101,38 @@ def check_options(*, batch_norm: str, dropout: str) -> None:
 
 def is_held(module: nn.Module) -> bool:
     """Whether the module is held in evaluation mode by ``freeze``."""
-    return "train" in vars(module)
+    return getattr(vars(module).get("train"), "func", None) is _train_children_only
 
 
-def is_adapter(name: str) -> bool:
-    """Whether a parameter or module of this name belongs to a peft adapter or to a copy that peft trains."""
-    marks = (".lora_", ".modules_to_save.", ".ia3_", ".oft_", ".vera_", "prompt_encoder.")
-    return any(mark in f".{name}." for mark in marks)
+def adapter_parameters(model: nn.Module) -> set[str]:
+    """Names of the parameters that peft added to ``model``: adapters, and the copies of modules that it trains."""
+    added = _added_by_peft(model)
+    return {name for name, _ in model.named_parameters() if _is_under(name, added)}
+
+
+def _parts_of(model: nn.Module) -> dict[str, FrozenPart]:
+    return dict(vars(model).get(_ATTRIBUTE, {}))
+
+
+def _added_by_peft(model: nn.Module) -> set[str]:
+    """Qualified names of the modules and parameters that peft added, topmost ones; peft's layers say which."""
+    added = {
+        f"{name}.{own}"
+        for name, module in model.named_modules()
+        for attribute in ("adapter_layer_names", "other_param_names")
+        for own in getattr(module, attribute, ())
+    }
+    return added | {"prompt_encoder"} if hasattr(model, "peft_config") else added
+
+
+def _is_under(name: str, tops: Collection[str]) -> bool:
+    while name and name not in tops:
+        name = name.rpartition(".")[0]
+    return bool(name)
 
 
 def _apply(model: nn.Module, parts: dict[str, FrozenPart]) -> None:
-    before = set().union(*(part.parameters for part in vars(model).get(_ATTRIBUTE, {}).values()))
+    before = set().union(*(part.parameters for part in _parts_of(model).values()))
     now = set().union(*(part.parameters for part in parts.values()))
     for name, parameter in model.named_parameters():
         if name in now:
@@ -117,7 +144,9 @@ def _apply(model: nn.Module, parts: dict[str, FrozenPart]) -> None:
     held = _held_modules(model, parts.values())
     for module in model.modules():
         if id(module) in held:
-            _hold_in_eval(module)
+            if "train" not in vars(module):
+                module.training = False
+                module.train = partial(_train_children_only, module)
         elif is_held(module):
             del module.train
             module.training = model.training
@@ -126,6 +155,7 @@ def _apply(model: nn.Module, parts: dict[str, FrozenPart]) -> None:
 def _held_modules(model: nn.Module, parts: Iterable[FrozenPart]) -> set[int]:
     """Ids of the modules that the parts hold in evaluation mode."""
     modules = dict(model.named_modules())
+    added = _added_by_peft(model)
     held: set[int] = set()
     for part in parts:
         frozen = {
@@ -139,13 +169,13 @@ def _held_modules(model: nn.Module, parts: Iterable[FrozenPart]) -> set[int]:
             spent = not any(parameter.requires_grad for parameter in module.parameters())
             if own and spent and not part.parameters.isdisjoint(own):
                 frozen[id(module)] = (name, module)
-        held |= {key for key, (name, module) in frozen.items() if _is_still(name, module, part)}
+        if part.spares_adapters:
+            frozen = {key: (name, module) for key, (name, module) in frozen.items() if not _is_under(name, added)}
+        held |= {key for key, (_, module) in frozen.items() if _is_still(module, part)}
     return held
 
 
-def _is_still(name: str, module: nn.Module, part: FrozenPart) -> bool:
-    if part.spares_adapters and is_adapter(name):
-        return False
+def _is_still(module: nn.Module, part: FrozenPart) -> bool:
     if keeps_statistics(module):
         return part.batch_norm != "update"
     return part.dropout == "off"
@@ -164,11 +194,6 @@ def batch_norm_parameters(model: nn.Module) -> set[str]:
         if keeps_statistics(module)
         for inner, _ in module.named_parameters(recurse=False)
     }
-
-
-def _hold_in_eval(module: nn.Module) -> None:
-    module.training = False
-    module.train = partial(_train_children_only, module)
 
 
 def _train_children_only(module: nn.Module, mode: bool = True) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.schedule import Horizon, Plateau, Stage, parse_span, step_of
+from hf_transfer_kit.tuning.schedule import Horizon, Plateau, Stage, parse_span, step_of, steps_in
 from hf_transfer_kit.tuning.staged import StagedTraining
 from hf_transfer_kit.values import LayerGroup, LayerGroups
 
@@ -30,6 +30,7 @@ class GradualUnfreezing(StagedTraining):
             Alone, or beside ``every``: whichever comes first.
         batch_norm: As in ``FreezeLayers``.
         dropout: As in ``FreezeLayers``.
+        adapters: As in ``StagedTraining``.
         quiet: Do not print the table of stages when training starts.
 
     Raises:
@@ -46,9 +47,10 @@ class GradualUnfreezing(StagedTraining):
         on_plateau: tuple[str, int] | None = None,
         batch_norm: str = "freeze",
         dropout: str = "off",
+        adapters: str = "trained",
         quiet: bool = False,
     ) -> None:
-        super().__init__(batch_norm=batch_norm, dropout=dropout, quiet=quiet)
+        super().__init__(batch_norm=batch_norm, dropout=dropout, adapters=adapters, quiet=quiet)
         if every is None and on_plateau is None:
             raise SettingsError(
                 'GradualUnfreezing needs to know when to thaw: give every="1 epoch", every=0.25 or '
@@ -74,9 +76,7 @@ class GradualUnfreezing(StagedTraining):
 
     def check_model(self, groups: LayerGroups) -> None:
         """Raises SettingsError when ``keep_frozen`` or the list of times does not fit the model's groups."""
-        thawed = thawing_order(
-            groups, order=self.order, groups_per_stage=self.groups_per_stage, keep_frozen=self.keep_frozen
-        )
+        thawed = self._order_in(groups)
         if isinstance(self.every, (list, tuple)) and len(self.every) != len(thawed) - 1:
             raise SettingsError(
                 f"every={list(self.every)} holds {len(self.every)} times, but this model has {len(thawed) - 1} steps "
@@ -87,9 +87,7 @@ class GradualUnfreezing(StagedTraining):
     def stages(self, groups: LayerGroups, horizon: Horizon) -> list[Stage]:
         """One stage for the head, and one for each ``groups_per_stage`` groups."""
         self.check_model(groups)
-        steps = thawing_order(
-            groups, order=self.order, groups_per_stage=self.groups_per_stage, keep_frozen=self.keep_frozen
-        )
+        steps = self._order_in(groups)
         plateau = None if self.on_plateau is None else Plateau(*self.on_plateau)
         result: list[Stage] = []
         trained: list[LayerGroup] = []
@@ -106,17 +104,18 @@ class GradualUnfreezing(StagedTraining):
             )
         return result
 
+    def _order_in(self, groups: LayerGroups) -> list[list[LayerGroup]]:
+        return thawing_order(
+            groups, order=self.order, groups_per_stage=self.groups_per_stage, keep_frozen=self.keep_frozen
+        )
+
     def _until(self, number: int, horizon: Horizon) -> int | None:
         if self.every is None:
             return None
         if isinstance(self.every, (list, tuple)):
             return step_of(self.every[number], horizon)
         amount, unit = parse_span(self.every)
-        span = amount * (number + 1)
-        # A share beyond the end of training: a stage that is not reached, whatever its exact step.
-        if unit == "share":
-            return step_of(span, horizon) if span <= 1 else horizon.max_steps + number
-        return step_of(f"{span} {unit}", horizon)
+        return steps_in(amount * (number + 1), unit, horizon)
 
 
 def thawing_order(

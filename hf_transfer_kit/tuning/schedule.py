@@ -112,14 +112,21 @@ def step_of(span: str | float, horizon: Horizon) -> int:
     Raises:
         SettingsError: When it cannot be read, or counts epochs of a dataset without a length.
     """
-    amount, unit = parse_span(span)
-    if unit == "steps":
-        return math.ceil(amount)
-    if unit == "share":
-        return math.ceil(amount * horizon.max_steps - _ROUNDING)
-    if horizon.steps_per_epoch is None:
-        raise SettingsError(f"{span!r} counts epochs, but the training dataset has no length: give steps or a share.")
-    return math.ceil(amount * horizon.steps_per_epoch - _ROUNDING)
+    return steps_in(*parse_span(span), horizon)
+
+
+def steps_in(amount: float, unit: str, horizon: Horizon) -> int:
+    """Number of steps in ``amount`` units (``epochs``, ``steps`` or ``share``) of training, rounded up.
+
+    Raises:
+        SettingsError: When it counts epochs of a dataset without a length.
+    """
+    if unit == "epochs" and horizon.steps_per_epoch is None:
+        raise SettingsError(
+            f"{amount:g} epochs cannot be counted, since the training dataset has no length: give steps or a share."
+        )
+    size = {"steps": 1, "share": horizon.max_steps, "epochs": horizon.steps_per_epoch}[unit]
+    return math.ceil(amount * size - _ROUNDING)
 
 
 def parse_span(span: str | float) -> tuple[float, str]:

@@ -14,9 +14,12 @@ def matching_names(groups: LayerGroups, pattern: str) -> set[str]:
     """Names of the parameters that match a glob, or after ``"re:"`` a regular expression (from their beginning).
 
     Raises:
-        SettingsError: When none matches.
+        SettingsError: When none matches, or the regular expression cannot be read.
     """
-    test = re.compile(pattern[3:] if pattern.startswith("re:") else fnmatch.translate(pattern))
+    try:
+        test = re.compile(pattern[3:] if pattern.startswith("re:") else fnmatch.translate(pattern))
+    except re.error as error:
+        raise SettingsError(f"{pattern!r} is no regular expression: {error}.") from error
     found = {name for group in groups for name in group.parameters if test.match(name)}
     if not found:
         known = ", ".join(list(groups[0].parameters)[:3])

@@ -1,4 +1,4 @@
-"""Factors on learning rates that hold for one optimizer step and leave no trace in groups, schedulers or checkpoints."""
+"""Factors on learning rates for one optimizer step, which leave no trace in groups, schedulers or checkpoints."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from hf_transfer_kit.errors import SettingsError
 
 Factors = Mapping[int, float]
 """id of a parameter -> factor on its learning rate; 1 where it is missing."""
+
+Group = dict[str, Any]
+"""A parameter group of a torch optimizer."""
 
 
 class StepRates:
@@ -26,8 +29,8 @@ class StepRates:
 
     def __init__(self, optimizer: torch.optim.Optimizer, factors: Callable[[], Factors]) -> None:
         self.factors = factors
-        self._groups: list[dict[str, Any]] | None = None
-        self._copies: list[dict[str, Any]] = []
+        self._groups: list[Group] | None = None
+        self._copies: list[list[Group]] = []
         self._handles = [
             optimizer.register_step_pre_hook(self._before),
             optimizer.register_step_post_hook(self._after),
@@ -39,30 +42,45 @@ class StepRates:
             handle.remove()
 
     def _before(self, optimizer, args, kwargs) -> None:
+        if self._groups is not None:  # the last step raised an error
+            optimizer.param_groups = self._groups
+            self._groups = None
         factors = self.factors()
         if not factors:
             return
         self._groups = optimizer.param_groups
-        self._copies = [copy for group in self._groups for copy in split_by_factor(group, factors)]
-        optimizer.param_groups = list(self._copies)
+        self._copies = [split_by_factor(group, factors) for group in self._groups]
+        optimizer.param_groups = [copy for copies in self._copies for copy in copies]
 
     def _after(self, optimizer, args, kwargs) -> None:
         if self._groups is None:
             return
-        originals, self._groups = self._groups, None
-        optimizer.param_groups = originals
-        settings = [{k: v for k, v in group.items() if k not in ("params", "lr")} for group in originals]
-        for copy in self._copies:
-            if {k: v for k, v in copy.items() if k not in ("params", "lr")} not in settings:
-                raise SettingsError(
-                    f"{type(optimizer).__name__} keeps a state in its parameter groups, which rates by stage would "
-                    "lose: choose an optimizer such as adamw_torch or sgd, or leave out the rates."
-                )
+        optimizer.param_groups = self._groups
+        changed = {
+            key for group, copies in zip(self._groups, self._copies, strict=True) for key in _changed(group, copies)
+        }
+        self._groups = None
+        if changed:
+            raise SettingsError(
+                f"{type(optimizer).__name__} keeps a state in its parameter groups ({', '.join(sorted(changed))}), "
+                "which rates by stage would lose: choose an optimizer such as adamw_torch or sgd, or leave out the "
+                "rates."
+            )
 
 
-def split_by_factor(group: dict[str, Any], factors: Factors) -> list[dict[str, Any]]:
+def split_by_factor(group: Group, factors: Factors) -> list[Group]:
     """Copies of an optimizer's parameter group, one for each factor, with ``lr`` multiplied by it."""
     by_factor: dict[float, list[torch.Tensor]] = {}
     for parameter in group["params"]:
         by_factor.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
     return [{**group, "params": own, "lr": group["lr"] * factor} for factor, own in by_factor.items()]
+
+
+def _changed(group: Group, copies: list[Group]) -> list[str]:
+    """Settings, but for ``params`` and ``lr``, that a step has changed or added in copies of ``group``."""
+    return [
+        key
+        for copy in copies
+        for key, value in copy.items()
+        if key not in ("params", "lr") and (key not in group or (value is not group[key] and value != group[key]))
+    ]
