@@ -1,12 +1,16 @@
 """Schedules of stages through the stock Trainer: exact where frozen, after a kill, and in two processes."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import tiny
 import torch
 from snapshots import Snapshots, inside, labelled_rows, moved, snapshot
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 
 from hf_transfer_kit import FreezeLayers, FreezeSchedule, GradualUnfreezing, layer_groups, layerwise_optimizer
 from hf_transfer_kit.errors import SettingsError
@@ -357,11 +361,6 @@ json.dump(report, open(f"{folder}/report.json", "w"))
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     """For each schedule: the stages of the whole run, and step of a kill -> differences after the resumed run."""
-    import os
-    import subprocess
-    import sys
-    from pathlib import Path
-
     folder = tmp_path_factory.mktemp("killed")
     command = [sys.executable, "-c", KILLED, str(Path(__file__).parents[1]), str(folder)]
     done = subprocess.run(
@@ -382,7 +381,7 @@ def test_killed_in_any_stage_and_resumed_equals_the_whole_run_bit_for_bit(killed
 
 DISTRIBUTED = """
 import os, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1].split(":")
 folder = sys.argv[2]
 import torch
 from test_staged import train_in_double
@@ -398,11 +397,10 @@ torch.distributed.destroy_process_group()
 
 def train_in_double(name, accumulation, folder, *, rows):
     """A BERT in float64 without dropout through all stages, ``rows`` rows a process and forward, clipped."""
-    from transformers import TrainingArguments
-
     torch.manual_seed(0)
     model, inputs = tiny.TRANSFORMERS["bert"]()
     model.double()
+    model.accepts_loss_kwargs = False  # else Trainer multiplies a mean loss by the number of processes
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -438,11 +436,8 @@ def train_in_double(name, accumulation, folder, *, rows):
 
 
 def test_two_processes_equal_one_through_all_stages(two_processes, tmp_path):
-    from pathlib import Path
-
     here = Path(__file__).parent
-    script = DISTRIBUTED.replace("sys.path.insert(0, sys.argv[1])", "sys.path[:0] = sys.argv[1].split(':')")
-    two_processes(script, f"{here.parent}:{here}", tmp_path)
+    two_processes(DISTRIBUTED, f"{here.parent}:{here}", tmp_path)
     for name in ("gradual", "rates"):
         for accumulation in (1, 2):
             model, trainer = train_in_double(name, accumulation, str(tmp_path / "one"), rows=4)
