@@ -3,6 +3,7 @@
 import pytest
 import tiny
 import torch
+import transformers as tf
 from snapshots import inside, labelled_rows, moved, snapshot
 from torch import nn
 from transformers import Trainer
@@ -19,8 +20,16 @@ def wav2vec2():
     return model, inputs
 
 
+def resnet18():
+    """timm's, wrapped by transformers, with few channels."""
+    config = tf.TimmWrapperConfig(
+        architecture="resnet18", num_labels=3, do_pooling=True, model_args={"channels": (4, 8, 12, 16)}
+    )
+    return tf.TimmWrapperForImageClassification(config), tiny.images()
+
+
 FAMILIES = {
-    "resnet18": lambda: tiny.timm_wrapped("resnet18"),
+    "resnet18": resnet18,
     **{name: tiny.TRANSFORMERS[name] for name in ("resnet", "vit", "bert")},
     "wav2vec2": wav2vec2,
 }

@@ -308,7 +308,8 @@ def train(schedule, name, *callbacks, resume=False):
     args = TrainingArguments(
         f"{folder}/{name}", use_cpu=True, report_to=[], disable_tqdm=True, max_steps=12, logging_steps=1, seed=0,
         per_device_train_batch_size=2, gradient_accumulation_steps=2, learning_rate=0.5 if schedule == "plateau" else 1e-2,
-        weight_decay=0.1, warmup_steps=2, save_steps=3, eval_strategy="steps", eval_steps=1, max_grad_norm=0.5,
+        weight_decay=0.1, warmup_steps=2, save_steps=3, eval_steps=1,
+        eval_strategy="steps" if schedule == "plateau" else "no", max_grad_norm=0.5,
     )
     rows = labelled_rows(inputs)
     trainer = Trainer(model, args, train_dataset=rows, eval_dataset=rows, callbacks=[SCHEDULES[schedule](), *callbacks])
