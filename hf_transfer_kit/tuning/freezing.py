@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections.abc import Sequence
 
 from torch import nn
@@ -11,8 +9,10 @@ from transformers import TrainerCallback
 
 from hf_transfer_kit.backbones import layer_groups, modality_of
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.frozen import freeze
-from hf_transfer_kit.values import LayerGroup, LayerGroups
+from hf_transfer_kit.tuning.distributed import check_freezing, check_late_freezing, remember_trainable
+from hf_transfer_kit.tuning.frozen import check_options, freeze, is_frozen_by, thaw
+from hf_transfer_kit.tuning.selecting import matching_names, parts
+from hf_transfer_kit.values import LayerGroups
 
 
 class FreezeLayers(TrainerCallback):
@@ -23,7 +23,8 @@ class FreezeLayers(TrainerCallback):
     one of the choices. The weights of peft adapters stay trainable.
 
     Pass it in ``Trainer(callbacks=[...])``: it acts when the Trainer is made, before the optimizer, so frozen weights
-    take no optimizer memory.
+    take no optimizer memory. Added later it acts when training starts. The model stays frozen after training, until
+    ``undo``; train what was thawed with a new Trainer.
 
     Args:
         first: The first k groups (nearest the input), 1 <= k <= number of groups before the head.
@@ -36,6 +37,10 @@ class FreezeLayers(TrainerCallback):
         general: The k most general groups: the first k for images and text, the last k before the head for speech,
             where speakers differ at the input and phonemes are shared.
         modality: ``"image"``, ``"text"`` or ``"speech"`` for ``general``; by default the model's own.
+        batch_norm: BatchNorm in the frozen part. ``"freeze"``: statistics and affine parameters fixed; ``"update"``:
+            affine parameters fixed, statistics follow the new data (Li et al. 2017, AdaBN); ``"affine_only"``:
+            statistics fixed, affine parameters trained (Frankle et al. 2021).
+        dropout: ``"off"`` in the frozen part, or ``"on"``.
         quiet: Do not print the table of layer groups when training starts.
 
     Raises:
@@ -53,6 +58,8 @@ class FreezeLayers(TrainerCallback):
         names: str | Sequence[str] | None = None,
         general: int | None = None,
         modality: str | None = None,
+        batch_norm: str = "freeze",
+        dropout: str = "off",
         quiet: bool = False,
     ) -> None:
         choices = {
@@ -71,34 +78,49 @@ class FreezeLayers(TrainerCallback):
                 f"{'none was given' if not given else 'given were ' + ', '.join(given)}."
             )
         self.choice, self.value = next(iter(given.items()))
+        check_options(batch_norm=batch_norm, dropout=dropout)
         self.modality = modality
+        self.batch_norm = batch_norm
+        self.dropout = dropout
         self.quiet = quiet
-        self._model_id: int | None = None
+        self._owner = f"FreezeLayers({self.choice}={self.value!r})"
 
     def apply(self, model: nn.Module) -> LayerGroups:
         """Freezes the chosen part of ``model`` now and returns its layer groups. Trainer calls this by itself."""
         groups = layer_groups(model)
-        adapters = {name for group in groups for name in group.parameters if is_adapter(name)}
         if self.choice == "names":
-            chosen = _matching(groups, self.value)
+            patterns = [self.value] if isinstance(self.value, str) else self.value
+            chosen = parts(groups, set().union(*(matching_names(groups, pattern) for pattern in patterns)))
         else:
-            depths = frozen_depths(groups, self.choice, self.value, modality=self.modality or modality_of(model))
+            depths = frozen_depths(groups, self.choice, self.value, modality=self._modality(model))
             chosen = [groups[depth] for depth in depths]
-        freeze(model, chosen, keep=adapters)
+        options = {"batch_norm": self.batch_norm, "dropout": self.dropout}
+        freeze(model, chosen, owner=self._owner, spare_adapters=True, **options)
         if not any(parameter.requires_grad for parameter in model.parameters()):
+            self.undo(model)
             raise SettingsError(
-                f"FreezeLayers({self.choice}={self.value!r}) leaves nothing to train in {type(model).__name__}: "
-                "freeze fewer layers, or give the model a head with replace_head."
+                f"{self._owner} leaves nothing to train in {type(model).__name__}: freeze fewer layers, or give the "
+                "model a head with replace_head."
             )
-        self._model_id = id(model)
         return groups
 
+    def undo(self, model: nn.Module) -> None:
+        """Thaws what this callback froze in ``model``; what others froze stays frozen."""
+        thaw(model, owner=self._owner)
+
+    def _modality(self, model: nn.Module) -> str:
+        return (self.modality or modality_of(model)) if self.choice == "general" else ""
+
     def on_init_end(self, args, state, control, model=None, **kwargs):
+        check_freezing(model, args)
         self.apply(model)
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
+    def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
+        check_freezing(model, args)
+        remember_trainable(model, optimizer, args)
         # Added to the Trainer after it was made, or the model was swapped: without a gradient nothing moves either.
-        if self._model_id != id(model):
+        if not is_frozen_by(model, owner=self._owner):
+            check_late_freezing(model, args, asked_by="FreezeLayers, added after the Trainer was made,")
             self.apply(model)
         if state.is_world_process_zero and not self.quiet:
             print(layer_groups(model))
@@ -134,39 +156,9 @@ def frozen_depths(groups: LayerGroups, choice: str, value: int | float | bool, *
     return range(value) if choice == "first" else range(body - value, body)
 
 
-def is_adapter(name: str) -> bool:
-    """Whether a parameter of this name belongs to a peft adapter or to a copy that peft trains beside the original."""
-    return any(mark in name for mark in (".lora_", ".modules_to_save.", ".ia3_", ".oft_", "prompt_encoder."))
-
-
 def _check_count(choice: str, value: int, limit: int, what: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
         raise SettingsError(
             f"{choice}={value} is out of range: this model has {limit} {what}, so give a whole number "
             f"from 1 to {limit}."
         )
-
-
-def _matching(groups: LayerGroups, patterns: str | Sequence[str]) -> list[LayerGroup]:
-    """The part of each group whose parameter names match; modules only where all their parameters do."""
-    patterns = [patterns] if isinstance(patterns, str) else list(patterns)
-    tests = [re.compile(p[3:] if p.startswith("re:") else fnmatch.translate(p)) for p in patterns]
-    for pattern, test in zip(patterns, tests, strict=True):
-        if not any(test.match(name) for group in groups for name in group.parameters):
-            known = ", ".join(list(groups[0].parameters)[:3])
-            raise SettingsError(
-                f"names={pattern!r} matches no parameter. Names look like {known}; "
-                'use a glob such as "layer1.*", or "re:" and a regular expression.'
-            )
-    parts = []
-    for group in groups:
-        parameters = {n: p for n, p in group.parameters.items() if any(test.match(n) for test in tests)}
-        chosen = {id(parameter) for parameter in parameters.values()}
-        modules = {
-            f"{name}.{inner_name}".rstrip("."): inner
-            for name, module in group.modules.items()
-            for inner_name, inner in module.named_modules()
-            if (own := list(inner.parameters())) and all(id(parameter) in chosen for parameter in own)
-        }
-        parts.append(LayerGroup(group.name, modules, parameters, group.is_head))
-    return parts

@@ -1,0 +1,155 @@
+"""What distributed training and activation checkpointing ask of freezing, checked before training.
+
+DistributedDataParallel synchronises the parameters that were trainable when it wrapped the model, and waits for all of
+them unless ``find_unused_parameters`` is set; reentrant checkpointing gives no gradient behind a frozen input. The
+first trains processes apart, the last trains nothing, both in silence: here they are errors.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, TrainingArguments
+from transformers.training_args import ParallelMode
+
+from hf_transfer_kit.errors import SettingsError
+
+_ATTRIBUTE = "_trainable_when_wrapped"
+
+
+def check_freezing(model: nn.Module, args: TrainingArguments) -> None:
+    """Refuses reentrant checkpointing, behind which frozen first layers leave the others without a gradient.
+
+    Raises:
+        SettingsError: Naming the argument to set.
+    """
+    # Trainer takes these two out; with nothing left transformers checkpoints without re-entering.
+    given = args.activation_checkpointing_kwargs or {}
+    passed_on = {key: value for key, value in given.items() if key not in ("every_n_layers", "offload")}
+    asked = args.activation_checkpointing and bool(passed_on) and passed_on.get("use_reentrant", True)
+    module = next((name for name, inner in model.named_modules() if _is_reentrant(inner)), None)
+    if asked or (module is not None and not args.activation_checkpointing):
+        where = "" if asked else f" (switched on in {module or type(model).__name__})"
+        raise SettingsError(
+            f"Freezing needs non-reentrant activation checkpointing{where}: with use_reentrant=True, layers behind "
+            "frozen ones silently get no gradient. Set activation_checkpointing_kwargs={'use_reentrant': False} "
+            "(gradient_checkpointing_kwargs is its older name)."
+        )
+
+
+def check_late_freezing(model: nn.Module, args: TrainingArguments, *, asked_by: str) -> None:
+    """Refuses settings under which parameters cannot be frozen or thawed after the model was wrapped.
+
+    Args:
+        model: The model, not wrapped.
+        args: The Trainer's arguments.
+        asked_by: Subject of the error's sentence.
+
+    Raises:
+        SettingsError: Naming the argument to set.
+    """
+    if args.deepspeed or args.fsdp:
+        raise SettingsError(
+            f"{asked_by} freezes and thaws parameters while training; this works in one process and with "
+            "DistributedDataParallel, not with DeepSpeed or FSDP, which lay out the gradients once. Freeze statically "
+            "there, with FreezeLayers in Trainer(callbacks=[...])."
+        )
+    if not is_data_parallel(args):
+        return
+    if args.ddp_static_graph:
+        raise SettingsError(
+            f"{asked_by} freezes and thaws parameters while training, and a static graph cannot change. "
+            "Set ddp_static_graph=False."
+        )
+    if args.auto_find_batch_size:
+        raise SettingsError(
+            f"{asked_by} cannot be used with auto_find_batch_size=True in several processes: after a smaller batch "
+            "size is found the model is wrapped again, without what is frozen then. Set auto_find_batch_size=False."
+        )
+    if not finds_unused_parameters(model, args):
+        checkpointing = args.activation_checkpointing or _is_checkpointing(model)
+        raise SettingsError(
+            f"{asked_by} leaves parameters without a gradient in some steps, for which DistributedDataParallel would "
+            "wait. Set ddp_find_unused_parameters=True"
+            + (
+                " (Trainer leaves it off with activation checkpointing) and "
+                "activation_checkpointing_kwargs={'use_reentrant': False}."
+                if checkpointing
+                else "."
+            )
+        )
+
+
+def finds_unused_parameters(model: nn.Module, args: TrainingArguments) -> bool:
+    """Whether Trainer sets ``find_unused_parameters`` when it wraps this model."""
+    if args.ddp_find_unused_parameters is not None:
+        return args.ddp_find_unused_parameters
+    if isinstance(model, PreTrainedModel):
+        return not (args.activation_checkpointing or _is_checkpointing(model))
+    return True
+
+
+def is_data_parallel(args: TrainingArguments) -> bool:
+    """Whether Trainer wraps the model in DistributedDataParallel, as a launcher makes it do even for one process."""
+    return args.parallel_mode == ParallelMode.DISTRIBUTED
+
+
+def remember_trainable(model: nn.Module, optimizer: torch.optim.Optimizer | None, args: TrainingArguments) -> None:
+    """Call in ``on_train_begin`` before freezing anything: refuses what would silently not be trained (in step).
+
+    A second ``trainer.train()`` neither makes the optimizer nor wraps the model again. So what may be trained is noted
+    beside the optimizer, and parameters thawed since are refused: all where the model is wrapped, else those that the
+    optimizer does not hold.
+
+    Raises:
+        SettingsError: Naming the parameters.
+    """
+    inner = getattr(optimizer, "optimizer", optimizer)
+    if inner is None:
+        return
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    late = trainable - vars(inner).setdefault(_ATTRIBUTE, trainable)
+    if not late:
+        return
+    if is_data_parallel(args):
+        raise SettingsError(
+            f"{len(late)} parameters ({_some(sorted(late))}) were frozen when this Trainer first wrapped the model, so "
+            "their gradients would not be synchronised between processes. Make a new Trainer for the next stage."
+        )
+    check_in_optimizer(model, inner, late, asked_by="This Trainer")
+
+
+def check_in_optimizer(
+    model: nn.Module, optimizer: torch.optim.Optimizer, names: Collection[str], *, asked_by: str
+) -> None:
+    """Refuses parameters that shall be trained and are in no group of the optimizer.
+
+    Raises:
+        SettingsError: Naming the parameters.
+    """
+    known = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    missing = [name for name, parameter in model.named_parameters() if name in names and id(parameter) not in known]
+    if missing:
+        raise SettingsError(
+            f"{asked_by} is to train {len(missing)} parameters that the optimizer does not hold ({_some(missing)}): "
+            "they were frozen when it was made. Make a new Trainer, and let everything that shall ever be trained "
+            "require gradients until then."
+        )
+
+
+def _is_checkpointing(model: nn.Module) -> bool:
+    return any(getattr(module, "gradient_checkpointing", False) is True for module in model.modules())
+
+
+def _is_reentrant(module: nn.Module) -> bool:
+    if getattr(module, "gradient_checkpointing", False) is not True:
+        return False
+    function = getattr(module, "_gradient_checkpointing_func", None)
+    return isinstance(function, functools.partial) and function.keywords.get("use_reentrant", True) is not False
+
+
+def _some(names: list[str], limit: int = 4) -> str:
+    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")

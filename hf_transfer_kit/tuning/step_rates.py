@@ -1,0 +1,86 @@
+"""Factors on learning rates for one optimizer step, which leave no trace in groups, schedulers or checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from hf_transfer_kit.errors import SettingsError
+
+Factors = Mapping[int, float]
+"""id of a parameter -> factor on its learning rate; 1 where it is missing."""
+
+Group = dict[str, Any]
+"""A parameter group of a torch optimizer."""
+
+
+class StepRates:
+    """Multiplies the learning rate of single parameters inside ``optimizer.step``, exactly, whatever the scheduler.
+
+    Before the step the optimizer's groups are replaced by copies, one for each factor, with their rate multiplied;
+    after it the groups themselves are back. State is kept for each parameter, so it does not notice.
+
+    Args:
+        optimizer: The torch optimizer (not accelerate's wrapper).
+        factors: Called before each step.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, factors: Callable[[], Factors]) -> None:
+        self.factors = factors
+        self._groups: list[Group] | None = None
+        self._copies: list[list[Group]] = []
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before),
+            optimizer.register_step_post_hook(self._after),
+        ]
+
+    def remove(self) -> None:
+        """Takes the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _before(self, optimizer, args, kwargs) -> None:
+        if self._groups is not None:  # the last step raised an error
+            optimizer.param_groups = self._groups
+            self._groups = None
+        factors = self.factors()
+        if not factors:
+            return
+        self._groups = optimizer.param_groups
+        self._copies = [split_by_factor(group, factors) for group in self._groups]
+        optimizer.param_groups = [copy for copies in self._copies for copy in copies]
+
+    def _after(self, optimizer, args, kwargs) -> None:
+        if self._groups is None:
+            return
+        optimizer.param_groups = self._groups
+        changed = {
+            key for group, copies in zip(self._groups, self._copies, strict=True) for key in _changed(group, copies)
+        }
+        self._groups = None
+        if changed:
+            raise SettingsError(
+                f"{type(optimizer).__name__} keeps a state in its parameter groups ({', '.join(sorted(changed))}), "
+                "which rates by stage would lose: choose an optimizer such as adamw_torch or sgd, or leave out the "
+                "rates."
+            )
+
+
+def split_by_factor(group: Group, factors: Factors) -> list[Group]:
+    """Copies of an optimizer's parameter group, one for each factor, with ``lr`` multiplied by it."""
+    by_factor: dict[float, list[torch.Tensor]] = {}
+    for parameter in group["params"]:
+        by_factor.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
+    return [{**group, "params": own, "lr": group["lr"] * factor} for factor, own in by_factor.items()]
+
+
+def _changed(group: Group, copies: list[Group]) -> list[str]:
+    """Settings, but for ``params`` and ``lr``, that a step has changed or added in copies of ``group``."""
+    return [
+        key
+        for copy in copies
+        for key, value in copy.items()
+        if key not in ("params", "lr") and (key not in group or (value is not group[key] and value != group[key]))
+    ]
