@@ -14,7 +14,7 @@ _ROOMS = {
     "metrics": ("Accuracy", "ConfusionMatrix", "MacroF1", "TopKAccuracy", "classification_metrics"),
     "reports": ("TransferReport", "write_report"),
     "selection": ("compare_strategies", "make_strategy"),
-    "tuning": ("FreezeLayers", "L2SP", "layerwise_optimizer"),
+    "tuning": ("FreezeLayers", "L2SP", "L2SPFisher", "WeightInterpolation", "layerwise_optimizer"),
 }
 _ROOM_OF = {word: room for room, words in _ROOMS.items() for word in words}
 

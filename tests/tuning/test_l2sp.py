@@ -1,23 +1,12 @@
 """L2-SP equals the penalty in the loss, its decoupled form its closed form, in every kind of training."""
 
-import copy
-import json
-import os
-import signal
-import subprocess
-import sys
 
 import pytest
 import torch
-from tiny import TRANSFORMERS
 from torch import nn
 from transformers import Trainer, TrainerCallback
 
-from hf_transfer_kit.backbones import layer_groups
-from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.freezing import FreezeLayers
 from hf_transfer_kit.tuning.l2sp import L2SP
-from hf_transfer_kit.tuning.rates import layerwise_optimizer
 
 ALPHA, BETA = 0.3, 0.2
 
@@ -107,7 +96,7 @@ def fit(training_arguments):
 @pytest.mark.parametrize("clipping", ["off", "before", "after"])
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_it_equals_the_penalty_in_the_loss(fit, accumulation, clipping, optimizer):
-    clip = 0.0 if clipping == "off" else 0.5
+    clip = 0.0 if clipping == "off" else 0.1
     ours, theirs = Net(), Net()
     penalty = autograd_penalty(weights(theirs))
     trainer = fit(
