@@ -3,7 +3,7 @@
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_l2sp import Net, rows
+from small_net import Net, rows
 from tiny import TRANSFORMERS, sequential
 from torch import nn
 from transformers import Trainer, TrainerState
@@ -101,9 +101,9 @@ def test_a_model_made_later_has_its_own_w0(training_arguments):
 
 
 def test_weights_frozen_when_the_trainer_was_made_join_only_at_a_fresh_start():
-    model = Net()
-    model.body[0].requires_grad_(False)
     for step in (0, 7):
+        model = Net()
+        model.body[0].requires_grad_(False)
         keeper = AnchorKeeper("L2SP")
         keeper.at_init(model)
         state = TrainerState(global_step=step)

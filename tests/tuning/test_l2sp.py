@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+from small_net import Net, difference, rows, weights
 from tiny import TRANSFORMERS
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -21,49 +22,12 @@ from hf_transfer_kit.tuning.rates import layerwise_optimizer
 ALPHA, BETA = 0.3, 0.2
 
 
-class Net(nn.Module):
-    """A body of two groups and a head, its loss a mean; `penalised` puts the penalty into the loss itself."""
-
-    accepts_loss_kwargs = False
-
-    def __init__(self, dtype=torch.float64):
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 6))
-        self.head = nn.Linear(6, 3)
-        self.to(dtype)
-        with torch.no_grad():
-            for seed, parameter in enumerate(self.parameters()):
-                parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)))
-        self.penalised = None
-        self.dummy_inputs = {"x": torch.zeros(1, 4), "labels": torch.zeros(1, dtype=torch.long)}
-
-    def forward(self, x, labels=None):
-        logits = self.head(self.body(x.to(self.head.weight.dtype)))
-        loss = nn.functional.cross_entropy(logits, labels)
-        if self.penalised is not None and self.training:
-            loss = loss + self.penalised(self)
-        return {"loss": loss, "logits": logits}
-
-
 def autograd_penalty(w0, alpha=ALPHA, beta=BETA):
     def penalty(model):
         held = sum((p - w0[n]).square().sum() for n, p in model.named_parameters() if n.startswith("body"))
         return alpha / 2 * held + beta / 2 * sum(p.square().sum() for p in model.head.parameters())
 
     return penalty
-
-
-def rows(count=48):
-    generator = torch.Generator().manual_seed(1)
-    return [{"x": torch.randn(4, generator=generator), "labels": torch.tensor(i % 3)} for i in range(count)]
-
-
-def weights(model):
-    return {name: value.detach().clone() for name, value in model.named_parameters()}
-
-
-def difference(first, second):
-    return max((first[name] - second[name]).abs().max().item() for name in first)
 
 
 class PenaltyAfterClipping(TrainerCallback):
@@ -320,6 +284,7 @@ def train_to_the_end(folder, how, kill=False, resume=False):
         report_to=[],
         max_steps=8,
         save_steps=2,
+        logging_steps=1,
         disable_tqdm=True,
         per_device_train_batch_size=4,
         learning_rate=0.01,
@@ -345,7 +310,7 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, how):
     resumed = train_to_the_end(tmp_path / "killed", how, resume=True)
     whole = train_to_the_end(tmp_path / "whole", how)
     assert difference(weights(resumed.model), weights(whole.model)) == 0
-    values = [t.state.log_history[-2].get("l2sp_penalty") for t in (resumed, whole)]
+    values = [t.state.log_history[-2]["l2sp_penalty"] for t in (resumed, whole)]
     assert values[0] == values[1]
 
 
@@ -355,7 +320,7 @@ sys.path[:0] = sys.argv[2:4]
 import torch
 from transformers import Trainer, TrainingArguments
 from hf_transfer_kit.tuning.l2sp import L2SP
-from test_l2sp import Net, rows
+from small_net import Net, rows
 
 for name, words in {"after": {}, "clipped": {"clipped": True}, "decoupled": {"decoupled": True}}.items():
     model = Net()
@@ -395,7 +360,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.device_mesh import init_device_mesh
 from transformers import TrainerControl, TrainerState
 from hf_transfer_kit.tuning.l2sp import L2SP
-from test_l2sp import Net, rows
+from small_net import Net, rows
 
 dist.init_process_group("gloo")
 data = rows(8)
