@@ -14,7 +14,23 @@ _ROOMS = {
     "metrics": ("Accuracy", "ConfusionMatrix", "MacroF1", "TopKAccuracy", "classification_metrics"),
     "reports": ("TransferReport", "write_report"),
     "selection": ("compare_strategies", "make_strategy"),
-    "tuning": ("FreezeLayers", "FreezeSchedule", "GradualUnfreezing", "layerwise_optimizer"),
+    "tuning": (
+        "BSS",
+        "CoTuning",
+        "DELTA",
+        "FreezeLayers",
+        "FreezeSchedule",
+        "GradualUnfreezing",
+        "L2SP",
+        "L2SPFisher",
+        "LogScalars",
+        "LwF",
+        "ScalarCallback",
+        "WeightInterpolation",
+        "find_learning_rate",
+        "layerwise_optimizer",
+        "record_scalars",
+    ),
 }
 _ROOM_OF = {word: room for room, words in _ROOMS.items() for word in words}
 
