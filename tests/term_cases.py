@@ -61,6 +61,12 @@ def last_input(model, batch):
     return caught[0]
 
 
+def num_hooks(model):
+    """Hooks of the kit on the model; transformers leaves some of its own."""
+    hooks = [hook for m in model.modules() for hook in [*m._forward_hooks.values(), *m._forward_pre_hooks.values()]]
+    return sum(hook.__module__.startswith("hf_transfer_kit") for hook in hooks)
+
+
 def state_of(model):
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 

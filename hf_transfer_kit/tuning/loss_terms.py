@@ -32,7 +32,9 @@ class LossTerm(ScalarCallback):
 
     A subclass says what to watch in ``watch`` and computes the term, a mean over the rows of the batch, in ``term``.
     The logged loss contains the term. Under gradient accumulation the term of each micro-batch is weighted as Trainer
-    weights its loss, so that accumulating equals one big batch.
+    weights its loss, so that accumulating equals one big batch. (Some models, BertForSequenceClassification among them,
+    take ``num_items_in_batch`` and ignore it, and Trainer then multiplies their own loss by the number of accumulation
+    steps; ``model.accepts_loss_kwargs = False`` mends that.)
     """
 
     scalar_name: str
@@ -93,8 +95,8 @@ class LossTerm(ScalarCallback):
         maps = self._maps.close()
         if self._maps.outside_graph and _checkpoints(model):
             raise SettingsError(
-                f"{type(self).__name__}: reentrant gradient checkpointing computes {self._maps.outside_graph!r} without "
-                "a graph, so the term could not teach the model. Set gradient_checkpointing_kwargs="
+                f"{type(self).__name__}: reentrant gradient checkpointing computes {self._maps.outside_graph!r} "
+                "without a graph, so the term could not teach the model. Set gradient_checkpointing_kwargs="
                 "{'use_reentrant': False}, or leave it out."
             )
         loss = loss_of(output)

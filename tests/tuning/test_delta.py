@@ -11,9 +11,11 @@ from term_cases import (
     assert_same_state,
     batch_of,
     case,
+    num_hooks,
     perturbed,
     state_of,
 )
+from transformers import Trainer
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.channel_attention import attention_weights
@@ -85,6 +87,9 @@ def test_training_equals_the_loss_written_out(training_arguments, family, accumu
     source, rows = case(family, double=True)
     model = perturbed(copy.deepcopy(source))
     twin = copy.deepcopy(model)
+    if family == "bert":
+        # Its forward takes num_items_in_batch and its loss ignores it, so Trainer alone would triple the task's loss.
+        model.accepts_loss_kwargs = False
     args = training_arguments(
         max_steps=2,
         per_device_train_batch_size=6 // accumulation,
@@ -112,9 +117,8 @@ def test_training_equals_the_loss_written_out(training_arguments, family, accumu
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_every_family_trains_and_the_source_stays(training_arguments, family, attention):
     model, rows = case(family)
-    if attention == "loss" and family != "vit":
-        rows = rows[:3]
-    delta = DELTA(alpha=1.0, attention=attention, layers=4 if attention == "uniform" else 1)
+    first = "layer1" if family == "cnn" else 1
+    delta = DELTA(alpha=1.0, attention=attention, layers=4 if attention == "uniform" else first)
     args = training_arguments(max_steps=2, per_device_train_batch_size=3, learning_rate=0.01)
     trainer = InOrder(model, args, train_dataset=rows, callbacks=[delta])
     before = state_of(delta.source._network)
@@ -123,7 +127,7 @@ def test_every_family_trains_and_the_source_stays(training_arguments, family, at
     assert trainer.state.log_history[1]["delta_penalty"] > 0
     assert_same_state(before, state_of(delta.source._network))
     assert list(model.state_dict()) == keys
-    assert not any(module._forward_hooks for module in [*model.modules(), *delta.source._network.modules()])
+    assert num_hooks(model) == num_hooks(delta.source._network) == 0
     if attention == "loss":
         for weights in delta.channel_weights.values():
             assert sum(weights) == pytest.approx(1.0, abs=1e-5)
@@ -154,8 +158,8 @@ def test_a_strong_alpha_holds_the_features(training_arguments):
 
 @pytest.mark.parametrize("attention", ["uniform", "loss"])
 def test_a_resumed_run_equals_an_uninterrupted_one(training_arguments, attention, tmp_path):
-    def run(output, *, resume=None, steps=4, save=False):
-        model, rows = case("vit")
+    def run(output, *, resume=None, save=False):
+        model, rows = case("bert")
         args = training_arguments(
             output_dir=str(tmp_path / output),
             max_steps=4,
@@ -165,7 +169,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(training_arguments, attention
             save_steps=2,
         )
         delta = DELTA(alpha=5.0, attention=attention, layers=2)
-        trainer = InOrder(model, args, train_dataset=rows, callbacks=[delta])
+        trainer = Trainer(model, args, train_dataset=rows, callbacks=[delta])
         trainer.train(resume_from_checkpoint=resume)
         return state_of(model), trainer.state.log_history[-2]["delta_penalty"]
 
