@@ -14,7 +14,7 @@ _ROOMS = {
     "metrics": ("Accuracy", "ConfusionMatrix", "MacroF1", "TopKAccuracy", "classification_metrics"),
     "reports": ("TransferReport", "write_report"),
     "selection": ("compare_strategies", "make_strategy"),
-    "tuning": ("BSS", "DELTA", "FreezeLayers", "layerwise_optimizer"),
+    "tuning": ("BSS", "CoTuning", "DELTA", "FreezeLayers", "LwF", "find_learning_rate", "layerwise_optimizer"),
 }
 _ROOM_OF = {word: room for room, words in _ROOMS.items() for word in words}
 

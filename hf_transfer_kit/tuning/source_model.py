@@ -25,9 +25,13 @@ class SourceModel:
     Args:
         owner: Name of the callback, for messages.
         given: A network, or a Hub name or folder of one of the model's class; None copies the model.
+        required: Whether a copy of the model will not do, because its head is new.
     """
 
-    def __init__(self, owner: str, given: nn.Module | str | Path | None = None) -> None:
+    def __init__(
+        self, owner: str, given: nn.Module | str | Path | None = None, *, required: bool = False
+    ) -> None:
+        self.required = required
         self.owner = owner
         self.given = given
         self.fingerprint: str | None = None
@@ -38,6 +42,11 @@ class SourceModel:
         """Copies or loads the source for ``model``; once, so that a second Trainer for it keeps the first source."""
         if self._network is not None and self._taken_for == id(model):
             return
+        if self.given is None and self.required:
+            raise SettingsError(
+                f"{self.owner} needs source=, the pretrained network with its trained head (a network, a name or a "
+                "folder): the model's own head is new. On resume leave restore_callback_states_from_checkpoint=False."
+            )
         if isinstance(self.given, nn.Module):
             network = copy.deepcopy(self.given)
         elif self.given is not None:
@@ -47,6 +56,11 @@ class SourceModel:
         self._network = network.eval().requires_grad_(False)
         self._taken_for = id(model)
         self.fingerprint = fingerprint(network, with_head=self.given is not None)
+
+    def network_of(self, model: nn.Module) -> nn.Module:
+        """The source taken for ``model``, on whatever device it is."""
+        self.take(model)
+        return self._network
 
     def network(self, model: nn.Module, state: TrainerState) -> nn.Module:
         """The source on the model's device, when training begins.
