@@ -103,13 +103,14 @@ class CoTuning(LossTerm, ExportableState):
         self.strength = strength
         self.source = SourceModel("CoTuning", source, required=True)
         self._head: SourceHead | None = None
+        self._layer: nn.Linear | None = None
 
     def attach(self, model: nn.Module) -> None:
         """Hangs the source's last layer under the model's; the Trainer does it, unless it was done before."""
+        if self._layer is not None and any(module is self._layer for module in model.modules()):
+            return
         self.source.take(model)
         name, layer = logits_layer(model)
-        if _CHILD in dict(layer.named_children()):
-            return
         _, source_layer = logits_layer(self.source.network_of(model))
         if layer.in_features != source_layer.in_features:
             raise SettingsError(
@@ -118,6 +119,7 @@ class CoTuning(LossTerm, ExportableState):
             )
         self._head = SourceHead(source_layer, layer.out_features).to(layer.weight.device)
         layer.add_module(_CHILD, self._head)
+        self._layer = layer
 
     def on_init_end(self, args, state, control, model=None, **kwargs):
         super().on_init_end(args, state, control, model=model, **kwargs)
@@ -125,8 +127,7 @@ class CoTuning(LossTerm, ExportableState):
 
     def on_train_begin(self, args, state, control, model=None, optimizer=None, train_dataloader=None, **kwargs):
         self._source = self.source.network(model, state)
-        _, layer = logits_layer(model)
-        if self._head is None or getattr(layer, _CHILD, None) is not self._head:
+        if self._head is None or all(module is not self._head for module in model.modules()):
             raise SettingsError(
                 "CoTuning: the source's last layer does not hang under the model's, because training has ended before "
                 "or the callback came late. Make a new Trainer with a new CoTuning(...) in callbacks=[...]."
@@ -143,11 +144,11 @@ class CoTuning(LossTerm, ExportableState):
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
         super().on_train_end(args, state, control, **kwargs)
-        delattr(logits_layer(model)[1], _CHILD)
+        delattr(self._layer, _CHILD)
 
     def watch(self, model):
         """The input of the last layer."""
-        return FeatureMaps(inputs={"feature": logits_layer(model)[1]})
+        return FeatureMaps(inputs={"feature": self._layer})
 
     def term(self, model, maps, inputs):
         """strength * co_tuning_loss."""

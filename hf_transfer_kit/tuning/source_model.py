@@ -28,9 +28,7 @@ class SourceModel:
         required: Whether a copy of the model will not do, because its head is new.
     """
 
-    def __init__(
-        self, owner: str, given: nn.Module | str | Path | None = None, *, required: bool = False
-    ) -> None:
+    def __init__(self, owner: str, given: nn.Module | str | Path | None = None, *, required: bool = False) -> None:
         self.required = required
         self.owner = owner
         self.given = given
