@@ -125,6 +125,25 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
+class RateCurve:
+    """Loss over growing learning rates.
+
+    Args:
+        rates: Rate of each step, rising.
+        losses: Training loss of each step, finite.
+        smoothed: Its running mean.
+        steepest: Rate at which the smoothed loss falls fastest over the logarithm of the rate: a good rate to try.
+        tenth_of_minimum: A tenth of the rate at which the smoothed loss is lowest: the more careful choice, usually.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    steepest: float
+    tenth_of_minimum: float
+
+
+@dataclass(frozen=True)
 class StrategyResult:
     """What one strategy reached under the race's budget.
 

@@ -1,0 +1,194 @@
+"""Feature maps: the tensors between the layers of a network, caught by hooks while one forward runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from hf_transfer_kit.backbones import find_head, layer_groups
+from hf_transfer_kit.backbones.heads import last_layer
+from hf_transfer_kit.backbones.unwrapping import timm_model
+from hf_transfer_kit.errors import ModelError, SettingsError
+from hf_transfer_kit.values import LayerGroup
+
+
+class FeatureMaps:
+    """Catches outputs and inputs of modules during the forwards of one network.
+
+    Caught is only what runs between ``open`` and ``close``: a block that gradient checkpointing runs once more in the
+    backward is not. A module that runs several times in one forward gives its last tensor. ``outside_graph`` names a
+    map that was computed without gradients.
+
+    Args:
+        outputs: Name of a map -> modules; the map is the output of the one of them that ran last.
+        inputs: Name of a map -> module; the map is its first input.
+    """
+
+    def __init__(
+        self, *, outputs: Mapping[str, Sequence[nn.Module]] | None = None, inputs: Mapping[str, nn.Module] | None = None
+    ) -> None:
+        self.maps: dict[str, torch.Tensor] = {}
+        self.is_open = False
+        self.autocast: tuple[bool, torch.dtype] | None = None
+        self.outside_graph: str | None = None
+        self._handles = []
+        for name, modules in (outputs or {}).items():
+            self._handles += [module.register_forward_hook(self._output_hook(name)) for module in modules]
+        for name, module in (inputs or {}).items():
+            self._handles.append(module.register_forward_pre_hook(self._input_hook(name), with_kwargs=True))
+
+    def open(self) -> None:
+        """Starts catching, with nothing caught."""
+        self.maps, self.autocast, self.outside_graph, self.is_open = {}, None, None, True
+
+    def close(self) -> dict[str, torch.Tensor]:
+        """Stops catching; hands over what was caught and keeps nothing, so that no graph outlives its backward."""
+        caught, self.maps, self.is_open = self.maps, {}, False
+        return caught
+
+    def remove(self) -> None:
+        """Takes the hooks off; calling it twice does no harm."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def _output_hook(self, name: str):
+        def hook(module, args, output) -> None:
+            tensor = _first_tensor(output)
+            if self.is_open and tensor is not None:
+                self._keep(name, tensor)
+
+        return hook
+
+    def _input_hook(self, name: str):
+        def hook(module, args, kwargs) -> None:
+            tensor = _first_tensor([*args, *kwargs.values()])
+            if self.is_open and tensor is not None:
+                self._keep(name, tensor)
+
+        return hook
+
+    def _keep(self, name: str, tensor: torch.Tensor) -> None:
+        self.maps[name] = tensor
+        if not torch.is_grad_enabled():
+            self.outside_graph = name
+        # Inside forward, so that mixed precision is known also where only forward runs in it.
+        kind = tensor.device.type
+        self.autocast = (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
+
+
+@contextmanager
+def same_precision(maps: FeatureMaps, device: torch.device) -> Iterator[None]:
+    """Runs the block in the mixed precision in which ``maps`` last caught something."""
+    enabled, dtype = maps.autocast or (False, torch.float32)
+    if not enabled:
+        yield
+        return
+    with torch.autocast(device.type, dtype=dtype):
+        yield
+
+
+def body_modules(model: nn.Module, layers: int | str | Sequence[str]) -> dict[str, list[str]]:
+    """Which modules' outputs are the feature maps of a model's body.
+
+    Args:
+        model: A model ``layer_groups`` knows.
+        layers: A number n: the outputs of n layer groups spread evenly over the body, the last one included (all when
+            there are fewer). Or names of layer groups or modules.
+
+    Returns:
+        Map name -> qualified names of modules of which the last to run gives the map, input to output.
+
+    Raises:
+        SettingsError: When the number is below 1 or a name is unknown.
+    """
+    body = layer_groups(model).body
+    if isinstance(layers, int):
+        if isinstance(layers, bool) or layers < 1:
+            raise SettingsError(f"layers={layers}: give a number of layer groups, at least 1, or names.")
+        count = min(layers, len(body))
+        depths = [round((index + 1) * len(body) / count) - 1 for index in range(count)]
+        return {body[depth].name: _with_parameters(body[depth]) for depth in depths}
+    groups = {group.name: group for group in body}
+    modules = dict(model.named_modules())
+    chosen: dict[str, list[str]] = {}
+    for name in [layers] if isinstance(layers, str) else layers:
+        if name in groups:
+            chosen[name] = _with_parameters(groups[name])
+        elif name and name in modules:
+            chosen[name] = [name]
+        else:
+            raise SettingsError(
+                f"layers={name!r} is neither a layer group nor a module of {type(model).__name__}. Layer groups before "
+                f"the head are {', '.join(groups)}."
+            )
+    if not chosen:
+        raise SettingsError("layers is empty: give a number of layer groups, at least 1, or names.")
+    return chosen
+
+
+def head_input(model: nn.Module) -> tuple[str, nn.Module]:
+    """The module whose input is "the feature": the first one of the head that holds parameters, with its name.
+
+    Raises:
+        ModelError: When the model has no head.
+    """
+    for name, module in find_head(model).items():
+        if any(True for _ in module.parameters()):
+            return _entered(name, module)
+    raise ModelError(
+        f"{type(model).__name__} has no head, so there is no feature in front of it. Load it for the task, such as "
+        "AutoModelForImageClassification, or use load_model."
+    )
+
+
+def logits_layer(model: nn.Module) -> tuple[str, nn.Linear]:
+    """The linear layer that gives the logits, with its name.
+
+    Raises:
+        ModelError: When there is none, or it is a convolution.
+    """
+    name, layer = last_layer(model)
+    if not isinstance(layer, nn.Linear):
+        raise ModelError(
+            f"The logits of {type(model).__name__} come from {name!r}, a {type(layer).__name__}; the source's head "
+            "can be carried over only where it is a Linear."
+        )
+    return name, layer
+
+
+def channel_axis(model: nn.Module, dimensions: int) -> int:
+    """Axis of the channels in a model's maps: 1 in (B, C, H, W), last in (B, T, D), (B, D) and channels-last nets."""
+    timm = timm_model(model)
+    last = timm is not None and getattr(timm[0], "output_fmt", "NCHW") == "NHWC"
+    return 1 if dimensions == 4 and not last else dimensions - 1
+
+
+def pooled(features: torch.Tensor, axis: int) -> torch.Tensor:
+    """Mean over positions: (B, D) from (B, ..., D) with the channels on ``axis``."""
+    return features if features.dim() == 2 else features.movedim(axis, -1).flatten(1, -2).mean(dim=1)
+
+
+def _entered(name: str, module: nn.Module) -> tuple[str, nn.Module]:
+    """The first child with parameters, again and again while the module itself has none and is no one's callee."""
+    while isinstance(module, nn.Sequential):
+        child_name, child = next((n, c) for n, c in module.named_children() if any(True for _ in c.parameters()))
+        name, module = f"{name}.{child_name}", child
+    return name, module
+
+
+def _with_parameters(group: LayerGroup) -> list[str]:
+    """A pooling that shares the group of the last block is none of its feature maps."""
+    return [name for name, module in group.modules.items() if any(True for _ in module.parameters())]
+
+
+def _first_tensor(value: object) -> torch.Tensor | None:
+    if isinstance(value, torch.Tensor):
+        return value if value.is_floating_point() else None
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (tuple, list)):
+        return next((found for item in value if (found := _first_tensor(item)) is not None), None)
+    return None

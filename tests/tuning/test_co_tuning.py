@@ -1,0 +1,186 @@
+"""The relationship and the loss equal their formulas; the source's head learns, resumes and disappears."""
+
+import copy
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from term_cases import (
+    FAMILIES,
+    InOrder,
+    assert_close_state,
+    assert_same_state,
+    batch_of,
+    case,
+    last_input,
+    num_hooks,
+    state_of,
+)
+from transformers import Trainer
+
+from hf_transfer_kit import layerwise_optimizer, replace_head
+from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.tuning.co_tuning import CoTuning, class_relationship, co_tuning_loss
+
+
+def pair(family, *, double=False, seed=0):
+    """A source with seven classes, and the same network with a new head of three."""
+    source, rows = case(family, double=double, seed=seed)
+    replace_head(source, 7, seed=1)
+    return source.eval(), replace_head(copy.deepcopy(source), 3, seed=2), rows
+
+
+def test_the_relationship_is_the_mean_prediction_of_each_class():
+    probabilities = torch.softmax(torch.randn(6, 4, dtype=torch.float64), -1)
+    labels = torch.tensor([0, 2, 2, 0, 0, 2])
+    relationship = class_relationship(probabilities, labels, 3)
+    for target in (0, 2):
+        rows = [probabilities[i] for i in range(6) if labels[i] == target]
+        assert torch.allclose(relationship[target], sum(rows) / len(rows), rtol=0, atol=1e-12)
+    assert relationship[1].tolist() == [0.25] * 4
+
+
+def test_the_loss_is_its_formula():
+    logits = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
+    relationship = torch.softmax(torch.randn(3, 5, dtype=torch.float64), -1)
+    labels = torch.tensor([0, 2, -100, 1])
+    log = torch.log_softmax(logits, -1)
+    expected = -sum(relationship[labels[b], s] * log[b, s] for b in (0, 1, 3) for s in range(5)) / 3
+    assert co_tuning_loss(logits, relationship, labels).item() == pytest.approx(expected.item(), abs=1e-12)
+    assert torch.autograd.gradcheck(lambda value: co_tuning_loss(value, relationship, labels), logits)
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+@pytest.mark.parametrize("family", ["vit", "bert"])
+def test_training_equals_the_loss_written_out(training_arguments, family, accumulation):
+    source, model, rows = pair(family, double=True)
+    model.accepts_loss_kwargs = family == "vit"  # BERT's loss ignores num_items_in_batch
+    twin, head = copy.deepcopy(model), copy.deepcopy(source.classifier)
+    args = training_arguments(
+        max_steps=2,
+        per_device_train_batch_size=6 // accumulation,
+        gradient_accumulation_steps=accumulation,
+        optim="sgd",
+        learning_rate=0.1,
+        lr_scheduler_type="constant",
+        max_grad_norm=0.0,
+    )
+    co_tuning = CoTuning(source=source, strength=2.0)
+    trainer = InOrder(model, args, train_dataset=rows, callbacks=[co_tuning])
+    trainer.train()
+    batch = batch_of(rows)
+    with torch.no_grad():
+        predicted = torch.softmax(source(**{n: v for n, v in batch.items() if n != "labels"}).logits, -1)
+    relationship = class_relationship(predicted, batch["labels"], 3)
+    learning = [*twin.parameters(), *head.parameters()]
+    for step in range(2):
+        penalty = 2 * co_tuning_loss(head(last_input(twin, batch)), relationship, batch["labels"])
+        assert trainer.state.log_history[step]["co_tuning_penalty"] == pytest.approx(penalty.item(), abs=1e-5)
+        gradients = torch.autograd.grad(twin(**batch).loss + penalty, learning, allow_unused=True)
+        with torch.no_grad():
+            for parameter, gradient in zip(learning, gradients, strict=True):
+                if gradient is not None:
+                    parameter -= 0.1 * gradient
+    assert_close_state(state_of(model), state_of(twin), 1e-7)
+    assert torch.allclose(co_tuning._head.weight, head.weight, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_every_family_trains_and_the_head_is_gone_at_the_end(training_arguments, family, tmp_path):
+    source, model, rows = pair(family)
+    keys, before = list(model.state_dict()), state_of(source)
+    co_tuning = CoTuning(source=source)
+    args = training_arguments(max_steps=2, per_device_train_batch_size=3, learning_rate=0.01)
+    trainer = InOrder(model, args, train_dataset=rows, callbacks=[co_tuning])
+    trainer.train()
+    assert trainer.state.log_history[1]["co_tuning_penalty"] > 0
+    assert not torch.equal(
+        co_tuning._head.weight, before[next(n for n in before if n.endswith(("classifier.weight", "fc.weight")))]
+    )
+    assert list(model.state_dict()) == keys
+    assert num_hooks(model) == 0
+    trainer.save_model(str(tmp_path / "final"))
+    assert not any("source_head" in name for name in load_file(tmp_path / "final" / "model.safetensors"))
+    assert_same_state(before, state_of(source))
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_the_source_head_included(training_arguments, tmp_path):
+    def run(output, resume=None):
+        source, model, rows = pair("bert")
+        args = training_arguments(
+            output_dir=str(tmp_path / output),
+            max_steps=4,
+            per_device_train_batch_size=2,
+            learning_rate=0.05,
+            save_strategy="steps",
+            save_steps=2,
+        )
+        co_tuning = CoTuning(source=source, strength=2.0)
+        trainer = Trainer(model, args, train_dataset=rows, callbacks=[co_tuning])
+        trainer.train(resume_from_checkpoint=resume)
+        return state_of(model), state_of(co_tuning._head)
+
+    whole = run("whole")
+    saved = load_file(tmp_path / "whole" / "checkpoint-2" / "model.safetensors")
+    assert not torch.equal(saved["classifier.source_head.weight"], whole[1]["weight"])
+    resumed = run("resumed", str(tmp_path / "whole" / "checkpoint-2"))
+    assert_same_state(whole[0], resumed[0])
+    assert_same_state(whole[1], resumed[1])
+
+
+def test_the_estimate_leaves_the_random_numbers_alone(training_arguments):
+    source, model, rows = pair("vit")
+
+    class Noisy(torch.utils.data.Dataset):
+        def __len__(self):
+            return 6
+
+        def __getitem__(self, index):
+            return {**rows[index], "pixel_values": rows[index]["pixel_values"] + torch.randn(())}
+
+    losses = []
+    for callbacks in ([], [CoTuning(source=source, strength=0.0)]):
+        twin = copy.deepcopy(model)
+        trainer = Trainer(twin, training_arguments(max_steps=1), train_dataset=Noisy(), callbacks=callbacks)
+        trainer.train()
+        losses.append(trainer.state.log_history[0]["loss"])
+    assert losses[0] == losses[1]
+
+
+def test_layerwise_rates_need_the_head_first(training_arguments):
+    for attach in (False, True):
+        source, model, rows = pair("bert")
+        args = training_arguments(max_steps=1)
+        co_tuning = CoTuning(source=source)
+        if attach:
+            co_tuning.attach(model)
+        trainer = Trainer(
+            model,
+            args,
+            train_dataset=rows,
+            callbacks=[co_tuning],
+            optimizer_cls_and_kwargs=layerwise_optimizer(model, args, decay=0.5),
+        )
+        if attach:
+            trainer.train()
+            assert not torch.equal(co_tuning._head.weight, source.classifier.weight)
+        else:
+            with pytest.raises(SettingsError, match=r"Call co_tuning.attach\(model\) before layerwise_optimizer"):
+                trainer.train()
+
+
+def test_what_cannot_be_is_refused(training_arguments):
+    with pytest.raises(SettingsError, match="strength=-1 is negative"):
+        CoTuning(strength=-1)
+    source, model, rows = pair("vit")
+    with pytest.raises(SettingsError, match="CoTuning needs source="):
+        Trainer(model, training_arguments(), train_dataset=rows, callbacks=[CoTuning()])
+    trainer = Trainer(model, training_arguments(max_steps=1), train_dataset=rows, callbacks=[CoTuning(source=source)])
+    trainer.train()
+    with pytest.raises(SettingsError, match="Make a new Trainer with a new CoTuning"):
+        trainer.train()
+    source, model, rows = pair("vit")
+    rows = [{**row, "labels": row["labels"].float()} for row in rows]
+    trainer = Trainer(model, training_arguments(max_steps=1), train_dataset=rows, callbacks=[CoTuning(source=source)])
+    with pytest.raises(DataError, match="CoTuning needs one class index a row"):
+        trainer.train()
