@@ -95,6 +95,7 @@ class StagedTraining(ScalarCallback):
 
     def on_init_end(self, args, state, control, model=None, **kwargs):
         super().on_init_end(args, state, control, model=model, **kwargs)
+        thaw(model, owner=_OWNER)  # left by a run that was interrupted; now, before there is an optimizer
         self._check_settings(model, args)
         self.check_model(layer_groups(model))
 
@@ -102,7 +103,7 @@ class StagedTraining(ScalarCallback):
         super().on_train_begin(args, state, control, model=model, **kwargs)
         self._check_settings(model, args)
         self._check_alone(state)
-        thaw(model, owner=_OWNER)  # left by a run that was interrupted
+        thaw(model, owner=_OWNER)  # left by a run of this Trainer that was interrupted
         remember_trainable(model, optimizer, args)
         self._groups = layer_groups(model)
         self._movable = frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)

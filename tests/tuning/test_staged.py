@@ -190,6 +190,19 @@ def test_interrupted_and_started_again_it_begins_from_the_start(make_trainer):
     assert [entry["freezing_stage"] for entry in logs] == [0] * 5 + [1] * 5
 
 
+def test_a_new_trainer_after_an_interrupted_one_trains_everything(make_trainer):
+    class Stop(Snapshots):
+        def on_step_end(self, args, state, control, **kwargs):
+            raise KeyboardInterrupt
+
+    model, inputs = tiny.TRANSFORMERS["bert"]()
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(model, inputs, GradualUnfreezing(every="2 steps", quiet=True), Stop()).train()
+    before = snapshot(model)
+    make_trainer(model, inputs, FreezeSchedule.lp_ft(quiet=True)).train()
+    assert all(moved(before, model) & set(group.parameters) for group in layer_groups(model))
+
+
 def test_two_schedules_are_refused(make_trainer):
     model, inputs = tiny.TRANSFORMERS["bert"]()
     trainer = make_trainer(model, inputs, GradualUnfreezing(every=0.5), FreezeSchedule.lp_ft())
