@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from transformers import TrainerState
 
 from hf_transfer_kit.backbones import layer_groups, load_model, modality_of
+from hf_transfer_kit.backbones.adapters import without_pretrained_value
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.frozen import is_adapter
 
 Source = str | Path | Mapping[str, Tensor]
 
@@ -165,12 +165,8 @@ def load_anchor(source: Source, model: nn.Module) -> Anchor:
 
 def body_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Qualified name -> parameter before the head, adapters left out."""
-    return {
-        name: p
-        for group in layer_groups(model).body
-        for name, p in group.parameters.items()
-        if not is_adapter_only(name)
-    }
+    new = without_pretrained_value(model)
+    return {n: p for group in layer_groups(model).body for n, p in group.parameters.items() if n not in new}
 
 
 def body_buffers(model: nn.Module) -> dict[str, Tensor]:
@@ -178,11 +174,6 @@ def body_buffers(model: nn.Module) -> dict[str, Tensor]:
     head = layer_groups(model).head
     inside = tuple(f"{name}." for name in (head.modules if head is not None else ()))
     return {n: b for n, b in model.named_buffers() if b.is_floating_point() and not n.startswith(inside)}
-
-
-def is_adapter_only(name: str) -> bool:
-    """Whether a parameter was added by peft and has no pretrained value; full copies of a module have one."""
-    return is_adapter(name) and ".modules_to_save." not in name
 
 
 def fingerprint_of(tensors: Mapping[str, Tensor]) -> str:

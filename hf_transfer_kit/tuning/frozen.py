@@ -9,12 +9,13 @@ to them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
 from torch import nn
 
+from hf_transfer_kit.backbones.adapters import adapter_parameters, added_by_peft, is_under
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.values import LayerGroup
 
@@ -104,31 +105,8 @@ def is_held(module: nn.Module) -> bool:
     return getattr(vars(module).get("train"), "func", None) is _train_children_only
 
 
-def adapter_parameters(model: nn.Module) -> set[str]:
-    """Names of the parameters that peft added to ``model``: adapters, and the copies of modules that it trains."""
-    added = _added_by_peft(model)
-    return {name for name, _ in model.named_parameters() if _is_under(name, added)}
-
-
 def _parts_of(model: nn.Module) -> dict[str, FrozenPart]:
     return dict(vars(model).get(_ATTRIBUTE, {}))
-
-
-def _added_by_peft(model: nn.Module) -> set[str]:
-    """Qualified names of the modules and parameters that peft added, topmost ones; peft's layers say which."""
-    added = {
-        f"{name}.{own}"
-        for name, module in model.named_modules()
-        for attribute in ("adapter_layer_names", "other_param_names")
-        for own in getattr(module, attribute, ())
-    }
-    return added | {"prompt_encoder"} if hasattr(model, "peft_config") else added
-
-
-def _is_under(name: str, tops: Collection[str]) -> bool:
-    while name and name not in tops:
-        name = name.rpartition(".")[0]
-    return bool(name)
 
 
 def _apply(model: nn.Module, parts: dict[str, FrozenPart]) -> None:
@@ -155,7 +133,7 @@ def _apply(model: nn.Module, parts: dict[str, FrozenPart]) -> None:
 def _held_modules(model: nn.Module, parts: Iterable[FrozenPart]) -> set[int]:
     """Ids of the modules that the parts hold in evaluation mode."""
     modules = dict(model.named_modules())
-    added = _added_by_peft(model)
+    added = added_by_peft(model)
     held: set[int] = set()
     for part in parts:
         frozen = {
@@ -170,7 +148,7 @@ def _held_modules(model: nn.Module, parts: Iterable[FrozenPart]) -> set[int]:
             if own and spent and not part.parameters.isdisjoint(own):
                 frozen[id(module)] = (name, module)
         if part.spares_adapters:
-            frozen = {key: (name, module) for key, (name, module) in frozen.items() if not _is_under(name, added)}
+            frozen = {key: (name, module) for key, (name, module) in frozen.items() if not is_under(name, added)}
         held |= {key for key, (_, module) in frozen.items() if _is_still(module, part)}
     return held
 

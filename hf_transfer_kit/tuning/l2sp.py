@@ -10,9 +10,10 @@ from transformers import TrainerState
 from transformers.trainer_callback import ExportableState
 
 from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.backbones.adapters import without_pretrained_value
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.anchor import Anchor, AnchorKeeper, Source, body_parameters, is_adapter_only
+from hf_transfer_kit.tuning.anchor import Anchor, AnchorKeeper, Source, body_parameters
 from hf_transfer_kit.tuning.lora_delta import LoRAPair, delta_squared, lora_pairs
 from hf_transfer_kit.tuning.penalties import NORMS
 from hf_transfer_kit.tuning.pull import LoRAPull, Pull, distance_squared, placed_like, preload_gradients
@@ -165,11 +166,12 @@ class L2SP(ScalarCallback, ExportableState):
         if lora and self.norm != "l2":
             raise SettingsError(f"norm={self.norm!r} is not defined for LoRA's merged delta; choose 'l2'.")
         anchors = placed_anchors(model, anchor, set(names))
+        held = set(anchors) | without_pretrained_value(model)
         self._pulls = make_pulls(
             optimizer,
             model,
             anchors,
-            strengths(groups, set(anchors), self.alpha, self.beta, pairs(self.groups)),
+            strengths(groups, held, self.alpha, self.beta, pairs(self.groups)),
             lora=lora,
             norm=self.norm,
             importances=self._importances(model, anchors),
@@ -202,17 +204,16 @@ def pairs(groups: Mapping[Selector, float] | Sequence[Sequence] | None) -> list[
 
 def strengths(
     groups: LayerGroups,
-    transferred: set[str],
+    held: set[str],
     alpha: float,
     beta: float,
     others: Sequence[tuple[Selector, float]] = (),
 ) -> dict[str, float]:
-    """Strength for each parameter: alpha where it is transferred or an adapter of the body, beta elsewhere."""
+    """Strength for each parameter: alpha for the held ones (transferred, adapters) of the body, beta elsewhere."""
     result = {}
     for group in groups:
         for name in group.parameters:
-            body = name in transferred or (is_adapter_only(name) and not group.is_head)
-            result[name] = alpha if body else beta
+            result[name] = alpha if name in held and not group.is_head else beta
     for selector, strength in others:
         result.update(dict.fromkeys(selected_names(groups, selector), strength))
     return result

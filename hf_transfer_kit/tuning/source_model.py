@@ -11,9 +11,9 @@ from torch import nn
 from transformers import TrainerState
 
 from hf_transfer_kit.backbones import find_head
+from hf_transfer_kit.backbones.adapters import added_by_peft, is_under
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import ModelError, SettingsError
-from hf_transfer_kit.tuning.frozen import is_adapter
 
 
 class SourceModel:
@@ -130,10 +130,11 @@ def fingerprint(model: nn.Module, *, with_head: bool) -> str:
     Without the head, since a fresh one differs from run to run and no source of features depends on it.
     """
     heads = () if with_head else tuple(find_head(model))
+    adapters = added_by_peft(model)
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         in_head = any(name == head or name.startswith(f"{head}.") for head in heads)
-        if not (in_head or is_adapter(name)) and isinstance(tensor, torch.Tensor):
+        if not (in_head or is_under(name, adapters)) and isinstance(tensor, torch.Tensor):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -10,7 +10,8 @@ from snapshots import moved, snapshot
 from torch import nn
 
 from hf_transfer_kit import layer_groups
-from hf_transfer_kit.tuning.frozen import adapter_parameters, batch_norm_parameters, freeze, is_frozen_by, is_held, thaw
+from hf_transfer_kit.backbones.adapters import adapter_parameters
+from hf_transfer_kit.tuning.frozen import batch_norm_parameters, freeze, is_frozen_by, is_held, thaw
 
 
 def small_network():
