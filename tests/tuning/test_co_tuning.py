@@ -132,6 +132,35 @@ def test_a_resumed_run_equals_an_uninterrupted_one_the_source_head_included(trai
     assert_same_state(whole[1], resumed[1])
 
 
+class Augmented(torch.utils.data.Dataset):
+    """Rows whose second token is random each time."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        ids = self.rows[index]["input_ids"].clone()
+        ids[1] = torch.randint(3, 39, ())
+        return {**self.rows[index], "input_ids": ids}
+
+
+def test_the_relationship_of_augmented_data_comes_back_from_the_checkpoint(training_arguments, tmp_path):
+    relationships = []
+    for resume in (None, str(tmp_path / "run" / "checkpoint-2")):
+        source, model, rows = pair("bert")
+        with torch.no_grad():
+            source.classifier.weight *= 50
+        args = training_arguments(max_steps=3, save_strategy="steps", save_steps=2, seed=len(relationships))
+        co_tuning = CoTuning(source=source)
+        trainer = Trainer(model, args, train_dataset=Augmented(rows), callbacks=[co_tuning])
+        trainer.train(resume_from_checkpoint=resume)
+        relationships.append(co_tuning._head.relationship)
+    assert torch.equal(*relationships)
+
+
 TWO_PROCESSES = """
 import os, sys, torch
 sys.path[:0] = sys.argv[2:4]
