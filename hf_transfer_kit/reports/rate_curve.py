@@ -20,9 +20,10 @@ def rate_picture(curve: RateCurve) -> Figure:
         (curve.tenth_of_minimum, "minimum / 10", "#009E73", ":"),
     ):
         axes.axvline(rate, color=colour, linestyle=style, label=f"{name}: {rate:.1e}")
-    low, high = min(curve.smoothed), max(curve.smoothed[0], min(curve.smoothed))
-    margin = 0.25 * (high - low) or 0.1 * abs(high) or 1.0
-    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(low - margin, high + 2 * margin))
+    low, high = min(curve.losses), curve.smoothed[0]
+    # What runs away at the end would flatten the rest.
+    margin = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", ylim=(low - margin, high + 4 * margin))
     axes.legend(fontsize=8, frameon=False)
     return figure
 

@@ -1,6 +1,10 @@
 """The relationship and the loss equal their formulas; the source's head learns, resumes and disappears."""
 
 import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -126,6 +130,78 @@ def test_a_resumed_run_equals_an_uninterrupted_one_the_source_head_included(trai
     resumed = run("resumed", str(tmp_path / "whole" / "checkpoint-2"))
     assert_same_state(whole[0], resumed[0])
     assert_same_state(whole[1], resumed[1])
+
+
+class Augmented(torch.utils.data.Dataset):
+    """Rows whose second token is random each time."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        ids = self.rows[index]["input_ids"].clone()
+        ids[1] = torch.randint(3, 39, ())
+        return {**self.rows[index], "input_ids": ids}
+
+
+def test_the_relationship_of_augmented_data_comes_back_from_the_checkpoint(training_arguments, tmp_path):
+    relationships = []
+    for resume in (None, str(tmp_path / "run" / "checkpoint-2")):
+        source, model, rows = pair("bert")
+        with torch.no_grad():
+            source.classifier.weight *= 50
+        args = training_arguments(max_steps=3, save_strategy="steps", save_steps=2, seed=len(relationships))
+        co_tuning = CoTuning(source=source)
+        trainer = Trainer(model, args, train_dataset=Augmented(rows), callbacks=[co_tuning])
+        trainer.train(resume_from_checkpoint=resume)
+        relationships.append(co_tuning._head.relationship)
+    assert torch.equal(*relationships)
+
+
+TWO_PROCESSES = """
+import os, sys, torch
+sys.path[:0] = sys.argv[2:4]
+from term_cases import InOrder, state_of
+from test_co_tuning import pair
+from transformers import TrainingArguments
+from hf_transfer_kit import BSS, DELTA, CoTuning, LwF
+
+source, model, rows = pair("bert", double=True)
+model.accepts_loss_kwargs = False  # else Trainer doubles a loss that ignores num_items_in_batch
+alone = "RANK" not in os.environ
+callbacks = [DELTA(alpha=2.0, beta=0.1), LwF(source=source), CoTuning(source=source, strength=2.0)]
+args = TrainingArguments(
+    sys.argv[1], use_cpu=True, ddp_backend=None if alone else "gloo", report_to=[], max_steps=3, logging_steps=1,
+    optim="sgd", learning_rate=0.1, per_device_train_batch_size=6 if alone else 3, save_strategy="no",
+    disable_tqdm=True, dataloader_drop_last=True,
+)
+trainer = InOrder(model, args, train_dataset=rows, callbacks=callbacks)
+trainer.train()
+logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+rank = 0 if alone else args.process_index
+torch.save((state_of(model), state_of(callbacks[2]._head), logs), f"{sys.argv[1]}/{'one' if alone else 'two'}-{rank}.pt")
+if not alone:
+    torch.distributed.barrier()
+os._exit(0)
+"""
+
+
+def test_two_processes_equal_one(two_processes, tmp_path):
+    here = Path(__file__).parent
+    two_processes(TWO_PROCESSES, tmp_path, here.parent, here)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path), str(here.parent), str(here)]
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=200)
+    one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("one-0", "two-0", "two-1"))
+    for two in (first, second):
+        assert_close_state(one[0], two[0], 1e-7)
+        assert_close_state(one[1], two[1], 1e-7)
+        for alone, both in zip(one[2], two[2], strict=True):
+            for name in ("loss", "delta_penalty", "lwf_penalty", "co_tuning_penalty"):
+                assert both[name] == pytest.approx(alone[name], abs=1e-6)
 
 
 def test_the_estimate_leaves_the_random_numbers_alone(training_arguments):
