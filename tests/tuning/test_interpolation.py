@@ -122,7 +122,7 @@ def test_a_training_shorter_than_the_first_evaluation_works(make_trainer):
 
 def test_a_lora_delta_is_scaled():
     peft = pytest.importorskip("peft")
-    model, inputs = TRANSFORMERS["bert"]()
+    model, _ = TRANSFORMERS["bert"]()
     model = peft.get_peft_model(model, peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"]))
     callback = WeightInterpolation([0.25])
     callback._keeper.at_init(model)
