@@ -17,7 +17,7 @@ from hf_transfer_kit.tuning.penalties import NORMS, deltas, squared_distance
 
 # Differences are made for so many elements at once. On a CPU they then stay in its cache: as one tensor the size of an
 # embedding, most of the time went into the pages of new memory. Elsewhere it bounds the memory.
-_AT_ONCE = {"cpu": 1 << 17}
+_AT_ONCE = {"cpu": 1 << 18}
 _AT_ONCE_ELSEWHERE = 1 << 25
 
 ParameterGroups = Sequence[Mapping[str, Any]]
