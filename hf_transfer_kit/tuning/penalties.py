@@ -1,7 +1,8 @@
 """Penalties on the distance d = w - w0 of weights from where they started: values, gradients, decoupled steps.
 
 Every function takes lists of tensors and never builds a graph. A norm answers three questions about a list of deltas:
-its ``value``, its ``gradients``, and the ``decoupled`` step that moves the weights by itself, as AdamW's decay does.
+its ``value``, its ``gradients``, and the ``decoupled`` step that moves the weights by itself, as AdamW's decay does, as
+tensors and a factor whose product is to be added to the weights.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ class SquaredNorm:
         """Gradient of the value in each delta: d, or F d."""
         return deltas if importances is None else torch._foreach_mul(deltas, importances)
 
-    def decoupled(self, deltas: Tensors, amount: float, importances: Tensors | None = None) -> Tensors:
-        """What to add to the weights: -amount d, or -amount F d."""
-        return torch._foreach_mul(self.gradients(deltas, importances), -amount)
+    def decoupled(self, deltas: Tensors, amount: float, importances: Tensors | None = None) -> tuple[Tensors, float]:
+        """The step -amount d, or -amount F d."""
+        return self.gradients(deltas, importances), -amount
 
 
 class AbsoluteNorm:
@@ -43,9 +44,9 @@ class AbsoluteNorm:
         """sign(d), which is 0 where d is."""
         return torch._foreach_sign(deltas)
 
-    def decoupled(self, deltas: Tensors, amount: float, importances: None = None) -> Tensors:
-        """What to add to the weights so that d becomes sign(d) max(|d| - amount, 0)."""
-        return [-d.clamp(-amount, amount) for d in deltas]
+    def decoupled(self, deltas: Tensors, amount: float, importances: None = None) -> tuple[Tensors, float]:
+        """The step after which d is sign(d) max(|d| - amount, 0)."""
+        return [d.clamp(-amount, amount) for d in deltas], -1.0
 
 
 class GroupNorm:
@@ -62,12 +63,13 @@ class GroupNorm:
         """sqrt(p) d_g / |d_g|, and 0 where d_g is."""
         return [d * (_group_size(d) ** 0.5 / _group_norms(d)).nan_to_num_(posinf=0.0) for d in deltas]
 
-    def decoupled(self, deltas: Tensors, amount: float, importances: None = None) -> Tensors:
-        """What to add to the weights so that d_g becomes d_g max(1 - amount sqrt(p) / |d_g|, 0)."""
-        return [
-            -d * (amount * _group_size(d) ** 0.5 / _group_norms(d)).nan_to_num_(posinf=1.0).clamp_(max=1.0)
+    def decoupled(self, deltas: Tensors, amount: float, importances: None = None) -> tuple[Tensors, float]:
+        """The step after which d_g is d_g max(1 - amount sqrt(p) / |d_g|, 0)."""
+        steps = [
+            d * (amount * _group_size(d) ** 0.5 / _group_norms(d)).nan_to_num_(posinf=1.0).clamp_(max=1.0)
             for d in deltas
         ]
+        return steps, -1.0
 
 
 NORMS = {"l2": SquaredNorm(), "l1": AbsoluteNorm(), "group": GroupNorm()}

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from hf_transfer_kit.tuning.lora_delta import LoRAPair, delta_gradients, delta_squared
 from hf_transfer_kit.tuning.penalties import NORMS, deltas, squared_distance
 
-# Differences are made for so many elements at once: on a CPU they then stay in its cache, elsewhere memory is bounded.
+# Differences are made for so many elements at once. On a CPU they then stay in its cache: as one tensor the size of an
+# embedding, most of the time went into the pages of new memory. Elsewhere it bounds the memory.
 _AT_ONCE = {"cpu": 1 << 18}
 _AT_ONCE_ELSEWHERE = 1 << 25
 
@@ -44,15 +45,16 @@ class Pull:
 
     def add_gradients(self, scale: float = 1.0) -> None:
         """Adds scale * strength * gradient of the norm to the gradients; a parameter without one is left out."""
-        for live, weights, anchors, importances in self._chunks():
+        for present, weights, anchors, importances in self._chunks():
             gradients = NORMS[self.norm].gradients(deltas(weights, anchors), importances)
-            torch._foreach_add_([local(p.grad) for p in live], gradients, alpha=scale * self.strength)
+            torch._foreach_add_(present, gradients, alpha=scale * self.strength)
 
     def step_back(self, groups: ParameterGroups) -> None:
         """The decoupled step, w <- w - lr strength gradient, with the group's current learning rate."""
         amount = float(groups[self.group]["lr"]) * self.strength
         for _, weights, anchors, importances in self._chunks():
-            torch._foreach_add_(weights, NORMS[self.norm].decoupled(deltas(weights, anchors), amount, importances))
+            steps, factor = NORMS[self.norm].decoupled(deltas(weights, anchors), amount, importances)
+            torch._foreach_add_(weights, steps, alpha=factor)
 
     def value(self) -> Tensor:
         """strength * norm of the distance, over all processes that share the parameters."""
@@ -60,23 +62,41 @@ class Pull:
         value = NORMS[self.norm].value(deltas(weights, self.anchors), self.importances)
         return self.strength * over_shards(value, self.parameters)
 
-    def _chunks(self) -> Iterator[tuple[list[nn.Parameter], list[Tensor], list[Tensor] | None, list[Tensor] | None]]:
-        """Parameters that have a gradient, a bounded number of elements at a time, with their part of the rest."""
-        start, elements = 0, 0
-        limit = _AT_ONCE.get(self.parameters[0].device.type, _AT_ONCE_ELSEWHERE) if self.parameters else 0
-        for stop, parameter in enumerate(self.parameters, start=1):
-            elements += parameter.numel()
-            if elements >= limit or stop == len(self.parameters):
-                live = [i for i in range(start, stop) if self.parameters[i].grad is not None]
-                if live:
-                    parameters = [self.parameters[i] for i in live]
-                    yield (
-                        parameters,
-                        [local(p.detach()) for p in parameters],
-                        None if self.anchors is None else [self.anchors[i] for i in live],
-                        None if self.importances is None else [self.importances[i] for i in live],
-                    )
-                start, elements = stop, 0
+    def _chunks(self) -> Iterator[tuple[list[Tensor], list[Tensor], list[Tensor] | None, list[Tensor] | None]]:
+        """Gradients, weights, anchors and importances, a bounded number of elements at a time.
+
+        Parameters without a gradient are left out, large ones are cut along their first axis.
+        """
+        live = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        columns = [
+            [local(self.parameters[i].grad) for i in live],
+            [local(self.parameters[i].detach()) for i in live],
+            *([column[i] for i in live] for column in (self.anchors, self.importances) if column is not None),
+        ]
+        limit = _AT_ONCE.get(self.parameters[0].device.type, _AT_ONCE_ELSEWHERE)
+        chunk: list[list[Tensor]] = [[] for _ in columns]
+        elements = 0
+        for tensors in zip(*columns, strict=True):
+            for parts in zip(*(_cut(tensor, limit) for tensor in tensors), strict=True):
+                if elements and elements + parts[0].numel() > limit:
+                    yield self._named(chunk)
+                    chunk, elements = [[] for _ in columns], 0
+                for column, part in zip(chunk, parts, strict=True):
+                    column.append(part)
+                elements += parts[0].numel()
+        if elements:
+            yield self._named(chunk)
+
+    def _named(self, columns: list[list[Tensor]]) -> tuple:
+        gradients, weights, *rest = columns
+        anchors = rest.pop(0) if self.anchors is not None else None
+        return gradients, weights, anchors, rest[0] if rest else None
+
+
+def _cut(tensor: Tensor, limit: int) -> Sequence[Tensor]:
+    if tensor.numel() <= limit or tensor.ndim == 0:
+        return (tensor,)
+    return tensor.split(max(1, limit * len(tensor) // tensor.numel()))
 
 
 @dataclass(frozen=True, eq=False)

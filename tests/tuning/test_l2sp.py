@@ -120,6 +120,15 @@ def test_the_decoupled_form_equals_its_closed_form_with_a_rate_a_group(fit, trai
     assert difference(weights(ours), weights(Net())) > 1e-2
 
 
+@pytest.mark.parametrize("words", [{}, {"decoupled": True}, {"norm": "group"}, {"norm": "l1"}])
+def test_cutting_large_weights_into_parts_changes_nothing(fit, monkeypatch, words):
+    whole, parts = Net(), Net()
+    fit(whole, L2SP(ALPHA, BETA, **words))
+    monkeypatch.setattr("hf_transfer_kit.tuning.pull._AT_ONCE", {"cpu": 9})
+    fit(parts, L2SP(ALPHA, BETA, **words))
+    assert difference(weights(whole), weights(parts)) == 0
+
+
 def test_other_strengths_for_groups(fit):
     ours, theirs = Net(), Net()
     w0 = weights(theirs)
