@@ -26,6 +26,7 @@ from arguments import (
 from hf_transfer_kit.hub import check_output_dir, save_results
 from hf_transfer_kit.reports import comparison_report, strategy_table
 from hf_transfer_kit.selection import (
+    STRATEGIES,
     ProgressLine,
     finished_run,
     make_strategy,
@@ -42,7 +43,7 @@ class StrategyArguments:
 
     strategy: str = field(
         default="full",
-        metadata={"help": "head_only, freeze_first:k=3, small_lr:factor=0.01, full or from_scratch."},
+        metadata={"help": f"One of {', '.join(STRATEGIES)}; options after a colon: freeze_first:k=3."},
     )
 
 

@@ -11,6 +11,7 @@ import torch
 import yaml
 from transformers import PreTrainedModel
 
+from hf_transfer_kit.backbones import is_adapted, merged
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub.card import TransferCard
 from hf_transfer_kit.reports import TransferReport, write_report
@@ -49,7 +50,7 @@ def save_results(
     Args:
         output_dir: The run's folder; made when absent.
         report: What was found.
-        model: The model to keep.
+        model: The model to keep; of one with peft adapters the merged weights, and the adapter in ``adapter/``.
         processor: Its processor, where there is one.
         config: Settings that ``--config`` reads back.
         base_model: Hub name of the pretrained network, for the card; a local path is left out of it.
@@ -58,7 +59,10 @@ def save_results(
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
         staged = Path(temporary)
-        model.to(memory_format=torch.contiguous_format).save_pretrained(staged)
+        model.to(memory_format=torch.contiguous_format)
+        if is_adapted(model):
+            model.save_pretrained(staged / "adapter")
+        (merged(model) if is_adapted(model) else model).save_pretrained(staged)
         # timm's settings for images travel in the model's own config.
         if processor is not None and not hasattr(processor, "data_config"):
             processor.save_pretrained(staged)

@@ -114,7 +114,7 @@ def make_trainer(
         eval_dataset=data.validation,
         data_collator=data.collator,
         compute_metrics=classification_metrics(data.label_names),
-        callbacks=[*strategy.callbacks(), *callbacks],
+        callbacks=[*strategy.callbacks(model), *callbacks],
         optimizer_cls_and_kwargs=strategy.optimizer(model, args),
     )
     trainer.remove_callback(PrinterCallback)

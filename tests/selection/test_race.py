@@ -8,8 +8,10 @@ import tiny
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
+from hf_transfer_kit import layer_groups, load_model
+from hf_transfer_kit.backbones import is_adapted, merged
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.selection import Budget, compare_strategies
+from hf_transfer_kit.selection import STRATEGIES, Budget, compare_strategies, make_strategy, run_strategy
 from hf_transfer_kit.selection.race import summarize
 
 
@@ -87,6 +89,23 @@ def test_every_run_has_the_same_budget_and_the_same_data_order(data, args):
     assert not np.array_equal(steps[:4], steps[4:8])
     for result in comparison.results:
         assert [point.step for point in result.curve if point.accuracy is not None] == [2, 4]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_runs_in_the_stock_trainer(name, data, args, tmp_path):
+    tiny.TRANSFORMERS["resnet"]()[0].save_pretrained(tmp_path / "source")
+    budget = Budget(4, 4, evaluations=2)
+    run = run_strategy(
+        make_strategy(name), lambda seed: load_model(tmp_path / "source", num_labels=2, seed=seed), data, args, budget, seed=0
+    )  # fmt: skip
+    with torch.no_grad():
+        logits = run.model.eval()(pixel_values=data.test.images).logits
+    assert np.array_equal(logits.argmax(-1).numpy(), run.predicted)
+    pretrained = load_model(tmp_path / "source", num_labels=2, seed=0)
+    head = next(iter(layer_groups(pretrained).head.parameters))
+    plain = merged(run.model) if is_adapted(run.model) else run.model
+    assert plain.state_dict().keys() == pretrained.state_dict().keys()
+    assert not torch.equal(plain.state_dict()[head], pretrained.state_dict()[head])
 
 
 def test_the_winner_is_the_best_on_validation_and_its_model_gives_its_predictions(data, args):

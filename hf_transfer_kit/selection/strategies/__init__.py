@@ -1,14 +1,40 @@
 """The ways to transfer, one file each. A new one is a file and a line in ``STRATEGIES``."""
 
+from hf_transfer_kit.selection.strategies.bss import SpectralShrinkage
+from hf_transfer_kit.selection.strategies.co_tuning import SourceClasses
+from hf_transfer_kit.selection.strategies.delta import FeatureMapDistance
 from hf_transfer_kit.selection.strategies.freeze_first import FreezeFirst
 from hf_transfer_kit.selection.strategies.from_scratch import FromScratch
 from hf_transfer_kit.selection.strategies.full import Full
+from hf_transfer_kit.selection.strategies.gradual import Gradual
 from hf_transfer_kit.selection.strategies.head_only import HeadOnly
+from hf_transfer_kit.selection.strategies.l2sp import FisherStartingPoint, StartingPoint
+from hf_transfer_kit.selection.strategies.layerwise import Layerwise
+from hf_transfer_kit.selection.strategies.lora import LowRank
+from hf_transfer_kit.selection.strategies.lp_ft import LinearProbeThenFineTune
 from hf_transfer_kit.selection.strategies.small_lr import SmallRate
 from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.wise_ft import Interpolated
 
 STRATEGIES: dict[str, type[Strategy]] = {
-    strategy.name: strategy for strategy in (HeadOnly, FreezeFirst, Full, SmallRate, FromScratch)
+    strategy.name: strategy
+    for strategy in (
+        HeadOnly,
+        FreezeFirst,
+        Gradual,
+        LinearProbeThenFineTune,
+        Layerwise,
+        SmallRate,
+        Full,
+        StartingPoint,
+        FisherStartingPoint,
+        FeatureMapDistance,
+        SpectralShrinkage,
+        SourceClasses,
+        Interpolated,
+        LowRank,
+        FromScratch,
+    )
 }
 
 __all__ = ["STRATEGIES", "Strategy"]

@@ -31,6 +31,6 @@ class FreezeFirst(Strategy):
                 f"({', '.join(group.name for group in groups.body)}), so give k from 1 to {limit}."
             )
 
-    def callbacks(self):
+    def callbacks(self, model):
         choice = {"fraction": 0.5} if self.k is None else {"first": self.k}
         return [FreezeLayers(**choice, quiet=True)]

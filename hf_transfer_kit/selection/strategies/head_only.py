@@ -17,5 +17,5 @@ class HeadOnly(Strategy):
     summary: ClassVar[str] = "A new head on the frozen network."
     rate_kind: ClassVar[str] = "head"
 
-    def callbacks(self):
+    def callbacks(self, model):
         return [FreezeLayers(all_but_head=True, quiet=True)]

@@ -44,6 +44,6 @@ class Strategy:
         """What ``Trainer(optimizer_cls_and_kwargs=...)`` gets; None for Trainer's own optimizer."""
         return None
 
-    def callbacks(self) -> list[TrainerCallback]:
-        """Callbacks for the stock Trainer."""
+    def callbacks(self, model: PreTrainedModel) -> list[TrainerCallback]:
+        """Callbacks for the stock Trainer, for the prepared model."""
         return []

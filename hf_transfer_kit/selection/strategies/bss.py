@@ -1,0 +1,31 @@
+"""Everything learns, directions of the features that carry little are made smaller (Chen et al. 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.tuning import BSS
+
+
+@dataclass(frozen=True)
+class SpectralShrinkage(Strategy):
+    """Batch spectral shrinkage: the smallest singular values of each batch's features are part of the loss.
+
+    Args:
+        eta: Strength >= 0.
+        k: How many singular values.
+    """
+
+    name: ClassVar[str] = "bss"
+    summary: ClassVar[str] = "The whole network fine-tuned, weak directions of its features shrunk."
+
+    eta: float = 1e-3
+    k: int = 1
+
+    def validate(self, groups):
+        self.callbacks(None)
+
+    def callbacks(self, model):
+        return [BSS(eta=self.eta, k=self.k)]

@@ -1,0 +1,31 @@
+"""Everything learns, the old head too: target classes are explained by source classes (You et al. 2020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.tuning import CoTuning
+
+
+@dataclass(frozen=True)
+class SourceClasses(Strategy):
+    """Co-Tuning: the pretrained head goes on learning, from the relationship of source and target classes.
+
+    Args:
+        strength: Weight >= 0 of the old head's loss.
+        source: The pretrained classifier; default: the checkpoint the model came from.
+    """
+
+    name: ClassVar[str] = "co_tuning"
+    summary: ClassVar[str] = "The whole network fine-tuned, its old head taught with the new one."
+
+    strength: float = 1.0
+    source: str | None = None
+
+    def validate(self, groups):
+        CoTuning(strength=self.strength, source=self.source or "pretrained")
+
+    def callbacks(self, model):
+        return [CoTuning(strength=self.strength, source=self.source or model.name_or_path)]

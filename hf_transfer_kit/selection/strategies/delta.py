@@ -1,0 +1,33 @@
+"""Everything learns, what the layers see is held near what the pretrained network sees (Li et al. 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.tuning import DELTA
+
+
+@dataclass(frozen=True)
+class FeatureMapDistance(Strategy):
+    """DELTA: the distance of feature maps to the pretrained network's is part of the loss.
+
+    Args:
+        alpha: Strength >= 0.
+        layers: How many layer groups are compared.
+        attention: ``uniform`` or ``loss``: how channels are weighted.
+    """
+
+    name: ClassVar[str] = "delta"
+    summary: ClassVar[str] = "The whole network fine-tuned, its feature maps held near the pretrained ones."
+
+    alpha: float = 1.0
+    layers: int = 4
+    attention: str = "uniform"
+
+    def validate(self, groups):
+        self.callbacks(None)
+
+    def callbacks(self, model):
+        return [DELTA(alpha=self.alpha, layers=self.layers, attention=self.attention)]

@@ -1,0 +1,35 @@
+"""Rates that fall layer by layer towards the input (Clark et al. 2020; Howard & Ruder 2018)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.tuning import layerwise_optimizer
+from hf_transfer_kit.tuning.rates import rate_factors
+
+
+@dataclass(frozen=True)
+class Layerwise(Strategy):
+    """Each layer group learns at ``decay`` times the rate of the one above it.
+
+    Args:
+        decay: In (0, 1].
+        head: Factor on the head's rate, above 0.
+    """
+
+    name: ClassVar[str] = "layerwise"
+    summary: ClassVar[str] = "The whole network fine-tuned at rates that fall towards the input."
+
+    decay: float = 0.75
+    head: float = 1.0
+
+    def validate(self, groups):
+        if self.head <= 0:
+            raise SettingsError(f"layerwise:head={self.head} must be above 0: it multiplies the head's rate.")
+        rate_factors(len(groups.body), decay=self.decay)
+
+    def optimizer(self, model, args):
+        return layerwise_optimizer(model, args, decay=self.decay, head=self.head)

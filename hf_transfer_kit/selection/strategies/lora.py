@@ -1,0 +1,63 @@
+"""The network stays as it is, low-rank changes to its layers and a new head learn (Hu et al. 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from peft import LoraConfig, get_peft_model
+
+from hf_transfer_kit.backbones import adaptable_layers, find_head
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.tuning import FreezeLayers
+
+
+@dataclass(frozen=True)
+class LowRank(Strategy):
+    """LoRA through peft on the linear layers (without any, the convolutions) of the last layer groups.
+
+    Args:
+        r: Rank >= 1.
+        alpha: The change is scaled by alpha / r.
+        dropout: In [0, 1), in front of the adapters.
+        groups: Only this many layer groups, those nearest the head; default: all before the head.
+    """
+
+    name: ClassVar[str] = "lora"
+    summary: ClassVar[str] = "The network frozen, low-rank changes to its layers and a new head trained."
+    rate_kind: ClassVar[str] = "scratch"
+
+    r: int = 8
+    alpha: float = 16
+    dropout: float = 0.0
+    groups: int | None = None
+
+    def validate(self, groups):
+        limit = len(groups.body)
+        if not isinstance(self.r, int) or self.r < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
+            raise SettingsError(
+                f"lora:r={self.r},alpha={self.alpha},dropout={self.dropout} is out of range: r is a whole number of at "
+                "least 1, alpha is above 0, dropout in [0, 1)."
+            )
+        if self.groups is not None and not (isinstance(self.groups, int) and 1 <= self.groups <= limit):
+            raise SettingsError(f"lora:groups={self.groups} is out of range: the model has {limit} before the head.")
+
+    def prepare_model(self, model, *, seed):
+        config = LoraConfig(
+            r=self.r,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=adaptable_layers(model, last=self.groups),
+            modules_to_save=[
+                name for name, module in find_head(model).items() if any(True for _ in module.parameters())
+            ],
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return get_peft_model(model, config)
+
+    def callbacks(self, model):
+        # peft leaves BatchNorm's statistics free to move, and an adapter's file does not hold them.
+        return [FreezeLayers(all_but_head=True, quiet=True)]

@@ -1,0 +1,31 @@
+"""Everything learns, then the best point between pretrained and fine-tuned weights is taken (Wortsman et al. 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.tuning import WeightInterpolation
+
+
+@dataclass(frozen=True)
+class Interpolated(Strategy):
+    """WiSE-FT: fine-tuned, then interpolated with the pretrained weights; the point is chosen on validation.
+
+    Args:
+        points: How many equally spaced points of the path are tried, both ends included, at least 2.
+    """
+
+    name: ClassVar[str] = "wise_ft"
+    summary: ClassVar[str] = "The whole network fine-tuned, then averaged with the pretrained weights."
+
+    points: int = 11
+
+    def validate(self, groups):
+        if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 2:
+            raise SettingsError(f"wise_ft:points={self.points} must be a whole number, at least 2.")
+
+    def callbacks(self, model):
+        return [WeightInterpolation([index / (self.points - 1) for index in range(self.points)])]
