@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from hf_transfer_kit.tuning.random_state import preserved_random_state
+
 
 def own_batches(
     dataset: Any,
@@ -59,9 +61,8 @@ def on_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
 def undisturbed(model: nn.Module, seed: int) -> Iterator[None]:
     """Evaluation mode and seeded random numbers inside; outside, modes and random states are as if nothing was."""
     modes = {module: module.training for module in model.modules()}
-    python, numbers = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng():
+        with preserved_random_state():
             torch.manual_seed(seed)
             random.seed(seed)
             np.random.seed(seed % 2**32)
@@ -71,5 +72,3 @@ def undisturbed(model: nn.Module, seed: int) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-        random.setstate(python)
-        np.random.set_state(numbers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from hf_transfer_kit.backbones import find_head
 from hf_transfer_kit.backbones.adapters import added_by_peft, is_under
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import ModelError, SettingsError
+from hf_transfer_kit.tuning.anchor import fingerprint_of
 
 
 class SourceModel:
@@ -125,16 +125,14 @@ def load_source(model: nn.Module, name_or_path: str | Path) -> nn.Module:
 
 
 def fingerprint(model: nn.Module, *, with_head: bool) -> str:
-    """SHA-256 of all weights and buffers, without those of peft's adapters and, if not asked for, of the head.
+    """A hash of all weights and buffers, without those of peft's adapters and, if not asked for, of the head.
 
     Without the head, since a fresh one differs from run to run and no source of features depends on it.
     """
-    heads = () if with_head else tuple(find_head(model))
-    adapters = added_by_peft(model)
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        in_head = any(name == head or name.startswith(f"{head}.") for head in heads)
-        if not (in_head or is_under(name, adapters)) and isinstance(tensor, torch.Tensor):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+    left_out = added_by_peft(model) | (set() if with_head else set(find_head(model)))
+    tensors = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if isinstance(tensor, torch.Tensor) and not is_under(name, left_out)
+    }
+    return fingerprint_of(tensors)

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.tuning.random_state import preserved_random_state
+from hf_transfer_kit.tuning.shared_rows import on_device
 
 
 def spread_rows(train_dataloader: DataLoader, owner: str, limit: int | None = None) -> Sequence[int]:
@@ -40,7 +41,7 @@ def batches(
     for start in range(0, len(indices), batch_size):
         with preserved_random_state():
             batch = collate([dataset[index] for index in indices[start : start + batch_size]])
-        yield {n: v.to(device) if isinstance(v, torch.Tensor) else v for n, v in batch.items()}
+        yield on_device(batch, device)
 
 
 def class_labels(batch: dict[str, Any], owner: str) -> torch.Tensor:
