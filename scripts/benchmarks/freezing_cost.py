@@ -1,7 +1,7 @@
 """What freezing the first half of a network saves: time of a training step and of its backward pass.
 
-Steps with everything trained and with ``FreezeLayers(fraction=0.5)`` take turns; reported are medians over rounds of the
-ratios within a round.
+Steps with everything trained and with ``FreezeLayers(fraction=0.5)`` take turns; reported are medians over rounds of
+the ratios within a round.
 
     python scripts/benchmarks/freezing_cost.py --rounds 20
 """
