@@ -84,7 +84,8 @@ class L2SP(ScalarCallback, ExportableState):
         self._keeper = AnchorKeeper(type(self).__name__, anchor)
         self._pulls: list[Pull | LoRAPull] = []
         self._held: dict[str, tuple[list[nn.Parameter], list[Tensor], list[LoRAPair]]] = {}
-        self._handle: torch.utils.hooks.RemovableHandle | None = None
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        self._pulled = False
 
     def state(self) -> dict:
         """What a checkpoint keeps: the arguments and the fingerprint of w0."""
@@ -111,6 +112,7 @@ class L2SP(ScalarCallback, ExportableState):
         state.stateful_callbacks.setdefault(type(self).__name__, self.state())
 
     def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
+        self._pulled = False  # also after a step that raised an error
         if self.clipped:
             scaler = getattr(optimizer, "scaler", None)
             with torch.no_grad():
@@ -136,9 +138,10 @@ class L2SP(ScalarCallback, ExportableState):
 
     def detach(self) -> None:
         """Lets the weights go."""
-        if self._handle is not None:
-            self._handle.remove()
-        self._handle = None
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self._pulled = False
 
     def scalars(self, model: nn.Module) -> dict[str, Tensor]:
         """The penalty and, for each layer group that may move, its distance from w0."""
@@ -178,13 +181,20 @@ class L2SP(ScalarCallback, ExportableState):
         )
         self._held = held_groups(groups, anchors, lora)
         if not self.clipped:
-            self._handle = optimizer.register_step_pre_hook(self._before_step)
+            self._handles = [
+                optimizer.register_step_pre_hook(self._before_step),
+                optimizer.register_step_post_hook(self._after_step),
+            ]
 
     def _importances(self, model: nn.Module, anchors: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
         return None
 
     @torch.no_grad()
     def _before_step(self, optimizer: torch.optim.Optimizer, args, kwargs) -> None:
+        # The step of a subclass may call its parent's, whose hooks are the same ones.
+        if self._pulled:
+            return
+        self._pulled = True
         # A fused optimizer is called also when gradients are infinite, and gets them scaled outside Trainer.
         found_inf, scale = (getattr(optimizer, name, None) for name in ("found_inf", "grad_scale"))
         if found_inf is not None and float(found_inf):
@@ -194,6 +204,9 @@ class L2SP(ScalarCallback, ExportableState):
                 pull.step_back(optimizer.param_groups)
             else:
                 pull.add_gradients(1.0 if scale is None else float(scale))
+
+    def _after_step(self, optimizer: torch.optim.Optimizer, args, kwargs) -> None:
+        self._pulled = False
 
 
 def pairs(groups: Mapping[Selector, float] | Sequence[Sequence] | None) -> list[tuple[Selector, float]]:

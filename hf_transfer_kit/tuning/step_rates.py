@@ -42,9 +42,8 @@ class StepRates:
             handle.remove()
 
     def _before(self, optimizer, args, kwargs) -> None:
-        if self._groups is not None:  # the last step raised an error
-            optimizer.param_groups = self._groups
-            self._groups = None
+        # Still set: the last step raised an error, or a subclass's step is calling its parent's, hooked as well.
+        self._restore(optimizer)
         factors = self.factors()
         if not factors:
             return
@@ -53,13 +52,15 @@ class StepRates:
         optimizer.param_groups = [copy for copies in self._copies for copy in copies]
 
     def _after(self, optimizer, args, kwargs) -> None:
+        self._restore(optimizer)
+
+    def _restore(self, optimizer: torch.optim.Optimizer) -> None:
+        """Puts the groups themselves back, if copies stand in for them."""
         if self._groups is None:
             return
-        optimizer.param_groups = self._groups
-        changed = {
-            key for group, copies in zip(self._groups, self._copies, strict=True) for key in _changed(group, copies)
-        }
-        self._groups = None
+        groups, self._groups = self._groups, None
+        optimizer.param_groups = groups
+        changed = {key for group, copies in zip(groups, self._copies, strict=True) for key in _changed(group, copies)}
         if changed:
             raise SettingsError(
                 f"{type(optimizer).__name__} keeps a state in its parameter groups ({', '.join(sorted(changed))}), "

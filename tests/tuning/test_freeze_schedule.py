@@ -124,6 +124,7 @@ def test_an_optimizer_with_a_state_in_its_groups_cannot_have_rates_by_stage(trai
             super().step(closure)
 
     model, inputs = tiny.TRANSFORMERS["bert"]()
+    torch.optim.SGD(model.parameters(), lr=0.1)  # from now on the parent's step is hooked as well
     schedule = FreezeSchedule([{"train": "all", "rates": {"body": 0.1}}], quiet=True)
     trainer = Trainer(
         model,

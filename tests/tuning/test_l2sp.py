@@ -92,6 +92,21 @@ def test_it_equals_the_penalty_in_the_loss(fit, accumulation, clipping, optimize
         assert min(norms[0]) > clip
 
 
+class Calling(torch.optim.SGD):
+    """Its step calls that of its parent, which torch has hooked as well once a plain SGD was made."""
+
+    def step(self, closure=None):
+        return super().step(closure)
+
+
+def test_an_optimizer_that_calls_its_parents_step_is_pulled_once(fit):
+    ours, theirs = Net(), Net()
+    torch.optim.SGD(ours.parameters(), lr=0.1)
+    fit(ours, L2SP(ALPHA, BETA), optimizer=(Calling, {"lr": 0.05, "momentum": 0.9}))
+    fit(theirs, L2SP(ALPHA, BETA), optimizer="sgd")
+    assert difference(weights(ours), weights(theirs)) == 0.0
+
+
 class MovesByItself(TrainerCallback):
     """The closed form of the decoupled step, parameter by parameter with its group's rate."""
 
