@@ -25,6 +25,7 @@ _ROOMS = {
         "L2SPFisher",
         "LogScalars",
         "LwF",
+        "RestoreWeights",
         "ScalarCallback",
         "WeightInterpolation",
         "find_learning_rate",

@@ -35,6 +35,7 @@ from hf_transfer_kit.selection import (
     train_digits_source,
     validate_strategies,
 )
+from hf_transfer_kit.tuning import RestoreWeights
 
 
 @dataclass
@@ -72,9 +73,10 @@ def main() -> None:
 
     model = strategy.prepare_model(model, seed=args.seed)
     progress = ProgressLine(strategy_args.strategy)
-    trainer = make_trainer(strategy, model, data, args, callbacks=(progress,))
+    resume = {"true": True, "false": None}.get(str(args.resume_from_checkpoint).lower(), args.resume_from_checkpoint)
+    trainer = make_trainer(strategy, model, data, args, callbacks=(RestoreWeights(resume), progress))
     training_started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    trainer.train(resume_from_checkpoint=resume)
     run = finished_run(trainer, data, seed=args.seed, seconds=time.perf_counter() - training_started)
 
     report = comparison_report(

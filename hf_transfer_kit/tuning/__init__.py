@@ -12,6 +12,7 @@ from hf_transfer_kit.tuning.l2sp_fisher import L2SPFisher
 from hf_transfer_kit.tuning.lwf import LwF
 from hf_transfer_kit.tuning.rate_finder import find_learning_rate
 from hf_transfer_kit.tuning.rates import layerwise_optimizer
+from hf_transfer_kit.tuning.restoring import RestoreWeights
 from hf_transfer_kit.tuning.scalars import LogScalars, ScalarCallback, record_scalars
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "L2SPFisher",
     "LogScalars",
     "LwF",
+    "RestoreWeights",
     "ScalarCallback",
     "WeightInterpolation",
     "find_learning_rate",
