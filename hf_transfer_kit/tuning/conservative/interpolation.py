@@ -1,0 +1,170 @@
+"""The straight path between pretrained and fine-tuned weights, and its best point on the evaluation set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import TrainerCallback
+from transformers.trainer_callback import ExportableState
+
+from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.conservative.anchor import AnchorKeeper, Source, body_buffers, body_parameters
+from hf_transfer_kit.tuning.conservative.lora_delta import lora_pairs
+from hf_transfer_kit.tuning.conservative.pull import local, placed_like
+from hf_transfer_kit.tuning.conservative.shared_rows import on_device, own_batches, sum_over_processes, undisturbed
+
+METRICS = ("accuracy", "loss")
+
+
+def interpolated(w0: Tensor, w: Tensor, alpha: float) -> Tensor:
+    """w0 + alpha (w - w0), with w0 and w themselves at 0 and 1."""
+    return torch.lerp(w0, w, alpha)
+
+
+class WeightInterpolation(TrainerCallback, ExportableState):
+    """After training, replaces the body's weights by the best of w0 + alpha (w - w0) on the evaluation set.
+
+    WiSE-FT, Wortsman et al. 2022. Floating buffers (BatchNorm's statistics) go along, the head stays fine-tuned, a
+    LoRA adapter's merged delta is scaled. Each point is measured on all evaluation rows, shared by the processes, and
+    logged in ``state.log_history`` as ``interpolation/alpha``, ``interpolation/accuracy``, ``interpolation/loss``; the
+    chosen one as ``interpolation/best_alpha``. w0 is taken as by ``L2SP``, also after a resume.
+
+    Args:
+        alphas: Points in [0, 1]; the one nearest 1 wins among equals.
+        metric: ``"accuracy"`` (of the logits' largest entry, labels below 0 left out) or ``"loss"``.
+        eval_dataset: Rows to measure on, in the form of the training rows. By default those Trainer evaluates on, for
+            which its ``eval_strategy`` must not be ``"no"``.
+        batch_size: Rows a forward pass; ``args.per_device_eval_batch_size`` by default.
+        anchor: Pretrained weights from elsewhere, as in ``L2SP``.
+
+    Raises:
+        SettingsError: When an argument is out of range; before training, when there is nothing to evaluate on.
+    """
+
+    def __init__(
+        self,
+        alphas: Sequence[float] = tuple(i / 10 for i in range(11)),
+        metric: str = "accuracy",
+        *,
+        eval_dataset: Any = None,
+        batch_size: int | None = None,
+        anchor: Source | None = None,
+    ) -> None:
+        if not alphas or not all(0 <= alpha <= 1 for alpha in alphas):
+            raise SettingsError(f"alphas={list(alphas)} must be one or more points in [0, 1].")
+        if metric not in METRICS:
+            raise SettingsError(f"metric={metric!r} is unknown; choose {' or '.join(METRICS)}.")
+        self.alphas = alphas
+        self.metric = metric
+        self.eval_dataset = eval_dataset
+        self.batch_size = batch_size
+        self.anchor = anchor
+        self.fingerprint: str | None = None
+        self._keeper = AnchorKeeper(type(self).__name__, anchor)
+
+    def state(self) -> dict:
+        """What a checkpoint keeps: the arguments and the fingerprint of w0."""
+        args = {
+            "alphas": list(self.alphas),
+            "metric": self.metric,
+            "batch_size": self.batch_size,
+            "anchor": None if self.anchor is None or isinstance(self.anchor, Mapping) else str(self.anchor),
+        }
+        return {"args": args, "attributes": {"fingerprint": self.fingerprint}}
+
+    def on_init_end(self, args, state, control, model=None, **kwargs):
+        self.fingerprint = self._keeper.at_init(model).fingerprint
+
+    def on_train_begin(self, args, state, control, model=None, optimizer=None, eval_dataloader=None, **kwargs):
+        if self.eval_dataset is None and eval_dataloader is None and args.eval_strategy == "no":
+            raise SettingsError(
+                "WeightInterpolation chooses alpha on an evaluation set, and Trainer shows its own to callbacks only "
+                "when it evaluates: set eval_strategy='epoch', or pass WeightInterpolation(eval_dataset=...)."
+            )
+        learning = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        names = [name for name, parameter in model.named_parameters() if id(parameter) in learning]
+        anchor = self._keeper.at_train_begin(model, state, learning=names, restored=self.fingerprint)
+        self.fingerprint = anchor.fingerprint
+        lora_pairs(model)  # refuses now what could not be scaled at the end
+        state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+
+    def on_step_end(self, args, state, control, eval_dataloader=None, **kwargs):
+        if self.eval_dataset is None and eval_dataloader is None and state.global_step >= state.max_steps:
+            control.should_evaluate = True  # so that the evaluation set is known at the end
+
+    def on_train_end(
+        self, args, state, control, model=None, train_dataloader=None, eval_dataloader=None, **kwargs
+    ) -> None:
+        if self.eval_dataset is not None:
+            dataset, collate = self.eval_dataset, train_dataloader.collate_fn
+        elif eval_dataloader is not None:
+            dataset, collate = eval_dataloader.dataset, eval_dataloader.collate_fn
+        else:
+            raise SettingsError("Training ended before Trainer evaluated: pass WeightInterpolation(eval_dataset=...).")
+        batch_size = self.batch_size or args.per_device_eval_batch_size
+        starts, tensors = self._ends(model)
+        tuned = [tensor.clone() for tensor in tensors]
+        path = []
+        for alpha in self.alphas:
+            _move(tensors, starts, tuned, alpha)
+            path.append(measured(model, dataset, collate, batch_size=batch_size))
+            self._log(state, {"alpha": float(alpha), **path[-1]})
+        best = best_alpha(self.alphas, [point[self.metric] for point in path], larger=self.metric == "accuracy")
+        _move(tensors, starts, tuned, best)
+        self._log(state, {"best_alpha": float(best)})
+
+    def _ends(self, model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+        """w0, and the model's own tensors that move along the path."""
+        _, prefix = plain_model(model)
+        anchor = self._keeper.anchor
+        starts, tensors = [], []
+        for own, kept in ((body_parameters(model), anchor.weights), (body_buffers(model), anchor.buffers)):
+            for name, tensor in own.items():
+                if name.removeprefix(prefix) in kept:
+                    starts.append(placed_like(kept[name.removeprefix(prefix)], tensor))
+                    tensors.append(local(tensor.detach()))
+        for pair in lora_pairs(model):
+            starts.append(torch.zeros_like(pair.b.detach()))
+            tensors.append(pair.b.detach())
+        return starts, tensors
+
+    def _log(self, state, values: Mapping[str, float]) -> None:
+        entry = {f"interpolation/{name}": value for name, value in values.items()}
+        state.log_history.append({**entry, "epoch": state.epoch, "step": state.global_step})
+
+
+def best_alpha(alphas: Sequence[float], scores: Sequence[float], *, larger: bool) -> float:
+    """The alpha of the best score, the one nearest 1 among equals; scores that are no number lose."""
+    points = [(score if larger else -score, alpha) for alpha, score in zip(alphas, scores, strict=True)]
+    return max([point for point in points if not math.isnan(point[0])] or [(0.0, max(alphas))])[1]
+
+
+@torch.no_grad()
+def measured(model: nn.Module, dataset: Any, collate: Any, *, batch_size: int) -> dict[str, float]:
+    """Mean loss over rows and accuracy over labels, over all processes; NaN for what the model does not give."""
+    device = next(model.parameters()).device
+    sums = torch.zeros(4, dtype=torch.float64, device=device)  # loss, rows, right, labels
+    with undisturbed(model, 0):
+        for batch in own_batches(dataset, collate, batch_size=batch_size):
+            inputs = on_device(batch, device)
+            outputs = model(**inputs)
+            labels = inputs.get("labels")
+            if labels is None:
+                continue
+            sums[:2] += torch.stack([outputs["loss"].double() * len(labels), sums.new_tensor(len(labels))])
+            if not labels.is_floating_point():
+                counted = labels >= 0
+                right = (outputs["logits"].argmax(-1) == labels) & counted
+                sums[2:] += torch.stack([right.sum(), counted.sum()])
+    loss, rows, right, counted = sum_over_processes(sums).tolist()
+    return {"loss": loss / rows if rows else math.nan, "accuracy": right / counted if counted else math.nan}
+
+
+def _move(tensors: Sequence[Tensor], starts: Sequence[Tensor], ends: Sequence[Tensor], alpha: float) -> None:
+    for tensor, start, end in zip(tensors, starts, ends, strict=True):
+        tensor.copy_(interpolated(start, end, alpha))

@@ -1,0 +1,174 @@
+"""What pulls weights back: parameters that share a strength, with their anchors, ready for one pass a step.
+
+On sharded parameters (FSDP2's ``fully_shard``) every operation is local to the shard; only values are summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hf_transfer_kit.tuning.conservative.lora_delta import LoRAPair, delta_gradients, delta_squared
+from hf_transfer_kit.tuning.conservative.penalties import NORMS, deltas, squared_distance
+
+# Differences are made for so many elements at once. On a CPU they then stay in its cache: as one tensor the size of an
+# embedding, most of the time went into the pages of new memory. Elsewhere it bounds the memory.
+_AT_ONCE = {"cpu": 1 << 18}
+_AT_ONCE_ELSEWHERE = 1 << 25
+
+ParameterGroups = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Pull:
+    """Parameters of one optimizer group held with one strength.
+
+    Args:
+        parameters: As the optimizer has them.
+        anchors: w0 for each, placed and sharded alike; None pulls towards zero.
+        strength: alpha or beta, >= 0.
+        group: Index of their group in the optimizer.
+        norm: Name in ``NORMS``.
+        importances: Fisher weights for each, or None.
+    """
+
+    parameters: list[nn.Parameter]
+    anchors: list[Tensor] | None
+    strength: float
+    group: int
+    norm: str = "l2"
+    importances: list[Tensor] | None = None
+
+    def add_gradients(self, scale: float = 1.0) -> None:
+        """Adds scale * strength * gradient of the norm to the gradients; a parameter without one is left out."""
+        for present, weights, anchors, importances in self._chunks():
+            gradients = NORMS[self.norm].gradients(deltas(weights, anchors), importances)
+            torch._foreach_add_(present, gradients, alpha=scale * self.strength)
+
+    def step_back(self, groups: ParameterGroups) -> None:
+        """The decoupled step, w <- w - lr strength gradient, with the group's current learning rate."""
+        amount = float(groups[self.group]["lr"]) * self.strength
+        for _, weights, anchors, importances in self._chunks():
+            steps, factor = NORMS[self.norm].decoupled(deltas(weights, anchors), amount, importances)
+            torch._foreach_add_(weights, steps, alpha=factor)
+
+    def value(self) -> Tensor:
+        """strength * norm of the distance, over all processes that share the parameters."""
+        weights = [local(parameter.detach()) for parameter in self.parameters]
+        value = NORMS[self.norm].value(deltas(weights, self.anchors), self.importances)
+        return self.strength * over_shards(value, self.parameters)
+
+    def _chunks(self) -> Iterator[tuple[list[Tensor], list[Tensor], list[Tensor] | None, list[Tensor] | None]]:
+        """Gradients, weights, anchors and importances, a bounded number of elements at a time.
+
+        Parameters without a gradient are left out, large ones are cut along their first axis.
+        """
+        live = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        columns = [
+            [local(self.parameters[i].grad) for i in live],
+            [local(self.parameters[i].detach()) for i in live],
+            *([column[i] for i in live] for column in (self.anchors, self.importances) if column is not None),
+        ]
+        limit = _AT_ONCE.get(self.parameters[0].device.type, _AT_ONCE_ELSEWHERE)
+        chunk: list[list[Tensor]] = [[] for _ in columns]
+        elements = 0
+        for tensors in zip(*columns, strict=True):
+            for parts in zip(*(_cut(tensor, limit) for tensor in tensors), strict=True):
+                if elements and elements + parts[0].numel() > limit:
+                    yield self._named(chunk)
+                    chunk, elements = [[] for _ in columns], 0
+                for column, part in zip(chunk, parts, strict=True):
+                    column.append(part)
+                elements += parts[0].numel()
+        if elements:
+            yield self._named(chunk)
+
+    def _named(self, columns: list[list[Tensor]]) -> tuple:
+        gradients, weights, *rest = columns
+        anchors = rest.pop(0) if self.anchors is not None else None
+        return gradients, weights, anchors, rest[0] if rest else None
+
+
+def _cut(tensor: Tensor, limit: int) -> Sequence[Tensor]:
+    if tensor.numel() <= limit or tensor.ndim == 0:
+        return (tensor,)
+    return tensor.split(max(1, limit * len(tensor) // tensor.numel()))
+
+
+@dataclass(frozen=True, eq=False)
+class LoRAPull:
+    """A LoRA pair held so that s B A stays small: strength / 2 |s B A|_F^2, and no w0 is needed."""
+
+    pair: LoRAPair
+    strength: float
+    groups: tuple[int, int]
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """A and B."""
+        return [self.pair.a, self.pair.b]
+
+    def add_gradients(self, scale: float = 1.0) -> None:
+        """As ``Pull.add_gradients``."""
+        for parameter, gradient in zip(self.parameters, self._gradients(), strict=True):
+            if parameter.grad is not None:
+                parameter.grad.add_(gradient, alpha=scale * self.strength)
+
+    def step_back(self, groups: ParameterGroups) -> None:
+        """As ``Pull.step_back``; A and B move by the gradients at the same point."""
+        for parameter, gradient, group in zip(self.parameters, self._gradients(), self.groups, strict=True):
+            if parameter.grad is not None:
+                parameter.detach().sub_(gradient, alpha=float(groups[group]["lr"]) * self.strength)
+
+    def value(self) -> Tensor:
+        """strength / 2 |s B A|_F^2."""
+        return self.strength / 2 * delta_squared(self.pair.a.detach(), self.pair.b.detach(), self.pair.scaling)
+
+    def _gradients(self) -> tuple[Tensor, Tensor]:
+        return delta_gradients(self.pair.a.detach(), self.pair.b.detach(), self.pair.scaling)
+
+
+def preload_gradients(pulls: Sequence[Pull | LoRAPull], scale: float = 1.0) -> None:
+    """Puts the penalty's gradient where there is none yet, so that the data's gradient is added to it by backward."""
+    for pull in pulls:
+        for parameter in pull.parameters:
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        pull.add_gradients(scale)
+
+
+def distance_squared(parameters: Sequence[nn.Parameter], anchors: Sequence[Tensor]) -> Tensor:
+    """|w - w0|^2 over all processes that share the parameters."""
+    weights = [local(parameter.detach()) for parameter in parameters]
+    return over_shards(squared_distance(deltas(weights, anchors)), parameters)
+
+
+def placed_like(tensor: Tensor, parameter: nn.Parameter) -> Tensor:
+    """``tensor`` on the device and in the precision of ``parameter``; of a sharded one, this process's part."""
+    tensor = tensor.to(parameter.device, parameter.dtype)
+    if not hasattr(parameter, "placements") or hasattr(tensor, "placements"):
+        return local(tensor)
+    from torch.distributed.tensor import distribute_tensor
+
+    # Every process has the whole tensor: each cuts out its own part, nothing is sent.
+    return local(distribute_tensor(tensor, parameter.device_mesh, parameter.placements, src_data_rank=None))
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's part of a sharded tensor, sharing its memory; others as they are."""
+    return tensor.to_local() if hasattr(tensor, "placements") else tensor
+
+
+def over_shards(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Sum of a local value over the processes that hold other shards of the parameters."""
+    sharded = next((p for p in parameters if hasattr(p, "placements")), None)
+    if sharded is None:
+        return value
+    from torch.distributed.tensor import DTensor, Partial, Replicate
+
+    kinds = [Partial() if placement.is_shard() else Replicate() for placement in sharded.placements]
+    return DTensor.from_local(value, sharded.device_mesh, kinds, run_check=False).full_tensor()

@@ -1,0 +1,68 @@
+"""Batch spectral shrinkage: the directions that hardly matter to a batch of features are made to matter less."""
+
+from __future__ import annotations
+
+import torch
+
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.loss_terms.feature_maps import FeatureMaps, channel_axis, head_input, pooled
+from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm
+
+
+def batch_spectral_shrinkage(features: torch.Tensor, k: int = 1) -> torch.Tensor:
+    """Sum of the squares of the k smallest singular values of a batch's features.
+
+    L = sum over i = 1..k of sigma_{-i}(F)^2 (Chen et al. 2019, "Catastrophic forgetting meets negative transfer").
+
+    Args:
+        features: F, of shape (B, D), floating point; half precision is computed in float32.
+        k: Number of singular values, at least 1; all of them when there are fewer, as in a short last batch.
+
+    Returns:
+        One element >= 0.
+    """
+    if features.dtype in (torch.float16, torch.bfloat16):
+        features = features.float()
+    # In descending order. Not the eigenvalues of F F^T: squared first, the smallest would drown in rounding.
+    return torch.linalg.svdvals(features)[-k:].square().sum()
+
+
+class BSS(LossTerm):
+    """Adds ``eta`` times the k smallest squared singular values of each batch's feature matrix to the loss.
+
+    The feature is what enters the head (its first module with parameters), averaged over positions where it has any;
+    where part of the input is padding, that is averaged as well. Fights negative transfer: small singular values stand
+    for what does not carry over. Chen et al. 2019. Logged as ``bss_penalty``.
+
+    The term belongs to the rows of one forward. Gradient accumulation and several processes average the terms of
+    their parts, which is not the term of all rows together; keep the batch of a forward well above k.
+
+    Args:
+        eta: Strength, >= 0; the paper's 0.001.
+        k: How many singular values shrink, >= 1; the paper's 1.
+
+    Raises:
+        SettingsError: When a value is out of range (at once), or Trainer does not use the model's loss (before
+            training where the arguments show it, else at the first step).
+        ModelError: When the model has no head.
+    """
+
+    scalar_name = "bss_penalty"
+
+    def __init__(self, *, eta: float = 1e-3, k: int = 1) -> None:
+        if not eta >= 0:
+            raise SettingsError(f"BSS: eta={eta} is negative; give a strength of 0 or more, such as 0.001.")
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise SettingsError(f"BSS: k={k} is out of range; give a whole number of singular values, at least 1.")
+        self.eta = eta
+        self.k = k
+
+    def watch(self, model):
+        """The input of the head."""
+        _, module = head_input(model)
+        return FeatureMaps(inputs={"feature": module})
+
+    def term(self, model, maps, inputs):
+        """eta * batch_spectral_shrinkage(feature, k)."""
+        feature = maps["feature"]
+        return self.eta * batch_spectral_shrinkage(pooled(feature, channel_axis(model, feature.dim())), self.k)

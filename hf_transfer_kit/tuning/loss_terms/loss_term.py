@@ -1,0 +1,195 @@
+"""Terms added to the loss of an untouched model in the stock Trainer.
+
+Trainer takes the loss from the model's output and lets no callback change it. So a term is added where the loss is
+made: a forward hook on the model itself, inside DistributedDataParallel and under autograd, adds ``strength * term``
+to ``output.loss`` while the model trains. In evaluation there is no term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainingArguments
+from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
+from transformers.utils.generic import find_labels
+
+from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.loss_terms.feature_maps import FeatureMaps
+from hf_transfer_kit.tuning.scalars import ScalarCallback
+
+_NO_LOSS = (
+    "{name} adds its term to the loss that the model returns, and {finding}. Let the model compute its loss: no "
+    "label_smoothing_factor, no compute_loss_func, and labels in the batch."
+)
+
+
+class LossTerm(ScalarCallback):
+    """A callback that adds a differentiable term to the model's loss; its mean is logged as ``scalar_name``.
+
+    A subclass says what to watch in ``watch`` and computes the term, a mean over the rows of the batch, in ``term``.
+    The logged loss contains the term. Under gradient accumulation the term of each micro-batch is weighted as Trainer
+    weights its loss, so that accumulating equals one big batch. (Some models, BertForSequenceClassification among them,
+    take ``num_items_in_batch`` and ignore it, and Trainer then multiplies their own loss by the number of accumulation
+    steps; ``model.accepts_loss_kwargs = False`` mends that.)
+    """
+
+    scalar_name: str
+
+    _maps: FeatureMaps | None = None
+    _totals: tuple[torch.Tensor | float, torch.Tensor | float] = (0.0, 0.0)
+
+    def watch(self, model: nn.Module) -> FeatureMaps:
+        """Hooks for the maps that the term needs. Called when training begins."""
+        raise NotImplementedError
+
+    def term(self, model: nn.Module, maps: Mapping[str, torch.Tensor], inputs: Mapping[str, Any]) -> torch.Tensor:
+        """The term of one batch, one element, its strength included.
+
+        Args:
+            model: The model in training.
+            maps: What ``watch`` asked for, from this forward, in the graph.
+            inputs: Keyword arguments of this forward.
+        """
+        raise NotImplementedError
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        super().on_train_begin(args, state, control, model=model, **kwargs)
+        check_trainer_uses_the_models_loss(type(self).__name__, args)
+        self._take_off()
+        self._totals = (0.0, 0.0)
+        self._label_names = label_argument_names(model) | set(args.label_names or ())
+        self._labels_shift = labels_shift(model)
+        self._maps = self.watch(model)
+        self._handles = (
+            model.register_forward_pre_hook(self._before_forward),
+            model.register_forward_hook(self._after_forward, with_kwargs=True),
+        )
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self._take_off()
+
+    def sums_and_counts(self, model: nn.Module) -> dict[str, tuple[float, float]]:
+        """Sum of the term over the label items since the last log, and their number."""
+        total, count = self._totals
+        self._totals = (0.0, 0.0)
+        count = float(count)
+        return {self.scalar_name: (float(total), count)} if count else {}
+
+    def network_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """``inputs`` without labels and what belongs to the loss, for a second network."""
+        return {name: value for name, value in inputs.items() if name not in self._label_names}
+
+    def _before_forward(self, model: nn.Module, args: tuple) -> None:
+        if model.training and torch.is_grad_enabled():
+            self._maps.open()
+        else:  # open still, when a forward was broken off
+            self._maps.close()
+
+    def _after_forward(self, model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
+        if not self._maps.is_open:
+            return None
+        maps = self._maps.close()
+        if self._maps.outside_graph and _checkpoints(model):
+            raise SettingsError(
+                f"{type(self).__name__}: reentrant gradient checkpointing computes {self._maps.outside_graph!r} "
+                "without a graph, so the term could not teach the model. Set gradient_checkpointing_kwargs="
+                "{'use_reentrant': False}, or leave it out."
+            )
+        loss = loss_of(output)
+        if loss is None:
+            finding = f"the {type(output).__name__} that {type(model).__name__} returned holds none"
+            raise SettingsError(_NO_LOSS.format(name=type(self).__name__, finding=finding))
+        term = self.term(model, maps, kwargs)
+        items, whole = batch_share(kwargs, labels_shift=self._labels_shift)
+        total, count = self._totals
+        # A new tuple of tensors on their device: nothing waits for it.
+        self._totals = (total + term.detach() * items, count + items)
+        return with_loss(output, loss + term * items / whole)
+
+    def _take_off(self) -> None:
+        for handle in vars(self).pop("_handles", ()):
+            handle.remove()
+        if self._maps is not None:
+            self._maps.remove()
+            self._maps = None
+
+
+def batch_share(inputs: Mapping[str, Any], *, labels_shift: bool) -> tuple[torch.Tensor | float, torch.Tensor | float]:
+    """What part of an optimizer step's batch one forward is, as far as Trainer leaves the weighting to the model.
+
+    Models whose forward takes ``num_items_in_batch`` return the sum over their label items divided by that number, and
+    Trainer divides by nothing afterwards: a mean over this forward's rows has to be weighted by (its label items) /
+    ``num_items_in_batch``. All other models return a mean, which Trainer divides by the number of accumulation steps.
+
+    Args:
+        inputs: Keyword arguments of the forward.
+        labels_shift: Whether label i belongs to the prediction at i - 1, so that each row's first is no target.
+
+    Returns:
+        Its label items and those of the step: the weight of a mean over this forward is their quotient; 1 and 1 where
+        the weighting is Trainer's.
+    """
+    whole = inputs.get("num_items_in_batch")
+    if whole is None:
+        return 1.0, 1.0
+    if inputs.get("shift_labels") is not None:
+        labels = inputs["shift_labels"]
+    else:
+        labels = inputs["labels"][..., 1:] if labels_shift else inputs["labels"]
+    return labels.ne(-100).sum(), whole
+
+
+def labels_shift(model: nn.Module) -> bool:
+    """Whether the model is a causal language model, whose labels Trainer counts without each row's first."""
+    inner, _ = plain_model(model)
+    causal = LOSS_MAPPING.get(getattr(inner, "loss_type", None)) is ForCausalLMLoss
+    return causal and not getattr(getattr(inner, "config", None), "is_encoder_decoder", False)
+
+
+def label_argument_names(model: nn.Module) -> set[str]:
+    """Names of forward's arguments that belong to the loss."""
+    inner, _ = plain_model(model)
+    return {"labels", "shift_labels", "num_items_in_batch", *find_labels(type(inner))}
+
+
+def loss_of(output: Any) -> torch.Tensor | None:
+    """The loss in a model's output: ``output["loss"]``, or the first of a tuple; None when there is none."""
+    if isinstance(output, Mapping):
+        loss = output.get("loss")
+    else:
+        loss = output[0] if isinstance(output, (tuple, list)) and output else None
+    is_loss = isinstance(loss, torch.Tensor) and loss.is_floating_point() and loss.numel() == 1
+    return loss if is_loss else None
+
+
+def with_loss(output: Any, loss: torch.Tensor) -> Any:
+    """``output`` with this loss: mappings (ModelOutput among them) in place, tuples anew."""
+    if isinstance(output, Mapping):
+        output["loss"] = loss
+        return output
+    return type(output)((loss, *output[1:]))
+
+
+def _checkpoints(model: nn.Module) -> bool:
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+
+
+def check_trainer_uses_the_models_loss(name: str, args: TrainingArguments) -> None:
+    """Refuses what is known, before training, to lead around the loss in the model's output.
+
+    Raises:
+        SettingsError: With label smoothing, or with several GPUs in one process.
+    """
+    if args.label_smoothing_factor:
+        finding = f"with label_smoothing_factor={args.label_smoothing_factor} Trainer computes another one"
+        raise SettingsError(_NO_LOSS.format(name=name, finding=finding))
+    if args.n_gpu > 1:
+        raise SettingsError(
+            f"{name} cannot follow the copies of the model that DataParallel makes for {args.n_gpu} GPUs in one "
+            "process. Start one process a GPU with accelerate launch or torchrun, or show one GPU with "
+            "CUDA_VISIBLE_DEVICES=0."
+        )

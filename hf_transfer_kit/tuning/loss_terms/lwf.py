@@ -1,0 +1,106 @@
+"""Learning without forgetting: on the new data the source's head goes on saying what it said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.trainer_callback import ExportableState
+
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.loss_terms.feature_maps import FeatureMaps, logits_layer, same_precision
+from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm
+from hf_transfer_kit.tuning.loss_terms.source_model import SourceModel
+
+
+def distillation_loss(logits: torch.Tensor, source_logits: torch.Tensor, temperature: float = 2.0) -> torch.Tensor:
+    """T^2 * KL(softmax(source / T) || softmax(logits / T)), a mean over rows.
+
+    Its gradient is that of the cross-entropy of Li & Hoiem 2018 ("Learning without forgetting"), and it is 0 where the
+    two agree. T^2 keeps the gradient's size independent of T (Hinton et al. 2015).
+
+    Args:
+        logits: Of shape (..., C).
+        source_logits: The same shape; no gradient flows into it.
+        temperature: T > 0.
+
+    Returns:
+        One element >= 0, float32 or better.
+    """
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    now = F.log_softmax(logits.to(wide).flatten(0, -2) / temperature, dim=-1)
+    before = F.log_softmax(source_logits.detach().to(wide).flatten(0, -2) / temperature, dim=-1)
+    return temperature**2 * F.kl_div(now, before, reduction="batchmean", log_target=True)
+
+
+class LwF(LossTerm, ExportableState):
+    """Keeps the source task: the source's last layer, on the learning network, is held to the source's own outputs.
+
+    Adds ``strength * distillation_loss`` on the new task's inputs; no source data is needed. The source's last layer
+    stays fixed (Li & Hoiem 2018 train it on), so that the source task is done afterwards by the trained network with
+    the source's last layer, and nothing else has to be saved. Where the head has further layers, both tasks share
+    them. Costs one forward of the source a step. Logged as ``lwf_penalty``.
+
+    Args:
+        source: The source network with its trained head: a network, its name or folder. The model itself has a new
+            head already.
+        strength: Weight of the term, >= 0.
+        temperature: T > 0; the paper's 2.
+
+    Raises:
+        SettingsError: When a value is out of range or ``source`` is missing (at once); when widths differ, or the
+            checkpoint that is resumed had another source (before training).
+    """
+
+    scalar_name = "lwf_penalty"
+
+    def __init__(
+        self, *, source: nn.Module | str | Path | None = None, strength: float = 1.0, temperature: float = 2.0
+    ) -> None:
+        if not strength >= 0:
+            raise SettingsError(f"LwF: strength={strength} is negative; give a weight of 0 or more.")
+        if not temperature > 0:
+            raise SettingsError(f"LwF: temperature={temperature} is out of range; give a number above 0, such as 2.")
+        self.strength = strength
+        self.temperature = temperature
+        self.source = SourceModel("LwF", source, required=True)
+
+    def on_init_end(self, args, state, control, model=None, **kwargs):
+        super().on_init_end(args, state, control, model=model, **kwargs)
+        self.source.take(model)
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        self._source = self.source.network(model, state)
+        _, self._source_layer = logits_layer(self._source)
+        _, layer = logits_layer(model)
+        if layer.in_features != self._source_layer.in_features:
+            raise SettingsError(
+                f"LwF: the last layer of the source takes {self._source_layer.in_features} features and that of the "
+                f"model {layer.in_features}. Give a source of the model's own architecture."
+            )
+        super().on_train_begin(args, state, control, model=model, **kwargs)
+        self._source_maps = FeatureMaps(outputs={"logits": [self._source_layer]})
+
+    def on_train_end(self, args, state, control, **kwargs):
+        super().on_train_end(args, state, control, **kwargs)
+        self._source_maps.remove()
+
+    def watch(self, model):
+        """The input of the last layer."""
+        return FeatureMaps(inputs={"feature": logits_layer(model)[1]})
+
+    def term(self, model, maps, inputs):
+        """strength * distillation_loss of the source's last layer, old network against new."""
+        device = self._source_layer.weight.device
+        self._source_maps.open()
+        with torch.no_grad(), same_precision(self._maps, device):
+            self._source(**self.network_inputs(inputs))
+        source_logits = self._source_maps.close()["logits"]
+        logits = self._source_layer(maps["feature"].to(self._source_layer.weight.dtype))
+        return self.strength * distillation_loss(logits, source_logits, self.temperature)
+
+    def state(self) -> dict:
+        """What a checkpoint keeps: whose source it was."""
+        return {"args": {}, "attributes": {"source_fingerprint": self.source.fingerprint}}
