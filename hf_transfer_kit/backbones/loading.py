@@ -56,6 +56,9 @@ def load_model(
     name = str(name_or_path)
     config = _config(name, pretrained=pretrained, trust_remote_code=trust_remote_code, revision=revision)
     auto = getattr(transformers, _CLASSIFIERS[_classifier_modality(config, name, modality)])
+    if getattr(config, "use_weighted_layer_sum", False):
+        # A layer that layerdrop leaves out gives no state to weigh: the forward of training would fail.
+        config.layerdrop = 0.0
     fresh_head = num_labels is not None or id2label is not None
     if fresh_head and not _has_own_head(config):
         # A bare encoder: its head is made with the right width at once.

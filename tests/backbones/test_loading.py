@@ -105,3 +105,12 @@ def test_real_minilm():
     model = load_model(str(package / "model"), num_labels=2)
     assert model.config.num_hidden_layers == 6
     assert load_processor(str(package / "model"), "text")("hello")["input_ids"][0] == 101
+
+
+def test_weighted_layers_are_never_dropped(tmp_path):
+    network, inputs = tiny.TRANSFORMERS["wav2vec2"]()
+    network.config.update({"use_weighted_layer_sum": True, "layerdrop": 0.5})
+    network.save_pretrained(tmp_path)
+    model = load_model(tmp_path, num_labels=2).train()
+    for _ in range(5):
+        assert model(**inputs).logits.shape == (2, 2)
