@@ -192,12 +192,16 @@ def full_tensor(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
-def stored_fingerprints(state: TrainerState, owner: str) -> set[str]:
-    """Fingerprints that a checkpoint's state holds for callbacks of a class."""
+def stored_attributes(state: TrainerState, owner: str) -> list[dict]:
+    """What each callback of a class left in a checkpoint's state."""
     entries = state.stateful_callbacks.get(owner, [])
     entries = entries if isinstance(entries, list) else [entries]
-    found = (entry.get("attributes", {}).get("fingerprint") for entry in entries)
-    return {fingerprint for fingerprint in found if fingerprint}
+    return [entry.get("attributes", {}) for entry in entries if entry]
+
+
+def stored_fingerprints(state: TrainerState, owner: str) -> set[str]:
+    """Fingerprints that a checkpoint's state holds for callbacks of a class."""
+    return {found["fingerprint"] for found in stored_attributes(state, owner) if found.get("fingerprint")}
 
 
 def _loaded(source: Source, model: nn.Module) -> Mapping[str, Tensor]:

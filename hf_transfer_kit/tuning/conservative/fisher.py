@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.conservative.anchor import fingerprint_of
-from hf_transfer_kit.tuning.conservative.shared_rows import on_device, own_batches, sum_over_processes, undisturbed
+from hf_transfer_kit.tuning.shared_rows import on_device, own_batches, sum_over_processes, undisturbed
 
 _ROWS_IN_KEY = 16
 

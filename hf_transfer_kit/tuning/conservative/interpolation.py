@@ -15,8 +15,8 @@ from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.conservative.anchor import AnchorKeeper, Source, body_buffers, body_parameters
 from hf_transfer_kit.tuning.conservative.lora_delta import lora_pairs
-from hf_transfer_kit.tuning.conservative.pull import local, placed_like
-from hf_transfer_kit.tuning.conservative.shared_rows import on_device, own_batches, sum_over_processes, undisturbed
+from hf_transfer_kit.tuning.conservative.pull import learning_names, local, placed_like
+from hf_transfer_kit.tuning.shared_rows import on_device, own_batches, sum_over_processes, undisturbed
 
 METRICS = ("accuracy", "loss")
 
@@ -86,8 +86,7 @@ class WeightInterpolation(TrainerCallback, ExportableState):
                 "WeightInterpolation chooses alpha on an evaluation set, and Trainer shows its own to callbacks only "
                 "when it evaluates: set eval_strategy='epoch', or pass WeightInterpolation(eval_dataset=...)."
             )
-        learning = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        names = [name for name, parameter in model.named_parameters() if id(parameter) in learning]
+        names = learning_names(model, optimizer)
         anchor = self._keeper.at_train_begin(model, state, learning=names, restored=self.fingerprint)
         self.fingerprint = anchor.fingerprint
         lora_pairs(model)  # refuses now what could not be scaled at the end

@@ -16,7 +16,14 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.conservative.anchor import Anchor, AnchorKeeper, Source, body_parameters
 from hf_transfer_kit.tuning.conservative.lora_delta import LoRAPair, delta_squared, lora_pairs
 from hf_transfer_kit.tuning.conservative.penalties import NORMS
-from hf_transfer_kit.tuning.conservative.pull import LoRAPull, Pull, distance_squared, placed_like, preload_gradients
+from hf_transfer_kit.tuning.conservative.pull import (
+    LoRAPull,
+    Pull,
+    distance_squared,
+    learning_names,
+    placed_like,
+    preload_gradients,
+)
 from hf_transfer_kit.tuning.scalars import ScalarCallback
 from hf_transfer_kit.tuning.selecting import selected_names
 from hf_transfer_kit.values import LayerGroups
@@ -155,8 +162,7 @@ class L2SP(ScalarCallback, ExportableState):
         return result
 
     def _start(self, model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainerState) -> None:
-        learning = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        names = [name for name, parameter in model.named_parameters() if id(parameter) in learning]
+        names = learning_names(model, optimizer)
         if not names:
             raise SettingsError(
                 f"{type(optimizer).__name__} holds none of the model's parameters, so {type(self).__name__} cannot "
@@ -165,7 +171,7 @@ class L2SP(ScalarCallback, ExportableState):
         anchor = self._keeper.at_train_begin(model, state, learning=names, restored=self.fingerprint)
         self.fingerprint = anchor.fingerprint
         groups = layer_groups(model)
-        lora = [pair for pair in lora_pairs(model) if id(pair.a) in learning or id(pair.b) in learning]
+        lora = [pair for pair in lora_pairs(model) if {pair.a_name, pair.b_name} & set(names)]
         if lora and self.norm != "l2":
             raise SettingsError(f"norm={self.norm!r} is not defined for LoRA's merged delta; choose 'l2'.")
         anchors = placed_anchors(model, anchor, set(names))

@@ -15,7 +15,7 @@ from hf_transfer_kit.tuning.conservative.anchor import Source
 from hf_transfer_kit.tuning.conservative.fisher import estimate_fisher, fisher_key, normalised
 from hf_transfer_kit.tuning.conservative.l2sp import L2SP, Selector
 from hf_transfer_kit.tuning.conservative.pull import placed_like
-from hf_transfer_kit.tuning.conservative.shared_rows import sum_over_processes
+from hf_transfer_kit.tuning.shared_rows import sum_over_processes
 
 
 class L2SPFisher(L2SP):

@@ -132,6 +132,12 @@ class LoRAPull:
         return delta_gradients(self.pair.a.detach(), self.pair.b.detach(), self.pair.scaling)
 
 
+def learning_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """Names of the model's parameters that the optimizer holds, in the model's order."""
+    learning = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    return [name for name, parameter in model.named_parameters() if id(parameter) in learning]
+
+
 def preload_gradients(pulls: Sequence[Pull | LoRAPull], scale: float = 1.0) -> None:
     """Puts the penalty's gradient where there is none yet, so that the data's gradient is added to it by backward."""
     for pull in pulls:

@@ -13,7 +13,7 @@ from hf_transfer_kit.backbones import find_head
 from hf_transfer_kit.backbones.adapters import added_by_peft, is_under
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import ModelError, SettingsError
-from hf_transfer_kit.tuning.conservative.anchor import fingerprint_of
+from hf_transfer_kit.tuning.conservative.anchor import fingerprint_of, stored_attributes
 
 
 class SourceModel:
@@ -90,9 +90,8 @@ class SourceModel:
 
 def saved_attributes(state: TrainerState, owner: str) -> list[dict]:
     """What callbacks of this name left in the checkpoint's state, which then is ready to hold them again."""
-    entries = state.stateful_callbacks.setdefault(owner, {})
-    entries = entries if isinstance(entries, list) else [entries]
-    return [entry.get("attributes", {}) for entry in entries if entry]
+    state.stateful_callbacks.setdefault(owner, {})
+    return stored_attributes(state, owner)
 
 
 def load_source(model: nn.Module, name_or_path: str | Path) -> nn.Module:
