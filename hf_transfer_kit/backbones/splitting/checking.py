@@ -1,0 +1,123 @@
+"""A split is trusted only after both ways through the network gave the same, on real rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hf_transfer_kit.backbones.layer_groups import layer_groups
+from hf_transfer_kit.backbones.splitting.calls import call_model, float_outputs, unit_modules
+from hf_transfer_kit.backbones.splitting.replay import SuffixMode
+from hf_transfer_kit.errors import ModelError
+
+# Random things that a network decides by itself while it trains are looked for under this seed.
+_SEED = 20
+
+
+@contextmanager
+def only_containers_training(mode: SuffixMode, parts: Sequence[nn.Module]) -> Iterator[None]:
+    """All parts in evaluation mode, what lies around them in training mode; outside, modes and random state as before.
+
+    Noise that the network adds between its parts (masks over time, dropped layers) then shows, their dropout does not.
+    """
+    model = mode.model
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_SEED)
+            model.train()
+            for module in parts:
+                module.eval()
+            mode.hold()
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def check_split(
+    mode: SuffixMode,
+    whole: Mapping[str, Any],
+    cached: Mapping[str, Any],
+    *,
+    tolerance: float,
+    compare_gradients: bool = True,
+) -> float:
+    """The largest difference between the outputs of the whole network and of its suffix on cached tensors.
+
+    Args:
+        mode: The model in suffix mode.
+        whole: A batch of ordinary inputs.
+        cached: The same rows as cached tensors.
+        tolerance: Largest difference allowed, relative to the largest output (at least 1).
+        compare_gradients: Also compare which parameters get a gradient, and the gradients themselves.
+
+    Raises:
+        ModelError: When outputs or gradients differ.
+    """
+    model, depth = mode.model, mode.split.depth
+    parts = list(unit_modules(layer_groups(model)).values())
+    with only_containers_training(mode, parts):
+        expected, gradients = _outputs_and_gradients(model, whole, enabled=compare_gradients)
+    with only_containers_training(mode, parts):
+        try:
+            found, cached_gradients = _outputs_and_gradients(model, cached, enabled=compare_gradients)
+        except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
+            raise ModelError(
+                _refusal(model, depth, f"the rest cannot run without it ({_first_line(error)})")
+            ) from error
+    difference = _difference(expected, found)
+    if not difference <= tolerance:
+        what = (
+            f"the outputs differ by {difference:.2g}, relative to the largest"
+            if difference == difference
+            else "what the rest reads is not all in it"
+        )
+        raise ModelError(_refusal(model, depth, what))
+    lost = sorted(gradients.keys() - cached_gradients.keys())
+    if lost:
+        raise ModelError(_refusal(model, depth, f"{lost[0]!r} would no longer learn"))
+    for name, gradient in gradients.items():
+        if not _difference([gradient], [cached_gradients[name]], least=1e-3) <= max(100 * tolerance, 1e-3):
+            raise ModelError(_refusal(model, depth, f"the gradient of {name!r} would be another"))
+    return difference
+
+
+def _outputs_and_gradients(
+    model: nn.Module, batch: Mapping[str, Any], *, enabled: bool
+) -> tuple[list[Tensor], dict[str, Tensor]]:
+    learning = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    with torch.set_grad_enabled(enabled):
+        outputs = float_outputs(call_model(model, batch))
+        connected = [output for output in outputs if output.requires_grad]
+        if not enabled or not connected or not learning:
+            return [output.detach().float() for output in outputs], {}
+        total = sum(output.float().square().mean() for output in connected)
+        found = torch.autograd.grad(total, list(learning.values()), allow_unused=True)
+    gradients = {name: value for name, value in zip(learning, found, strict=True) if value is not None}
+    return [output.detach().float() for output in outputs], gradients
+
+
+def _difference(expected: list[Tensor], found: list[Tensor], *, least: float = 1.0) -> float:
+    """Largest absolute difference over the largest absolute value (at least ``least``); NaN when shapes differ."""
+    if [value.shape for value in expected] != [value.shape for value in found]:
+        return float("nan")
+    largest = max([least, *(value.abs().max().item() for value in expected if value.numel())])
+    differences = [(a - b).abs().max().item() for a, b in zip(expected, found, strict=True) if a.numel()]
+    # max() would pass over NaN
+    return float(torch.tensor([0.0, *differences]).max()) / largest
+
+
+def _refusal(model: nn.Module, depth: int, what: str) -> str:
+    return (
+        f"{type(model).__name__} cannot be split behind its first {depth} layer groups: {what}. "
+        "Train it without a cache, or freeze another number of groups."
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__

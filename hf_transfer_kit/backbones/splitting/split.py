@@ -1,0 +1,104 @@
+"""What crosses the cut: plain facts about one model at one depth, without a tensor or a module in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+INPUT = "input of "
+
+
+@dataclass(frozen=True)
+class TensorShape:
+    """Shape of a tensor, as far as it is the same in every batch.
+
+    Args:
+        name: ``"unit/call/leaf"``: the leaf-th tensor in what the unit returned when called for the call-th time;
+            ``"input of unit/call/leaf"`` where it is what went in; the plain name for an input of the model.
+        dtype: Its type.
+        rows_each: Length of the first axis for each row of the batch: 1 for (B, ...); 0 where the first axis has
+            nothing to do with the batch.
+        row: Shape of one row, in the batch that was looked at; the whole shape where ``rows_each`` is 0.
+        time_axes: Axes of ``row`` that are as long as the padded texts of the batch.
+    """
+
+    name: str
+    dtype: torch.dtype
+    rows_each: int
+    row: tuple[int, ...]
+    time_axes: tuple[int, ...] = ()
+
+    def of_batch(self, rows: int, row: tuple[int, ...] | None = None) -> tuple[int, ...]:
+        """The whole shape for a batch of ``rows`` rows, each of shape ``row`` (by default the one looked at)."""
+        row = self.row if row is None else row
+        return (rows * self.rows_each, *row) if self.rows_each else row
+
+    @property
+    def bytes_per_row(self) -> int:
+        """Memory of one row as looked at."""
+        return self.rows_each * torch.Size(self.row).numel() * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class UnitCall:
+    """One call of a unit: how its output is put together.
+
+    Args:
+        spec: The tree of the output.
+        leaves: In the tree's order, a tensor's shape, or the value itself where it is no tensor.
+    """
+
+    spec: Any
+    leaves: tuple[TensorShape | Any, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A model cut behind its first ``depth`` layer groups.
+
+    Args:
+        depth: Number of groups whose work is done once.
+        calls: Unit -> its calls in one forward. These units are not run again.
+        live: Tensors of theirs (or inputs of the head, or of the model) that the rest of the network reads.
+        dead: All other tensors of those calls, and inputs of the model that only they read: their values do not
+            matter, their shapes may.
+        carried: Inputs of the model that go with the cached tensors as they are (labels, masks, tokens): their shapes.
+        is_variable: Whether shapes differ from row to row (texts, sounds).
+        trims: Whether rows are cut to their own length before they are stored (texts with a mask).
+    """
+
+    depth: int
+    calls: Mapping[str, tuple[UnitCall, ...]]
+    live: tuple[TensorShape, ...]
+    dead: tuple[TensorShape, ...]
+    carried: tuple[TensorShape, ...]
+    is_variable: bool = False
+    trims: bool = False
+
+    @property
+    def bytes_per_row(self) -> int:
+        """Bytes a row takes in the types the network computes in, at the length that was looked at."""
+        return sum(shape.bytes_per_row for shape in (*self.live, *self.carried))
+
+    @property
+    def entered(self) -> dict[str, list[TensorShape]]:
+        """Modules of the suffix whose inputs are cached -> those inputs."""
+        found: dict[str, list[TensorShape]] = {}
+        for shape in self.live:
+            if shape.name.startswith(INPUT):
+                found.setdefault(parts_of(shape.name)[0], []).append(shape)
+        return found
+
+
+def leaf_name(unit: str, call: int, leaf: int) -> str:
+    """The name of a tensor that a unit returned."""
+    return f"{unit}/{call}/{leaf}"
+
+
+def parts_of(name: str) -> tuple[str, int, int]:
+    """Unit, call and leaf of a tensor's name."""
+    unit, call, leaf = name.removeprefix(INPUT).rsplit("/", 2)
+    return unit, int(call), int(leaf)
