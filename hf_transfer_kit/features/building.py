@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.features.ranks import Ranks
-from hf_transfer_kit.features.shards import Column, checked_columns, read_shard, shard_table, write_shard
+from hf_transfer_kit.features.shards import Column, checked_columns, read_shard, shard_batch, write_shard
 from hf_transfer_kit.features.store import MANIFEST, Layout, Store, find_store, store_path
 
 LAYOUT = "layout.json"
@@ -193,7 +193,7 @@ def _compute_missing(
 
 def _compute_shard(partial: Path, layout: Layout, shard: int, compute: Compute) -> None:
     start, stop = layout.span(shard)
-    batch = shard_table(layout.columns, compute(start, stop), stop - start)
+    batch = shard_batch(layout.columns, compute(start, stop), stop - start)
     try:
         write_shard(partial / layout.shard_name(shard), batch)
     except OSError as error:
