@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from hf_transfer_kit.backbones import find_head, layer_groups
-from hf_transfer_kit.backbones.heads import last_layer
+from hf_transfer_kit.backbones.heads import find_head, last_layer
+from hf_transfer_kit.backbones.layer_groups import layer_groups
 from hf_transfer_kit.backbones.unwrapping import timm_model
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.values import LayerGroup
