@@ -1,0 +1,7 @@
+"""Computed once: rows of tensors kept on disk, and fingerprints that say when they must be computed anew."""
+
+from hf_transfer_kit.features.building import build_store
+from hf_transfer_kit.features.shards import Column
+from hf_transfer_kit.features.store import Store, default_cache_dir, find_store
+
+__all__ = ["Column", "Store", "build_store", "default_cache_dir", "find_store"]

@@ -1,0 +1,243 @@
+"""Building a store: by several processes, after a kill from where it stopped, and never by two runs at once."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from datasets.utils import tqdm
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.features.ranks import Ranks
+from hf_transfer_kit.features.shards import Column, checked_columns, read_shard, shard_table, write_shard
+from hf_transfer_kit.features.store import MANIFEST, Layout, Store, find_store, store_path
+
+LAYOUT = "layout.json"
+_LOCK_SECONDS = 20.0  # well below the time after which processes that wait for the first one give up
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+Compute = Callable[[int, int], Mapping[str, Tensor | Sequence[Tensor]]]
+
+
+def build_store(
+    cache_dir: str | Path,
+    key: str,
+    columns: Sequence[Column],
+    rows: int,
+    compute: Compute,
+    *,
+    rows_per_shard: int,
+    metadata: Mapping[str, Any] | None = None,
+    progress: str | None = None,
+) -> Store:
+    """The store of a key, computed shard by shard where it is not there already.
+
+    Finished shards of a run that was stopped are kept when columns, rows and ``rows_per_shard`` are the same. Under
+    ``torch.distributed`` every process calls this; each computes its share of the shards, and all return the store.
+
+    Args:
+        cache_dir: Folder of all caches; made when missing; the same one for all processes.
+        key: Name of this cache; must stand for everything that ``compute`` depends on.
+        columns: What each row holds.
+        rows: Number of rows, 0 or more.
+        compute: (start, stop) -> rows start ... stop - 1 of every column: a tensor of shape (stop - start, *shape), or
+            stop - start tensors for a column whose rows differ in shape. Called with whole shards only.
+        rows_per_shard: Rows of a file, 1 or more.
+        metadata: Plain JSON values to keep beside the rows.
+        progress: Text of a progress bar of the first process; None shows none.
+
+    Raises:
+        SettingsError: When sizes, names or metadata cannot be stored.
+        DataError: When the folder cannot be written or is full, a complete cache is damaged or holds something else,
+            ``compute`` returns other than promised, or another process failed. Finished shards stay.
+    """
+    ranks = Ranks()
+    path = store_path(cache_dir, key)
+    layout = _checked_layout(columns, rows, rows_per_shard)
+    metadata = _checked_metadata(metadata)
+    if len(asked := set(ranks.exchange((str(path), json.dumps(layout.as_json()))))) > 1:
+        raise DataError(
+            f"The processes asked for {len(asked)} different caches; all must hold the same model and the same data. "
+            "Load both with one seed and in one order in every process."
+        )
+    if not ranks.told(lambda: _complete(path, layout)):
+        with _locked(path, ranks):
+            if not ranks.told(lambda: _complete(path, layout)):
+                partial = path.with_name(f"{key}.partial")
+                missing = ranks.told(lambda: _prepare(partial, layout))
+                _compute_missing(partial, layout, missing, compute, ranks, progress)
+                ranks.told(lambda: _finish(partial, path, layout, metadata))
+    return ranks.together(lambda: Store(path))
+
+
+def _checked_layout(columns: Sequence[Column], rows: int, rows_per_shard: int) -> Layout:
+    if rows < 0 or rows_per_shard < 1:
+        raise SettingsError(
+            f"rows={rows} and rows_per_shard={rows_per_shard}, but a store has 0 or more rows, 1 or more in each file."
+        )
+    return Layout(checked_columns(columns), rows, rows_per_shard)
+
+
+def _checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    try:
+        return json.loads(json.dumps(dict(metadata or {})))
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"metadata must be plain JSON values, but {error}. Give numbers and texts.") from error
+
+
+def _complete(path: Path, layout: Layout) -> bool:
+    """Whether the store is there; one that holds something else under this key is refused, not replaced."""
+    store = find_store(path.parent, path.name)
+    if store is None:
+        return False
+    if (store.columns, len(store)) != (layout.columns, layout.rows):
+        raise DataError(
+            f"{path} holds {store!r}, not the {layout.rows} rows of {[column.name for column in layout.columns]} asked "
+            "for. The key must change with what is stored; give another key, or delete the folder."
+        )
+    return True
+
+
+@contextmanager
+def _locked(path: Path, ranks: Ranks) -> Iterator[None]:
+    """The first process holds the lock of a cache; a run that finds it taken waits until the other has finished."""
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+
+    def take() -> bool:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=_LOCK_SECONDS)
+        except Timeout:
+            return False
+        except OSError as error:
+            raise _unwritable(path.parent, error) from error
+        return True
+
+    try:
+        while not ranks.told(take):  # the others hear from the first process again and again, so that they keep waiting
+            pass
+        yield
+    finally:
+        lock.release()
+
+
+def _prepare(partial: Path, layout: Layout) -> list[int]:
+    """Shards still to be computed, after leftovers that cannot be used were removed."""
+    text = json.dumps(layout.as_json())
+    try:
+        if partial.exists() and _text(partial / LAYOUT) != text:
+            shutil.rmtree(partial)
+        partial.mkdir(exist_ok=True)
+        if _text(partial / LAYOUT) is None:
+            _write_text(partial / LAYOUT, text)
+        names = {layout.shard_name(shard): shard for shard in range(layout.shards)}
+        for file in partial.iterdir():
+            if file.name != LAYOUT and (file.name not in names or not _readable(file, layout, names[file.name])):
+                file.unlink()
+        missing = [shard for name, shard in names.items() if not (partial / name).exists()]
+    except OSError as error:
+        raise _unwritable(partial, error) from error
+    _check_space(partial, layout, missing)
+    return missing
+
+
+def _readable(file: Path, layout: Layout, shard: int) -> bool:
+    start, stop = layout.span(shard)
+    try:
+        read_shard(file, layout.columns, stop - start)
+    except DataError:
+        return False
+    return True
+
+
+def _check_space(partial: Path, layout: Layout, missing: Sequence[int]) -> None:
+    row_bytes = [column.row_bytes for column in layout.columns]
+    if None in row_bytes:
+        return
+    rows = sum(stop - start for start, stop in map(layout.span, missing))
+    needed, free = rows * sum(row_bytes), shutil.disk_usage(partial).free
+    if needed > free:
+        raise DataError(
+            f"The cache needs {needed / 2**20:,.1f} MiB more, but {partial.parent} has {free / 2**20:,.1f} MiB free. "
+            "Free some, name another cache_dir (or HF_TRANSFER_KIT_CACHE), or store a smaller dtype. Other caches are "
+            "as they were."
+        )
+
+
+def _compute_missing(
+    partial: Path, layout: Layout, missing: Sequence[int], compute: Compute, ranks: Ranks, progress: str | None
+) -> None:
+    """All processes compute a shard each, then tell one another how it went, until none is missing."""
+    missing_rows = sum(stop - start for start, stop in map(layout.span, missing))
+    shown = progress is not None and ranks.rank == 0
+    with tqdm(
+        desc=progress, total=layout.rows, initial=layout.rows - missing_rows, unit=" rows", disable=not shown
+    ) as bar:
+        for first in range(0, len(missing), ranks.world):
+            round_ = missing[first : first + ranks.world]
+            ranks.together(
+                lambda mine=round_[ranks.rank : ranks.rank + 1]: [
+                    _compute_shard(partial, layout, shard, compute) for shard in mine
+                ]
+            )
+            bar.update(sum(stop - start for start, stop in map(layout.span, round_)))
+
+
+def _compute_shard(partial: Path, layout: Layout, shard: int, compute: Compute) -> None:
+    start, stop = layout.span(shard)
+    batch = shard_table(layout.columns, compute(start, stop), stop - start)
+    try:
+        write_shard(partial / layout.shard_name(shard), batch)
+    except OSError as error:
+        raise _unwritable(partial, error) from error
+
+
+def _finish(partial: Path, path: Path, layout: Layout, metadata: Mapping[str, Any]) -> None:
+    """The folder becomes the cache, in one step."""
+    absent = [name for name in map(layout.shard_name, range(layout.shards)) if not (partial / name).exists()]
+    if absent:
+        raise DataError(
+            f"{absent[0]} was written by another process but is not in {partial}. All processes must see one "
+            "cache_dir; name one on a disk they share."
+        )
+    try:
+        _write_text(partial / MANIFEST, json.dumps({**layout.as_json(), "metadata": metadata}, indent=1))
+        os.rename(partial, path)
+        (path / LAYOUT).unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _text(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+
+
+def _write_text(file: Path, text: str) -> None:
+    unfinished = file.with_name(f"{file.name}.unfinished")
+    with open(unfinished, "w", encoding="utf-8") as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(opened.fileno())
+    os.replace(unfinished, file)
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    if error.errno in _FULL:
+        return DataError(
+            f"No space is left to write {path}. Free some, name another cache_dir (or HF_TRANSFER_KIT_CACHE), or store "
+            "a smaller dtype, and run again: what is finished stays and is not computed again."
+        )
+    return DataError(
+        f"{path} cannot be written ({error.strerror or error}). Name a cache_dir (or HF_TRANSFER_KIT_CACHE) that can."
+    )

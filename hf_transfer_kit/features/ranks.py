@@ -1,0 +1,56 @@
+"""Several processes that build one cache together: each hears how the others fared, so none waits forever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from hf_transfer_kit.errors import DataError
+
+T = TypeVar("T")
+
+
+class Ranks:
+    """This process among those of ``torch.distributed``; alone where that is not initialised."""
+
+    def __init__(self) -> None:
+        distributed = torch.distributed
+        together = distributed.is_available() and distributed.is_initialized()
+        self.rank: int = distributed.get_rank() if together else 0
+        self.world: int = distributed.get_world_size() if together else 1
+
+    def exchange(self, value: Any) -> list[Any]:
+        """The values of all processes, in order; all of them must call it."""
+        if self.world == 1:
+            return [value]
+        found: list[Any] = [None] * self.world
+        torch.distributed.all_gather_object(found, value)
+        return found
+
+    def together(self, work: Callable[[], T]) -> T:
+        """This process's result of ``work``; when it fails in one process it fails in all.
+
+        Raises:
+            Exception: What ``work`` raised, where it raised.
+            DataError: In the other processes; the sentence says which process failed, and why.
+        """
+        result: T | None = None
+        failure: Exception | None = None
+        try:
+            result = work()
+        except Exception as error:
+            failure = error
+        words = self.exchange(None if failure is None else f"{type(failure).__name__}: {failure}")
+        if failure is not None:
+            raise failure
+        for rank, said in enumerate(words):
+            if said is not None:
+                raise DataError(f"Process {rank} of {self.world} failed, so all stop. It said: {said}")
+        return result  # type: ignore[return-value]
+
+    def told(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns in the first process, in all of them; only there it runs."""
+        found = self.together(lambda: work() if self.rank == 0 else None)
+        return self.exchange(found)[0]
