@@ -159,16 +159,17 @@ def logits_layer(model: nn.Module) -> tuple[str, nn.Linear]:
     return name, layer
 
 
-def group_output(group: LayerGroup) -> list[str]:
+def group_output(group: LayerGroup, *, first: bool) -> list[str]:
     """Names of the modules of which the last to run gives the output of a layer group.
 
-    A pooling that shares the group of the last block is left out; a dropout is not, since it may be what runs on the
-    sum of several embeddings.
+    A pooling that shares the group of the last block is left out.
+
+    Args:
+        group: A layer group.
+        first: Whether it is the first one, whose dropout is what runs on the sum of several embeddings.
     """
-    return [
-        name
-        for name, module in group.modules.items()
-        if isinstance(module, nn.Dropout) or any(True for _ in module.parameters())
+    return _with_parameters(group) + [
+        name for name, module in group.modules.items() if first and isinstance(module, nn.Dropout)
     ]
 
 

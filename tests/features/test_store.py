@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_transfer_kit.features import Column, build_store, find_store
+from hf_transfer_kit.features import Column, build_store
 
 ROWS, PER_SHARD = 23, 4
 
