@@ -18,6 +18,11 @@ def label_tensor(rows: Sequence[Mapping[str, Any]]) -> Tensor:
     return torch.tensor([int(row["labels"]) for row in rows], dtype=torch.long)
 
 
+def on_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """The batch with its tensors on ``device``."""
+    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+
+
 @dataclass(frozen=True)
 class ImageCollator:
     """uint8 images of shape (C, H, W) into a normalised float batch of shape (B, C, H, W)."""

@@ -1,7 +1,20 @@
-"""Computed once: rows of tensors kept on disk, and fingerprints that say when they must be computed anew."""
+"""Computed once: features kept on disk, probes on them, and fingerprints that say when they must be computed anew."""
 
 from hf_transfer_kit.features.building import build_store
+from hf_transfer_kit.features.cache_features import cache_features
+from hf_transfer_kit.features.cached_features import CachedFeatures
+from hf_transfer_kit.features.linear_probe import LinearProbe, linear_probe
 from hf_transfer_kit.features.shards import Column
 from hf_transfer_kit.features.store import Store, default_cache_dir, find_store
 
-__all__ = ["Column", "Store", "build_store", "default_cache_dir", "find_store"]
+__all__ = [
+    "CachedFeatures",
+    "Column",
+    "LinearProbe",
+    "Store",
+    "build_store",
+    "cache_features",
+    "default_cache_dir",
+    "find_store",
+    "linear_probe",
+]

@@ -1,19 +1,14 @@
-"""Passing over a dataset outside Trainer's loop: each process its own rows, nothing of the training disturbed."""
+"""Passing over a dataset outside Trainer's loop: each process its own rows."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-
-from hf_transfer_kit.tuning.random_state import preserved_random_state
+from torch import Tensor
 
 
 def own_batches(
@@ -50,25 +45,3 @@ def sum_over_processes(tensor: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(tensor)
     return tensor
-
-
-def on_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """The batch with its tensors on ``device``."""
-    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
-
-
-@contextmanager
-def undisturbed(model: nn.Module, seed: int) -> Iterator[None]:
-    """Evaluation mode and seeded random numbers inside; outside, modes and random states are as if nothing was."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        with preserved_random_state():
-            torch.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            for module in modes:
-                module.training = False
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hf_transfer_kit.backbones.undisturbed import undisturbed
+from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.conservative.anchor import fingerprint_of
-from hf_transfer_kit.tuning.shared_rows import on_device, own_batches, sum_over_processes, undisturbed
+from hf_transfer_kit.tuning.shared_rows import own_batches, sum_over_processes
 
 _ROWS_IN_KEY = 16
 

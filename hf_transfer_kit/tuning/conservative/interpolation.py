@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
+from hf_transfer_kit.backbones.undisturbed import undisturbed
 from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.conservative.anchor import AnchorKeeper, Source, body_buffers, body_parameters
 from hf_transfer_kit.tuning.conservative.lora_delta import lora_pairs
 from hf_transfer_kit.tuning.conservative.pull import learning_names, local, placed_like
-from hf_transfer_kit.tuning.shared_rows import on_device, own_batches, sum_over_processes, undisturbed
+from hf_transfer_kit.tuning.shared_rows import own_batches, sum_over_processes
 
 METRICS = ("accuracy", "loss")
 

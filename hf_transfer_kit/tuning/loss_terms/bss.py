@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from hf_transfer_kit.backbones.feature_maps import FeatureMaps, channel_axis, head_input, pooled
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.loss_terms.feature_maps import FeatureMaps, channel_axis, head_input, pooled
 from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from hf_transfer_kit.tuning.loss_terms.feature_maps import FeatureMaps, channel_axis, head_input, pooled
+from hf_transfer_kit.backbones.feature_maps import FeatureMaps, channel_axis, head_input, pooled
 from hf_transfer_kit.tuning.loss_terms.loss_term import label_argument_names
 from hf_transfer_kit.tuning.loss_terms.training_rows import batches, class_labels, spread_rows
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from transformers.trainer_callback import ExportableState
 
+from hf_transfer_kit.backbones.feature_maps import FeatureMaps, logits_layer
 from hf_transfer_kit.errors import DataError, SettingsError
-from hf_transfer_kit.tuning.loss_terms.feature_maps import FeatureMaps, logits_layer
 from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm, label_argument_names
 from hf_transfer_kit.tuning.loss_terms.source_model import SourceModel
 from hf_transfer_kit.tuning.loss_terms.training_rows import batches, class_labels, spread_rows

@@ -11,9 +11,9 @@ from transformers import TrainerState
 from transformers.trainer_callback import ExportableState
 
 from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.backbones.feature_maps import FeatureMaps, body_modules, channel_axis, same_precision
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.loss_terms.channel_attention import channel_attention
-from hf_transfer_kit.tuning.loss_terms.feature_maps import FeatureMaps, body_modules, channel_axis, same_precision
 from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm
 from hf_transfer_kit.tuning.loss_terms.source_model import SourceModel, saved_attributes
 

@@ -16,9 +16,9 @@ from transformers import TrainingArguments
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
 from transformers.utils.generic import find_labels
 
+from hf_transfer_kit.backbones.feature_maps import FeatureMaps
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.loss_terms.feature_maps import FeatureMaps
 from hf_transfer_kit.tuning.scalars import ScalarCallback
 
 _NO_LOSS = (

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.trainer_callback import ExportableState
 
+from hf_transfer_kit.backbones.feature_maps import FeatureMaps, logits_layer, same_precision
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.loss_terms.feature_maps import FeatureMaps, logits_layer, same_precision
 from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm
 from hf_transfer_kit.tuning.loss_terms.source_model import SourceModel
 

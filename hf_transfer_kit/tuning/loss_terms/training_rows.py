@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from hf_transfer_kit.backbones.undisturbed import preserved_random_state
+from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.errors import DataError
-from hf_transfer_kit.tuning.random_state import preserved_random_state
-from hf_transfer_kit.tuning.shared_rows import on_device
 
 
 def spread_rows(train_dataloader: DataLoader, owner: str, limit: int | None = None) -> Sequence[int]:

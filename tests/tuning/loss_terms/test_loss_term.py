@@ -10,8 +10,8 @@ from term_cases import Counting, CountingItems, InOrder, assert_close_state, cas
 from torch import nn
 from transformers import TrainerCallback
 
+from hf_transfer_kit.backbones.feature_maps import FeatureMaps
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.loss_terms.feature_maps import FeatureMaps
 from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm, batch_share, loss_of, with_loss
 
 

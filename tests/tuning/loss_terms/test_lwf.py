@@ -19,8 +19,8 @@ from term_cases import (
 from transformers import Trainer
 
 from hf_transfer_kit import replace_head
+from hf_transfer_kit.backbones.feature_maps import logits_layer
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.loss_terms.feature_maps import logits_layer
 from hf_transfer_kit.tuning.loss_terms.lwf import LwF, distillation_loss
 
 

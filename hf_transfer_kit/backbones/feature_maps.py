@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from hf_transfer_kit.backbones import find_head, layer_groups
-from hf_transfer_kit.backbones.heads import last_layer
-from hf_transfer_kit.backbones.unwrapping import timm_model
+from hf_transfer_kit.backbones.heads import find_head, last_layer
+from hf_transfer_kit.backbones.layer_groups import layer_groups
+from hf_transfer_kit.backbones.unwrapping import plain_model, timm_model
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.values import LayerGroup
 
@@ -56,7 +56,7 @@ class FeatureMaps:
 
     def _output_hook(self, name: str):
         def hook(module, args, output) -> None:
-            tensor = _first_tensor(output)
+            tensor = first_tensor(output)
             if self.is_open and tensor is not None:
                 self._keep(name, tensor)
 
@@ -64,7 +64,7 @@ class FeatureMaps:
 
     def _input_hook(self, name: str):
         def hook(module, args, kwargs) -> None:
-            tensor = _first_tensor([*args, *kwargs.values()])
+            tensor = first_tensor([*args, *kwargs.values()])
             if self.is_open and tensor is not None:
                 self._keep(name, tensor)
 
@@ -153,22 +153,72 @@ def logits_layer(model: nn.Module) -> tuple[str, nn.Linear]:
     name, layer = last_layer(model)
     if not isinstance(layer, nn.Linear):
         raise ModelError(
-            f"The logits of {type(model).__name__} come from {name!r}, a {type(layer).__name__}; the source's head "
-            "can be carried over only where it is a Linear."
+            f"The logits of {type(model).__name__} come from {name!r}, a {type(layer).__name__}; a head's weights can "
+            "be carried over only where it is a Linear."
         )
     return name, layer
 
 
-def channel_axis(model: nn.Module, dimensions: int) -> int:
-    """Axis of the channels in a model's maps: 1 in (B, C, H, W), last in (B, T, D), (B, D) and channels-last nets."""
+def group_output(group: LayerGroup, *, first: bool) -> list[str]:
+    """Names of the modules of which the last to run gives the output of a layer group.
+
+    A pooling that shares the group of the last block is left out.
+
+    Args:
+        group: A layer group.
+        first: Whether it is the first one, whose dropout is what runs on the sum of several embeddings.
+    """
+    return _with_parameters(group) + [
+        name for name, module in group.modules.items() if first and isinstance(module, nn.Dropout)
+    ]
+
+
+def channel_axis(model: nn.Module, dimensions: int, *, module: nn.Module | None = None) -> int:
+    """Axis of the channels in a model's maps: 1 in (B, C, H, W), last in (B, T, D), (B, D) and channels-last nets.
+
+    Args:
+        model: The model.
+        dimensions: Of the map.
+        module: Where the map comes out of; convolutions over time alone give (B, C, T).
+    """
+    if dimensions == 3 and module is not None:
+        kinds = [type(layer) for layer in module.modules()]
+        return 1 if nn.Conv1d in kinds and nn.Linear not in kinds else 2
     timm = timm_model(model)
     last = timm is not None and getattr(timm[0], "output_fmt", "NCHW") == "NHWC"
     return 1 if dimensions == 4 and not last else dimensions - 1
 
 
+def position_mask(model: nn.Module, mask: torch.Tensor | None, positions: int) -> torch.Tensor | None:
+    """Which positions of a map are no padding: bool of shape (B, positions), or None where that cannot be told.
+
+    Args:
+        model: The model; one of speech that shortens its input tells how its mask shortens.
+        mask: The batch's attention mask of shape (B, T), 1 where there is input.
+        positions: Length of the map.
+    """
+    if mask is None or mask.dim() != 2:
+        return None
+    if mask.shape[1] == positions:
+        return mask.bool()
+    shortened = getattr(plain_model(model)[0], "_get_feature_vector_attention_mask", None)
+    return shortened(positions, mask).bool() if shortened is not None else None
+
+
 def pooled(features: torch.Tensor, axis: int) -> torch.Tensor:
     """Mean over positions: (B, D) from (B, ..., D) with the channels on ``axis``."""
     return features if features.dim() == 2 else features.movedim(axis, -1).flatten(1, -2).mean(dim=1)
+
+
+def first_tensor(value: object) -> torch.Tensor | None:
+    """The first floating point tensor in nested lists, tuples and mappings; None when there is none."""
+    if isinstance(value, torch.Tensor):
+        return value if value.is_floating_point() else None
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (tuple, list)):
+        return next((found for item in value if (found := first_tensor(item)) is not None), None)
+    return None
 
 
 def _entered(name: str, module: nn.Module) -> tuple[str, nn.Module]:
@@ -182,13 +232,3 @@ def _entered(name: str, module: nn.Module) -> tuple[str, nn.Module]:
 def _with_parameters(group: LayerGroup) -> list[str]:
     """A pooling that shares the group of the last block is none of its feature maps."""
     return [name for name, module in group.modules.items() if any(True for _ in module.parameters())]
-
-
-def _first_tensor(value: object) -> torch.Tensor | None:
-    if isinstance(value, torch.Tensor):
-        return value if value.is_floating_point() else None
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, (tuple, list)):
-        return next((found for item in value if (found := _first_tensor(item)) is not None), None)
-    return None

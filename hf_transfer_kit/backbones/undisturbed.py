@@ -1,0 +1,41 @@
+"""Running a network beside its training: modes and random numbers stay as they were."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+
+@contextmanager
+def preserved_random_state() -> Iterator[None]:
+    """What the block draws from Python, NumPy, torch and the GPUs changes nothing for what comes after."""
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    try:
+        with torch.random.fork_rng(devices=list(devices)):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+@contextmanager
+def undisturbed(model: nn.Module, seed: int) -> Iterator[None]:
+    """Evaluation mode and seeded random numbers inside; outside, modes and random states are as if nothing was."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with preserved_random_state():
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            for module in modes:
+                module.training = False
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
