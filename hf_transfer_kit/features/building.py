@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.features.shards import Column, checked_columns, read_shard, shard_batch, write_shard
 from hf_transfer_kit.features.store import MANIFEST, Layout, Store, find_store, store_path
+
+logger = logging.getLogger(__name__)
 
 LAYOUT = "layout.json"
 _LOCK_SECONDS = 20.0  # well below the time after which processes that wait for the first one give up
@@ -116,6 +119,7 @@ def _locked(path: Path, ranks: Ranks) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=_LOCK_SECONDS)
         except Timeout:
+            logger.warning("Another run is building %s; waiting until it has finished.", path)
             return False
         except OSError as error:
             raise _unwritable(path.parent, error) from error
