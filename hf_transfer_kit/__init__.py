@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 _ROOMS = {
     "backbones": ("layer_groups", "replace_head", "reinitialize", "load_model", "load_processor"),
     "data": ("load_data", "prepare_data"),
-    "features": ("cache_features", "linear_probe"),
+    "features": ("cache_boundaries", "cache_features", "cache_prefix", "linear_probe"),
     "hub": ("TransferCard",),
     "metrics": ("Accuracy", "ConfusionMatrix", "MacroF1", "TopKAccuracy", "classification_metrics"),
     "reports": ("TransferReport", "write_report"),

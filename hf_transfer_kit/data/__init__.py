@@ -2,6 +2,6 @@
 
 from hf_transfer_kit.data.embedded import embedded_data
 from hf_transfer_kit.data.loading import LoadedData, load_data
-from hf_transfer_kit.data.preparing import PreparedData, prepare_data
+from hf_transfer_kit.data.preparing import SPLITS, PreparedData, prepare_data
 
-__all__ = ["LoadedData", "PreparedData", "embedded_data", "load_data", "prepare_data"]
+__all__ = ["SPLITS", "LoadedData", "PreparedData", "embedded_data", "load_data", "prepare_data"]

@@ -1,15 +1,16 @@
-"""What the features of a network depend on: the weights before its head, and how they are put to use."""
+"""What the outputs of a network's layers depend on: their weights, and how they are put to use."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import timm
 import torch
 import transformers
 from torch import nn
 
-from hf_transfer_kit.backbones import find_head
+from hf_transfer_kit.backbones import find_head, layer_groups
 from hf_transfer_kit.backbones.adapters import is_under
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.features.fingerprints import combined, weights_fingerprint
@@ -39,10 +40,14 @@ def body_fingerprint(model: nn.Module) -> str:
     """
     inner, _ = plain_model(model)
     head = set(find_head(inner))
-    tensors = {
-        name: tensor for name, tensor in [*inner.named_parameters(), *inner.named_buffers()] if not is_under(name, head)
-    }
-    return combined(weights_fingerprint(tensors), _settings(inner, head), versions())
+    return _fingerprint(inner, lambda name: not is_under(name, head))
+
+
+def prefix_fingerprint(model: nn.Module, depth: int) -> str:
+    """The same for the first ``depth`` layer groups alone: later layers may hold anything."""
+    groups = layer_groups(model)
+    later = {name for group in groups[depth:] for name in (*group.modules, *group.parameters)}
+    return combined(_fingerprint(model, lambda name: not is_under(name, later)), {"depth": depth})
 
 
 def versions() -> dict[str, str]:
@@ -50,12 +55,18 @@ def versions() -> dict[str, str]:
     return {"torch": torch.__version__, "transformers": transformers.__version__, "timm": timm.__version__}
 
 
-def _settings(model: nn.Module, head: set[str]) -> dict[str, object]:
+def _fingerprint(model: nn.Module, counts: Callable[[str], bool]) -> str:
+    named = [*model.named_parameters(), *model.named_buffers()]
+    weights = weights_fingerprint({name: tensor for name, tensor in named if counts(name)})
+    return combined(weights, _settings(model, counts), versions())
+
+
+def _settings(model: nn.Module, counts: Callable[[str], bool]) -> dict[str, object]:
     """Facts that are no weights: classes of the modules, strides, epsilons, the config."""
     modules = [
         f"{name} {type(module).__module__}.{type(module).__qualname__}({module.extra_repr()})"
         for name, module in model.named_modules()
-        if not is_under(name, head)
+        if counts(name)
     ]
     config = getattr(model, "config", None)
     facts = config.to_dict() if hasattr(config, "to_dict") else {}

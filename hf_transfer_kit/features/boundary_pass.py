@@ -55,9 +55,7 @@ class BoundaryPass:
 
     def columns(self) -> list[Column]:
         """What a row of the store holds."""
-        found = [
-            Column(name, stored_dtype(shape, self.dtype), self._row(shape)) for name, shape in self.live.items()
-        ]
+        found = [Column(name, stored_dtype(shape, self.dtype), self._row(shape)) for name, shape in self.live.items()]
         for name, shape in self.carried.items():
             found.append(Column(f"{CARRIED}{name}", str(shape.dtype).removeprefix("torch."), self._row(shape)))
         if self.is_variable:

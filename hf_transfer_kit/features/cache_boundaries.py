@@ -62,8 +62,8 @@ class CachedBoundaries:
             raise SettingsError(f"k={k} is not cached{why}; cached are {', '.join(map(str, self.depths)) or 'none'}.")
         if prefix_fingerprint(model, k) != self._caches.prefixes[k]:
             raise ModelError(
-                f"The first {k} layer groups of this {type(model).__name__} hold other weights than those the cache was "
-                "made with. Load the model that was cached, or cache this one."
+                f"The first {k} layer groups of this {type(model).__name__} hold other weights than those the cache "
+                "was made with. Load the model that was cached, or cache this one."
             )
         return attach_boundaries(model, self._splits[k], self._caches, self._sample, self._collate, self._datasets)
 
@@ -86,8 +86,8 @@ def cache_boundaries(
     Args:
         model: As in ``cache_prefix``, like all other arguments.
         datasets: Name -> dataset.
-        depths: Cuts to store; None takes all from 1 to the number of groups before the head. Depths that cannot be split
-            are left out and listed in ``refused``.
+        depths: Cuts to store; None takes all from 1 to the number of groups before the head. Depths that cannot be
+            split are left out and listed in ``refused``.
 
     Raises:
         SettingsError: When an argument is not allowed, or the budget is exceeded.

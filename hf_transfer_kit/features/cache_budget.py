@@ -18,7 +18,9 @@ def bytes_of(budget: int | float | str) -> int:
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([A-Za-z]*)\s*", str(budget))
     if found is None or found[2].upper() not in _UNITS:
-        raise SettingsError(f"cache_budget={budget!r} is no size; write bytes, or a number and KB, MB, GB, KiB, MiB or GiB.")
+        raise SettingsError(
+            f"cache_budget={budget!r} is no size; write bytes, or a number and KB, MB, GB, KiB, MiB or GiB."
+        )
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 

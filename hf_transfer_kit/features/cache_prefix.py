@@ -56,8 +56,8 @@ class CachedPrefix:
     """A model that trains behind its cut, and the rows it trains on.
 
     Args:
-        model: The model itself. While the cache is attached its forward takes cached rows, and ordinary ones as ever; its
-            checkpoints are ordinary checkpoints of the whole model.
+        model: The model itself. While the cache is attached its forward takes cached rows, and ordinary ones as ever;
+            its checkpoints are ordinary checkpoints of the whole model.
         split: The cut.
         datasets: Name -> cached rows; one named ``""`` where one dataset was given.
         collator: For ``Trainer(data_collator=...)``.
@@ -109,9 +109,9 @@ def cache_prefix(
     """Computes what the first k layer groups give for every row once, and makes the model train on that.
 
     The groups are frozen, in evaluation mode. What the rest of the network reads of them is found by gradients and kept
-    on disk (memory-mapped, reused by later runs, complete or not there at all); both ways through the network are compared
-    on the first rows. ``rejoin`` makes the model ordinary again. Under ``torch.distributed`` every process calls this and
-    computes its share.
+    on disk (memory-mapped, reused by later runs, complete or not there at all); both ways through the network are
+    compared on the first rows. ``rejoin`` makes the model ordinary again. Under ``torch.distributed`` every process
+    calls this and computes its share.
 
     The cache is chosen by the weights, buffers and settings of the first k groups (not of the rest), the data, the
     collator, k, dtype, views and the versions of torch, transformers and timm.
@@ -119,13 +119,13 @@ def cache_prefix(
     Args:
         model: A model for Trainer, or a timm network. Not wrapped.
         k: Number of groups, 1 to the number before the head (the network as a fixed feature extractor).
-        dataset: A map-style dataset as Trainer takes it, or a mapping of names to such, as ``{"train": ..., "test": ...}``.
+        dataset: A map-style dataset as Trainer takes it, or several by name: ``{"train": ..., "test": ...}``.
         collator: Trainer's data collator; by default transformers' own.
         batch_size: Rows a forward.
         dtype: What float32 tensors are stored as: ``"float32"``, ``"float16"`` or ``"bfloat16"``.
         views: Versions of each row, for datasets that augment at random; one is drawn each time. A mapping gives the
             number by name of the dataset, 1 for those it leaves out.
-        cache_dir: Folder of all caches; by default ``$HF_TRANSFER_KIT_CACHE``, else in the cache folder of ``datasets``.
+        cache_dir: Folder of all caches; by default ``$HF_TRANSFER_KIT_CACHE``, else in that of ``datasets``.
         cache_budget: Bytes the cache may take, such as ``"4GB"``; None allows what the disk has.
         fingerprint: A text that stands for the data where that cannot be told from the dataset.
         progress: Say how large the cache will be, and show a bar.
@@ -242,9 +242,7 @@ def _compare(cached: CachedPrefix, name: str, sample: Sample, dtype: str) -> Non
         device = next(iter(batch.values())).device
         stored = {k: v.to(device) for k, v in cached.collator(cached.datasets[name].__getitems__(rows)).items()}
         try:
-            check_split(
-                cached.mode, batch, stored, tolerance=_TOLERANCE[dtype], compare_gradients=dtype == "float32"
-            )
+            check_split(cached.mode, batch, stored, tolerance=_TOLERANCE[dtype], compare_gradients=dtype == "float32")
         except ModelError as error:
             if batch is sample.alone:
                 raise ModelError(

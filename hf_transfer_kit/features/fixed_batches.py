@@ -45,8 +45,8 @@ class FixedBatches:
     ) -> None:
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             raise DataError(
-                f"{type(dataset).__name__} is a stream without length and indices, and what is computed once is kept by "
-                "row. Load it whole, or make a list of its rows."
+                f"{type(dataset).__name__} is a stream without length and indices, and what is computed once is kept "
+                "by row. Load it whole, or make a list of its rows."
             )
         self.dataset, self.collate, self.batch_size, self.device = dataset, collate, batch_size, device
         self.rows = len(dataset)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from hf_transfer_kit.data import PreparedData
+from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.data import SPLITS, PreparedData
+from hf_transfer_kit.features import CachedPrefix
 from hf_transfer_kit.metrics import classification_metrics
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.values import CurvePoint
+
+Attach = Callable[[PreTrainedModel, int], CachedPrefix | None]
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ def run_strategy(
     *,
     seed: int,
     callbacks: tuple[TrainerCallback, ...] = (),
+    attach: Attach | None = None,
 ) -> Run:
     """Trains one strategy under a budget and evaluates it on the validation and the test split.
 
@@ -65,16 +71,42 @@ def run_strategy(
         budget: Steps, evaluations and rate.
         seed: Seed of the head, the data order and dropout.
         callbacks: Further callbacks for the Trainer.
+        attach: Model and number of frozen groups -> their outputs, computed once; see ``readable_data``.
 
     Returns:
-        The run; on every process the same.
+        The run; on every process the same. Its model is whole, cached or not.
     """
     model = strategy.prepare_model(make_model(seed), seed=seed)
     run_args = run_arguments(args, budget, strategy, modality=data.modality, seed=seed)
-    trainer = make_trainer(strategy, model, data, run_args, callbacks=callbacks)
     started = time.perf_counter()
-    trainer.train()
-    return finished_run(trainer, data, seed=seed, seconds=time.perf_counter() - started)
+    with readable_data(strategy, model, data, attach) as rows:
+        trainer = make_trainer(strategy, model, rows, run_args, callbacks=callbacks)
+        trainer.train()
+        return finished_run(trainer, rows, seed=seed, seconds=time.perf_counter() - started)
+
+
+@contextmanager
+def readable_data(
+    strategy: Strategy, model: PreTrainedModel, data: PreparedData, attach: Attach | None
+) -> Iterator[PreparedData]:
+    """What the model reads while the block runs: the data, or what the strategy's frozen first layers give for it.
+
+    Args:
+        strategy: Says how many of the first layer groups never move.
+        model: The prepared model; after the block it is whole and ordinary.
+        data: The prepared splits.
+        attach: Model and number of groups -> the attached cache, or None to go without.
+    """
+    if "pixel_values" in data.train[0]:
+        # Convolutions on a CPU, and in half precision on a GPU, are up to three times as fast in this layout.
+        model.to(memory_format=torch.channels_last)
+    frozen = strategy.frozen_prefix(layer_groups(model)) if attach else 0
+    cached = attach(model, frozen) if frozen else None
+    if cached is None:
+        yield data
+        return
+    with cached:
+        yield replace(data, **{split: cached[split] for split in SPLITS}, collator=cached.collator)
 
 
 def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: float) -> Run:
@@ -104,9 +136,6 @@ def make_trainer(
     callbacks: tuple[TrainerCallback, ...] = (),
 ) -> Trainer:
     """The stock Trainer with what the strategy adds: its callbacks and its optimizer."""
-    if "pixel_values" in data.train[0]:
-        # Convolutions on a CPU, and in half precision on a GPU, are up to three times as fast in this layout.
-        model.to(memory_format=torch.channels_last)
     trainer = Trainer(
         model,
         args,

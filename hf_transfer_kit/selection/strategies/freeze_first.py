@@ -31,6 +31,9 @@ class FreezeFirst(Strategy):
                 f"({', '.join(group.name for group in groups.body)}), so give k from 1 to {limit}."
             )
 
+    def frozen_prefix(self, groups):
+        return max(1, round(0.5 * len(groups.body))) if self.k is None else self.k
+
     def callbacks(self, model):
         choice = {"fraction": 0.5} if self.k is None else {"first": self.k}
         return [FreezeLayers(**choice, quiet=True)]

@@ -17,5 +17,8 @@ class HeadOnly(Strategy):
     summary: ClassVar[str] = "A new head on the frozen network."
     rate_kind: ClassVar[str] = "head"
 
+    def frozen_prefix(self, groups):
+        return len(groups.body)
+
     def callbacks(self, model):
         return [FreezeLayers(all_but_head=True, quiet=True)]

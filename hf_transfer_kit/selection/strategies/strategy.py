@@ -34,6 +34,10 @@ class Strategy:
     def validate(self, groups: LayerGroups) -> None:
         """Raises SettingsError when an option does not fit a model with these layer groups; before any training."""
 
+    def frozen_prefix(self, groups: LayerGroups) -> int:
+        """How many of the first layer groups never move, so that what they give may be computed once."""
+        return 0
+
     def prepare_model(self, model: PreTrainedModel, *, seed: int) -> PreTrainedModel:
         """Changes the freshly loaded model (with its fresh head) in place before training and returns it."""
         return model

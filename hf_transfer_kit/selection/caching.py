@@ -1,0 +1,88 @@
+"""Caches for the runs of a comparison: used where they change nothing, and said so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.data import SPLITS, PreparedData
+from hf_transfer_kit.errors import ModelError, SettingsError
+from hf_transfer_kit.features import CachedPrefix, cache_prefix
+from hf_transfer_kit.features.cache_budget import bytes_of, readable_bytes
+
+
+class PrefixCaches:
+    """Gives runs with frozen first layers what these layers computed once; ``attach`` goes to ``run_strategy``.
+
+    A run goes without a cache when training data is augmented, the budget is 0 or too small, or the network cannot be
+    split there; ``notes`` says which and why.
+
+    Args:
+        data: The prepared splits.
+        batch_size: Rows a forward.
+        cache_budget: Bytes that one cache may take, such as ``"4GB"``; 0 uses none.
+        dtype: What float32 tensors are stored as.
+        cache_dir: Folder of all caches; None for the usual one.
+        progress: Say what is done while it is done.
+
+    Raises:
+        SettingsError: When the budget cannot be read.
+    """
+
+    def __init__(
+        self,
+        data: PreparedData,
+        *,
+        batch_size: int = 64,
+        cache_budget: int | str = "4GB",
+        dtype: str = "float32",
+        cache_dir: str | Path | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.data, self.batch_size, self.cache_budget = data, batch_size, cache_budget
+        self.dtype, self.cache_dir, self.progress = dtype, cache_dir, progress
+        self.is_off = bytes_of(cache_budget) == 0
+        self._said: dict[int, str] = {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One sentence for each number of frozen groups that was asked for."""
+        return tuple(self._said.values())
+
+    def attach(self, model: PreTrainedModel, k: int) -> CachedPrefix | None:
+        """The model on cached rows behind its first k groups, or None with the reason in ``notes``."""
+        groups = layer_groups(model)
+        what = "The frozen network before the head" if k == len(groups.body) else f"The first {k} layer groups"
+        if self.is_off:
+            return None
+        if self.data.describe.get("augmented"):
+            self._say(k, f"{what} ran at every step, because training data is augmented anew each time.")
+            return None
+        splits = {split: getattr(self.data, split) for split in SPLITS}
+        try:
+            cached = cache_prefix(
+                model,
+                k,
+                splits,
+                collator=self.data.collator,
+                batch_size=self.batch_size,
+                dtype=self.dtype,
+                cache_dir=self.cache_dir,
+                cache_budget=self.cache_budget,
+                progress=False,
+            )
+        except (ModelError, SettingsError) as error:
+            self._say(k, f"{what} ran at every step, without a cache: {error}")
+            return None
+        rows = sum(len(split) for split in splits.values())
+        self._say(
+            k, f"{what} ran once for each of the {rows:,} rows; training read {readable_bytes(cached.nbytes)} of cache."
+        )
+        return cached
+
+    def _say(self, k: int, sentence: str) -> None:
+        if k not in self._said and self.progress:
+            print(sentence)
+        self._said.setdefault(k, sentence)
