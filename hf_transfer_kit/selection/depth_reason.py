@@ -24,8 +24,8 @@ def depth_sentence(
     best = max(finalists, key=lambda result: result.accuracy)
     own = next(result for result in results if result.depth == chosen)
     opening = (
-        f"Freeze {chosen} of {body} layer groups ({strategy}): validation accuracy {own.accuracy:.1%} after {own.steps} "
-        f"steps with {len(own.seeds)} seed{'s' if len(own.seeds) > 1 else ''}"
+        f"Freeze {chosen} of {body} layer groups ({strategy}): validation accuracy {own.accuracy:.1%} after "
+        f"{own.steps} steps with {len(own.seeds)} seed{'s' if len(own.seeds) > 1 else ''}"
     )
     others = ", ".join(str(result.depth) for result in finalists if result.depth != chosen)
     if not others:

@@ -12,10 +12,9 @@ import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import layer_groups
-from hf_transfer_kit.data import PreparedData
-from hf_transfer_kit.data.preparing import SPLITS
+from hf_transfer_kit.data import SPLITS, PreparedData
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.features.cache_boundaries import CachedBoundaries, cache_boundaries
+from hf_transfer_kit.features import CachedBoundaries, cache_boundaries
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.depth_costs import forward_costs, training_cost
 from hf_transfer_kit.selection.depth_reason import depth_sentence
@@ -215,15 +214,15 @@ def _checked_depths(
     if direction not in DIRECTIONS:
         raise SettingsError(f"direction={direction!r} is unknown; choose 'first' or 'last'.")
     if not 0 < share <= 1:
-        raise SettingsError(f"share={share} is outside (0, 1]: it is the part of an exhaustive search that may be spent.")
+        raise SettingsError(f"share={share} is outside (0, 1]: it is the part of an exhaustive search to spend.")
     if not seeds or len(set(seeds)) < len(seeds):
         raise SettingsError(f"seeds={list(seeds)} must hold at least one entry, and none twice.")
     most = len(groups.body) if groups.head is not None else len(groups.body) - 1
     depths = range(most + 1) if depths is None else sorted(set(depths))
     if not depths or depths[0] < 0 or depths[-1] > most:
         raise SettingsError(
-            f"depths={list(depths)} is out of range: of this model 0 to {most} layer groups can be frozen; give at least "
-            "one such number."
+            f"depths={list(depths)} is out of range: of this model 0 to {most} layer groups can be frozen; give at "
+            "least one such number."
         )
     return tuple(depths)
 

@@ -51,7 +51,7 @@ def plan_rungs(candidates: int, max_steps: int, seeds: Sequence[int], *, eta: in
     """Rungs from short runs of all candidates with few seeds to full runs of at least two with all seeds.
 
     With R rungs, rung r (from 0) trains for ``max_steps / eta^(R-1-r)`` steps with the first ``(r+1)/R`` of the seeds.
-    There are ``round(log_eta(candidates)) + 1`` rungs, less those that would train for fewer than ``LEAST_STEPS`` steps.
+    There are ``round(log_eta(candidates)) + 1`` rungs, less those that would train for under ``LEAST_STEPS`` steps.
 
     Args:
         candidates: Number of candidates, at least 1.
