@@ -1,10 +1,11 @@
-"""Computed once: features kept on disk, probes on them, and fingerprints that say when they must be computed anew."""
+"""Computed once: features and boundaries kept on disk, probes on them, and fingerprints that say when to compute anew."""
 
 from hf_transfer_kit.features.building import build_store
 from hf_transfer_kit.features.cache_boundaries import CachedBoundaries, cache_boundaries
 from hf_transfer_kit.features.cache_features import cache_features
 from hf_transfer_kit.features.cache_prefix import CachedPrefix, cache_prefix
 from hf_transfer_kit.features.cached_features import CachedFeatures
+from hf_transfer_kit.features.fingerprints import combined, data_fingerprint, transform_fingerprint, weights_fingerprint
 from hf_transfer_kit.features.linear_probe import LinearProbe, linear_probe
 from hf_transfer_kit.features.shards import Column
 from hf_transfer_kit.features.store import Store, default_cache_dir, find_store
@@ -20,7 +21,11 @@ __all__ = [
     "cache_boundaries",
     "cache_features",
     "cache_prefix",
+    "combined",
+    "data_fingerprint",
     "default_cache_dir",
     "find_store",
     "linear_probe",
+    "transform_fingerprint",
+    "weights_fingerprint",
 ]
