@@ -50,8 +50,8 @@ class Score:
 def plan_rungs(candidates: int, max_steps: int, seeds: Sequence[int], *, eta: int = 3) -> tuple[Rung, ...]:
     """Rungs from short runs of all candidates with few seeds to full runs of at least two with all seeds.
 
-    With R rungs, rung r (from 0) trains for ``max_steps / eta^(R-1-r)`` steps with the first ``(r+1)/R`` of the seeds.
-    There are ``round(log_eta(candidates)) + 1`` rungs, less those that would train for under ``LEAST_STEPS`` steps.
+    With R rungs, rung r (from 0) trains for ``max_steps / eta^(R-1-r)`` steps, with one seed on the first rung and all
+    on the last. There are ``round(log_eta(candidates)) + 1`` rungs, less those of under ``LEAST_STEPS`` steps.
 
     Args:
         candidates: Number of candidates, at least 1.
@@ -67,10 +67,11 @@ def plan_rungs(candidates: int, max_steps: int, seeds: Sequence[int], *, eta: in
     shrinkings = round(math.log(candidates, eta)) or 1 if candidates > 2 else 0
     budgets = [max_steps // eta**back for back in range(shrinkings, 0, -1)]
     budgets = [*(steps for steps in budgets if steps >= LEAST_STEPS), max_steps]
+    last = len(budgets) - 1
     return tuple(
         Rung(
             steps=steps,
-            seeds=tuple(seeds[: math.ceil(len(seeds) * (index + 1) / len(budgets))]),
+            seeds=tuple(seeds[: 1 + math.ceil((len(seeds) - 1) * index / last)] if last else seeds),
             most=candidates if index == 0 else max(2, math.ceil(candidates / eta**index)),
         )
         for index, steps in enumerate(budgets)

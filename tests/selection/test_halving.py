@@ -31,7 +31,7 @@ def test_budgets_fall_by_eta_and_the_last_rung_is_whole():
 
 
 def test_rungs_too_short_to_tell_anything_are_left_out():
-    assert plan_rungs(9, 50, (0, 1, 2)) == (Rung(16, (0, 1), 9), Rung(50, (0, 1, 2), 3))
+    assert plan_rungs(9, 50, (0, 1, 2)) == (Rung(16, (0,), 9), Rung(50, (0, 1, 2), 3))
     assert plan_rungs(9, 20, (0, 1)) == (Rung(20, (0, 1), 9),)
     assert plan_rungs(2, 900, (0,)) == (Rung(900, (0,), 2),)
     assert plan_rungs(1, 900, (0,)) == (Rung(900, (0,), 1),)
