@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hf_transfer_kit.data.contents import contents_hash
 from hf_transfer_kit.data.images import ImageGeometry
 
 
@@ -33,6 +34,10 @@ class ImageCollator:
         images = torch.stack([row["pixel_values"] for row in rows])
         return {"pixel_values": self.geometry.normalize(images), "labels": label_tensor(rows)}
 
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that change with the size, crop, interpolation or normalisation of the images."""
+        return contents_hash(["images", vars(self.geometry)])
+
 
 @dataclass(frozen=True)
 class TextCollator:
@@ -43,6 +48,10 @@ class TextCollator:
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         tokens = [{key: value for key, value in row.items() if key != "labels"} for row in rows]
         return {**self.tokenizer.pad(tokens, return_tensors="pt"), "labels": label_tensor(rows)}
+
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that change with the vocabulary, its rules or the padding, not with what was padded."""
+        return contents_hash(["texts", self.tokenizer])
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,10 @@ class WaveCollator:
         batch = self.extractor(waves, sampling_rate=rate, padding=True, return_tensors="pt")
         return {**batch, "labels": label_tensor(rows)}
 
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that change with any setting of the extractor."""
+        return contents_hash(["waves", self.extractor])
+
 
 @dataclass(frozen=True)
 class FeatureCollator:
@@ -64,3 +77,7 @@ class FeatureCollator:
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         return {"input_features": torch.stack([row["input_features"] for row in rows]), "labels": label_tensor(rows)}
+
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits, always the same: the rows are only stacked."""
+        return contents_hash(["features"])

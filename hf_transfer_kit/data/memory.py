@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
+from hf_transfer_kit.data.contents import contents_hash
+
 
 class Rows(TorchDataset):
     """Inputs and classes by row.
@@ -44,6 +46,10 @@ class Rows(TorchDataset):
         inputs = value if self.name is None else {self.name: value}
         return {**inputs, "labels": int(self.classes[row])}
 
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that change with any input, class or change made to the inputs."""
+        return contents_hash(["rows", self.values, self.classes, self.name, self.change])
+
 
 class Lazily(Sequence):
     """A column decoded row by row, for data too large to hold.
@@ -62,6 +68,10 @@ class Lazily(Sequence):
 
     def __getitem__(self, row: int) -> Any:
         return self.decode(self.column[row])
+
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that change with any stored value, or with what decodes them; nothing is decoded."""
+        return contents_hash(["lazily", self.column, self.decode])
 
 
 def held_or_lazy(

@@ -3,6 +3,12 @@
 from hf_transfer_kit.features.building import build_store
 from hf_transfer_kit.features.cache_features import cache_features
 from hf_transfer_kit.features.cached_features import CachedFeatures
+from hf_transfer_kit.features.fingerprints import (
+    combined,
+    data_fingerprint,
+    transform_fingerprint,
+    weights_fingerprint,
+)
 from hf_transfer_kit.features.linear_probe import LinearProbe, linear_probe
 from hf_transfer_kit.features.shards import Column
 from hf_transfer_kit.features.store import Store, default_cache_dir, find_store
@@ -14,7 +20,11 @@ __all__ = [
     "Store",
     "build_store",
     "cache_features",
+    "combined",
+    "data_fingerprint",
     "default_cache_dir",
     "find_store",
     "linear_probe",
+    "transform_fingerprint",
+    "weights_fingerprint",
 ]

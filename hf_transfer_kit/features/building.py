@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,8 +18,10 @@ from torch import Tensor
 
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.features.ranks import Ranks
-from hf_transfer_kit.features.shards import Column, checked_columns, read_shard, shard_table, write_shard
+from hf_transfer_kit.features.shards import Column, checked_columns, read_shard, shard_batch, write_shard
 from hf_transfer_kit.features.store import MANIFEST, Layout, Store, find_store, store_path
+
+logger = logging.getLogger(__name__)
 
 LAYOUT = "layout.json"
 _LOCK_SECONDS = 20.0  # well below the time after which processes that wait for the first one give up
@@ -116,6 +119,7 @@ def _locked(path: Path, ranks: Ranks) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=_LOCK_SECONDS)
         except Timeout:
+            logger.warning("Another run is building %s; waiting until it has finished.", path)
             return False
         except OSError as error:
             raise _unwritable(path.parent, error) from error
@@ -193,7 +197,7 @@ def _compute_missing(
 
 def _compute_shard(partial: Path, layout: Layout, shard: int, compute: Compute) -> None:
     start, stop = layout.span(shard)
-    batch = shard_table(layout.columns, compute(start, stop), stop - start)
+    batch = shard_batch(layout.columns, compute(start, stop), stop - start)
     try:
         write_shard(partial / layout.shard_name(shard), batch)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Rows of tensors as Arrow files that ``datasets`` opens: what a column is, one file written, one file read in place."""
+"""Rows of tensors as Arrow files that ``datasets`` opens: what a column is, a file written, a file read in place."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Ragged:
 
 
 def arrow_features(columns: Sequence[Column]) -> Features:
-    """How ``datasets`` sees the columns: scalars as values, all else as flat lists, with shapes beside variable ones."""
+    """How ``datasets`` sees the columns: scalars as values, all else as flat lists, shapes beside variable ones."""
     features: dict[str, Any] = {}
     for column in columns:
         value = Value(column.stored_dtype)
@@ -140,7 +140,7 @@ def checked_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def shard_table(
+def shard_batch(
     columns: Sequence[Column], values: Mapping[str, Tensor | Sequence[Tensor]], rows: int
 ) -> pa.RecordBatch:
     """The rows of all columns as one Arrow batch; fixed columns on the CPU are not copied.

@@ -101,7 +101,7 @@ def find_store(cache_dir: str | Path, key: str) -> Store | None:
         SettingsError: When the key cannot name a folder.
     """
     path = store_path(cache_dir, key)
-    return Store(path) if path.exists() else None
+    return Store(path) if os.path.exists(path) else None  # also False where the folder may not be looked into
 
 
 class Store:

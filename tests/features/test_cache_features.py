@@ -317,7 +317,7 @@ def test_data_that_is_refused(cached, tmp_path):
         DataError, match="keep_columns names 'index', but the collated batch holds pixel_values, labels"
     ):
         cached(model, rows, keep_columns=("index",))
-    with pytest.raises(DataError, match="reads .*pixel_values.*, but the collated batch holds images"):
+    with pytest.raises(DataError, match=r"reads .*pixel_values.*, but the collated batch holds images"):
         cached(model, [{"images": row["pixel_values"]} for row in rows])
     large = [{**row, "pixel_values": row["pixel_values"] * 1e9} for row in rows]
     with pytest.raises(DataError, match="beyond the largest float16"):
