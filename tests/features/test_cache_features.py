@@ -1,7 +1,11 @@
 """Features computed once: what they are, when they are computed anew, and what is refused."""
 
+import os
 import random
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -270,6 +274,27 @@ def test_unlabelled_rows(cached):
     assert set(features[0]) == {"features"}
     with pytest.raises(DataError, match="cached without labels"):
         _ = features.labels
+
+
+def test_two_processes_share_the_work_and_give_the_same_bits(cached, tmp_path):
+    program = Path(__file__).with_name("features_process.py")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    places = {"PYTHONPATH": os.pathsep.join([str(program.parents[1]), os.environ.get("PYTHONPATH", "")])}
+    environment = {**os.environ, **places, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launcher, str(program), str(tmp_path / "two")], capture_output=True, text=True, env=environment, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    # Nine shards: five and four; the second process also ran the first batch, which tells the layout.
+    assert sorted(done.stdout.split("\n"))[1:] == ["rank 0: 26 computed, 50 read", "rank 1: 27 computed, 50 read"]
+    torch.manual_seed(0)
+    model, inputs = tiny.TRANSFORMERS["resnet"]()
+    rows = [{**row, "pixel_values": row["pixel_values"] + i} for i, row in enumerate(labelled_rows(inputs, 50))]
+    alone = cached(model, rows)
+    (two,) = [path for path in (tmp_path / "two").iterdir() if path.is_dir()]
+    assert two.name == alone.store.path.name
+    for file in alone.store.path.glob("*.arrow"):
+        assert (two / file.name).read_bytes() == file.read_bytes()
 
 
 class Growing(list):
