@@ -1,4 +1,4 @@
-"""Computed once: features and boundaries kept on disk, probes on them, and fingerprints that say when to compute anew."""
+"""Computed once: features and boundaries kept on disk, probes on them, and fingerprints that say when to do it anew."""
 
 from hf_transfer_kit.features.building import build_store
 from hf_transfer_kit.features.cache_boundaries import CachedBoundaries, cache_boundaries

@@ -140,9 +140,10 @@ def linear_probe(
 ) -> LinearProbe:
     """Fits a classifier on features: how far a network carries as it is, in seconds.
 
-    ``"logistic"``: cross-entropy, mean over the rows, plus strength/2 |W|^2. ``"ridge"``: squared error to targets of
-    -1 and 1, mean over the rows, plus strength |W|^2. Both on features of zero mean and unit variance in the training
-    rows, so that a strength means the same for every network. ``"knn"``: majority of the k nearest by cosine.
+    ``"logistic"``: cross-entropy, mean over the rows, plus strength/2 |W|^2 (of two classes, |w_1 - w_0|^2).
+    ``"ridge"``: squared error to targets of -1 and 1, mean over the rows, plus strength |W|^2. ``"knn"``: majority of
+    the k nearest by cosine. All on features of zero mean and unit variance in the training rows, so that a strength
+    means the same for every network.
 
     The strength with the best accuracy on ``validation`` is taken, of equal ones the strongest (the largest k); without
     validation rows, by up to five stratified folds of the training rows. Training rows alone are fitted. Test rows

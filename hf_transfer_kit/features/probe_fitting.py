@@ -12,11 +12,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from hf_transfer_kit.errors import DataError
 
 KINDS = {
-    "logistic": (1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+    "logistic": (1e-3, 1e-2, 1e-1, 1.0, 10.0),
     "ridge": (1e-2, 1e-1, 1.0, 1e1, 1e2),
     "knn": (1, 5, 10, 20, 50),
 }
@@ -62,13 +64,11 @@ def fit_all(kind: str, strengths: Sequence[float], features: np.ndarray, labels:
     """
     if kind == "knn":
         return [_neighbours(k, features, labels) for k in strengths]
-    mean = features.mean(axis=0, dtype=np.float64)
-    scale = features.std(axis=0, dtype=np.float64)
-    scale[scale <= 1e-6 * np.abs(mean) + 1e-12] = 1.0  # a constant feature: rounding is no variance
-    standard = ((features - mean.astype(features.dtype)) / scale.astype(features.dtype)).astype(features.dtype)
+    scaler = StandardScaler()
+    standard = scaler.fit_transform(features)
     solve = _logistic if kind == "logistic" else _ridge
     return [
-        _folded(strength, classes, weight, bias, mean, scale)
+        _folded(strength, classes, weight, bias, scaler.mean_, scaler.scale_)
         for strength, classes, weight, bias in solve(strengths, standard, labels)
     ]
 
@@ -118,14 +118,15 @@ def _logistic(strengths: Sequence[float], standard: np.ndarray, labels: np.ndarr
 def _ridge(strengths: Sequence[float], standard: np.ndarray, labels: np.ndarray):
     for strength in strengths:
         model = RidgeClassifier(alpha=strength * len(labels)).fit(standard, labels)
-        weight, bias = model.coef_, np.atleast_1d(model.intercept_)
+        weight, bias = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
         if len(weight) == 1:
             weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
         yield strength, model.classes_, weight, bias
 
 
 def _neighbours(k: float, features: np.ndarray, labels: np.ndarray) -> Fit:
-    model = KNeighborsClassifier(n_neighbors=min(int(k), len(labels)), metric="cosine").fit(features, labels)
+    nearest = KNeighborsClassifier(n_neighbors=min(int(k), len(labels)), metric="cosine")
+    model = make_pipeline(StandardScaler(), nearest).fit(features, labels)
     return Fit(k, model.classes_, neighbours=model)
 
 

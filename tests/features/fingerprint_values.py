@@ -48,7 +48,7 @@ def rows(length=3):
 class Squares:
     """A map-style dataset of nobody's library."""
 
-    def __init__(self, length, kinds=("a", "b")):
+    def __init__(self, length, kinds=tuple("abcdefghijk")):
         self.length = length
         self.kinds = set(kinds)
         self.itself = self

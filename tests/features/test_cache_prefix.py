@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from transformers import AutoModelForImageClassification, Trainer, TrainingArguments, set_seed
+from transformers import AutoModelForImageClassification, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from hf_transfer_kit import FreezeLayers, cache_boundaries, cache_prefix, layer_groups
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
@@ -162,9 +162,6 @@ def test_resume_on_cached_rows_is_bit_equal(tmp_path):
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 
-from transformers import TrainerCallback  # noqa: E402
-
-
 class _StopAt(TrainerCallback):
     def __init__(self, step):
         self.step = step
@@ -173,8 +170,12 @@ class _StopAt(TrainerCallback):
         control.should_training_stop = state.global_step >= self.step
 
 
-@pytest.mark.parametrize("name", ["bert", "distilbert", "roberta", "deberta_v2", "bert_tokens"])
-@pytest.mark.parametrize("side", ["right", "left"])
+TEXTS = ("bert", "distilbert", "roberta", "deberta_v2", "bert_tokens")
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [(n, s) for n in TEXTS for s in ("right", "left") if (n, s) != ("deberta_v2", "left")]
+)
 def test_texts_of_any_length_with_masks(tmp_path, name, side):
     model, _ = tiny.TRANSFORMERS[name]()
     data, collate = texts(), Pad(side)
@@ -204,13 +205,9 @@ def test_decoders_find_the_last_token_of_cached_rows(tmp_path, name, side):
     model, _ = tiny.TRANSFORMERS[name]()
     data = texts()
     if name == "t5":
-        data = [{**row, "input_ids": [i if i != 14 else 15 for i in row["input_ids"]][:-1] + [14]} for row in data]
+        data = [{**row, "input_ids": [*(min(i, 13) for i in row["input_ids"][:-1]), 14]} for row in data]
     for k in range(1, len(layer_groups(model).body) + 1):
-        try:
-            prefix = cache_prefix(model, k, data, collator=Pad(side), batch_size=4, cache_dir=tmp_path, progress=False)
-        except ModelError as error:
-            assert name == "t5", error
-            continue
+        prefix = cache_prefix(model, k, data, collator=Pad(side), batch_size=4, cache_dir=tmp_path, progress=False)
         rows = [7, 2, 11, 0]
         with torch.no_grad():
             model.eval()

@@ -129,6 +129,21 @@ def test_rows_of_plain_python_change_with_anything_in_them():
     )
 
 
+def test_equal_bytes_of_another_kind_or_shape_are_not_the_same():
+    zeros = [torch.zeros(2, 3), torch.zeros(3, 2), torch.zeros(6), torch.zeros(2, 3, dtype=torch.int32)]
+    assert different(*(data_fingerprint([{"x": value}]) for value in [*zeros, *(value.numpy() for value in zeros)]))
+    assert different(*map(data_fingerprint, (["ab", "c"], ["a", "bc"], [["ab"], "c"], ["ab", ["c"]], [b"ab", b"c"])))
+    assert different(*map(data_fingerprint, ([1], [1.0], [True], ["1"], [None], [[]], [{}], [])))
+
+
+def test_the_order_of_keys_and_of_sets_does_not_matter():
+    backwards = [{name: row[name] for name in reversed(row)} for row in examples.rows()]
+    assert data_fingerprint(backwards) == data_fingerprint(examples.rows())
+    names = [f"class {number}" for number in range(40)]
+    assert data_fingerprint(examples.Squares(3, names)) == data_fingerprint(examples.Squares(3, names[::-1]))
+    assert data_fingerprint(examples.Squares(3, names)) != data_fingerprint(examples.Squares(3, names[1:]))
+
+
 def test_datasets_change_with_rows_format_and_transform():
     data = Dataset.from_dict({"x": [1, 2, 3], "label": [0, 1, 0]})
     assert different(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hf_transfer_kit.backbones.layer_groups import layer_groups
 from hf_transfer_kit.backbones.splitting.calls import call_model, float_outputs, unit_modules
 from hf_transfer_kit.backbones.splitting.replay import SuffixMode
+from hf_transfer_kit.backbones.splitting.sample import MASK
 from hf_transfer_kit.errors import ModelError
 
 # Random things that a network decides by itself while it trains are looked for under this seed.
@@ -92,7 +93,7 @@ def _outputs_and_gradients(
 ) -> tuple[list[Tensor], dict[str, Tensor]]:
     learning = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     with torch.set_grad_enabled(enabled):
-        outputs = float_outputs(call_model(model, batch))
+        outputs = [_without_padding(output, batch.get(MASK)) for output in float_outputs(call_model(model, batch))]
         connected = [output for output in outputs if output.requires_grad]
         if not enabled or not connected or not learning:
             return [output.detach().float() for output in outputs], {}
@@ -100,6 +101,13 @@ def _outputs_and_gradients(
         found = torch.autograd.grad(total, list(learning.values()), allow_unused=True)
     gradients = {name: value for name, value in zip(learning, found, strict=True) if value is not None}
     return [output.detach().float() for output in outputs], gradients
+
+
+def _without_padding(output: Tensor, mask: Tensor | None) -> Tensor:
+    """Output of shape (B, T, ...) where the mask, of shape (B, T), lets through; what padding gives means nothing."""
+    if mask is None or mask.dim() != 2 or output.shape[:2] != mask.shape:
+        return output
+    return output[mask.bool()]
 
 
 def _difference(expected: list[Tensor], found: list[Tensor], *, least: float = 1.0) -> float:

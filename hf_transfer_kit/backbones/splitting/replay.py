@@ -122,6 +122,7 @@ class SuffixMode:
             raise ModelError(f"{type(model).__name__} has no {missing[0]!r}: the cache was made for another network.")
         modules = dict(model.named_modules())
         self._values: dict[str, Tensor] = {}
+        self._blank: dict[torch.dtype, Tensor] = {}
         self._substitution = Substitution(
             {unit: body[unit] for unit in split.calls},
             self._answer,
@@ -167,7 +168,7 @@ class SuffixMode:
             parameter.requires_grad_(True)
         self._unfrozen.clear()
         self._substitution.remove()
-        self._values = {}
+        self._values, self._blank = {}, {}
         self.is_on = False
         return self.model
 
@@ -182,7 +183,7 @@ class SuffixMode:
         for shape in self.split.dead:
             row = shape.row if longest is None else tuple(longest[start : start + len(shape.row)])
             start += len(shape.row)
-            values[shape.name] = _without_value(shape, shape.of_batch(rows, row), first.device)
+            values[shape.name] = self._without_value(shape.dtype, shape.of_batch(rows, row), first.device)
         inputs = {name: values[name] for name in values if "/" not in name}
         self.hold()
         # Kept until the next forward: gradient checkpointing may ask a second time in the backward.
@@ -199,6 +200,20 @@ class SuffixMode:
         """The output of the whole network for ordinary inputs."""
         self._substitution.begin(active=False)
         return self._original(*args, **kwargs)
+
+    def _without_value(self, dtype: torch.dtype, size: tuple[int, ...], device: torch.device) -> Tensor:
+        """Shape and type of a tensor that nothing may use; not-a-number at first, so that it shows when something does.
+
+        Pictures' take no memory; those of texts and sounds share one piece, for masks are written into them in place.
+        """
+        value = float("nan") if dtype.is_floating_point else 0
+        if not self.split.is_variable:
+            return torch.full((), value, dtype=dtype, device=device).expand(size)
+        count = torch.Size(size).numel()
+        held = self._blank.get(dtype)
+        if held is None or held.numel() < count or held.device != device:
+            self._blank[dtype] = held = torch.full((count,), value, dtype=dtype, device=device)
+        return held[:count].view(size)
 
     def _answer(self, unit: str, call: int) -> Any:
         calls = self.split.calls[unit]
@@ -220,12 +235,6 @@ def _suffix_forward(mode: SuffixMode, *args: Any, **kwargs: Any) -> Any:
         return mode.run_whole(args, kwargs)
     cached = {name: kwargs.pop(name) for name in list(kwargs) if name.startswith(CACHED)}
     return mode.run(cached, kwargs)
-
-
-def _without_value(shape: TensorShape, size: tuple[int, ...], device: torch.device) -> Tensor:
-    """Shape and type without memory; not-a-number, so that nothing can use it unnoticed."""
-    value = float("nan") if shape.dtype.is_floating_point else 0
-    return torch.full((), value, dtype=shape.dtype, device=device).expand(size)
 
 
 def _held_modules(
