@@ -156,7 +156,7 @@ class DepthResult:
         seeds: One entry a run.
         accuracy: Mean validation accuracy, in [0, 1].
         error: Standard error of that mean.
-        test_accuracy: Mean test accuracy, never used to choose; None where the depth did not reach the last rung.
+        test_accuracy: Mean test accuracy, never used to choose; None where it had short runs only.
         seconds: Mean wall time of a run.
         cost: Of a training row, in forward passes of the whole network, by floating-point operations.
         trainable_parameters: Number of scalars that move.

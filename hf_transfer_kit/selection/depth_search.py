@@ -27,7 +27,7 @@ from hf_transfer_kit.selection.halving import (
     preference,
     standard_error,
 )
-from hf_transfer_kit.selection.running import Run, run_strategy
+from hf_transfer_kit.selection.running import run_strategy
 from hf_transfer_kit.selection.specification import strategy_text
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.freeze_first import FreezeFirst
@@ -49,7 +49,7 @@ def search_freeze_depth(
     direction: str = "first",
     seeds: Sequence[int] = (0, 1, 2),
     eta: int = 3,
-    share: float = 0.2,
+    share: float = 0.24,
     cache_dir: str | Path | None = None,
     cache_budget: int | float | str | None = None,
     dtype: str = "float32",
@@ -59,12 +59,11 @@ def search_freeze_depth(
     """Finds how many layer groups to freeze by successive halving over the depths (Jamieson & Talwalkar 2016).
 
     One pass through the network stores what crosses every boundary, and a run at depth k trains what lies behind its
-    own. Shallow depths stay expensive: training everything costs as much as before, so the halving is what saves. The
-    first rung gives every depth a short run with one seed, enough to see that layers must move or need not. A rung
-    takes over the depth that would be chosen now and the best others, as many as fit into what may be spent: of the
-    estimated cost of training every depth with every seed uncached, ``share``; of what is left of it half on every rung
-    but the last. The last rung has the whole budget and all seeds. Where only one depth fits into a rung there is
-    nothing to compare, and it is chosen: two shallow depths with all seeds would cost more than the search may.
+    own. Shallow depths stay expensive: training everything costs as much as before, so the halving is what saves. All
+    depths get a short run with one seed; a third of them (with ``eta=3``) a full one with that seed; two of these all
+    seeds. On goes the depth that would be chosen now, then the best others, as many as fit into what may be spent:
+    ``share`` of the estimated cost of training every depth with every seed, uncached. Where that does not pay for two
+    depths with all seeds, they get fewer; where it pays for no more runs of both, the choice falls on the rung before.
 
     Every run has the learning-rate schedule of its own number of steps. Only validation accuracy decides; the chosen
     depth is the cheapest (fewest parameters that move) within one standard error of the best on the last rung.
@@ -130,6 +129,16 @@ def depth_strategy(groups: LayerGroups, depth: int, direction: str = "first") ->
     return FreezeFirst(k=depth) if direction == "first" else FreezeLast(k=depth)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """Validation accuracy and loss, test accuracy (None after a short run) and wall time of one run."""
+
+    accuracy: float
+    loss: float
+    test_accuracy: float | None
+    seconds: float
+
+
 @dataclass
 class _Search:
     """One search: what every run needs, and what was found so far."""
@@ -146,6 +155,7 @@ class _Search:
     cost: Mapping[int, float] = field(kw_only=True)
     price: Mapping[int, int] = field(kw_only=True)
     results: dict[int, DepthResult] = field(default_factory=dict)
+    runs: dict[tuple[int, int, int], Outcome] = field(default_factory=dict)
     seconds: float = 0.0
 
     def climb(self, rungs: Sequence[Rung], depths: Sequence[int], allowed: float) -> int:
@@ -153,25 +163,45 @@ class _Search:
         survivors = tuple(depths)
         scores: dict[int, Score] = {}
         for index, rung in enumerate(rungs):
-            last = index == len(rungs) - 1
-            price_of = {d: self.cost[d] * rung.steps * self.budget.batch_size * len(rung.seeds) for d in depths}
             if scores:
-                limit = allowed if last else allowed / 2
-                survivors = affordable(preference(scores, self.price), price_of, limit=limit, most=rung.most)
-                if len(survivors) == 1:
+                rung, survivors = self.next_round(rung, preference(scores, self.price), allowed)
+                if len(survivors) < 2:
                     break
-            scores = {depth: self.score(depth, index, rung, last=last) for depth in survivors}
-            allowed -= sum(price_of[depth] for depth in survivors)
+            allowed -= sum(self.missing_cost(depth, rung) for depth in survivors)
+            scores = {depth: self.score(depth, index, rung) for depth in survivors}
         return cheapest_within_one_error(scores, self.price)
 
-    def score(self, depth: int, index: int, rung: Rung, *, last: bool) -> Score:
-        """Trains one depth on one rung."""
+    def next_round(self, rung: Rung, order: Sequence[int], allowed: float) -> tuple[Rung, tuple[int, ...]]:
+        """The rung, with fewer seeds where two depths with all of them cost too much, and who goes on to it."""
+        if len(rung.seeds) == 1:
+            return rung, affordable(order, self.costs(order, rung), limit=allowed, most=rung.most)
+        for count in range(len(rung.seeds), 1, -1):
+            smaller = replace(rung, seeds=rung.seeds[:count])
+            survivors = affordable(order, self.costs(order, smaller), limit=allowed, most=rung.most)
+            if set(order[:2]) <= set(survivors):
+                return smaller, survivors
+        return rung, ()
+
+    def costs(self, depths: Sequence[int], rung: Rung) -> dict[int, float]:
+        """What the runs of a rung that were not made yet cost."""
+        return {depth: self.missing_cost(depth, rung) for depth in depths}
+
+    def missing_cost(self, depth: int, rung: Rung) -> float:
+        """The same for one depth, in forward passes of one row."""
+        missing = sum((depth, rung.steps, seed) not in self.runs for seed in rung.seeds)
+        return self.cost[depth] * rung.steps * self.budget.batch_size * missing
+
+    def score(self, depth: int, index: int, rung: Rung) -> Score:
+        """What one depth reaches on one rung; runs that an earlier rung made are not made again."""
         strategy = depth_strategy(self.groups, depth, self.direction)
-        runs = [self.run(strategy, depth, rung.steps, seed, last=last) for seed in rung.seeds]
-        accuracies = [run.validation["accuracy"] for run in runs]
-        loss = float(np.mean([run.validation["loss"] for run in runs]))
-        score = Score(float(np.mean(accuracies)), standard_error(accuracies, len(self.data.validation)), loss)
+        for seed in rung.seeds:
+            if (depth, rung.steps, seed) not in self.runs:
+                self.runs[depth, rung.steps, seed] = self.run(strategy, depth, rung.steps, seed)
+        runs = [self.runs[depth, rung.steps, seed] for seed in rung.seeds]
+        accuracies = [run.accuracy for run in runs]
+        error = standard_error(accuracies, len(self.data.validation))
         edge = _frozen(self.groups, depth, self.direction)
+        tested = [run.test_accuracy for run in runs if run.test_accuracy is not None]
         self.results[depth] = DepthResult(
             depth=depth,
             group=self.groups[edge[-1] if self.direction == "first" else edge[0]].name if edge else "",
@@ -179,9 +209,9 @@ class _Search:
             rung=index,
             steps=rung.steps,
             seeds=rung.seeds,
-            accuracy=score.accuracy,
-            error=score.error,
-            test_accuracy=float(np.mean([run.test["accuracy"] for run in runs])) if last else None,
+            accuracy=float(np.mean(accuracies)),
+            error=error,
+            test_accuracy=float(np.mean(tested)) if tested else None,
             seconds=float(np.mean([run.seconds for run in runs])),
             cost=self.cost[depth],
             trainable_parameters=self.price[depth],
@@ -189,12 +219,13 @@ class _Search:
         )
         if self.on_result:
             self.on_result(self.results[depth])
-        return score
+        return Score(float(np.mean(accuracies)), error, float(np.mean([run.loss for run in runs])))
 
-    def run(self, strategy: Strategy, depth: int, steps: int, seed: int, *, last: bool) -> Run:
+    def run(self, strategy: Strategy, depth: int, steps: int, seed: int) -> Outcome:
         """One run; a short one looks at the validation split once, at its end, and never at the test split."""
         started = time.perf_counter()
-        budget = self.budget if last else replace(self.budget, max_steps=steps, evaluations=1)
+        whole = steps == self.budget.max_steps
+        budget = self.budget if whole else replace(self.budget, max_steps=steps, evaluations=1)
         args = copy.copy(self.args)
         if args.warmup_steps >= 1:  # below 1 it is a share already
             args.warmup_steps = args.warmup_steps * steps // self.budget.max_steps
@@ -202,10 +233,11 @@ class _Search:
         attach = self.caches.attach if self.caches is not None and depth in self.caches.depths else None
         run = run_strategy(
             strategy, self.make_model, self.data, args, budget,
-            seed=seed, callbacks=extra, attach=attach, test=last,
+            seed=seed, callbacks=extra, attach=attach, test=whole,
         )  # fmt: skip
         self.seconds += time.perf_counter() - started
-        return run
+        # Numbers only: kept runs must not keep their models.
+        return Outcome(run.validation["accuracy"], run.validation["loss"], run.test.get("accuracy"), run.seconds)
 
 
 def _checked_depths(

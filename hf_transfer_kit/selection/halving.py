@@ -13,7 +13,7 @@ import numpy as np
 
 from hf_transfer_kit.errors import SettingsError
 
-# Fewer steps than this order candidates by chance.
+# Fewer steps than this would order candidates by chance.
 LEAST_STEPS = 10
 
 
@@ -48,10 +48,12 @@ class Score:
 
 
 def plan_rungs(candidates: int, max_steps: int, seeds: Sequence[int], *, eta: int = 3) -> tuple[Rung, ...]:
-    """Rungs from short runs of all candidates with few seeds to full runs of at least two with all seeds.
+    """Rungs from short runs of all candidates to full runs of two with all seeds.
 
-    With R rungs, rung r (from 0) trains for ``max_steps / eta^(R-1-r)`` steps, with one seed on the first rung and all
-    on the last. There are ``round(log_eta(candidates)) + 1`` rungs, less those of under ``LEAST_STEPS`` steps.
+    ``max(1, round(log_eta(candidates)) - 1)`` rungs train for ``max_steps / eta``, before them ``max_steps / eta^2``
+    and so on, with the first seed; then come full runs with the first seed, then with all. Short runs favour what
+    learns fast, and more of them would not make up for it; so most of what may be spent goes into full runs. With one
+    seed only, and so less to spend, short runs are shorter by another ``eta``. None is below ``LEAST_STEPS``.
 
     Args:
         candidates: Number of candidates, at least 1.
@@ -64,25 +66,27 @@ def plan_rungs(candidates: int, max_steps: int, seeds: Sequence[int], *, eta: in
     """
     if eta < 2 or not seeds:
         raise SettingsError(f"eta={eta} must be a whole number from 2, and seeds={list(seeds)} must hold at least one.")
-    shrinkings = round(math.log(candidates, eta)) or 1 if candidates > 2 else 0
-    budgets = [max_steps // eta**back for back in range(shrinkings, 0, -1)]
-    budgets = [*(steps for steps in budgets if steps >= LEAST_STEPS), max_steps]
-    last = len(budgets) - 1
+    short = max(1, round(math.log(candidates, eta)) - 1) if candidates > 2 else 0
+    powers = [back + (len(seeds) == 1) for back in range(short, 0, -1)]
+    budgets = dict.fromkeys(max(max_steps // eta**power, LEAST_STEPS) for power in powers)
+    plans = [(steps, seeds[:1]) for steps in budgets if steps < max_steps]
+    plans += [(max_steps, seeds[:1])] if len(seeds) > 1 and candidates > 2 else []
+    plans.append((max_steps, seeds))
     return tuple(
-        Rung(
-            steps=steps,
-            seeds=tuple(seeds[: 1 + math.ceil((len(seeds) - 1) * index / last)] if last else seeds),
-            most=candidates if index == 0 else max(2, math.ceil(candidates / eta**index)),
-        )
-        for index, steps in enumerate(budgets)
+        Rung(steps, tuple(own), candidates if index == 0 else max(2, math.ceil(candidates / eta**index)))
+        for index, (steps, own) in enumerate(plans)
     )
 
 
 def standard_error(accuracies: Sequence[float], rows: int) -> float:
-    """Standard error of a mean accuracy: from its spread over seeds; of a single run, of a share of ``rows`` rows."""
-    if len(accuracies) > 1:
+    """Standard error of a mean accuracy: from its spread over seeds; of one or two runs, of a share of ``rows`` rows.
+
+    Two runs say too little of how far runs spread.
+    """
+    if len(accuracies) > 2:
         return float(np.std(accuracies, ddof=1) / math.sqrt(len(accuracies)))
-    return math.sqrt(accuracies[0] * (1 - accuracies[0]) / rows)
+    share = float(np.mean(accuracies))
+    return math.sqrt(share * (1 - share) / rows)
 
 
 def cheapest_within_one_error(scores: Mapping[int, Score], price: Mapping[int, float]) -> int:

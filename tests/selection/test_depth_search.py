@@ -103,11 +103,12 @@ def test_every_depth_gets_a_short_run_and_the_best_a_whole_one(scripted, data, a
         make_model, data, args, Budget(90, 4, evaluations=5), seeds=(0, 1, 2), share=1.0, on_result=heard.append
     )
     assert runs.asked[:4] == [(depth, 30, 0, False, depth > 0) for depth in range(4)]
-    assert runs.asked[4:] == [(depth, 90, seed, True, True) for depth in (1, 2) for seed in (0, 1, 2)]
+    assert runs.asked[4:6] == [(1, 90, 0, True, True), (2, 90, 0, True, True)]
+    assert runs.asked[6:] == [(depth, 90, seed, True, True) for depth in (1, 2) for seed in (1, 2)]
     assert found.chosen == 1
     assert found.strategy == "freeze_first:k=1"
-    assert [(r.depth, r.rung, r.steps, len(r.seeds)) for r in heard[-2:]] == [(1, 1, 90, 3), (2, 1, 90, 3)]
-    assert [r.rung for r in found.results] == [0, 1, 1, 0]
+    assert [(r.depth, r.rung, r.steps, len(r.seeds)) for r in heard[-2:]] == [(1, 2, 90, 3), (2, 2, 90, 3)]
+    assert [r.rung for r in found.results] == [0, 2, 2, 0]
     assert [r.test_accuracy for r in found.results] == [None, 0.5, 0.5, None]
     own = found.result(1)
     assert own.accuracy == pytest.approx(0.91)
@@ -125,13 +126,23 @@ def test_the_deeper_of_two_equal_depths_is_chosen_and_the_sentence_says_what_it_
     assert "within one standard error (2.9%) of the best of those compared last (depth 1, 80.0%)" in found.sentence
 
 
-def test_what_may_be_spent_decides_how_many_go_on(scripted, data, args):
+@pytest.mark.parametrize(
+    ("share", "full_runs", "rungs"),
+    [
+        (0.05, [], {0}),
+        (0.4, [(0, 0), (1, 0)], {0, 1}),
+        (0.6, [(0, 0), (1, 0), (0, 1), (1, 1)], {0, 2}),
+        (0.8, [(0, 0), (1, 0), (0, 1), (0, 2), (1, 1), (1, 2)], {0, 2}),
+    ],
+)
+def test_what_may_be_spent_decides_how_far_it_goes(scripted, data, args, share, full_runs, rungs):
     runs = scripted(lambda depth, steps, seed: [0.9, 0.8, 0.5, 0.4][depth])
-    found = search_freeze_depth(make_model, data, args, Budget(90, 4), share=0.1)
-    assert [asked[0] for asked in runs.asked] == [0, 1, 2, 3]
+    found = search_freeze_depth(make_model, data, args, Budget(90, 4), share=share)
+    assert [asked[:3] for asked in runs.asked[:4]] == [(depth, 30, 0) for depth in range(4)]
+    assert [(asked[0], asked[2]) for asked in runs.asked[4:]] == full_runs
     assert found.chosen == 0
     assert found.strategy == "full"
-    assert {result.rung for result in found.results} == {0}
+    assert {result.rung for result in found.results} == rungs
 
 
 def test_cached_runs_choose_and_reach_what_uncached_ones_do(data, args, monkeypatch):
@@ -192,7 +203,7 @@ def test_augmented_rows_are_not_cached(scripted, data, args, monkeypatch):
 def test_warm_up_shrinks_with_the_budget(scripted, data, args, given, scaled):
     args.warmup_steps = given
     runs = scripted(lambda depth, steps, seed: [0.9, 0.1, 0.1, 0.1][depth])
-    search_freeze_depth(make_model, data, args, Budget(90, 4), share=0.1)
+    search_freeze_depth(make_model, data, args, Budget(90, 4), share=0.01)
     assert runs.warmup == scaled
     assert args.warmup_steps == given
 

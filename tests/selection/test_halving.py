@@ -21,19 +21,22 @@ def scores(*accuracies, error=0.02):
     return {depth: Score(accuracy, error, 1.0) for depth, accuracy in enumerate(accuracies)}
 
 
-def test_budgets_fall_by_eta_and_the_last_rung_is_whole():
+def test_short_runs_of_all_then_full_ones_with_one_seed_then_with_all():
     assert plan_rungs(9, 150, (0, 1, 2)) == (
-        Rung(16, (0,), 9),
-        Rung(50, (0, 1), 3),
+        Rung(50, (0,), 9),
+        Rung(150, (0,), 3),
         Rung(150, (0, 1, 2), 2),
     )
-    assert plan_rungs(4, 90, (5,), eta=2) == (Rung(22, (5,), 4), Rung(45, (5,), 2), Rung(90, (5,), 2))
+    assert [(rung.steps, rung.most) for rung in plan_rungs(26, 90, (0, 1))] == [(10, 26), (30, 9), (90, 3), (90, 2)]
+    assert plan_rungs(4, 90, (5,)) == (Rung(10, (5,), 4), Rung(90, (5,), 2))
+    assert [rung.steps for rung in plan_rungs(8, 80, (0, 1), eta=2)] == [20, 40, 80, 80]
 
 
-def test_rungs_too_short_to_tell_anything_are_left_out():
-    assert plan_rungs(9, 50, (0, 1, 2)) == (Rung(16, (0,), 9), Rung(50, (0, 1, 2), 3))
-    assert plan_rungs(9, 20, (0, 1)) == (Rung(20, (0, 1), 9),)
-    assert plan_rungs(2, 900, (0,)) == (Rung(900, (0,), 2),)
+def test_runs_are_never_too_short_to_tell_anything():
+    assert plan_rungs(9, 24, (0, 1)) == (Rung(10, (0,), 9), Rung(24, (0,), 3), Rung(24, (0, 1), 2))
+    assert plan_rungs(26, 24, (0, 1))[0] == Rung(10, (0,), 26)
+    assert plan_rungs(9, 10, (0,)) == (Rung(10, (0,), 9),)
+    assert plan_rungs(2, 900, (0, 1)) == (Rung(900, (0, 1), 2),)
     assert plan_rungs(1, 900, (0,)) == (Rung(900, (0,), 1),)
 
 
@@ -43,9 +46,10 @@ def test_what_cannot_be_planned_is_a_sentence(eta, seeds):
         plan_rungs(9, 100, seeds, eta=eta)
 
 
-def test_standard_error_of_several_runs_and_of_one():
+def test_standard_error_of_several_runs_and_of_few():
     assert standard_error([0.5, 0.6, 0.8], 100) == pytest.approx(np.std([0.5, 0.6, 0.8], ddof=1) / 3**0.5)
     assert standard_error([0.8], 100) == pytest.approx(0.04)
+    assert standard_error([0.7, 0.9], 100) == pytest.approx(0.04)
 
 
 def test_the_choice_is_the_cheapest_within_one_error_of_the_best():
