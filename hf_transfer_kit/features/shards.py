@@ -248,18 +248,57 @@ def write_shard(path: Path, batch: pa.RecordBatch) -> None:
         raise
 
 
-def read_shard(path: Path, columns: Sequence[Column], rows: int) -> dict[str, np.ndarray | Ragged]:
-    """Views into the memory-mapped file: column -> array of shape (rows, *shape) as stored, or ragged rows.
+@dataclass(frozen=True)
+class Shard:
+    """A file whose rows are found in a memory map and read past it.
+
+    Looking into the map would count every page as this process's memory, and those around it; reading does not.
+
+    Args:
+        path: The file.
+        views: Column -> array of shape (rows, *shape) as stored, or ragged rows.
+        address: Where the map begins in memory.
+    """
+
+    path: Path
+    views: Mapping[str, np.ndarray | Ragged]
+    address: int
+
+    def copy(self, found: Sequence[np.ndarray], into: Sequence[np.ndarray]) -> None:
+        """Copies rows (parts of ``views``) into arrays of the same size.
+
+        Raises:
+            DataError: When the file became shorter.
+        """
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError:  # deleted meanwhile: the map lives on
+            for row, target in zip(found, into, strict=True):
+                target[...] = row
+            return
+        try:
+            for row, target in zip(found, into, strict=True):
+                start = row.__array_interface__["data"][0] - self.address
+                if row.nbytes and os.preadv(descriptor, [target.reshape(-1).view(np.uint8)], start) != row.nbytes:
+                    raise DataError(f"{self.path} became shorter while it was read. Delete its folder and run again.")
+        finally:
+            os.close(descriptor)
+
+
+def read_shard(path: Path, columns: Sequence[Column], rows: int) -> Shard:
+    """Views into the memory-mapped file.
 
     Raises:
         DataError: When the file is missing, cut off, or holds something else.
     """
     try:
         with pa.memory_map(str(path)) as file:  # the map lives on in the views; the file descriptor does not
+            address = file.read_buffer().address
+            file.seek(0)
             batch = pa.ipc.open_stream(file).read_next_batch()
         if batch.num_rows != rows or not batch.schema.equals(arrow_features(columns).arrow_schema):
             raise pa.ArrowInvalid(f"it holds {batch.num_rows} rows of {batch.schema.names}, not {rows} of those stored")
-        return {column.name: _view(column, batch, rows) for column in columns}
+        return Shard(path, {column.name: _view(column, batch, rows) for column in columns}, address)
     except (pa.ArrowException, OSError, StopIteration, ValueError) as error:
         raise DataError(
             f"{path} is damaged ({described(error)}). Delete the "

@@ -21,11 +21,12 @@ from datasets import Dataset, concatenate_datasets, config
 from torch import Tensor
 
 from hf_transfer_kit.errors import DataError, SettingsError
-from hf_transfer_kit.features.shards import Column, Ragged, arrow_features, checked_columns, described, read_shard
+from hf_transfer_kit.features.shards import Column, Shard, arrow_features, checked_columns, described, read_shard
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+_SMALL = 512  # bytes of a row that is looked up in the map, which is quicker than reading it
 _RESERVED = (".partial", ".lock")
 
 
@@ -120,7 +121,7 @@ class Store:
         self.layout: Layout = manifest["layout"]
         self.metadata: dict[str, Any] = manifest["metadata"]
         self.nbytes: int = 0
-        self._shards: list[dict[str, np.ndarray | Ragged]] = []
+        self._shards: list[Shard] = []
         for shard in range(self.layout.shards):
             file = self.path / self.layout.shard_name(shard)
             start, stop = self.layout.span(shard)
@@ -188,12 +189,23 @@ class Store:
         stored = taken.view(getattr(torch, column.stored_dtype)).numpy()
         for shard in np.unique(shards):
             here = np.flatnonzero(shards == shard)
-            stored[here] = self._shards[shard][column.name][inside[here]]
+            view = self._shards[shard].views[column.name]
+            if column.row_bytes < _SMALL:
+                stored[here] = view[inside[here]]
+            else:
+                self._shards[shard].copy([view[row] for row in inside[here]], [stored[place] for place in here])
         return taken
 
     def _take_variable(self, column: Column, shards: np.ndarray, inside: np.ndarray) -> list[Tensor]:
-        rows = [self._shards[shard][column.name][row] for shard, row in zip(shards, inside, strict=True)]
-        return [torch.from_numpy(row.copy()).view(column.torch_dtype) for row in rows]
+        taken: list[Tensor | None] = [None] * len(inside)
+        for shard in np.unique(shards):
+            here = np.flatnonzero(shards == shard)
+            found = [self._shards[shard].views[column.name][row] for row in inside[here]]
+            copies = [np.empty(row.shape, row.dtype) for row in found]
+            self._shards[shard].copy(found, copies)
+            for place, row in zip(here, copies, strict=True):
+                taken[place] = torch.from_numpy(row).view(column.torch_dtype)
+        return taken
 
 
 def _manifest(path: Path) -> dict[str, Any]:

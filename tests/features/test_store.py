@@ -82,7 +82,7 @@ def test_gathered_tensors_are_copies_that_may_be_written_to(tmp_path):
 def test_rows_of_one_axis_or_none_are_read_from_the_views_in_place(tmp_path):
     columns, values = example()
     store = build(tmp_path, columns, values)
-    view = store._shards[0]["single"]
+    view = store._shards[0].views["single"]
     assert not view.flags.owndata
     assert not view.flags.writeable
 
