@@ -21,6 +21,7 @@ from datasets import Dataset, concatenate_datasets, config
 from torch import Tensor
 
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.features.resident import ResidentPages
 from hf_transfer_kit.features.shards import Column, Ragged, arrow_features, checked_columns, described, read_shard
 
 FORMAT = 1
@@ -126,6 +127,9 @@ class Store:
             start, stop = self.layout.span(shard)
             self._shards.append(read_shard(file, self.columns, stop - start))
             self.nbytes += file.stat().st_size
+        self._pages = ResidentPages(
+            [[view.values if isinstance(view, Ragged) else view for view in shard.values()] for shard in self._shards]
+        )
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -174,7 +178,10 @@ class Store:
         asked = np.where(asked < 0, asked + len(self), asked)
         shards, inside = np.divmod(asked, self.layout.rows_per_shard)
         take = {True: self._take_fixed, False: self._take_variable}
-        return {column.name: take[column.fixed](column, shards, inside) for column in self._chosen(names)}
+        taken = {column.name: take[column.fixed](column, shards, inside) for column in self._chosen(names)}
+        tensors = [values if isinstance(values, list) else [values] for values in taken.values()]
+        self._pages.was_read(shards, sum(tensor.nbytes for values in tensors for tensor in values))
+        return taken
 
     def _chosen(self, names: Sequence[str] | None) -> list[Column]:
         by_name = {column.name: column for column in self.columns}
