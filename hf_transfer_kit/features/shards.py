@@ -111,6 +111,21 @@ class Ragged:
         return self.values[self.offsets[row] : self.offsets[row + 1]].reshape(self.shapes[row])
 
 
+@dataclass(frozen=True)
+class Shard:
+    """One memory-mapped file.
+
+    Args:
+        path: Where it is.
+        base: Address of its first byte.
+        views: Column -> array of shape (rows, *shape) as stored, or ragged rows.
+    """
+
+    path: Path
+    base: int
+    views: Mapping[str, np.ndarray | Ragged]
+
+
 def arrow_features(columns: Sequence[Column]) -> Features:
     """How ``datasets`` sees the columns: scalars as values, all else as flat lists, shapes beside variable ones."""
     features: dict[str, Any] = {}
@@ -248,57 +263,19 @@ def write_shard(path: Path, batch: pa.RecordBatch) -> None:
         raise
 
 
-@dataclass(frozen=True)
-class Shard:
-    """A file whose rows are found in a memory map and read past it.
-
-    Looking into the map would count every page as this process's memory, and those around it; reading does not.
-
-    Args:
-        path: The file.
-        views: Column -> array of shape (rows, *shape) as stored, or ragged rows.
-        address: Where the map begins in memory.
-    """
-
-    path: Path
-    views: Mapping[str, np.ndarray | Ragged]
-    address: int
-
-    def copy(self, found: Sequence[np.ndarray], into: Sequence[np.ndarray]) -> None:
-        """Copies rows (parts of ``views``) into arrays of the same size.
-
-        Raises:
-            DataError: When the file became shorter.
-        """
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY)
-        except FileNotFoundError:  # deleted meanwhile: the map lives on
-            for row, target in zip(found, into, strict=True):
-                target[...] = row
-            return
-        try:
-            for row, target in zip(found, into, strict=True):
-                start = row.__array_interface__["data"][0] - self.address
-                if row.nbytes and os.preadv(descriptor, [target.reshape(-1).view(np.uint8)], start) != row.nbytes:
-                    raise DataError(f"{self.path} became shorter while it was read. Delete its folder and run again.")
-        finally:
-            os.close(descriptor)
-
-
 def read_shard(path: Path, columns: Sequence[Column], rows: int) -> Shard:
-    """Views into the memory-mapped file.
+    """A file opened as views into its memory map.
 
     Raises:
         DataError: When the file is missing, cut off, or holds something else.
     """
     try:
         with pa.memory_map(str(path)) as file:  # the map lives on in the views; the file descriptor does not
-            address = file.read_buffer().address
-            file.seek(0)
-            batch = pa.ipc.open_stream(file).read_next_batch()
+            whole = file.read_buffer()
+        batch = pa.ipc.open_stream(whole).read_next_batch()
         if batch.num_rows != rows or not batch.schema.equals(arrow_features(columns).arrow_schema):
             raise pa.ArrowInvalid(f"it holds {batch.num_rows} rows of {batch.schema.names}, not {rows} of those stored")
-        return Shard(path, {column.name: _view(column, batch, rows) for column in columns}, address)
+        return Shard(path, whole.address, {column.name: _view(column, batch, rows) for column in columns})
     except (pa.ArrowException, OSError, StopIteration, ValueError) as error:
         raise DataError(
             f"{path} is damaged ({described(error)}). Delete the "
