@@ -111,6 +111,21 @@ class Ragged:
         return self.values[self.offsets[row] : self.offsets[row + 1]].reshape(self.shapes[row])
 
 
+@dataclass(frozen=True)
+class Shard:
+    """One memory-mapped file.
+
+    Args:
+        path: Where it is.
+        base: Address of its first byte.
+        views: Column -> array of shape (rows, *shape) as stored, or ragged rows.
+    """
+
+    path: Path
+    base: int
+    views: Mapping[str, np.ndarray | Ragged]
+
+
 def arrow_features(columns: Sequence[Column]) -> Features:
     """How ``datasets`` sees the columns: scalars as values, all else as flat lists, shapes beside variable ones."""
     features: dict[str, Any] = {}
@@ -248,18 +263,19 @@ def write_shard(path: Path, batch: pa.RecordBatch) -> None:
         raise
 
 
-def read_shard(path: Path, columns: Sequence[Column], rows: int) -> dict[str, np.ndarray | Ragged]:
-    """Views into the memory-mapped file: column -> array of shape (rows, *shape) as stored, or ragged rows.
+def read_shard(path: Path, columns: Sequence[Column], rows: int) -> Shard:
+    """A file opened as views into its memory map.
 
     Raises:
         DataError: When the file is missing, cut off, or holds something else.
     """
     try:
         with pa.memory_map(str(path)) as file:  # the map lives on in the views; the file descriptor does not
-            batch = pa.ipc.open_stream(file).read_next_batch()
+            whole = file.read_buffer()
+        batch = pa.ipc.open_stream(whole).read_next_batch()
         if batch.num_rows != rows or not batch.schema.equals(arrow_features(columns).arrow_schema):
             raise pa.ArrowInvalid(f"it holds {batch.num_rows} rows of {batch.schema.names}, not {rows} of those stored")
-        return {column.name: _view(column, batch, rows) for column in columns}
+        return Shard(path, whole.address, {column.name: _view(column, batch, rows) for column in columns})
     except (pa.ArrowException, OSError, StopIteration, ValueError) as error:
         raise DataError(
             f"{path} is damaged ({described(error)}). Delete the "

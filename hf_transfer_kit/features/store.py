@@ -21,7 +21,8 @@ from datasets import Dataset, concatenate_datasets, config
 from torch import Tensor
 
 from hf_transfer_kit.errors import DataError, SettingsError
-from hf_transfer_kit.features.shards import Column, Ragged, arrow_features, checked_columns, described, read_shard
+from hf_transfer_kit.features.reading import IN_PLACE_LIMIT, copied, mapped_bytes
+from hf_transfer_kit.features.shards import Column, Shard, arrow_features, checked_columns, described, read_shard
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -120,12 +121,15 @@ class Store:
         self.layout: Layout = manifest["layout"]
         self.metadata: dict[str, Any] = manifest["metadata"]
         self.nbytes: int = 0
-        self._shards: list[dict[str, np.ndarray | Ragged]] = []
+        self._shards: list[Shard] = []
         for shard in range(self.layout.shards):
             file = self.path / self.layout.shard_name(shard)
             start, stop = self.layout.span(shard)
             self._shards.append(read_shard(file, self.columns, stop - start))
             self.nbytes += file.stat().st_size
+        self._in_place = {
+            column.name: mapped_bytes(self._shards, column.name) <= IN_PLACE_LIMIT for column in self.columns
+        }
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -154,7 +158,7 @@ class Store:
     def gather(
         self, rows: Sequence[int] | np.ndarray, names: Sequence[str] | None = None
     ) -> dict[str, Tensor | list[Tensor]]:
-        """Rows in the order asked for, copied out of the memory map: column -> values that may be written to.
+        """Rows in the order asked for, copied out of the files: column -> values that may be written to.
 
         Args:
             rows: Row numbers of shape (n,); negative ones count from the end; a row may be asked for twice.
@@ -173,8 +177,7 @@ class Store:
             raise IndexError(f"Row {asked[outside][0]} was asked for, but there are {len(self)}; count from 0.")
         asked = np.where(asked < 0, asked + len(self), asked)
         shards, inside = np.divmod(asked, self.layout.rows_per_shard)
-        take = {True: self._take_fixed, False: self._take_variable}
-        return {column.name: take[column.fixed](column, shards, inside) for column in self._chosen(names)}
+        return {column.name: self._take(column, shards, inside) for column in self._chosen(names)}
 
     def _chosen(self, names: Sequence[str] | None) -> list[Column]:
         by_name = {column.name: column for column in self.columns}
@@ -183,17 +186,24 @@ class Store:
             raise DataError(f"There is no column {unknown[0]!r}; choose from {', '.join(map(repr, by_name))}.")
         return list(self.columns) if names is None else [by_name[name] for name in names]
 
-    def _take_fixed(self, column: Column, shards: np.ndarray, inside: np.ndarray) -> Tensor:
-        taken = torch.empty((len(inside), *column.shape), dtype=column.torch_dtype)
-        stored = taken.view(getattr(torch, column.stored_dtype)).numpy()
+    def _take(self, column: Column, shards: np.ndarray, inside: np.ndarray) -> Tensor | list[Tensor]:
+        in_place, stored_dtype = self._in_place[column.name], getattr(torch, column.stored_dtype)
+        if column.fixed:
+            taken = torch.empty((len(inside), *column.shape), dtype=column.torch_dtype)
+            targets = taken.view(stored_dtype).numpy()
+        else:
+            parts = [self._shards[shard].views[column.name][row] for shard, row in zip(shards, inside, strict=True)]
+            targets = [np.empty(part.shape, part.dtype) for part in parts]
+            taken = [torch.from_numpy(target).view(column.torch_dtype) for target in targets]
         for shard in np.unique(shards):
-            here = np.flatnonzero(shards == shard)
-            stored[here] = self._shards[shard][column.name][inside[here]]
+            here, view = np.flatnonzero(shards == shard), self._shards[shard].views[column.name]
+            if column.fixed and in_place:
+                targets[here] = view[inside[here]]
+            else:
+                parts = [view[row : row + 1] if column.fixed else view[row] for row in inside[here]]
+                into = [targets[place : place + 1] if column.fixed else targets[place] for place in here]
+                copied(self._shards[shard], parts, into, in_place=in_place)
         return taken
-
-    def _take_variable(self, column: Column, shards: np.ndarray, inside: np.ndarray) -> list[Tensor]:
-        rows = [self._shards[shard][column.name][row] for shard, row in zip(shards, inside, strict=True)]
-        return [torch.from_numpy(row.copy()).view(column.torch_dtype) for row in rows]
 
 
 def _manifest(path: Path) -> dict[str, Any]:

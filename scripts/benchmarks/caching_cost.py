@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from hf_transfer_kit import (
     load_processor,
     prepare_data,
 )
-from hf_transfer_kit.features import Column, build_store
+from hf_transfer_kit.features import Column, build_store, find_store
 from hf_transfer_kit.features.cached_features import CachedFeatures
 
 PARTS = {"head": ("pass", "cached", "uncached"), "prefix": ("cached", "uncached"), "memory": ("memory",)}
@@ -107,23 +108,39 @@ def training(options, *, cached: bool) -> dict[str, object]:
     return found
 
 
-def memory(options) -> dict[str, float]:
-    """Trains a linear head with the stock Trainer on features that lie on disk."""
-    width, shard = 1280, 5000
+WIDTH = 1280
+
+
+def fill(folder: str, rows: int) -> None:
+    """Stores random features and classes."""
 
     def compute(start: int, stop: int) -> dict[str, torch.Tensor]:
-        drawn = np.random.default_rng(start).standard_normal((stop - start, width), dtype=np.float32)
+        drawn = np.random.default_rng(start).standard_normal((stop - start, WIDTH), dtype=np.float32)
         return {"features": torch.from_numpy(drawn), "labels": torch.arange(start, stop) % 10}
 
-    columns = [Column("features", "float32", (width,)), Column("labels", "int64", ())]
+    columns = [Column("features", "float32", (WIDTH,)), Column("labels", "int64", ())]
+    build_store(folder, "features", columns, rows, compute, rows_per_shard=5000)
+
+
+def memory(options) -> dict[str, float]:
+    """Trains a linear head with the stock Trainer on features that lie on disk, put there by another process."""
     with tempfile.TemporaryDirectory() as folder:
-        store = build_store(folder, "features", columns, options.rows or 50_000, compute, rows_per_shard=shard)
+        filling = get_context("spawn").Process(target=fill, args=(folder, options.rows or 50_000))
+        filling.start()
+        filling.join()
+        store = find_store(folder, "features")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         args = TrainingArguments(
-            f"{folder}/run", num_train_epochs=2, per_device_train_batch_size=256, report_to="none", use_cpu=True,
-            disable_tqdm=True, save_strategy="no",
-        )  # fmt: skip
-        Trainer(LinearHead(width, 10), args, train_dataset=CachedFeatures(store)).train()
-        return {"bytes_on_disk": store.nbytes, "rows": len(store)}
+            f"{folder}/run",
+            num_train_epochs=2,
+            per_device_train_batch_size=256,
+            report_to="none",
+            use_cpu=True,
+            disable_tqdm=True,
+            save_strategy="no",
+        )
+        Trainer(LinearHead(WIDTH, 10), args, train_dataset=CachedFeatures(store)).train()
+        return {"bytes_on_disk": store.nbytes, "rows": len(store), "peak_bytes_before_training": before}
 
 
 class LinearHead(nn.Module):

@@ -54,10 +54,12 @@ def same(found, expected):
     return len(found) == len(expected) and all(map(same, found, expected))
 
 
+@pytest.mark.parametrize("in_place_limit", [2**20, 0], ids=["mapped", "read"])
 @pytest.mark.parametrize(
     "rows", [range(ROWS), [5], [22, 0, 7, 7, 8, -1, -23], np.random.default_rng(0).permutation(ROWS), []]
 )
-def test_gathered_rows_equal_a_plain_copy(tmp_path, rows):
+def test_gathered_rows_equal_a_plain_copy(tmp_path, rows, in_place_limit, monkeypatch):
+    monkeypatch.setattr("hf_transfer_kit.features.store.IN_PLACE_LIMIT", in_place_limit)
     columns, values = example()
     store = build(tmp_path, columns, values)
     gathered = store.gather(rows)
@@ -82,7 +84,7 @@ def test_gathered_tensors_are_copies_that_may_be_written_to(tmp_path):
 def test_rows_of_one_axis_or_none_are_read_from_the_views_in_place(tmp_path):
     columns, values = example()
     store = build(tmp_path, columns, values)
-    view = store._shards[0]["single"]
+    view = store._shards[0].views["single"]
     assert not view.flags.owndata
     assert not view.flags.writeable
 
