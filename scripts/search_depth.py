@@ -40,7 +40,7 @@ class SearchArguments:
     depths: list[int] | None = field(default=None, metadata={"help": "Numbers of frozen layer groups; default: all."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Runs of a depth on the last rung."})
     eta: int = field(default=3, metadata={"help": "Factor between the budgets of neighbouring rungs."})
-    share: float = field(default=0.24, metadata={"help": "Part of the cost of an exhaustive search to spend."})
+    share: float = field(default=0.28, metadata={"help": "Part of the cost of an exhaustive search to spend."})
     cache_dir: str | None = field(default=None, metadata={"help": "Folder for what frozen layers give."})
     cache_budget: str | None = field(default=None, metadata={"help": "Largest cache, such as 4GB; default: any."})
     cache_dtype: str = field(default="float32", metadata={"help": "float32, float16 or bfloat16."})
