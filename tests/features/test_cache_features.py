@@ -343,7 +343,7 @@ def test_data_that_is_refused(cached, tmp_path):
     rows = labelled_rows(inputs, 4)
     with pytest.raises(DataError, match="generator is a stream without length"):
         cached(model, (row for row in rows))
-    with pytest.raises(DataError, match="The dataset is empty"):
+    with pytest.raises(DataError, match="The dataset has no rows"):
         cached(model, [])
     with pytest.raises(
         DataError, match="keep_columns names 'index', but the collated batch holds pixel_values, labels"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hf_transfer_kit.errors import DataError, ModelError
 
@@ -102,14 +102,17 @@ def _has_length(value: Tensor, length: int) -> bool:
     return value.dim() == 2 and value.shape[1] == length
 
 
-def usual_device(parameters: Sequence[Tensor], owner: str) -> torch.device:
-    """The one device that all tensors of a model are on.
+def usual_device(model: nn.Module) -> torch.device:
+    """The one device that all weights and buffers of a model are on.
 
     Raises:
         ModelError: When they are on several, or on the meta device.
     """
-    devices = sorted({str(tensor.device) for tensor in parameters}) or ["cpu"]
+    tensors = [*model.parameters(), *model.buffers()]
+    devices = sorted({str(tensor.device) for tensor in tensors}) or ["cpu"]
     if len(devices) > 1 or devices == ["meta"]:
         what = "the meta device, without values" if devices == ["meta"] else f"several devices ({', '.join(devices)})"
-        raise ModelError(f"The weights of {owner} are on {what}; move the model to one device with model.to(device).")
+        raise ModelError(
+            f"The weights of {type(model).__name__} are on {what}; move the model to one device with model.to(device)."
+        )
     return torch.device(devices[0])
