@@ -14,7 +14,7 @@ _ROOMS = {
     "hub": ("TransferCard",),
     "metrics": ("Accuracy", "ConfusionMatrix", "MacroF1", "TopKAccuracy", "classification_metrics"),
     "reports": ("TransferReport", "write_report"),
-    "selection": ("compare_strategies", "make_strategy"),
+    "selection": ("compare_strategies", "make_strategy", "search_freeze_depth"),
     "tuning": (
         "BSS",
         "CoTuning",

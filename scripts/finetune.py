@@ -10,7 +10,7 @@ that learned scikit-learn's digits on 100 labelled digits on photographs.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from arguments import (
@@ -34,6 +34,7 @@ from hf_transfer_kit.selection import (
     single_run,
     train_digits_source,
     validate_strategies,
+    with_found_depths,
 )
 from hf_transfer_kit.tuning import RestoreWeights
 
@@ -44,7 +45,9 @@ class StrategyArguments:
 
     strategy: str = field(
         default="full",
-        metadata={"help": f"One of {', '.join(STRATEGIES)}; options after a colon: freeze_first:k=3."},
+        metadata={
+            "help": f"One of {', '.join(STRATEGIES)}; options after a colon: freeze_first:k=3, freeze_first:auto."
+        },
     )
 
 
@@ -62,12 +65,23 @@ def main() -> None:
 
     with args.main_process_first():
         loaded = data_args.load()
-    model = model_args.model_maker(loaded)(args.seed)
+    make_model = model_args.model_maker(loaded)
+    model = make_model(args.seed)
     processor = model_args.processor(model, loaded)
     validate_strategies([strategy], model)
     with args.main_process_first():
         data = data_args.prepare(loaded, processor)
     budget = args.budget(len(data.train), data.modality)
+    seeds = range(args.seed, args.seed + 3)
+    (strategy,), searches = with_found_depths(
+        [strategy],
+        make_model,
+        data,
+        args,
+        budget,
+        seeds=seeds,
+        callbacks=lambda text, seed: [ProgressLine(f"search: {text}, seed {seed}")],
+    )
     args.max_steps, args.num_train_epochs = budget.max_steps, 0.0
     args.learning_rate = budget.rate(data.modality, strategy.rate_kind)
 
@@ -80,7 +94,7 @@ def main() -> None:
     run = finished_run(trainer, data, seed=args.seed, seconds=time.perf_counter() - training_started)
 
     report = comparison_report(
-        single_run(strategy, run, learning_rate=args.learning_rate),
+        replace(single_run(strategy, run, learning_rate=args.learning_rate), depth_searches=searches),
         model_name=model_args.display_name,
         data=loaded,
         prepared=data,
@@ -92,7 +106,7 @@ def main() -> None:
         notes=("One strategy was run, without a baseline: scripts/transfer.py tells whether transfer helps.",),
     )
     if args.should_save:
-        print(strategy_table(report))
+        print(*(search.sentence for search in searches), strategy_table(report), sep="\n")
         config = resolved_config(model_args, data_args, strategy_args, args)
         save_results(args.output_dir, report, run.model, processor, config, base_model=model_args.model_name_or_path)
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")

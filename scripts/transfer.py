@@ -40,7 +40,9 @@ class RaceArguments:
 
     strategies: list[str] = field(
         default_factory=lambda: ["head_only", "freeze_first", "small_lr", "full", "from_scratch"],
-        metadata={"help": "Strategies, with options after a colon: freeze_first:k=3 small_lr:factor=0.01."},
+        metadata={
+            "help": "Strategies, with options after a colon: freeze_first:k=3 freeze_first:auto small_lr:factor=0.01."
+        },
     )
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run of each strategy a seed."})
 
@@ -98,6 +100,7 @@ def main() -> None:
         seconds={"total": time.perf_counter() - started, "preparation": prepared_at - started},
     )
     if first:
+        print(*(search.sentence for search in comparison.depth_searches), sep="\n")
         print(strategy_table(report), report.verdict.sentence if report.verdict else "", sep="\n")
         config = resolved_config(model_args, data_args, race_args, args)
         save_results(

@@ -1,15 +1,21 @@
 """Results in, words and pictures out; nothing here trains."""
 
 from hf_transfer_kit.reports.comparison import comparison_report, strategy_table
+from hf_transfer_kit.reports.depth_curve import depth_picture, save_depth_picture
+from hf_transfer_kit.reports.depth_report import depth_report, depth_table
 from hf_transfer_kit.reports.html import html_report, write_report
 from hf_transfer_kit.reports.report import TransferReport, library_versions, read_report
 
 __all__ = [
     "TransferReport",
     "comparison_report",
+    "depth_picture",
+    "depth_report",
+    "depth_table",
     "html_report",
     "library_versions",
     "read_report",
+    "save_depth_picture",
     "strategy_table",
     "write_report",
 ]

@@ -57,14 +57,7 @@ def comparison_report(
             "batch_size": budget.batch_size,
         },
         layer_groups=layer_groups(comparison.model).rows(),
-        data={
-            "modality": data.modality,
-            "classes": list(data.label_names),
-            "sizes": data.sizes(),
-            "fingerprints": data.fingerprints(),
-            "skipped_rows": data.skipped_rows,
-            "prepared": dict(prepared.describe),
-        },
+        data=described_data(data, prepared),
         seconds={**seconds, **{result.strategy: result.seconds for result in comparison.results}},
         versions=library_versions(),
         seed=seed,
@@ -75,7 +68,20 @@ def comparison_report(
         confusion=confusion_table(data.label_names, comparison.true, comparison.predicted),
         budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": list(winner.seeds)},
         notes=notes,
+        depth_searches=comparison.depth_searches,
     )
+
+
+def described_data(data: LoadedData, prepared: PreparedData) -> dict[str, object]:
+    """What a report says of the data: sizes, classes, fingerprints, how rows were prepared."""
+    return {
+        "modality": data.modality,
+        "classes": list(data.label_names),
+        "sizes": data.sizes(),
+        "fingerprints": data.fingerprints(),
+        "skipped_rows": data.skipped_rows,
+        "prepared": dict(prepared.describe),
+    }
 
 
 def confusion_table(labels: tuple[str, ...], true: np.ndarray, predicted: np.ndarray) -> ConfusionTable:

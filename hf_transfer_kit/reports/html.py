@@ -9,7 +9,8 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from hf_transfer_kit.reports.pictures import accuracy_bars, confusion_picture, learning_curves
+from hf_transfer_kit.reports.depth_curve import depth_alt_text, depth_picture
+from hf_transfer_kit.reports.pictures import accuracy_bars, confusion_picture, learning_curves, svg_text
 from hf_transfer_kit.reports.report import TransferReport
 
 
@@ -29,8 +30,10 @@ def html_report(report: TransferReport) -> str:
         pictures["curves"] = _inline(learning_curves(report.results))
     if report.confusion:
         pictures["confusion"] = _inline(confusion_picture(report.confusion))
+    depths = [(_inline(svg_text(depth_picture(s))), depth_alt_text(s), s) for s in report.depth_searches]
     winner = next((result for result in report.results if result.strategy == report.winner), None)
-    return _environment().get_template("report.html.jinja").render(report=report, pictures=pictures, winner=winner)
+    page = _environment().get_template("report.html.jinja")
+    return page.render(report=report, pictures=pictures, winner=winner, depths=depths)
 
 
 @cache

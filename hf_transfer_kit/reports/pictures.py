@@ -32,7 +32,7 @@ def learning_curves(results: Sequence[StrategyResult]) -> str:
     loss.set(xlabel="step", ylabel="validation loss")
     loss.set_ylim(bottom=0)
     accuracy.legend(fontsize=8, frameon=False)
-    return _svg(figure)
+    return svg_text(figure)
 
 
 def accuracy_bars(results: Sequence[StrategyResult], winner: str | None) -> str:
@@ -53,7 +53,7 @@ def accuracy_bars(results: Sequence[StrategyResult], winner: str | None) -> str:
     axes.set(xlim=(0, 1.08), xlabel="test accuracy")
     axes.set_yticks(range(len(results)), [result.strategy for result in results])
     axes.invert_yaxis()
-    return _svg(figure)
+    return svg_text(figure)
 
 
 def confusion_picture(confusion: ConfusionTable) -> str:
@@ -71,7 +71,7 @@ def confusion_picture(confusion: ConfusionTable) -> str:
     for row, column in np.argwhere(counts > 0):
         colour = "white" if shares[row, column] > 0.5 else "black"
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
-    return _svg(figure)
+    return svg_text(figure)
 
 
 def most_confused(confusion: ConfusionTable, limit: int) -> ConfusionTable:
@@ -90,7 +90,8 @@ def _short(label: str, limit: int = 18) -> str:
     return label if len(label) <= limit else label[: limit - 1] + "…"
 
 
-def _svg(figure: Figure) -> str:
+def svg_text(figure: Figure) -> str:
+    """The figure as the text of an <svg> element."""
     buffer = io.StringIO()
     # Text stays text: small files, and a screen reader can read it.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "hf_transfer_kit"}):

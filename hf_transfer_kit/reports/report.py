@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hf_transfer_kit.values import ConfusionTable, CurvePoint, StrategyResult, Verdict
+from hf_transfer_kit.values import ConfusionTable, CurvePoint, DepthResult, DepthSearch, StrategyResult, Verdict
 
 _LIBRARIES = ("hf_transfer_kit", "torch", "transformers", "datasets", "accelerate", "timm", "scikit-learn")
 
@@ -38,6 +38,7 @@ class TransferReport:
         confusion: Of the saved model on the test split.
         budget: What each run spent.
         notes: Warnings and limits for people.
+        depth_searches: How many layers to freeze, where that was searched for.
     """
 
     recipe: str
@@ -59,6 +60,7 @@ class TransferReport:
     confusion: ConfusionTable | None = None
     budget: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    depth_searches: tuple[DepthSearch, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""
@@ -74,6 +76,7 @@ def read_report(path: str | Path) -> TransferReport:
         counts = tuple(tuple(row) for row in values["confusion"]["counts"])
         values["confusion"] = ConfusionTable(tuple(values["confusion"]["labels"]), counts)
     values["notes"] = tuple(values["notes"])
+    values["depth_searches"] = tuple(_depth_search(search) for search in values.get("depth_searches", ()))
     return TransferReport(**values)
 
 
@@ -93,3 +96,8 @@ def _result(values: dict[str, Any]) -> StrategyResult:
     values["seeds"] = tuple(values["seeds"])
     values["curve"] = tuple(CurvePoint(**point) for point in values["curve"])
     return StrategyResult(**values)
+
+
+def _depth_search(values: dict[str, Any]) -> DepthSearch:
+    results = tuple(DepthResult(**{**result, "seeds": tuple(result["seeds"])}) for result in values["results"])
+    return DepthSearch(**{**values, "results": results, "notes": tuple(values["notes"])})

@@ -1,7 +1,9 @@
 """Which strategy, and does transfer help at all."""
 
 from hf_transfer_kit.selection.budget import Budget, default_steps
+from hf_transfer_kit.selection.depth_search import depth_strategy, search_freeze_depth
 from hf_transfer_kit.selection.digits_source import train_digits_source
+from hf_transfer_kit.selection.found_depths import with_found_depths
 from hf_transfer_kit.selection.progress import ProgressLine
 from hf_transfer_kit.selection.race import Comparison, compare_strategies, single_run, validate_strategies
 from hf_transfer_kit.selection.running import finished_run, make_trainer, run_strategy
@@ -16,12 +18,15 @@ __all__ = [
     "Strategy",
     "compare_strategies",
     "default_steps",
+    "depth_strategy",
     "finished_run",
     "make_strategy",
     "make_trainer",
     "run_strategy",
+    "search_freeze_depth",
     "single_run",
     "strategy_text",
     "train_digits_source",
     "validate_strategies",
+    "with_found_depths",
 ]

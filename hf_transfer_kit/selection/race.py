@@ -12,11 +12,12 @@ from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.found_depths import with_found_depths
 from hf_transfer_kit.selection.running import Run, run_strategy
 from hf_transfer_kit.selection.specification import make_strategy, strategy_text
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.verdict import judge_transfer
-from hf_transfer_kit.values import StrategyResult, Verdict
+from hf_transfer_kit.values import DepthSearch, StrategyResult, Verdict
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Comparison:
         true: Class of each test row, of shape (rows,).
         predicted: That model's prediction for each test row, of shape (rows,).
         learning_rate: The rate the winner was trained with.
+        depth_searches: One for each strategy whose depth was to be found (``freeze_first:auto``).
     """
 
     results: tuple[StrategyResult, ...]
@@ -42,6 +44,7 @@ class Comparison:
     true: np.ndarray
     predicted: np.ndarray
     learning_rate: float
+    depth_searches: tuple[DepthSearch, ...] = ()
 
     def result(self, strategy: str) -> StrategyResult:
         """The result of one strategy by its text."""
@@ -63,6 +66,7 @@ def compare_strategies(
 
     Selection reads the validation split only (mean accuracy; the lower mean loss where accuracies are equal). Whether
     transfer helped is judged on the test split by a paired bootstrap of the accuracy difference to ``from_scratch``.
+    A strategy whose depth is to be found (``freeze_first:auto``) runs with the depth that a search gives.
 
     Args:
         make_model: Seed -> freshly loaded pretrained model with a fresh head.
@@ -84,6 +88,10 @@ def compare_strategies(
         if not values or len(set(values)) < len(values):
             raise SettingsError(f"{what}={values} must hold at least one entry, and none twice.")
     validate_strategies(strategies, make_model(seeds[0]))
+    strategies, searches = with_found_depths(
+        strategies, make_model, data, args, budget, seeds=seeds, callbacks=callbacks
+    )
+    texts = [strategy_text(strategy) for strategy in strategies]
 
     results, correct = [], {}
     best: tuple[Strategy, Run] | None = None
@@ -114,6 +122,7 @@ def compare_strategies(
         true=run.true,
         predicted=run.predicted,
         learning_rate=budget.rate(data.modality, strategy.rate_kind),
+        depth_searches=searches,
     )
 
 

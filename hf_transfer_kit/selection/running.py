@@ -60,6 +60,7 @@ def run_strategy(
     seed: int,
     callbacks: tuple[TrainerCallback, ...] = (),
     attach: Attach | None = None,
+    test: bool = True,
 ) -> Run:
     """Trains one strategy under a budget and evaluates it on the validation and the test split.
 
@@ -72,6 +73,7 @@ def run_strategy(
         seed: Seed of the head, the data order and dropout.
         callbacks: Further callbacks for the Trainer.
         attach: Model and number of frozen groups -> their outputs, computed once; see ``readable_data``.
+        test: False leaves the test split alone: no metrics and no predictions for it.
 
     Returns:
         The run; on every process the same. Its model is whole, cached or not.
@@ -82,7 +84,7 @@ def run_strategy(
     with readable_data(strategy, model, data, attach) as rows:
         trainer = make_trainer(strategy, model, rows, run_args, callbacks=callbacks)
         trainer.train()
-        return finished_run(trainer, rows, seed=seed, seconds=time.perf_counter() - started)
+        return finished_run(trainer, rows, seed=seed, seconds=time.perf_counter() - started, test=test)
 
 
 @contextmanager
@@ -109,18 +111,23 @@ def readable_data(
         yield replace(data, **{split: cached[split] for split in SPLITS}, collator=cached.collator)
 
 
-def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: float) -> Run:
-    """Evaluates a trained Trainer on the validation and the test split; every process gets the same."""
+def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: float, test: bool = True) -> Run:
+    """Evaluates a trained Trainer on the validation and, if asked to, the test split; every process gets the same."""
     validation = trainer.evaluate(metric_key_prefix="eval")
-    output = trainer.predict(data.test, metric_key_prefix="test")
-    logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+    tested: dict[str, float] = {}
+    true = predicted = np.empty(0, dtype=int)
+    if test:
+        output = trainer.predict(data.test, metric_key_prefix="test")
+        logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+        tested = metrics_of(output.metrics, "test")
+        true, predicted = np.asarray(output.label_ids), np.asarray(logits).argmax(axis=-1)
     return Run(
         seed=seed,
         model=trainer.model,
         validation=metrics_of(validation, "eval"),
-        test=metrics_of(output.metrics, "test"),
-        true=np.asarray(output.label_ids),
-        predicted=np.asarray(logits).argmax(axis=-1),
+        test=tested,
+        true=true,
+        predicted=predicted,
         curve=learning_curve(trainer.state.log_history),
         seconds=seconds,
         trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),

@@ -8,10 +8,13 @@ import yaml
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.strategies import STRATEGIES, Strategy
+from hf_transfer_kit.selection.strategies.freeze_first import AUTO
 
 
 def make_strategy(specification: str | Strategy) -> Strategy:
     """Builds a strategy from its name and, after a colon, its options: ``"name:option=value,option=value"``.
+
+    ``freeze_first:auto`` is short for ``freeze_first:k=auto``.
 
     Args:
         specification: The text; a Strategy is returned as it is. Values are read as YAML (3, 0.5, true, text).
@@ -26,6 +29,8 @@ def make_strategy(specification: str | Strategy) -> Strategy:
         raise SettingsError(f"There is no strategy {name!r}; choose from {', '.join(STRATEGIES)}.")
     allowed = [field.name for field in fields(STRATEGIES[name])]
     values = {}
+    if options == AUTO and "k" in allowed:
+        options = f"k={AUTO}"
     for option in filter(None, options.split(",")):
         key, equals, value = option.partition("=")
         if not equals or key not in allowed:

@@ -136,6 +136,33 @@ def test_finetune_writes_a_report_and_resumes(network, tmp_path):
     assert json.loads((resumed / "report.json").read_text())["recipe"] == "finetune"
 
 
+def test_a_depth_is_searched_for_and_finetune_runs_what_was_found(network, tmp_path):
+    flags = ["--model_name_or_path", network, "--dataset", "digits_m", "--train_size", "50", *FAST]
+    searched = tmp_path / "searched"
+    run("search_depth.py", *flags, "--seeds", "0", "--cache_dir", tmp_path / "cache", "--output_dir", searched)
+    names = {path.name for path in searched.iterdir()}
+    assert names >= {"depth.json", "depth.svg", "finetune.yaml", "config.yaml", "report.json", "report.html"}
+    search = json.loads((searched / "depth.json").read_text())
+    assert [result["depth"] for result in search["results"]] == [0, 1, 2, 3]
+    assert [result["cached"] for result in search["results"]] == [False, True, True, True]
+    plan = yaml.safe_load((searched / "finetune.yaml").read_text())
+    assert (plan["strategy"], plan["max_steps"]) == (search["strategy"], 4)
+    assert json.loads((searched / "report.json").read_text())["depth_searches"] == [search]
+    run("finetune.py", "--config", searched / "finetune.yaml", "--output_dir", tmp_path / "tuned")
+    assert json.loads((tmp_path / "tuned" / "report.json").read_text())["winner"] == search["strategy"]
+
+
+def test_finetune_finds_a_depth_of_its_own(network, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TRANSFER_KIT_CACHE", str(tmp_path / "cache"))
+    flags = ["--model_name_or_path", network, "--dataset", "digits_m", "--train_size", "50", "--output_dir", tmp_path]
+    done = run("finetune.py", *flags, "--strategy", "freeze_first:auto", *FAST)
+    report = json.loads((tmp_path / "report.json").read_text())
+    (search,) = report["depth_searches"]
+    assert report["winner"] == search["strategy"]
+    assert search["sentence"] in done.stdout
+    assert "How many layers to freeze" in (tmp_path / "report.html").read_text()
+
+
 def test_two_processes_give_one_report(network, tmp_path):
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     flags = ["--model_name_or_path", network, "--dataset", "digits_m", "--train_size", "50", "--output_dir", tmp_path]

@@ -4,6 +4,7 @@ from hf_transfer_kit.selection.strategies.bss import SpectralShrinkage
 from hf_transfer_kit.selection.strategies.co_tuning import SourceClasses
 from hf_transfer_kit.selection.strategies.delta import FeatureMapDistance
 from hf_transfer_kit.selection.strategies.freeze_first import FreezeFirst
+from hf_transfer_kit.selection.strategies.freeze_last import FreezeLast
 from hf_transfer_kit.selection.strategies.from_scratch import FromScratch
 from hf_transfer_kit.selection.strategies.full import Full
 from hf_transfer_kit.selection.strategies.gradual import Gradual
@@ -21,6 +22,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     for strategy in (
         HeadOnly,
         FreezeFirst,
+        FreezeLast,
         Gradual,
         LinearProbeThenFineTune,
         Layerwise,

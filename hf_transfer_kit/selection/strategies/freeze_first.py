@@ -8,6 +8,9 @@ from typing import ClassVar
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import FreezeLayers
+from hf_transfer_kit.values import LayerGroups
+
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -15,25 +18,46 @@ class FreezeFirst(Strategy):
     """The first k layer groups are frozen.
 
     Args:
-        k: Number of groups, 1 to the number before the head; by default half of them.
+        k: Number of groups, 1 to the number before the head, by default half of them; ``"auto"`` has
+            ``search_freeze_depth`` find it.
     """
 
     name: ClassVar[str] = "freeze_first"
     summary: ClassVar[str] = "The first layers frozen, the rest fine-tuned."
 
-    k: int | None = None
+    k: int | str | None = None
+
+    @property
+    def searched(self):
+        return "first" if self.k == AUTO else None
 
     def validate(self, groups):
-        limit = len(groups.body)
-        if self.k is not None and not (isinstance(self.k, int) and 1 <= self.k <= limit):
-            raise SettingsError(
-                f"freeze_first:k={self.k} is out of range: this model has {limit} layer groups before the head "
-                f"({', '.join(group.name for group in groups.body)}), so give k from 1 to {limit}."
-            )
+        check_depth(self, groups)
 
     def frozen_prefix(self, groups):
         return max(1, round(0.5 * len(groups.body))) if self.k is None else self.k
 
     def callbacks(self, model):
+        check_found(self)
         choice = {"fraction": 0.5} if self.k is None else {"first": self.k}
         return [FreezeLayers(**choice, quiet=True)]
+
+
+def check_depth(strategy: Strategy, groups: LayerGroups) -> None:
+    """Raises SettingsError when the strategy's ``k`` is no number of groups before the head, None or ``"auto"``."""
+    k, limit = strategy.k, len(groups.body)
+    number = isinstance(k, int) and not isinstance(k, bool)
+    if k not in (None, AUTO) and not (number and 1 <= k <= limit):
+        raise SettingsError(
+            f"{strategy.name}:k={k} is out of range: this model has {limit} layer groups before the head "
+            f"({', '.join(group.name for group in groups.body)}), so give k from 1 to {limit}, or auto."
+        )
+
+
+def check_found(strategy: Strategy) -> None:
+    """Raises SettingsError when ``k`` is still ``"auto"``: a run needs a number."""
+    if strategy.k == AUTO:
+        raise SettingsError(
+            f"{strategy.name}:k=auto has no depth yet: find it with search_freeze_depth (compare_strategies and the "
+            "scripts do), or give a number."
+        )

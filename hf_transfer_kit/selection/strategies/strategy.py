@@ -31,6 +31,11 @@ class Strategy:
     pretrained: ClassVar[bool] = True
     rate_kind: ClassVar[str] = "body"
 
+    @property
+    def searched(self) -> str | None:
+        """Direction (``"first"`` or ``"last"``) of a depth that is still to be found by a search; None otherwise."""
+        return None
+
     def validate(self, groups: LayerGroups) -> None:
         """Raises SettingsError when an option does not fit a model with these layer groups; before any training."""
 

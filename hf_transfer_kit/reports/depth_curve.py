@@ -1,0 +1,68 @@
+"""The picture of a depth search: accuracy and cost by number of frozen layer groups."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from hf_transfer_kit.values import DepthSearch
+
+_CHOSEN, _COMPARED, _CUT = "#D55E00", "#0072B2", "#9DB4C0"
+
+
+def depth_picture(search: DepthSearch) -> Figure:
+    """Validation accuracy with error bars, and the cost of a training row, by depth; the chosen depth marked.
+
+    Depths that were compared last stand in full colour, those cut before in grey with the steps they were given.
+    """
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    accuracy, cost = figure.subplots(1, 2, width_ratios=(3, 2))
+    for result in search.results:
+        last = result.rung == search.last_rung
+        colour = _CHOSEN if result.depth == search.chosen else _COMPARED if last else _CUT
+        accuracy.errorbar(
+            result.depth,
+            result.accuracy, yerr=result.error, color=colour, marker="o" if last else "s",
+            markersize=8 if last else 5, capsize=4, linewidth=1.8,
+        )  # fmt: skip
+        cost.bar(result.depth, result.cost, color=colour, hatch=None if result.cached else "//", edgecolor="white")
+        if not last:
+            accuracy.annotate(
+                f"{result.steps} steps", (result.depth, result.accuracy - result.error), xytext=(0, -6),
+                textcoords="offset points", ha="center", va="top", rotation=90, fontsize=7.5, color="#52606d",
+            )  # fmt: skip
+    own = search.result(search.chosen)
+    accuracy.annotate(
+        "chosen", (own.depth, own.accuracy + own.error), xytext=(0, 7), textcoords="offset points",
+        ha="center", va="bottom", color=_CHOSEN, fontweight="bold",
+    )  # fmt: skip
+    ends = "the input" if search.direction == "first" else "the head"
+    names = [str(result.depth) for result in search.results]
+    for axes in (accuracy, cost):
+        axes.set_xticks([result.depth for result in search.results], names)
+        axes.set_xlabel(f"frozen layer groups, counted from {ends}")
+    accuracy.set(ylabel="validation accuracy", title="Round: compared last; square: cut before")
+    cost.set(ylabel="cost of a training row (forward passes)", title="Hatched: nothing computed once")
+    for axes in (accuracy, cost):
+        axes.title.set_fontsize(9)
+    low = min(result.accuracy - result.error for result in search.results)
+    high = max(result.accuracy + result.error for result in search.results)
+    span = max(high - low, 0.02)
+    # Room for the words below and above the points.
+    accuracy.set_ylim(low - 0.3 * span, high + 0.2 * span)
+    return figure
+
+
+def depth_alt_text(search: DepthSearch) -> str:
+    """The picture in words."""
+    points = "; ".join(
+        f"{result.depth}: {result.accuracy:.1%} ± {result.error:.1%} after {result.steps} steps"
+        for result in search.results
+    )
+    return f"Points: validation accuracy by number of frozen layer groups. {points}. Chosen: {search.chosen}."
+
+
+def save_depth_picture(search: DepthSearch, path: str | Path) -> None:
+    """Writes the picture; the ending of ``path`` decides the format (.png, .svg, .pdf)."""
+    depth_picture(search).savefig(path, dpi=150)

@@ -1,0 +1,128 @@
+"""Successive halving over candidates of unequal cost: pure functions on numbers, nothing here trains.
+
+Jamieson & Talwalkar 2016: every candidate gets a small budget, the better ones a larger one, and so on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_transfer_kit.errors import SettingsError
+
+# Fewer steps than this would order candidates by chance.
+LEAST_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One round of the halving.
+
+    Args:
+        steps: Optimizer steps of each run.
+        seeds: One run each.
+        most: Candidates at most.
+    """
+
+    steps: int
+    seeds: tuple[int, ...]
+    most: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a candidate reached.
+
+    Args:
+        accuracy: Mean over its runs, in [0, 1].
+        error: Standard error of that mean, at least 0.
+        loss: Mean over its runs; decides between equal accuracies.
+    """
+
+    accuracy: float
+    error: float
+    loss: float
+
+
+def plan_rungs(candidates: int, max_steps: int, seeds: Sequence[int], *, eta: int = 3) -> tuple[Rung, ...]:
+    """Rungs from short runs of all candidates to full runs of two with all seeds.
+
+    ``max(1, round(log_eta(candidates)) - 1)`` rungs train for ``max_steps / eta``, before them ``max_steps / eta^2``
+    and so on, with the first seed; then come full runs with the first seed, then with all. Short runs favour what
+    learns fast, and more of them would not make up for it; so most of what may be spent goes into full runs. With one
+    seed only, and so less to spend, short runs are shorter by another ``eta``. None is below ``LEAST_STEPS``.
+
+    Args:
+        candidates: Number of candidates, at least 1.
+        max_steps: Steps of a full run.
+        seeds: At least one.
+        eta: Factor between the budgets of neighbouring rungs, at least 2.
+
+    Raises:
+        SettingsError: When ``eta`` is below 2 or there are no seeds.
+    """
+    if eta < 2 or not seeds:
+        raise SettingsError(f"eta={eta} must be a whole number from 2, and seeds={list(seeds)} must hold at least one.")
+    short = max(1, round(math.log(candidates, eta)) - 1) if candidates > 2 else 0
+    powers = [back + (len(seeds) == 1) for back in range(short, 0, -1)]
+    budgets = dict.fromkeys(max(max_steps // eta**power, LEAST_STEPS) for power in powers)
+    plans = [(steps, seeds[:1]) for steps in budgets if steps < max_steps]
+    plans += [(max_steps, seeds[:1])] if len(seeds) > 1 and candidates > 2 else []
+    plans.append((max_steps, seeds))
+    return tuple(
+        Rung(steps, tuple(own), candidates if index == 0 else max(2, math.ceil(candidates / eta**index)))
+        for index, (steps, own) in enumerate(plans)
+    )
+
+
+def standard_error(accuracies: Sequence[float], rows: int) -> float:
+    """Standard error of a mean accuracy: from its spread over seeds; of one or two runs, of a share of ``rows`` rows.
+
+    Two runs say too little of how far runs spread.
+    """
+    if len(accuracies) > 2:
+        return float(np.std(accuracies, ddof=1) / math.sqrt(len(accuracies)))
+    share = float(np.mean(accuracies))
+    return math.sqrt(share * (1 - share) / rows)
+
+
+def cheapest_within_one_error(scores: Mapping[int, Score], price: Mapping[int, float]) -> int:
+    """The cheapest candidate whose accuracy is within one standard error (the best one's) of the best accuracy.
+
+    Breiman et al. 1984, section 3.4.3.
+
+    Args:
+        scores: Candidate -> what it reached, at least one.
+        price: Candidate -> what is to be small.
+    """
+    best = scores[max(scores, key=lambda c: (scores[c].accuracy, -scores[c].loss, -price[c]))]
+    # Accuracies are shares of rows: a difference that is exactly one error must not hang on the last bit.
+    near = [c for c, score in scores.items() if score.accuracy >= best.accuracy - best.error - 1e-9]
+    return min(near, key=lambda c: (price[c], c))
+
+
+def preference(scores: Mapping[int, Score], price: Mapping[int, float]) -> tuple[int, ...]:
+    """All candidates in the order in which they may go on: the one that would be chosen now, then the best ones.
+
+    The first place keeps the halving true to the rule at its end; the others keep what may still overtake it.
+    """
+    chosen = cheapest_within_one_error(scores, price)
+    rest = sorted(scores.keys() - {chosen}, key=lambda c: (-scores[c].accuracy, scores[c].loss, price[c]))
+    return (chosen, *rest)
+
+
+def affordable(order: Iterable[int], cost: Mapping[int, float], *, limit: float, most: int) -> tuple[int, ...]:
+    """The first candidates of ``order`` that fit into ``limit`` together, at most ``most``; the first one always.
+
+    One that is too expensive is passed over, so that a cheaper one after it may still go on.
+    """
+    taken: list[int] = []
+    spent = 0.0
+    for candidate in order:
+        if len(taken) < most and (not taken or spent + cost[candidate] <= limit):
+            taken.append(candidate)
+            spent += cost[candidate]
+    return tuple(sorted(taken))

@@ -1,0 +1,41 @@
+"""The layers next to the head keep what they know, the rest learns: for speech, where the input differs most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.selection.strategies.freeze_first import AUTO, check_depth, check_found
+from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.tuning import FreezeLayers
+
+
+@dataclass(frozen=True)
+class FreezeLast(Strategy):
+    """The last k layer groups before the head are frozen; the head and those nearest the input learn.
+
+    Args:
+        k: Number of groups, 1 to the number before the head, by default half of them; ``"auto"`` has
+            ``search_freeze_depth`` find it.
+    """
+
+    name: ClassVar[str] = "freeze_last"
+    summary: ClassVar[str] = "The layers next to the head frozen, those nearest the input fine-tuned."
+
+    k: int | str | None = None
+
+    @property
+    def searched(self):
+        return "last" if self.k == AUTO else None
+
+    def validate(self, groups):
+        check_depth(self, groups)
+
+    def callbacks(self, model):
+        check_found(self)
+        return [FreezeLayers(last=self.k or _half(model), quiet=True)]
+
+
+def _half(model) -> int:
+    return max(1, round(0.5 * len(layer_groups(model).body)))

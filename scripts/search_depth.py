@@ -1,0 +1,109 @@
+"""How many layers to freeze: every depth tried, from one pass through the network, at a fraction of the cost.
+
+    python scripts/search_depth.py --model_name_or_path MODEL --dataset DATASET
+
+Writes depth.json (accuracy, error and cost by depth), the picture, a report, and finetune.yaml, which
+`scripts/finetune.py --config` runs unchanged. `--direction last` freezes next to the head instead, for speech. Without
+arguments it searches for a small network that learned scikit-learn's digits, on 100 labelled digits on photographs.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import yaml
+from arguments import (
+    DataArguments,
+    KitTrainingArguments,
+    ModelArguments,
+    command_line,
+    parse_arguments,
+    resolved_config,
+    sentences_for_errors,
+)
+
+from hf_transfer_kit.hub import check_output_dir
+from hf_transfer_kit.reports import depth_report, depth_table, save_depth_picture, write_report
+from hf_transfer_kit.selection import ProgressLine, search_freeze_depth, train_digits_source
+
+
+@dataclass
+class SearchArguments:
+    """What is tried."""
+
+    direction: str = field(
+        default="first", metadata={"help": "first: freeze from the input; last: next to the head, for speech."}
+    )
+    depths: list[int] | None = field(default=None, metadata={"help": "Numbers of frozen layer groups; default: all."})
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Runs of a depth on the last rung."})
+    eta: int = field(default=3, metadata={"help": "Factor between the budgets of neighbouring rungs."})
+    share: float = field(default=0.24, metadata={"help": "Part of the cost of an exhaustive search to spend."})
+    cache_dir: str | None = field(default=None, metadata={"help": "Folder for what frozen layers give."})
+    cache_budget: str | None = field(default=None, metadata={"help": "Largest cache, such as 4GB; default: any."})
+    cache_dtype: str = field(default="float32", metadata={"help": "float32, float16 or bfloat16."})
+
+
+def main() -> None:
+    started = time.perf_counter()
+    model_args, data_args, search_args, args = parse_arguments(
+        ModelArguments, DataArguments, SearchArguments, KitTrainingArguments
+    )
+    check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    if model_args.model_name_or_path is None:
+        model_args.model_name_or_path = train_digits_source(Path(args.output_dir) / "digits_network", args)
+        data_args.dataset = data_args.dataset or "digits_m"
+        data_args.train_size = data_args.train_size or "100"
+
+    with args.main_process_first():
+        loaded = data_args.load()
+    make_model = model_args.model_maker(loaded)
+    model = make_model(args.seed)
+    with args.main_process_first():
+        data = data_args.prepare(loaded, model_args.processor(model, loaded))
+    budget = args.budget(len(data.train), data.modality)
+    search = search_freeze_depth(
+        make_model,
+        data,
+        args,
+        budget,
+        depths=search_args.depths,
+        direction=search_args.direction,
+        seeds=search_args.seeds,
+        eta=search_args.eta,
+        share=search_args.share,
+        cache_dir=search_args.cache_dir,
+        cache_budget=search_args.cache_budget,
+        dtype=search_args.cache_dtype,
+        callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}")],
+    )
+    if not args.should_save:
+        return
+    report = depth_report(
+        search,
+        model,
+        model_name=model_args.display_name,
+        data=loaded,
+        prepared=data,
+        budget=budget,
+        seeds=search_args.seeds,
+        command=command_line(),
+        seconds=time.perf_counter() - started,
+    )
+    print(depth_table(search), search.sentence, sep="\n")
+    folder = Path(args.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "depth.json").write_text(json.dumps(asdict(search), indent=2) + "\n")
+    save_depth_picture(search, folder / "depth.svg")
+    run = {**resolved_config(model_args, data_args, args), "strategy": search.strategy, "max_steps": budget.max_steps}
+    (folder / "finetune.yaml").write_text(yaml.safe_dump(run, sort_keys=True, allow_unicode=True))
+    config = resolved_config(model_args, data_args, search_args, args)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=True, allow_unicode=True))
+    write_report(folder, report)
+    print(f"The report is {folder / 'report.html'}; scripts/finetune.py --config {folder / 'finetune.yaml'} trains it.")
+
+
+if __name__ == "__main__":
+    sentences_for_errors(main)
