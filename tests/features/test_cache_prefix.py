@@ -292,6 +292,33 @@ def test_a_second_run_computes_nothing_and_another_head_changes_nothing(tmp_path
     assert data.reads < 10  # the sample that the two ways are compared on
 
 
+class Interrupted(Counting):
+    """Stops in the middle once."""
+
+    def __getitem__(self, row):
+        if self.reads == 60:
+            self.reads = 0
+            raise KeyboardInterrupt
+        return super().__getitem__(row)
+
+
+def test_an_interrupted_pass_goes_on_where_it_stopped_to_the_same_bits(tmp_path):
+    model, rows = resnet(), images(90)
+    whole = cache_prefix(model, 3, Counting(rows), batch_size=4, cache_dir=tmp_path / "whole", progress=False)
+    whole.rejoin()
+    data = Interrupted(rows)
+    with pytest.raises(KeyboardInterrupt):
+        cache_prefix(model, 3, data, batch_size=4, cache_dir=tmp_path / "again", progress=False)
+    assert "forward" not in vars(model)
+    assert not [path for path in (tmp_path / "again").iterdir() if (path / "manifest.json").exists()]
+    again = cache_prefix(model, 3, data, batch_size=4, cache_dir=tmp_path / "again", progress=False)
+    assert data.reads < 90 - 60 + 4 * 2 + 10  # what was missing, with the shard that was begun, and the sample
+    first, second = (p.dataset.store.path for p in (whole, again))
+    assert first.name == second.name
+    for file in first.glob("*.arrow"):
+        assert file.read_bytes() == (second / file.name).read_bytes()
+
+
 @pytest.mark.parametrize("change", ["weight", "buffer", "row", "label", "transform", "k", "dtype", "later weight"])
 def test_what_a_cache_depends_on(tmp_path, change):
     model, data = resnet(), images()
@@ -395,6 +422,8 @@ def test_a_dataset_that_changes_its_length_leaves_nothing_that_looks_complete(tm
 def test_streams_empty_data_and_weights_elsewhere_are_refused(tmp_path):
     with pytest.raises(DataError, match="no rows"):
         cache_prefix(resnet(), 3, [], cache_dir=tmp_path)
+    with pytest.raises(DataError, match="generator is a stream"):
+        cache_prefix(resnet(), 3, (row for row in images()), cache_dir=tmp_path)
     with pytest.raises(ModelError, match="meta device"):
         cache_prefix(resnet().to("meta"), 3, images(), cache_dir=tmp_path)
     with pytest.raises(SettingsError, match="k from 1 to 5"):

@@ -61,16 +61,30 @@ def make_sample(dataset: Any, collate: Callable[[list], Mapping[str, Any]], devi
     """The first, the middle and the last row, on ``device``.
 
     Raises:
-        DataError: When the dataset is empty or its batches hold no tensors.
+        DataError: When the dataset is a stream or empty, or its batches hold no tensors.
     """
-    size = len(dataset)
-    if size == 0:
-        raise DataError("The dataset has no rows; there is nothing to compute.")
+    size = checked_length(dataset)
     chosen = sorted({0, size // 2, size - 1})[:_SPREAD]
     chosen = chosen if len(chosen) > 1 else [0, 0]
     rows = [dataset[index] for index in chosen]
     batch, alone = (tensors_of(collate(part), device) for part in (rows, rows[:1]))
     return Sample(tuple(chosen), batch, alone)
+
+
+def checked_length(dataset: Any) -> int:
+    """Number of rows.
+
+    Raises:
+        DataError: When the dataset is a stream or empty.
+    """
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise DataError(
+            f"{type(dataset).__name__} is a stream without length and indices, and what is computed once is kept by "
+            "row. Load it whole, or make a list of its rows."
+        )
+    if len(dataset) == 0:
+        raise DataError("The dataset has no rows; there is nothing to compute. Check the split and its filters.")
+    return len(dataset)
 
 
 def tensors_of(batch: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
