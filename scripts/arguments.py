@@ -22,7 +22,10 @@ from transformers import HfArgumentParser, PreTrainedModel, TrainingArguments
 from hf_transfer_kit.backbones import load_model, load_processor, modality_of
 from hf_transfer_kit.data import LoadedData, PreparedData, load_data, prepare_data
 from hf_transfer_kit.errors import DataError, SettingsError, TransferKitError
-from hf_transfer_kit.selection import Budget, default_steps
+from hf_transfer_kit.selection import Budget, PrefixCaches, default_steps
+
+# Settings that are about one run on one machine.
+_OF_ONE_RUN = ("output_dir", "overwrite_output_dir", "local_rank", "cache_dir")
 
 
 @dataclass
@@ -112,6 +115,30 @@ class DataArguments:
             image_size=self.image_size,
             max_length=self.max_length,
             max_seconds=self.max_seconds,
+        )
+
+
+@dataclass
+class CacheArguments:
+    """Where what frozen layers give is kept, so that they run once."""
+
+    cache_dir: str | None = field(
+        default=None, metadata={"help": "Folder of the caches; default: beside those of datasets."}
+    )
+    cache_budget: str = field(
+        default="4GB", metadata={"help": "Largest cache; beyond it, and with 0, frozen layers run at every step."}
+    )
+    cache_dtype: str = field(default="float32", metadata={"help": "float32, or float16 or bfloat16 for half the size."})
+
+    def caches(self, data: PreparedData, args: TrainingArguments) -> PrefixCaches:
+        """Caches for runs on ``data``."""
+        return PrefixCaches(
+            data,
+            batch_size=args.per_device_eval_batch_size,
+            cache_budget=self.cache_budget,
+            dtype=self.cache_dtype,
+            cache_dir=self.cache_dir,
+            progress=args.should_save,
         )
 
 
@@ -214,7 +241,7 @@ def resolved_config(*arguments: object) -> dict[str, object]:
         default = type(argument)()
         for f in dataclasses.fields(argument):
             value = getattr(argument, f.name)
-            private = "token" in f.name or f.name in ("output_dir", "overwrite_output_dir", "local_rank")
+            private = "token" in f.name or f.name in _OF_ONE_RUN
             if private or value is None or (training and value == getattr(default, f.name)):
                 continue
             value = getattr(value, "value", value)

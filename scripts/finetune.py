@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from arguments import (
+    CacheArguments,
     DataArguments,
     KitTrainingArguments,
     ModelArguments,
@@ -31,6 +32,7 @@ from hf_transfer_kit.selection import (
     finished_run,
     make_strategy,
     make_trainer,
+    readable_data,
     single_run,
     train_digits_source,
     validate_strategies,
@@ -53,8 +55,8 @@ class StrategyArguments:
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, strategy_args, args = parse_arguments(
-        ModelArguments, DataArguments, StrategyArguments, KitTrainingArguments
+    model_args, data_args, strategy_args, cache_args, args = parse_arguments(
+        ModelArguments, DataArguments, StrategyArguments, CacheArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     strategy = make_strategy(strategy_args.strategy)
@@ -72,6 +74,7 @@ def main() -> None:
     with args.main_process_first():
         data = data_args.prepare(loaded, processor)
     budget = args.budget(len(data.train), data.modality)
+    caches = cache_args.caches(data, args)
     seeds = range(args.seed, args.seed + 3)
     (strategy,), searches = with_found_depths(
         [strategy],
@@ -81,6 +84,7 @@ def main() -> None:
         budget,
         seeds=seeds,
         callbacks=lambda text, seed: [ProgressLine(f"search: {text}, seed {seed}")],
+        **caches.search_options,
     )
     args.max_steps, args.num_train_epochs = budget.max_steps, 0.0
     args.learning_rate = budget.rate(data.modality, strategy.rate_kind)
@@ -88,10 +92,11 @@ def main() -> None:
     model = strategy.prepare_model(model, seed=args.seed)
     progress = ProgressLine(strategy_args.strategy)
     resume = {"true": True, "false": None}.get(str(args.resume_from_checkpoint).lower(), args.resume_from_checkpoint)
-    trainer = make_trainer(strategy, model, data, args, callbacks=(RestoreWeights(resume), progress))
     training_started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=resume)
-    run = finished_run(trainer, data, seed=args.seed, seconds=time.perf_counter() - training_started)
+    with readable_data(strategy, model, data, caches.attach) as rows:
+        trainer = make_trainer(strategy, model, rows, args, callbacks=(RestoreWeights(resume), progress))
+        trainer.train(resume_from_checkpoint=resume)
+        run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)
 
     report = comparison_report(
         replace(single_run(strategy, run, learning_rate=args.learning_rate), depth_searches=searches),
@@ -103,11 +108,14 @@ def main() -> None:
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
         recipe="finetune",
-        notes=("One strategy was run, without a baseline: scripts/transfer.py tells whether transfer helps.",),
+        notes=(
+            "One strategy was run, without a baseline: scripts/transfer.py tells whether transfer helps.",
+            *caches.notes,
+        ),
     )
     if args.should_save:
         print(*(search.sentence for search in searches), strategy_table(report), sep="\n")
-        config = resolved_config(model_args, data_args, strategy_args, args)
+        config = resolved_config(model_args, data_args, strategy_args, cache_args, args)
         save_results(args.output_dir, report, run.model, processor, config, base_model=model_args.model_name_or_path)
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import yaml
 from arguments import (
+    CacheArguments,
     DataArguments,
     KitTrainingArguments,
     ModelArguments,
@@ -41,15 +42,12 @@ class SearchArguments:
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Runs of a depth on the last rung."})
     eta: int = field(default=3, metadata={"help": "Factor between the budgets of neighbouring rungs."})
     share: float = field(default=0.28, metadata={"help": "Part of the cost of an exhaustive search to spend."})
-    cache_dir: str | None = field(default=None, metadata={"help": "Folder for what frozen layers give."})
-    cache_budget: str | None = field(default=None, metadata={"help": "Largest cache, such as 4GB; default: any."})
-    cache_dtype: str = field(default="float32", metadata={"help": "float32, float16 or bfloat16."})
 
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, search_args, args = parse_arguments(
-        ModelArguments, DataArguments, SearchArguments, KitTrainingArguments
+    model_args, data_args, search_args, cache_args, args = parse_arguments(
+        ModelArguments, DataArguments, SearchArguments, CacheArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     if model_args.model_name_or_path is None:
@@ -74,9 +72,7 @@ def main() -> None:
         seeds=search_args.seeds,
         eta=search_args.eta,
         share=search_args.share,
-        cache_dir=search_args.cache_dir,
-        cache_budget=search_args.cache_budget,
-        dtype=search_args.cache_dtype,
+        **cache_args.caches(data, args).search_options,
         callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}")],
     )
     if not args.should_save:
@@ -97,9 +93,13 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "depth.json").write_text(json.dumps(asdict(search), indent=2) + "\n")
     save_depth_picture(search, folder / "depth.svg")
-    run = {**resolved_config(model_args, data_args, args), "strategy": search.strategy, "max_steps": budget.max_steps}
+    run = {
+        **resolved_config(model_args, data_args, cache_args, args),
+        "strategy": search.strategy,
+        "max_steps": budget.max_steps,
+    }
     (folder / "finetune.yaml").write_text(yaml.safe_dump(run, sort_keys=True, allow_unicode=True))
-    config = resolved_config(model_args, data_args, search_args, args)
+    config = resolved_config(model_args, data_args, search_args, cache_args, args)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=True, allow_unicode=True))
     write_report(folder, report)
     print(f"The report is {folder / 'report.html'}; scripts/finetune.py --config {folder / 'finetune.yaml'} trains it.")

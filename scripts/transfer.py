@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from arguments import (
+    CacheArguments,
     DataArguments,
     KitTrainingArguments,
     ModelArguments,
@@ -58,8 +59,8 @@ def use_embedded_example(model_args, data_args, race_args, args) -> None:
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, race_args, args = parse_arguments(
-        ModelArguments, DataArguments, RaceArguments, KitTrainingArguments
+    model_args, data_args, race_args, cache_args, args = parse_arguments(
+        ModelArguments, DataArguments, RaceArguments, CacheArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     strategies = [make_strategy(text) for text in race_args.strategies]
@@ -75,6 +76,7 @@ def main() -> None:
     with args.main_process_first():
         data = data_args.prepare(loaded, processor)
     budget = args.budget(len(data.train), data.modality)
+    caches = cache_args.caches(data, args)
     prepared_at = time.perf_counter()
 
     first = args.should_save
@@ -88,6 +90,7 @@ def main() -> None:
         budget,
         seeds=race_args.seeds,
         callbacks=lambda strategy, seed: [ProgressLine(f"{strategy}, seed {seed}")],
+        caches=caches,
     )
     report = comparison_report(
         comparison,
@@ -98,11 +101,12 @@ def main() -> None:
         seed=race_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started, "preparation": prepared_at - started},
+        notes=caches.notes,
     )
     if first:
         print(*(search.sentence for search in comparison.depth_searches), sep="\n")
         print(strategy_table(report), report.verdict.sentence if report.verdict else "", sep="\n")
-        config = resolved_config(model_args, data_args, race_args, args)
+        config = resolved_config(model_args, data_args, race_args, cache_args, args)
         save_results(
             args.output_dir, report, comparison.model, processor, config, base_model=model_args.model_name_or_path
         )

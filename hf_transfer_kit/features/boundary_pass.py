@@ -13,6 +13,7 @@ from hf_transfer_kit.backbones.splitting.planning import dead_lengths
 from hf_transfer_kit.backbones.splitting.sample import MASK, own_lengths
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features.fixed_batches import FixedBatches
+from hf_transfer_kit.features.precision import narrowed
 from hf_transfer_kit.features.shards import Column
 
 CARRIED = "carried:"
@@ -101,7 +102,7 @@ class BoundaryPass:
     def _fixed(self, tensors: Mapping[str, Tensor], start: int) -> dict[str, Tensor]:
         made = {}
         for name, shape in self.live.items():
-            made[name] = _narrowed(tensors[name], stored_dtype(shape, self.dtype), start)
+            made[name] = narrowed(tensors[name], stored_dtype(shape, self.dtype), start)
         made.update({f"{CARRIED}{name}": tensors[name].cpu() for name in self.carried})
         return made
 
@@ -110,8 +111,8 @@ class BoundaryPass:
         spans = own_lengths(tensors[MASK]) if self.trims else [None] * rows
         made: dict[str, Tensor | list[Tensor]] = {}
         for name, shape in self.live.items():
-            narrowed = _narrowed(tensors[name], stored_dtype(shape, self.dtype), start)
-            made[name] = _rows(narrowed, shape, spans)
+            kept = narrowed(tensors[name], stored_dtype(shape, self.dtype), start)
+            made[name] = _rows(kept, shape, spans)
         for name, shape in self.carried.items():
             made[f"{CARRIED}{name}"] = _rows(tensors[name].cpu(), shape, spans) if shape.row else tensors[name].cpu()
         for split in self.splits:
@@ -141,18 +142,3 @@ def _time_places(split: Split) -> list[int]:
         places += [start + axis for axis in shape.time_axes]
         start += len(shape.row)
     return places
-
-
-def _narrowed(values: Tensor, dtype: str, start: int) -> Tensor:
-    """Values on the CPU in the dtype of the store.
-
-    Raises:
-        DataError: When a finite value becomes infinite.
-    """
-    narrowed = values.to(device="cpu", dtype=getattr(torch, dtype)).contiguous()
-    if dtype == "float16" and (narrowed.isinf() & values.cpu().isfinite()).any():
-        raise DataError(
-            f"Values of the rows from {start} on reach {values.abs().max().item():.3g}, beyond the largest float16, "
-            "65504. Use dtype='bfloat16' or 'float32'."
-        )
-    return narrowed

@@ -95,7 +95,7 @@ def cache_boundaries(
     """
     options = CacheOptions(batch_size, dtype, 1, cache_dir, cache_budget, fingerprint, progress)
     collate = collator or default_data_collator
-    device = usual_device([*model.parameters(), *model.buffers()], type(model).__name__)
+    device = usual_device(model)
     wanted = range(1, len(layer_groups(model).body) + 1) if depths is None else depths
     splits, refused = {}, {}
     caches = None

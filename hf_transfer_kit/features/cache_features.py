@@ -12,24 +12,24 @@ from typing import Any
 from torch import nn
 from transformers import default_data_collator
 
+from hf_transfer_kit.backbones.splitting.sample import usual_device
 from hf_transfer_kit.backbones.undisturbed import undisturbed
 from hf_transfer_kit.backbones.unwrapping import plain_model
-from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features.body_fingerprint import body_fingerprint
 from hf_transfer_kit.features.building import build_store
 from hf_transfer_kit.features.cached_features import FEATURES, CachedFeatures
 from hf_transfer_kit.features.feature_pass import FeaturePass
 from hf_transfer_kit.features.fingerprints import combined, data_fingerprint, transform_fingerprint
-from hf_transfer_kit.features.layer_output import LayerOutput, Tap, find_tap, same_device
+from hf_transfer_kit.features.fixed_batches import FixedBatches
+from hf_transfer_kit.features.layer_output import LayerOutput, Tap, find_tap
 from hf_transfer_kit.features.pooling import POOLINGS
+from hf_transfer_kit.features.precision import check_dtype
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.features.shards import Column
 from hf_transfer_kit.features.store import default_cache_dir, find_store
 
-DTYPES = ("float32", "float16", "bfloat16")
 _FORMAT = 1
-_SHARDS = 16  # enough to share among processes and to lose little when killed ...
-_SHARD_BYTES = 64 * 2**20  # ... unless files would become larger than this
 
 
 def cache_features(
@@ -81,14 +81,14 @@ def cache_features(
             for ``dtype``, or the folder cannot be written; no incomplete cache is left that looks complete.
     """
     _check_settings(pooling, batch_size, dtype, keep_columns)
-    rows = _length(dataset)
     network, _ = plain_model(model)
-    device = same_device(network)
+    device = usual_device(network)
     ranks = Ranks()
     collate = collator or default_data_collator
-    batches = FeaturePass(dataset, collate, batch_size=batch_size, keep_columns=keep_columns, device=device)
+    fixed = FixedBatches(dataset, collate, batch_size=batch_size, device=device)
+    batches = FeaturePass(fixed, keep_columns=keep_columns)
     with undisturbed(network, seed=0):
-        tap = ranks.together(lambda: find_tap(network, layer, example_inputs=lambda: batches.batch(0)))
+        tap = ranks.together(lambda: find_tap(network, layer, example_inputs=lambda: fixed(0)))
     if fingerprint is None:
         fingerprint = combined(data_fingerprint(dataset), transform_fingerprint(collate))
     settings = {
@@ -113,9 +113,9 @@ def cache_features(
             folder,
             key,
             columns,
-            rows,
+            fixed.places,
             partial(batches.compute, output),
-            rows_per_shard=_rows_per_shard(columns[0], rows, batch_size),
+            rows_per_shard=fixed.per_shard(_row_bytes(columns[0])),
             metadata={**settings, "positions": batches.has_positions},
             progress="Features" if progress else None,
         )
@@ -136,28 +136,13 @@ def _check_settings(pooling: str | None, batch_size: int, dtype: str, keep_colum
         raise SettingsError(f"pooling={pooling!r} is unknown; choose {', '.join(map(repr, POOLINGS))} or None.")
     if batch_size < 1:
         raise SettingsError(f"batch_size={batch_size}, but a batch has 1 row or more.")
-    if dtype not in DTYPES:
-        raise SettingsError(f"dtype={dtype!r} is unknown; choose {', '.join(map(repr, DTYPES))}.")
+    check_dtype(dtype)
     if isinstance(keep_columns, str) or FEATURES in keep_columns:
         raise SettingsError(
             f"keep_columns={keep_columns!r}: give a list of names of the collated batch, without {FEATURES!r}."
         )
 
 
-def _length(dataset: Any) -> int:
-    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-        raise DataError(
-            f"{type(dataset).__name__} is a stream without length and indices; features are kept by row. Load it "
-            "whole, or make a list of its rows."
-        )
-    if len(dataset) == 0:
-        raise DataError("The dataset is empty: there are no rows to compute features of. Check the split and filters.")
-    return len(dataset)
-
-
-def _rows_per_shard(features: Column, rows: int, batch_size: int) -> int:
-    """Whole batches; a function of the rows alone, so that any number of processes makes the same files."""
-    batches = -(-rows // batch_size)
-    row_bytes = features.row_bytes or 1024 * features.shape[-1] * 4
-    largest = max(_SHARD_BYTES // (row_bytes * batch_size), 1)
-    return batch_size * max(1, min(-(-batches // _SHARDS), largest))
+def _row_bytes(features: Column) -> int:
+    """Bytes of a row, about: of texts a long one."""
+    return features.row_bytes or 1024 * features.shape[-1] * 4

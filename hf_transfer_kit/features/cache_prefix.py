@@ -22,9 +22,10 @@ from hf_transfer_kit.features.cache_budget import check_budget, readable_bytes
 from hf_transfer_kit.features.cached_rows import CachedCollator, CachedRows, make_collator
 from hf_transfer_kit.features.fingerprints import combined, data_fingerprint, transform_fingerprint
 from hf_transfer_kit.features.fixed_batches import FixedBatches
+from hf_transfer_kit.features.precision import check_dtype
+from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.features.store import Store, default_cache_dir, find_store
 
-DTYPES = ("float32", "float16", "bfloat16")
 _FORMAT = 1
 # Largest difference of the outputs, relative to the largest output, by what the cache is stored as.
 _TOLERANCE = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 1e-1}
@@ -43,8 +44,7 @@ class CacheOptions:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise SettingsError(f"dtype={self.dtype!r} is unknown; choose {', '.join(map(repr, DTYPES))}.")
+        check_dtype(self.dtype)
         if self.batch_size < 1 or self.views < 1:
             raise SettingsError(
                 f"batch_size={self.batch_size} and views={self.views}; each must be a whole number, at least 1."
@@ -138,7 +138,7 @@ def cache_prefix(
     options = CacheOptions(batch_size, dtype, 1, cache_dir, cache_budget, fingerprint, progress)
     named = dict(dataset) if isinstance(dataset, Mapping) else {"": dataset}
     collate = collator or default_data_collator
-    device = usual_device([*model.parameters(), *model.buffers()], type(model).__name__)
+    device = usual_device(model)
     with undisturbed(model, seed=0):
         sample = make_sample(next(iter(named.values())), collate, device)
         split = find_split(model, k, sample)
@@ -173,7 +173,7 @@ def build_boundaries(
 ) -> Boundaries:
     """Stores with all columns of the given splits, one for each dataset, computed where they are not there."""
     started = time.perf_counter()
-    device = usual_device([*model.parameters(), *model.buffers()], type(model).__name__)
+    device = usual_device(model)
     views = {name: views if isinstance(views, int) else views.get(name, 1) for name in datasets}
     prefixes = {depth: prefix_fingerprint(model, depth) for depth in splits}
     cache_dir = options.cache_dir or default_cache_dir()
@@ -192,7 +192,7 @@ def build_boundaries(
     needed = sum(job.bytes_per_row * job.batches.places for _, job in missing.values())
     what = f"{_depths(splits)} of {sum(len(data) for data in datasets.values()):,} rows"
     check_budget(needed, options.cache_budget, what=what, dtype=options.dtype, views=max(views.values()))
-    if missing and options.progress:
+    if missing and options.progress and Ranks().rank == 0:
         print(f"Caching {what}: about {readable_bytes(needed)} in {cache_dir}.")
     stores = {}
     with undisturbed(model, seed=0):
@@ -220,7 +220,7 @@ def attach_boundaries(
 ) -> CachedPrefix:
     """The model in suffix mode on stored rows; compared with the whole model where a sample is given."""
     rows = {name: CachedRows(store, split, views=caches.views[name]) for name, store in caches.stores.items()}
-    device = usual_device([*model.parameters(), *model.buffers()], type(model).__name__)
+    device = usual_device(model)
     first = sample or make_sample(next(iter(datasets.values())), collate, device)
     cached_collator = make_collator(split, model, first.batch)
     mode = SuffixMode(model, split).on()

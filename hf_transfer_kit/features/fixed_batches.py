@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_transfer_kit.backbones.splitting.sample import tensors_of
+from hf_transfer_kit.backbones.splitting.sample import checked_length, tensors_of
 from hf_transfer_kit.errors import DataError
 
 _SHARDS = 16  # enough to share among processes and to lose little when killed ...
@@ -31,7 +31,7 @@ class FixedBatches:
         views: How often the dataset is gone through.
 
     Raises:
-        DataError: When the dataset is a stream.
+        DataError: When the dataset is a stream or empty.
     """
 
     def __init__(
@@ -43,16 +43,9 @@ class FixedBatches:
         device: torch.device,
         views: int = 1,
     ) -> None:
-        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-            raise DataError(
-                f"{type(dataset).__name__} is a stream without length and indices, and what is computed once is kept "
-                "by row. Load it whole, or make a list of its rows."
-            )
         self.dataset, self.collate, self.batch_size, self.device = dataset, collate, batch_size, device
-        self.rows = len(dataset)
+        self.rows = checked_length(dataset)
         self.places = self.rows * views
-        if self.rows == 0:
-            raise DataError("The dataset has no rows; there is nothing to compute. Check the split and its filters.")
 
     def __call__(self, start: int) -> dict[str, Tensor]:
         """The tensors of the batch that begins at a place, on the network's device.

@@ -177,23 +177,3 @@ class LayerOutput:
             return [row[kept] for row, kept in zip(positions, mask, strict=True)]
         pictures = any(isinstance(value, Tensor) and value.dim() == 4 for value in batch.values())
         return positions if pictures else list(positions.unbind(0))
-
-
-def same_device(model: nn.Module) -> torch.device:
-    """The one device that holds all of a model.
-
-    Raises:
-        ModelError: When there are several, or weights without values.
-    """
-    devices = {tensor.device for tensor in [*model.parameters(), *model.buffers()]} or {torch.device("cpu")}
-    if len(devices) > 1:
-        raise ModelError(
-            f"{type(model).__name__} lies on several devices ({', '.join(sorted(map(str, devices)))}); features are "
-            "computed on one. Move the model with .to(device), or load it without device_map."
-        )
-    device = devices.pop()
-    if device.type == "meta":
-        raise ModelError(
-            f"{type(model).__name__} has no weights: it lies on the meta device. Load it with from_pretrained first."
-        )
-    return device

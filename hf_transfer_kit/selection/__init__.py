@@ -1,12 +1,13 @@
 """Which strategy, and does transfer help at all."""
 
 from hf_transfer_kit.selection.budget import Budget, default_steps
+from hf_transfer_kit.selection.caching import PrefixCaches
 from hf_transfer_kit.selection.depth_search import depth_strategy, search_freeze_depth
 from hf_transfer_kit.selection.digits_source import train_digits_source
 from hf_transfer_kit.selection.found_depths import with_found_depths
 from hf_transfer_kit.selection.progress import ProgressLine
 from hf_transfer_kit.selection.race import Comparison, compare_strategies, single_run, validate_strategies
-from hf_transfer_kit.selection.running import finished_run, make_trainer, run_strategy
+from hf_transfer_kit.selection.running import finished_run, make_trainer, readable_data, run_strategy
 from hf_transfer_kit.selection.specification import make_strategy, strategy_text
 from hf_transfer_kit.selection.strategies import STRATEGIES, Strategy
 
@@ -14,6 +15,7 @@ __all__ = [
     "STRATEGIES",
     "Budget",
     "Comparison",
+    "PrefixCaches",
     "ProgressLine",
     "Strategy",
     "compare_strategies",
@@ -22,6 +24,7 @@ __all__ = [
     "finished_run",
     "make_strategy",
     "make_trainer",
+    "readable_data",
     "run_strategy",
     "search_freeze_depth",
     "single_run",

@@ -51,6 +51,11 @@ class PrefixCaches:
         """One sentence for each number of frozen groups that was asked for."""
         return tuple(self._said.values())
 
+    @property
+    def search_options(self) -> dict[str, object]:
+        """The same choices for ``search_freeze_depth``."""
+        return {"cache_dir": self.cache_dir, "cache_budget": self.cache_budget, "dtype": self.dtype}
+
     def attach(self, model: PreTrainedModel, k: int) -> CachedPrefix | None:
         """The model on cached rows behind its first k groups, or None with the reason in ``notes``."""
         groups = layer_groups(model)

@@ -15,6 +15,7 @@ from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import SPLITS, PreparedData
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features import CachedBoundaries, cache_boundaries
+from hf_transfer_kit.features.cache_budget import bytes_of
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.depth_costs import forward_costs, training_cost
 from hf_transfer_kit.selection.depth_reason import depth_sentence
@@ -82,7 +83,7 @@ def search_freeze_depth(
         share: In (0, 1]. Counted in floating-point operations of training; wall time comes out lower (about 0.8 of it
             on a CPU), since cached rows also spare evaluations the frozen part.
         cache_dir: Folder of the cache; see ``cache_boundaries``, as for the two that follow.
-        cache_budget: Bytes that the cache may take.
+        cache_budget: Bytes that the cache may take; 0 trains every depth uncached.
         dtype: What the cache is stored as.
         callbacks: Strategy text and seed -> callbacks for that run's Trainer.
         on_result: Called with each depth's result on each rung.
@@ -269,7 +270,8 @@ def _boundaries(
         return None, ("The layers that change come before those that are frozen, so nothing could be computed once.",)
     if data.describe.get("augmented"):
         return None, ("Training rows are augmented anew each time, so nothing was computed once.",)
-    if not wanted:
+    budget = options["cache_budget"]
+    if not wanted or (budget is not None and bytes_of(budget) == 0):
         return None, ()
     datasets = {split: getattr(data, split) for split in SPLITS}
     caches = cache_boundaries(model, datasets, wanted, collator=data.collator, **options)

@@ -12,6 +12,7 @@ from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.caching import PrefixCaches
 from hf_transfer_kit.selection.found_depths import with_found_depths
 from hf_transfer_kit.selection.running import Run, run_strategy
 from hf_transfer_kit.selection.specification import make_strategy, strategy_text
@@ -61,6 +62,7 @@ def compare_strategies(
     seeds: Sequence[int] = (0,),
     callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None = None,
     on_result: Callable[[StrategyResult], None] | None = None,
+    caches: PrefixCaches | None = None,
 ) -> Comparison:
     """Runs every strategy with every seed under one budget: same steps, same data order, same evaluations.
 
@@ -77,6 +79,7 @@ def compare_strategies(
         seeds: One run each, at least one, none twice.
         callbacks: Strategy text and seed -> callbacks for that run's Trainer, such as a progress line.
         on_result: Called with each strategy's result when its runs have ended.
+        caches: Gives strategies with frozen first layers what these give, computed once for all their runs.
 
     Raises:
         SettingsError: When strategies or seeds are missing or repeated, or an option does not fit the model; always
@@ -88,9 +91,11 @@ def compare_strategies(
         if not values or len(set(values)) < len(values):
             raise SettingsError(f"{what}={values} must hold at least one entry, and none twice.")
     validate_strategies(strategies, make_model(seeds[0]))
+    options = caches.search_options if caches else {}
     strategies, searches = with_found_depths(
-        strategies, make_model, data, args, budget, seeds=seeds, callbacks=callbacks
+        strategies, make_model, data, args, budget, seeds=seeds, callbacks=callbacks, **options
     )
+    attach = caches.attach if caches else None
     texts = [strategy_text(strategy) for strategy in strategies]
 
     results, correct = [], {}
@@ -100,7 +105,8 @@ def compare_strategies(
         runs = []
         for seed in seeds:
             extra = tuple(callbacks(text, seed)) if callbacks else ()
-            runs.append(run_strategy(strategy, make_model, data, args, budget, seed=seed, callbacks=extra))
+            run = run_strategy(strategy, make_model, data, args, budget, seed=seed, callbacks=extra, attach=attach)
+            runs.append(run)
         result = summarize(text, strategy.summary, runs)
         results.append(result)
         correct[text] = np.stack([run.predicted == run.true for run in runs])

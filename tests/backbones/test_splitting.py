@@ -218,8 +218,8 @@ def test_a_sample_of_one_row_is_that_row_twice():
 
 def test_weights_elsewhere_are_refused():
     model = nn.Linear(2, 2)
-    assert usual_device(list(model.parameters()), "Linear") == torch.device("cpu")
+    assert usual_device(model) == torch.device("cpu")
     with pytest.raises(ModelError, match="meta device"):
-        usual_device(list(model.to("meta").parameters()), "Linear")
+        usual_device(copy.deepcopy(model).to("meta"))
     with pytest.raises(ModelError, match=r"several devices \(cpu, meta\)"):
-        usual_device([*model.parameters(), torch.zeros(1)], "Linear")
+        usual_device(nn.Sequential(model, nn.Linear(2, 2, device="meta")))

@@ -1,10 +1,15 @@
 import copy
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from hf_transfer_kit import FreezeLayers, cache_boundaries, cache_prefix, layer_groups
@@ -287,6 +292,33 @@ def test_a_second_run_computes_nothing_and_another_head_changes_nothing(tmp_path
     assert data.reads < 10  # the sample that the two ways are compared on
 
 
+class Interrupted(Counting):
+    """Stops in the middle once."""
+
+    def __getitem__(self, row):
+        if self.reads == 60:
+            self.reads = 0
+            raise KeyboardInterrupt
+        return super().__getitem__(row)
+
+
+def test_an_interrupted_pass_goes_on_where_it_stopped_to_the_same_bits(tmp_path):
+    model, rows = resnet(), images(90)
+    whole = cache_prefix(model, 3, Counting(rows), batch_size=4, cache_dir=tmp_path / "whole", progress=False)
+    whole.rejoin()
+    data = Interrupted(rows)
+    with pytest.raises(KeyboardInterrupt):
+        cache_prefix(model, 3, data, batch_size=4, cache_dir=tmp_path / "again", progress=False)
+    assert "forward" not in vars(model)
+    assert not [path for path in (tmp_path / "again").iterdir() if (path / "manifest.json").exists()]
+    again = cache_prefix(model, 3, data, batch_size=4, cache_dir=tmp_path / "again", progress=False)
+    assert data.reads < 90 - 60 + 4 * 2 + 10  # what was missing, with the shard that was begun, and the sample
+    first, second = (p.dataset.store.path for p in (whole, again))
+    assert first.name == second.name
+    for file in first.glob("*.arrow"):
+        assert file.read_bytes() == (second / file.name).read_bytes()
+
+
 @pytest.mark.parametrize("change", ["weight", "buffer", "row", "label", "transform", "k", "dtype", "later weight"])
 def test_what_a_cache_depends_on(tmp_path, change):
     model, data = resnet(), images()
@@ -390,6 +422,8 @@ def test_a_dataset_that_changes_its_length_leaves_nothing_that_looks_complete(tm
 def test_streams_empty_data_and_weights_elsewhere_are_refused(tmp_path):
     with pytest.raises(DataError, match="no rows"):
         cache_prefix(resnet(), 3, [], cache_dir=tmp_path)
+    with pytest.raises(DataError, match="generator is a stream"):
+        cache_prefix(resnet(), 3, (row for row in images()), cache_dir=tmp_path)
     with pytest.raises(ModelError, match="meta device"):
         cache_prefix(resnet().to("meta"), 3, images(), cache_dir=tmp_path)
     with pytest.raises(SettingsError, match="k from 1 to 5"):
@@ -440,3 +474,63 @@ def test_what_is_stored_says_what_it_is(tmp_path):
     manifest = json.loads((prefix.dataset.store.path / "manifest.json").read_text())
     assert manifest["metadata"] == {"depths": [2], "views": 1, "dtype": "float32"}
     assert prefix.dataset.store.dataset.num_rows == 10
+
+
+def test_two_processes_share_the_pass_and_train_as_one(tmp_path):
+    program = Path(__file__).with_name("prefix_process.py")
+    places = os.pathsep.join([str(program.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    said = {}
+    for name, prefix, batch_size in (("one", [], 8), ("two", launcher, 4)):
+        (tmp_path / name).mkdir()
+        command = [sys.executable, *prefix, str(program), str(tmp_path / name), str(batch_size)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+        assert done.returncode == 0, done.stderr
+        said[name] = sorted(line for line in done.stdout.split("\n") if line.startswith("rank"))
+    computed = [int(line.split()[2]) for line in said["two"]]
+    alone = int(said["one"][0].split()[2])
+    looked_at = alone - 60  # the sample, which every process looks at
+    assert sum(computed) - 2 * looked_at == 60
+    assert max(computed) - min(computed) <= 4
+    one, first, second = (
+        load_file(tmp_path / f) for f in ("one/rank0.safetensors", "two/rank0.safetensors", "two/rank1.safetensors")
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert max((one[name] - first[name]).abs().max() for name in one) < 1e-6
+    assert any(
+        not torch.equal(one[name], value) for name, value in tiny_vit().state_dict().items() if "classifier" in name
+    )
+
+
+def tiny_vit():
+    set_seed(0)
+    return tiny.TRANSFORMERS["vit"]()[0]
+
+
+def test_training_in_bfloat16(tmp_path):
+    losses = []
+    for half in (False, True):
+        model = resnet()
+        prefix = cache_prefix(model, 3, images(), cache_dir=tmp_path, progress=False)
+        args = arguments(tmp_path, bf16=half, learning_rate=1e-4)
+        losses.append(
+            Trainer(model, args, train_dataset=prefix.dataset, data_collator=prefix.collator).train().training_loss
+        )
+        prefix.rejoin()
+        assert not {"forward", "_original_forward"} & set(vars(model))
+    assert losses[0] != losses[1]
+    assert abs(losses[0] - losses[1]) < 0.15 * losses[0]
+    with torch.no_grad():
+        assert model.eval()(pixel_values=torch.zeros(1, 3, 32, 32)).logits.dtype == torch.float32
+
+
+def test_gradient_checkpointing_behind_a_cut(tmp_path):
+    losses = []
+    for checkpointing in (False, True):
+        model = tiny_vit()
+        prefix = cache_prefix(model, 2, images(), cache_dir=tmp_path, progress=False)
+        args = arguments(tmp_path, activation_checkpointing=checkpointing)
+        trainer = Trainer(model, args, train_dataset=prefix.dataset, data_collator=prefix.collator)
+        losses.append(trainer.train().training_loss)
+    assert abs(losses[0] - losses[1]) < 1e-6

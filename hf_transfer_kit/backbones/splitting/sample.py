@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hf_transfer_kit.errors import DataError, ModelError
 
@@ -61,16 +61,30 @@ def make_sample(dataset: Any, collate: Callable[[list], Mapping[str, Any]], devi
     """The first, the middle and the last row, on ``device``.
 
     Raises:
-        DataError: When the dataset is empty or its batches hold no tensors.
+        DataError: When the dataset is a stream or empty, or its batches hold no tensors.
     """
-    size = len(dataset)
-    if size == 0:
-        raise DataError("The dataset has no rows; there is nothing to compute.")
+    size = checked_length(dataset)
     chosen = sorted({0, size // 2, size - 1})[:_SPREAD]
     chosen = chosen if len(chosen) > 1 else [0, 0]
     rows = [dataset[index] for index in chosen]
     batch, alone = (tensors_of(collate(part), device) for part in (rows, rows[:1]))
     return Sample(tuple(chosen), batch, alone)
+
+
+def checked_length(dataset: Any) -> int:
+    """Number of rows.
+
+    Raises:
+        DataError: When the dataset is a stream or empty.
+    """
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise DataError(
+            f"{type(dataset).__name__} is a stream without length and indices, and what is computed once is kept by "
+            "row. Load it whole, or make a list of its rows."
+        )
+    if len(dataset) == 0:
+        raise DataError("The dataset has no rows; there is nothing to compute. Check the split and its filters.")
+    return len(dataset)
 
 
 def tensors_of(batch: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
@@ -102,14 +116,17 @@ def _has_length(value: Tensor, length: int) -> bool:
     return value.dim() == 2 and value.shape[1] == length
 
 
-def usual_device(parameters: Sequence[Tensor], owner: str) -> torch.device:
-    """The one device that all tensors of a model are on.
+def usual_device(model: nn.Module) -> torch.device:
+    """The one device that all weights and buffers of a model are on.
 
     Raises:
         ModelError: When they are on several, or on the meta device.
     """
-    devices = sorted({str(tensor.device) for tensor in parameters}) or ["cpu"]
+    tensors = [*model.parameters(), *model.buffers()]
+    devices = sorted({str(tensor.device) for tensor in tensors}) or ["cpu"]
     if len(devices) > 1 or devices == ["meta"]:
         what = "the meta device, without values" if devices == ["meta"] else f"several devices ({', '.join(devices)})"
-        raise ModelError(f"The weights of {owner} are on {what}; move the model to one device with model.to(device).")
+        raise ModelError(
+            f"The weights of {type(model).__name__} are on {what}; move the model to one device with model.to(device)."
+        )
     return torch.device(devices[0])
