@@ -1,6 +1,7 @@
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -487,7 +488,7 @@ def test_two_processes_share_the_pass_and_train_as_one(tmp_path):
         command = [sys.executable, *prefix, str(program), str(tmp_path / name), str(batch_size)]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
         assert done.returncode == 0, done.stderr
-        said[name] = sorted(line for line in done.stdout.split("\n") if line.startswith("rank"))
+        said[name] = sorted(re.findall(r"rank \d: \d+ computed, \d+ read", done.stdout))
     computed = [int(line.split()[2]) for line in said["two"]]
     alone = int(said["one"][0].split()[2])
     looked_at = alone - 60  # the sample, which every process looks at
