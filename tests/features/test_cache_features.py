@@ -1,8 +1,8 @@
 """Features computed once: what they are, when they are computed anew, and what is refused."""
 
 import os
-import re
 import random
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
