@@ -22,7 +22,7 @@ from transformers import HfArgumentParser, PreTrainedModel, TrainingArguments
 from hf_transfer_kit.backbones import load_model, load_processor, modality_of
 from hf_transfer_kit.data import LoadedData, PreparedData, load_data, prepare_data
 from hf_transfer_kit.errors import DataError, SettingsError, TransferKitError
-from hf_transfer_kit.selection import Budget, PrefixCaches, default_steps
+from hf_transfer_kit.selection import Budget, PrefixCaches, default_steps, train_digits_source
 
 # Settings that are about one run on one machine.
 _OF_ONE_RUN = ("output_dir", "overwrite_output_dir", "local_rank", "cache_dir")
@@ -172,6 +172,19 @@ class KitTrainingArguments(TrainingArguments):
             epochs = self.num_train_epochs
             steps = math.ceil(epochs * rows / batch_size) if epochs else default_steps(rows, batch_size, modality)
         return Budget(steps, batch_size, evaluations=self.evaluations, learning_rate=self.learning_rate)
+
+
+def uses_embedded_example(
+    model_args: ModelArguments, data_args: DataArguments, args: TrainingArguments, *, train_size: str | None = "100"
+) -> bool:
+    """Without a model: trains a small one on digits, and takes digits on photographs where no data was named."""
+    if model_args.model_name_or_path is not None:
+        return False
+    print("Embedded example: a source network learns scikit-learn's digits first.")
+    model_args.model_name_or_path = train_digits_source(Path(args.output_dir) / "digits_network", args)
+    data_args.dataset = data_args.dataset or "digits_m"
+    data_args.train_size = data_args.train_size or train_size
+    return True
 
 
 def parse_arguments(*kinds: type, argv: list[str] | None = None) -> tuple:

@@ -22,6 +22,7 @@ from arguments import (
     command_line,
     parse_arguments,
     sentences_for_errors,
+    uses_embedded_example,
 )
 from datasets.arrow_writer import ArrowWriter
 from safetensors.torch import save_file
@@ -29,7 +30,6 @@ from torch import Tensor
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features import CachedFeatures, cache_features
-from hf_transfer_kit.selection import train_digits_source
 
 SUMMARY = "features.json"
 
@@ -97,9 +97,7 @@ def main() -> None:
         raise SettingsError(
             f"--output_dir {folder} holds features already. Choose another folder, or give --overwrite_output_dir."
         )
-    if model_args.model_name_or_path is None:
-        model_args.model_name_or_path = train_digits_source(folder / "digits_network", args)
-        data_args.dataset = data_args.dataset or "digits_m"
+    uses_embedded_example(model_args, data_args, args, train_size=None)
 
     with args.main_process_first():
         loaded = data_args.load()

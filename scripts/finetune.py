@@ -22,6 +22,7 @@ from arguments import (
     parse_arguments,
     resolved_config,
     sentences_for_errors,
+    uses_embedded_example,
 )
 
 from hf_transfer_kit.hub import check_output_dir, save_results
@@ -34,7 +35,6 @@ from hf_transfer_kit.selection import (
     make_trainer,
     readable_data,
     single_run,
-    train_digits_source,
     validate_strategies,
     with_found_depths,
 )
@@ -60,11 +60,7 @@ def main() -> None:
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     strategy = make_strategy(strategy_args.strategy)
-    if model_args.model_name_or_path is None:
-        model_args.model_name_or_path = train_digits_source(Path(args.output_dir) / "digits_network", args)
-        data_args.dataset = data_args.dataset or "digits_m"
-        data_args.train_size = data_args.train_size or "100"
-
+    uses_embedded_example(model_args, data_args, args)
     with args.main_process_first():
         loaded = data_args.load()
     make_model = model_args.model_maker(loaded)

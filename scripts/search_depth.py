@@ -24,11 +24,12 @@ from arguments import (
     parse_arguments,
     resolved_config,
     sentences_for_errors,
+    uses_embedded_example,
 )
 
 from hf_transfer_kit.hub import check_output_dir
 from hf_transfer_kit.reports import depth_report, depth_table, save_depth_picture, write_report
-from hf_transfer_kit.selection import ProgressLine, search_freeze_depth, train_digits_source
+from hf_transfer_kit.selection import ProgressLine, search_freeze_depth
 
 
 @dataclass
@@ -50,11 +51,7 @@ def main() -> None:
         ModelArguments, DataArguments, SearchArguments, CacheArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
-    if model_args.model_name_or_path is None:
-        model_args.model_name_or_path = train_digits_source(Path(args.output_dir) / "digits_network", args)
-        data_args.dataset = data_args.dataset or "digits_m"
-        data_args.train_size = data_args.train_size or "100"
-
+    uses_embedded_example(model_args, data_args, args)
     with args.main_process_first():
         loaded = data_args.load()
     make_model = model_args.model_maker(loaded)

@@ -22,6 +22,7 @@ from arguments import (
     parse_arguments,
     resolved_config,
     sentences_for_errors,
+    uses_embedded_example,
 )
 
 from hf_transfer_kit.hub import check_output_dir, save_results
@@ -30,7 +31,6 @@ from hf_transfer_kit.selection import (
     ProgressLine,
     compare_strategies,
     make_strategy,
-    train_digits_source,
     validate_strategies,
 )
 
@@ -48,15 +48,6 @@ class RaceArguments:
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run of each strategy a seed."})
 
 
-def use_embedded_example(model_args, data_args, race_args, args) -> None:
-    """Fills in what the user left open: a source network trained on digits, 100 labelled rows of digits_m, 3 seeds."""
-    print("Embedded example: a source network learns scikit-learn's digits first.")
-    model_args.model_name_or_path = train_digits_source(Path(args.output_dir) / "digits_network", args)
-    data_args.dataset = data_args.dataset or "digits_m"
-    data_args.train_size = data_args.train_size or "100"
-    race_args.seeds = [0, 1, 2] if race_args.seeds == [0] else race_args.seeds
-
-
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, race_args, cache_args, args = parse_arguments(
@@ -64,8 +55,8 @@ def main() -> None:
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     strategies = [make_strategy(text) for text in race_args.strategies]
-    if model_args.model_name_or_path is None:
-        use_embedded_example(model_args, data_args, race_args, args)
+    if uses_embedded_example(model_args, data_args, args) and race_args.seeds == [0]:
+        race_args.seeds = [0, 1, 2]
 
     with args.main_process_first():
         loaded = data_args.load()
