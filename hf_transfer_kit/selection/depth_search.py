@@ -62,7 +62,8 @@ def search_freeze_depth(
     One pass through the network stores what crosses every boundary, and a run at depth k trains what lies behind its
     own. Shallow depths stay expensive: training everything costs as much as before, so the halving is what saves. All
     depths get a short run with one seed; a third of them (with ``eta=3``) a full one with that seed; two of these all
-    seeds. On goes the depth that would be chosen now, then the best others, as many as fit into what may be spent:
+    seeds. On goes the depth that would be chosen now, then the best of the other half of the depths (short runs are
+    unjust to shallow freezing, which has more to learn), then the best others, as many as fit into what may be spent:
     ``share`` of the estimated cost of training every depth with every seed, uncached. Where that does not pay for two
     depths with all seeds, they get fewer; where it pays for no more runs of both, the choice falls on the rung before.
 

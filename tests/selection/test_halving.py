@@ -65,10 +65,12 @@ def test_the_error_is_that_of_the_best():
     assert cheapest_within_one_error({**given, 3: Score(0.74, 0.5, 1.0)}, PRICE) == 0
 
 
-def test_what_would_be_chosen_goes_first_then_the_best():
+def test_what_would_be_chosen_goes_first_then_the_best_of_the_other_half():
     assert preference(scores(0.70, 0.80, 0.79, 0.60), PRICE) == (2, 1, 0, 3)
-    given = {0: Score(0.7, 0.0, 0.9), 1: Score(0.7, 0.0, 0.8), 2: Score(0.9, 0.0, 1.0)}
-    assert preference(given, PRICE) == (2, 1, 0)
+    assert preference(scores(0.50, 0.60, 0.78, 0.80), PRICE) == (3, 1, 2, 0)
+    assert preference(scores(0.80, 0.70, 0.60, 0.75), PRICE) == (0, 3, 1, 2)
+    given = {0: Score(0.7, 0, 0.9), 1: Score(0.7, 0, 0.8), 2: Score(0.5, 0, 0.1), 3: Score(0.9, 0, 1.0)}
+    assert preference(given, PRICE) == (3, 1, 0, 2)
 
 
 def test_as_many_go_on_as_can_be_paid():
