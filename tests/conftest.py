@@ -41,6 +41,12 @@ def seeded():
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Caches of tests, and of the scripts they start, are not the user's."""
+    os.environ["HF_TRANSFER_KIT_CACHE"] = str(tmp_path_factory.mktemp("caches"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real data and weights beside the project."""
