@@ -130,9 +130,9 @@ def test_the_deeper_of_two_equal_depths_is_chosen_and_the_sentence_says_what_it_
     ("share", "full_runs", "rungs"),
     [
         (0.05, [], {0}),
-        (0.4, [(0, 0), (1, 0)], {0, 1}),
-        (0.6, [(0, 0), (1, 0), (0, 1), (1, 1)], {0, 2}),
-        (0.8, [(0, 0), (1, 0), (0, 1), (0, 2), (1, 1), (1, 2)], {0, 2}),
+        (0.3, [(0, 0), (2, 0)], {0, 1}),
+        (0.4, [(0, 0), (2, 0), (0, 1), (2, 1)], {0, 2}),
+        (0.8, [(0, 0), (2, 0), (0, 1), (0, 2), (2, 1), (2, 2)], {0, 2}),
     ],
 )
 def test_what_may_be_spent_decides_how_far_it_goes(scripted, data, args, share, full_runs, rungs):
