@@ -99,9 +99,7 @@ def readable_data(
         data: The prepared splits.
         attach: Model and number of groups -> the attached cache, or None to go without.
     """
-    if "pixel_values" in data.train[0]:
-        # Convolutions on a CPU, and in half precision on a GPU, are up to three times as fast in this layout.
-        model.to(memory_format=torch.channels_last)
+    lay_out(model, data)
     frozen = strategy.frozen_prefix(layer_groups(model)) if attach else 0
     cached = attach(model, frozen) if frozen else None
     if cached is None:
@@ -109,6 +107,16 @@ def readable_data(
         return
     with cached:
         yield replace(data, **{split: cached[split] for split in SPLITS}, collator=cached.collator)
+
+
+def lay_out(model: PreTrainedModel, data: PreparedData) -> None:
+    """Puts a network of pictures into the layout in which it is fastest, in place.
+
+    Convolutions on a CPU, and in half precision on a GPU, are up to three times as fast with the channels last. All runs
+    of a comparison have one layout, for another one rounds differently, and training blows that up.
+    """
+    if "pixel_values" in data.train[0]:
+        model.to(memory_format=torch.channels_last)
 
 
 def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: float, test: bool = True) -> Run:
