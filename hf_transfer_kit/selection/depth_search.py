@@ -28,7 +28,7 @@ from hf_transfer_kit.selection.halving import (
     preference,
     standard_error,
 )
-from hf_transfer_kit.selection.running import run_strategy
+from hf_transfer_kit.selection.running import lay_out, run_strategy
 from hf_transfer_kit.selection.specification import strategy_text
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.freeze_first import FreezeFirst
@@ -275,6 +275,7 @@ def _boundaries(
     if not wanted or (budget is not None and bytes_of(budget) == 0):
         return None, ()
     datasets = {split: getattr(data, split) for split in SPLITS}
+    lay_out(model, data)
     caches = cache_boundaries(model, datasets, wanted, collator=data.collator, **options)
     return caches, tuple(f"Depth {depth} was trained uncached: {why}" for depth, why in caches.refused.items())
 

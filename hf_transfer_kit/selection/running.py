@@ -112,8 +112,8 @@ def readable_data(
 def lay_out(model: PreTrainedModel, data: PreparedData) -> None:
     """Puts a network of pictures into the layout in which it is fastest, in place.
 
-    Convolutions on a CPU, and in half precision on a GPU, are up to three times as fast with the channels last. All runs
-    of a comparison have one layout, for another one rounds differently, and training blows that up.
+    Convolutions on a CPU, and in half precision on a GPU, are up to three times as fast with the channels last. All
+    runs of a comparison have one layout, for another one rounds differently, and training blows that up.
     """
     if "pixel_values" in data.train[0]:
         model.to(memory_format=torch.channels_last)
