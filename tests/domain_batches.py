@@ -1,0 +1,57 @@
+"""A step's view of two domains, around a small network, for tests of adaptation."""
+
+import torch
+from torch import nn
+
+from hf_transfer_kit.adaptation.objectives import DomainBatch
+
+WIDTH, CLASSES, SIDE = 6, 3, 4
+
+
+class Backbone(nn.Module):
+    """Pictures (N, 3, SIDE, SIDE) to features (N, WIDTH)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, WIDTH), nn.Tanh())
+
+    def forward(self, pixel_values):
+        return self.layers(pixel_values)
+
+
+def domain_batch(sources=5, targets=4, *, dtype=torch.float64, strength=0.7, progress=0.5, second_look=True, seed=0):
+    """A batch, and what made it: backbone, label head, features of source and target (leaves of nothing, in a graph)."""
+    torch.manual_seed(seed)
+    backbone, head = Backbone().to(dtype), nn.Linear(WIDTH, CLASSES).to(dtype)
+    source = torch.randn(sources, 3, SIDE, SIDE, dtype=dtype)
+    target = torch.randn(targets, 3, SIDE, SIDE, dtype=dtype) * 1.5 + 0.5
+    source_features, target_features = backbone(source), backbone(target)
+    source_features.retain_grad()
+    target_features.retain_grad()
+    batch = DomainBatch(
+        source_features=source_features,
+        target_features=target_features,
+        source_logits=head(source_features),
+        target_logits=head(target_features),
+        labels=torch.arange(sources) % CLASSES,
+        progress=torch.tensor(progress),
+        strength=torch.tensor(strength, dtype=dtype),
+        classify=head,
+        extract=backbone if second_look else None,
+        target_inputs={"pixel_values": target} if second_look else None,
+    )
+    return batch, backbone, head
+
+
+def plain_batch(source_features, target_features, head, *, strength=1.0):
+    """A batch of given features, without a network."""
+    return DomainBatch(
+        source_features=source_features,
+        target_features=target_features,
+        source_logits=head(source_features),
+        target_logits=head(target_features),
+        labels=torch.arange(len(source_features)) % CLASSES,
+        progress=0.5,
+        strength=torch.tensor(strength, dtype=source_features.dtype),
+        classify=head,
+    )
