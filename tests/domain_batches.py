@@ -55,3 +55,46 @@ def plain_batch(source_features, target_features, head, *, strength=1.0):
         strength=torch.tensor(strength, dtype=source_features.dtype),
         classify=head,
     )
+
+
+class AdaptedNet(nn.Module):
+    """A network with an objective, as the stock Trainer calls it."""
+
+    accepts_loss_kwargs = False
+
+    def __init__(self, objective) -> None:
+        super().__init__()
+        self.backbone, self.head, self.objective = Backbone(), nn.Linear(WIDTH, CLASSES), objective
+
+    def forward(self, pixel_values, labels=None, target_pixel_values=None):
+        features = self.backbone(pixel_values)
+        logits = self.head(features)
+        if labels is None:
+            return {"logits": logits}
+        loss = nn.functional.cross_entropy(logits, labels)
+        if target_pixel_values is not None:
+            target = self.backbone(target_pixel_values)
+            batch = DomainBatch(
+                source_features=features,
+                target_features=target,
+                source_logits=logits,
+                target_logits=self.head(target),
+                labels=labels,
+                progress=0.5,
+                strength=torch.tensor(1.0),
+                classify=self.head,
+                extract=self.backbone,
+                target_inputs={"pixel_values": target_pixel_values},
+            )
+            loss = loss + sum(self.objective.terms(batch).values())
+        return {"loss": loss, "logits": logits}
+
+
+def rows_of_two_domains(rows=16):
+    """Rows for Trainer: source and target pictures, source labels."""
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randn(rows, 2, 3, SIDE, SIDE, generator=generator)
+    return [
+        {"pixel_values": source, "labels": index % CLASSES, "target_pixel_values": target}
+        for index, (source, target) in enumerate(pictures)
+    ]
