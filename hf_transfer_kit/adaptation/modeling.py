@@ -1,4 +1,4 @@
-"""A classifier that adapts: one call a step carries both domains, and the loss teaches labels and adaptation at once."""
+"""A classifier that adapts: one call a step carries both domains, one loss teaches labels and adaptation."""
 
 from __future__ import annotations
 
@@ -23,15 +23,13 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_transfer_kit.adaptation.batch_norm import batch_norms, join_domains, separate_domains
 from hf_transfer_kit.adaptation.configuration import DomainAdversarialConfig
+from hf_transfer_kit.adaptation.domain_pairs import TARGET
 from hf_transfer_kit.adaptation.label_head import LabelHead
 from hf_transfer_kit.adaptation.objectives import OBJECTIVES, DomainBatch
 from hf_transfer_kit.adaptation.subclassing import restore_forward
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.tuning.scalars import record_scalars
-
-TARGET = "target_"
-"""What stands before the names of the target's inputs."""
 
 _CLASSIFIERS = {
     "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING": AutoModelForImageClassification,
