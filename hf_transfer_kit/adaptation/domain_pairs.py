@@ -72,38 +72,47 @@ class DomainPairs(TorchDataset):
         return max(len(self.source), len(self.target))
 
     def __getitem__(self, index: int) -> Pair:
-        source, target = self.rows_of(int(index))
-        return Pair(dict(self.source[source]), without_labels(self.target[target], self.target_columns))
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Pair]:
+        """The pairs of a batch at once, as torch's loader asks for them."""
+        sources, targets = self.rows_of(indices)
+        return [
+            Pair(self.source[source], without_labels(self.target[target], self.target_columns))
+            for source, target in zip(sources, targets, strict=True)
+        ]
 
     def reshuffle(self, epoch: int) -> None:
         """Pairs the rows anew, as epoch ``epoch`` (from 0) always does."""
         self._epoch.fill_(epoch)
 
-    def rows_of(self, index: int) -> tuple[int, int]:
-        """Row of the source and row of the target that pair ``index`` holds in this epoch.
+    def rows_of(self, indices: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Rows of the source and rows of the target that pairs hold in this epoch.
+
+        Args:
+            indices: Which pairs.
 
         Raises:
             IndexError: When there is no such pair.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"There are {len(self)} pairs, so no pair {index}.")
-        sizes = (len(self.source), len(self.target))
-        return tuple(
-            index if size == len(self) and place == self._longer else self._shuffled(index, size)
-            for place, size in enumerate(sizes)
-        )
+        wanted = np.asarray(indices, dtype=np.int64)
+        if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
+            raise IndexError(f"There are {len(self)} pairs, so not all of these: {list(indices)}.")
+        sources, targets = len(self.source), len(self.target)
+        if sources >= targets:
+            return wanted.tolist(), self._shuffled(wanted, targets)
+        return self._shuffled(wanted, sources), wanted.tolist()
 
-    @property
-    def _longer(self) -> int:
-        """0 where the source is at least as long as the target, else 1."""
-        return int(len(self.target) > len(self.source))
+    def _shuffled(self, wanted: np.ndarray, size: int) -> list[int]:
+        """Row of the shorter domain, of ``size`` rows, for each pair."""
+        epoch = int(self._epoch)
+        return [
+            int(_order(size, self.seed, epoch, around)[place])
+            for around, place in zip(*np.divmod(wanted, size), strict=True)
+        ]
 
-    def _shuffled(self, index: int, size: int) -> int:
-        around, place = divmod(index, size)
-        return int(_order(size, self.seed, int(self._epoch), around)[place])
 
-
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _order(size: int, seed: int, epoch: int, around: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch, around]).permutation(size)
 

@@ -40,6 +40,7 @@ def test_the_longer_domain_comes_once_the_shorter_evenly_and_in_another_order_ea
 
 def test_an_index_means_the_same_pair_everywhere():
     one, other = (DomainPairs(_rows(20), _rows(6), seed=3) for _ in range(2))
+    assert [tuple(pair) for pair in one.__getitems__([7, 0, 19])] == [tuple(other[i]) for i in (7, 0, 19)]
     assert _read(one) == list(reversed([_read(other)[i] for i in reversed(range(20))]))
     assert _read(one) != _read(DomainPairs(_rows(20), _rows(6), seed=4))
 
@@ -111,7 +112,7 @@ def test_empty_domains_and_streams_are_sentences():
         DomainPairs(iter(_rows(2)), _rows(2))
     with pytest.raises(DataError, match="The target stream is empty"):
         list(StreamedDomainPairs(_rows(2), []))
-    with pytest.raises(IndexError, match="no pair 2"):
+    with pytest.raises(IndexError, match="There are 2 pairs"):
         DomainPairs(_rows(2), _rows(1))[2]
 
 
