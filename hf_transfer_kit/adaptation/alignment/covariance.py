@@ -9,7 +9,9 @@ from hf_transfer_kit.adaptation.objectives.options import number
 from hf_transfer_kit.features.probe_rows import Features
 
 
-def align_covariance(source: Features, target: Features, *, ridge: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+def align_covariance(
+    source: Features, target: Features, *, ridge: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """CORAL (Sun, Feng and Saenko 2016): source C_s^(-1/2) C_t^(1/2), on features standardised per domain.
 
     C = covariance + ridge * I, so that directions which few rows show are hardly changed.

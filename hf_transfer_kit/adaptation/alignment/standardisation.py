@@ -9,7 +9,7 @@ from hf_transfer_kit.features.probe_rows import Features
 
 
 def standardised(rows: np.ndarray) -> np.ndarray:
-    """(x - mean) / standard deviation, feature by feature; constant features become 0.
+    """(x - mean) / standard deviation, feature by feature; constant features become 0 (up to rounding).
 
     Args:
         rows: (N, D), float64.
@@ -20,7 +20,7 @@ def standardised(rows: np.ndarray) -> np.ndarray:
     mean, deviation = rows.mean(0), rows.std(0)
     # What is left of a constant feature after rounding must not be blown up to variance 1.
     constant = deviation <= 1e-10 * np.abs(rows).max(0)
-    return np.where(constant, 0.0, (rows - mean) / np.where(constant, 1.0, deviation))
+    return (rows - mean) / np.where(constant, 1.0, deviation)
 
 
 def align_standardised(source: Features, target: Features) -> tuple[np.ndarray, np.ndarray]:
