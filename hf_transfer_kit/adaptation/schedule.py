@@ -39,11 +39,15 @@ SCHEDULES: Mapping[str, Callable[[float], float]] = {
 }
 
 
+_ROUNDING = 1e-6
+
+
 class AdversarialSchedule(TrainerCallback):
     """Writes how far training is, and the strength that follows from it, into the model before every step.
 
     Both are computed anew from the number of finished steps, which a checkpoint keeps: the first step after a resume
-    has the strength that it would have had without the stop.
+    has the strength that it would have had without the stop. At every epoch ``DomainPairs`` learn which one it is, and
+    pair their rows anew.
 
     Args:
         schedule: ``"dann"``, ``"linear"``, ``"constant"``, or a function from progress in [0, 1] to a number in [0, 1].
@@ -84,6 +88,12 @@ class AdversarialSchedule(TrainerCallback):
 
     def on_step_begin(self, args, state, control, model=None, **kwargs):
         self._write(state, model)
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        pairs = getattr(train_dataloader, "dataset", None)
+        if hasattr(pairs, "reshuffle"):
+            # A resumed run begins with a part of an epoch done.
+            pairs.reshuffle(int((state.epoch or 0) + _ROUNDING))
 
     def _write(self, state, model: nn.Module) -> None:
         progress = min(1.0, state.global_step / max(1, state.max_steps))
