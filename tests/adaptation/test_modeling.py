@@ -202,7 +202,7 @@ def test_bad_input_is_a_sentence():
 
 
 def test_a_backbone_without_pooled_features_is_refused():
-    network, inputs = tiny.TRANSFORMERS["bert_tokens"]()
+    network, _ = tiny.TRANSFORMERS["bert_tokens"]()
     model = DomainAdversarialModel.from_classifier(network).train()
     with pytest.raises(ModelError, match="no pooled features"):
-        model(**{n: v for n, v in _step({"inputs_embeds": torch.randn(2, 6, 8)}).items()})
+        model(**_step({"inputs_embeds": torch.randn(2, 6, 8)}))
