@@ -1,6 +1,7 @@
 """Choosing without labels of the target: scores of a network, and a callback that lets Trainer choose by them."""
 
 from hf_transfer_kit.adaptation.scores.agreement import Agreement, agreement
+from hf_transfer_kit.adaptation.scores.callback import TargetScores, domain_outputs
 from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
 from hf_transfer_kit.adaptation.scores.importance import deep_embedded_validation
 from hf_transfer_kit.adaptation.scores.neighbourhood_density import soft_neighbourhood_density
@@ -14,9 +15,11 @@ __all__ = [
     "Agreement",
     "DomainOutputs",
     "TargetScore",
+    "TargetScores",
     "agreement",
     "class_correlation",
     "deep_embedded_validation",
+    "domain_outputs",
     "information",
     "mean_entropy",
     "nuclear_norm",
