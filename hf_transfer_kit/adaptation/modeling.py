@@ -164,6 +164,15 @@ class DomainAdversarialModel(PreTrainedModel):
             return self._evaluated(source, labels)
         return self._adapted(source, target, labels)
 
+    def read(self, inputs: Mapping[str, Tensor], *, domain: str = "target") -> tuple[Tensor, Tensor]:
+        """Logits (N, C) and pooled features (N, D) of rows of one domain.
+
+        Args:
+            inputs: The classifier's inputs, by its own names.
+            domain: ``"source"`` or ``"target"``: whose BatchNorm statistics are used.
+        """
+        return self._read(dict(inputs), domain)
+
     def _evaluated(self, source: dict[str, Tensor], labels: Tensor | None) -> SequenceClassifierOutput:
         if self.evaluate_as not in ("target", "source"):
             raise SettingsError(f"evaluate_as={self.evaluate_as!r} is no domain; choose 'target' or 'source'.")
