@@ -31,6 +31,7 @@ from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.tuning.scalars import record_scalars
 
+_DOMAINS = ("target", "source")
 _CLASSIFIERS = {
     "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING": AutoModelForImageClassification,
     "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING": AutoModelForSequenceClassification,
@@ -165,18 +166,21 @@ class DomainAdversarialModel(PreTrainedModel):
         return self._adapted(source, target, labels)
 
     def read(self, inputs: Mapping[str, Tensor], *, domain: str = "target") -> tuple[Tensor, Tensor]:
-        """Logits (N, C) and pooled features (N, D) of rows of one domain.
+        """Logits (N, C) and the features (N, D) they are made of.
 
         Args:
-            inputs: The classifier's inputs, by its own names.
-            domain: ``"source"`` or ``"target"``: whose BatchNorm statistics are used.
+            inputs: Inputs of the classifier by its own names, without labels.
+            domain: ``"target"`` or ``"source"``: whose BatchNorm statistics are used.
+
+        Raises:
+            SettingsError: When there is no such domain.
         """
-        return self._read(dict(inputs), domain)
+        if domain not in _DOMAINS:
+            raise SettingsError(f"domain={domain!r} is unknown; choose {' or '.join(map(repr, _DOMAINS))}.")
+        return self._read(inputs, domain)
 
     def _evaluated(self, source: dict[str, Tensor], labels: Tensor | None) -> SequenceClassifierOutput:
-        if self.evaluate_as not in ("target", "source"):
-            raise SettingsError(f"evaluate_as={self.evaluate_as!r} is no domain; choose 'target' or 'source'.")
-        logits, _ = self._read(source, self.evaluate_as)
+        logits, _ = self.read(source, domain=self.evaluate_as)
         loss = None if labels is None else functional.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
@@ -235,7 +239,7 @@ class DomainAdversarialModel(PreTrainedModel):
         _, features = self._read(inputs, "again")
         return features
 
-    def _read(self, inputs: dict[str, Tensor], rows: str | int) -> tuple[Tensor, Tensor]:
+    def _read(self, inputs: Mapping[str, Tensor], rows: str | int) -> tuple[Tensor, Tensor]:
         """Logits (N, C) and features (N, D)."""
         self.reading.rows = rows
         logits = self.network(**inputs).logits

@@ -1,5 +1,6 @@
 """The model that adapts: one step of it in numbers, for every family, saved, exported and compiled."""
 
+import copy
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import tiny
 import torch
 from transformers import AutoModel, AutoModelForImageClassification, AutoModelForSequenceClassification
 
+from hf_transfer_kit import FreezeLayers
 from hf_transfer_kit.adaptation import (
     DannMnistConfig,
     DannMnistForImageClassification,
@@ -68,7 +70,7 @@ def test_a_classifier_keeps_its_weights_adapts_saves_and_comes_out_as_it_was(fam
 
     model.eval()
     with torch.no_grad():
-        logits, features = model._read(inputs, "target")
+        logits, features = model.read(inputs)
         assert features.shape == (2, model.label_head.width)
         assert torch.allclose(model.label_head.classify(features), logits, atol=1e-6)
         model.save_pretrained(tmp_path / "adapted")
@@ -162,6 +164,33 @@ def test_a_compiled_step_is_one_graph_at_every_strength():
     assert len(graphs) <= 2
 
 
+def test_a_copy_is_a_model_of_its_own():
+    model = _paper_model(layers=True)
+    twin = copy.deepcopy(model)
+    batch = _step({"pixel_values": _images(4, 0)}, {"pixel_values": _images(4, 1)}, rows=4)
+    before = {name: value.clone() for name, value in twin.state_dict().items()}
+    loss = model(**batch).loss
+    assert all(torch.equal(before[name], value) for name, value in twin.state_dict().items())
+    assert torch.equal(twin(**batch).loss, loss)
+    assert all(torch.equal(value, twin.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_first_layers_freeze_with_the_statistics_of_both_domains():
+    network, inputs = _classifier("wrapped/resnet18")
+    model = DomainAdversarialModel.from_classifier(network)
+    FreezeLayers(first=1, quiet=True).apply(model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=0.1)
+    model.train()(**_step(inputs)).loss.backward()
+    optimizer.step()
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(before[name], value)}
+    assert not [name for name in moved if name.startswith(("network.timm_model.bn1", "network.timm_model.layer1"))]
+    assert "network.timm_model.layer4.1.bn2.source_running_mean" in moved
+    assert {name for name in moved if name.startswith("objective")} == {
+        f"objective.{n}" for n, _ in model.objective.named_parameters()
+    }
+
+
 def test_auto_classes_make_it_from_a_configuration():
     config = DomainAdversarialConfig(DannMnistConfig(), num_labels=7, method="mmd")
     model = AutoModelForImageClassification.from_config(config)
@@ -189,7 +218,7 @@ def test_bad_input_is_a_sentence():
     with pytest.raises(DataError, match=r"but got \(3, 32, 32\)"):
         model.eval()(pixel_values=torch.zeros(1, 3, 32, 32))
     model.evaluate_as = "both"
-    with pytest.raises(SettingsError, match="evaluate_as='both'"):
+    with pytest.raises(SettingsError, match="domain='both' is unknown"):
         model(pixel_values=_images(2, 0))
     with pytest.raises(SettingsError, match="method='gan' is unknown"):
         DomainAdversarialConfig(DannMnistConfig(), method="gan")
