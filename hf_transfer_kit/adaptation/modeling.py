@@ -61,7 +61,6 @@ class DomainAdversarialModel(PreTrainedModel):
 
     config_class = DomainAdversarialConfig
     accepts_loss_kwargs = False
-    supports_gradient_checkpointing = True
 
     def __init__(self, config: DomainAdversarialConfig, *, network: PreTrainedModel | None = None) -> None:
         super().__init__(config)
@@ -73,6 +72,10 @@ class DomainAdversarialModel(PreTrainedModel):
         )
         self.has_batch_norm = bool(batch_norms(self.network))
         self.reading = separate_domains(self.network, per_domain=config.batch_norm == "per_domain")
+        # Layers that are run again in the backward would count their rows twice, and those of the source as target.
+        self.supports_gradient_checkpointing = (
+            bool(self.network.supports_gradient_checkpointing) and not self.has_batch_norm
+        )
         self.evaluate_as = "target"
         self.register_buffer("strength", torch.ones(()))
         self.register_buffer("progress", torch.zeros(()))

@@ -191,6 +191,24 @@ def test_first_layers_freeze_with_the_statistics_of_both_domains():
     }
 
 
+def test_checkpointed_activations_give_the_same_gradients_and_are_refused_beside_batch_norm():
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        network, inputs = _classifier("bert")
+        model = DomainAdversarialModel.from_classifier(network)
+        if checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+            assert model.is_activation_checkpointing
+        model.train()
+        torch.manual_seed(1)
+        model(**_step(inputs)).loss.backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+    with pytest.raises(ValueError, match="does not support"):
+        _paper_model(layers=True).activation_checkpointing_enable()
+
+
 def test_auto_classes_make_it_from_a_configuration():
     config = DomainAdversarialConfig(DannMnistConfig(), num_labels=7, method="mmd")
     model = AutoModelForImageClassification.from_config(config)

@@ -22,6 +22,23 @@ def test_the_stock_trainer_trains_logs_and_evaluates(tmp_path):
     assert metrics["eval_loss"] > 0
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"bf16": True}, {"torch_compile": True, "torch_compile_backend": "eager"}, {"gradient_accumulation_steps": 2}],
+)
+def test_settings_of_the_trainer_leave_the_step_what_it_is(tmp_path, settings):
+    logs = []
+    for given in ({}, settings):
+        torch.compiler.reset()
+        size = 8 // given.get("gradient_accumulation_steps", 1)
+        run = adaptation_run.trainer(tmp_path, layers=False, max_steps=3, per_device_train_batch_size=size, **given)
+        run.train()
+        logs.append([entry for entry in run.state.log_history if "loss" in entry])
+    for plain, other in zip(*logs, strict=True):
+        for name in ("loss", "class_loss", "domain_loss", "adversarial_strength"):
+            assert other[name] == pytest.approx(plain[name], rel=2e-2 if "bf16" in settings else 1e-4)
+
+
 def test_labels_of_the_target_change_nothing(tmp_path):
     weights = []
     for labels in (False, True):
