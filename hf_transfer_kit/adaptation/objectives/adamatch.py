@@ -118,7 +118,10 @@ class AdaMatch(Objective):
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``pseudo_labelled``: share of target rows above the threshold, in [0, 1]."""
         probabilities, threshold = self._pseudo_labels(batch)
-        return {"pseudo_labelled": (probabilities.max(-1).values >= threshold).float().mean()}
+        return {
+            **super().diagnostics(batch),
+            "pseudo_labelled": (probabilities.max(-1).values >= threshold).float().mean(),
+        }
 
     def _pseudo_labels(self, batch: DomainBatch) -> tuple[Tensor, Tensor]:
         source = batch.source_logits.detach().softmax(-1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.adaptation.objectives.domain_head import DomainHead, domain_accuracy, domain_loss, told_apart
-from hf_transfer_kit.adaptation.objectives.entropy import row_entropy
+from hf_transfer_kit.adaptation.objectives.entropy_of_rows import row_entropy
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
 from hf_transfer_kit.adaptation.objectives.options import number, whole, widths
 from hf_transfer_kit.adaptation.reversal import reverse_gradient
@@ -112,7 +112,10 @@ class CDAN(Objective):
     @torch.no_grad()
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``domain_accuracy``: in [0, 1], 0.5 when the head knows nothing."""
-        return {"domain_accuracy": domain_accuracy(*self._logits(batch, lambda rows, strength: rows))}
+        return {
+            **super().diagnostics(batch),
+            "domain_accuracy": domain_accuracy(*self._logits(batch, lambda rows, strength: rows)),
+        }
 
     def _logits(self, batch: DomainBatch, passed) -> tuple[Tensor, Tensor]:
         pairs = ((batch.source_features, batch.source_logits), (batch.target_features, batch.target_logits))

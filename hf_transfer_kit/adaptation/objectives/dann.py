@@ -57,7 +57,8 @@ class DANN(Objective):
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``domain_accuracy``: in [0, 1], 0.5 when the head knows nothing."""
         return {
+            **super().diagnostics(batch),
             "domain_accuracy": domain_accuracy(
                 *told_apart(self.domain_head, batch.source_features, batch.target_features)
-            )
+            ),
         }

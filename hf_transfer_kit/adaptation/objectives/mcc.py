@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hf_transfer_kit.adaptation.objectives.entropy import row_entropy
+from hf_transfer_kit.adaptation.objectives.entropy_of_rows import row_entropy
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
 from hf_transfer_kit.adaptation.objectives.options import number
 

@@ -63,4 +63,7 @@ class MCD(Objective):
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``disagreement``: share of target rows whose two classes differ, in [0, 1]."""
         second = self.second(batch.target_features)
-        return {"disagreement": (second.argmax(-1) != batch.target_logits.argmax(-1)).float().mean()}
+        return {
+            **super().diagnostics(batch),
+            "disagreement": (second.argmax(-1) != batch.target_logits.argmax(-1)).float().mean(),
+        }

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from hf_transfer_kit.adaptation.objectives.watching import watched
+
 
 @dataclass(frozen=True)
 class DomainBatch:
@@ -64,5 +66,5 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Named 0-dim values worth watching, without gradient (say, how often the domain head is right)."""
-        return {}
+        """Named 0-dim values worth watching, without gradient: those of ``watched``, and what a method adds to them."""
+        return watched(batch.source_features, batch.target_features, batch.source_logits, batch.target_logits)

@@ -91,7 +91,7 @@ class SelfTraining(Objective):
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``pseudo_labelled``: share of target rows that the teacher is sure of, in [0, 1]."""
         confidence = self._teacher(batch).softmax(-1).max(-1).values
-        return {"pseudo_labelled": (confidence >= self.threshold).float().mean()}
+        return {**super().diagnostics(batch), "pseudo_labelled": (confidence >= self.threshold).float().mean()}
 
     def _teacher(self, batch: DomainBatch) -> Tensor:
         if self.teacher_logits is None or len(self.teacher_logits) != len(batch.target_logits):

@@ -11,8 +11,8 @@ from hf_transfer_kit.adaptation.objectives.entropy import (
     EntropyMinimisation,
     conditional_entropy,
     prediction_diversity,
-    row_entropy,
 )
+from hf_transfer_kit.adaptation.objectives.entropy_of_rows import row_entropy
 from hf_transfer_kit.adaptation.objectives.mcc import class_confusion
 from hf_transfer_kit.adaptation.objectives.mcd import MCD, classifier_discrepancy
 
