@@ -8,6 +8,15 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _ROOMS = {
+    "adaptation": (
+        "AdversarialSchedule",
+        "DomainAdversarialConfig",
+        "DomainAdversarialModel",
+        "DomainCollator",
+        "DomainPairs",
+        "ReestimateBatchNorm",
+        "reestimate_batch_norm",
+    ),
     "backbones": ("layer_groups", "replace_head", "reinitialize", "load_model", "load_processor"),
     "data": ("load_data", "prepare_data"),
     "features": ("cache_boundaries", "cache_features", "cache_prefix", "linear_probe"),

@@ -1,0 +1,54 @@
+"""A target without labels: networks whose features suit a labelled source and an unlabelled target at once."""
+
+from hf_transfer_kit.adaptation.alignment import ALIGNMENTS, ShallowAdaptation, shallow_adaptation
+from hf_transfer_kit.adaptation.configuration import DomainAdversarialConfig
+from hf_transfer_kit.adaptation.diagnosis import Diagnosis, diagnose, negative_adaptation
+from hf_transfer_kit.adaptation.domain_pairs import DomainCollator, DomainPairs, check_same_classes
+from hf_transfer_kit.adaptation.mean_teacher import MeanTeacher
+from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
+from hf_transfer_kit.adaptation.objectives import OBJECTIVES, DomainBatch, Objective
+from hf_transfer_kit.adaptation.paper_network import DannMnistConfig, DannMnistForImageClassification, DannMnistModel
+from hf_transfer_kit.adaptation.reestimation import ReestimateBatchNorm, reestimate_batch_norm
+from hf_transfer_kit.adaptation.reversal import reverse_gradient
+from hf_transfer_kit.adaptation.schedule import (
+    AdversarialSchedule,
+    constant_strength,
+    dann_strength,
+    linear_strength,
+)
+from hf_transfer_kit.adaptation.scores import SCORES, TargetScores, agreement, domain_outputs, target_scores
+from hf_transfer_kit.adaptation.streamed_pairs import StreamedDomainPairs
+
+__all__ = [
+    "ALIGNMENTS",
+    "OBJECTIVES",
+    "SCORES",
+    "AdversarialSchedule",
+    "DannMnistConfig",
+    "DannMnistForImageClassification",
+    "DannMnistModel",
+    "Diagnosis",
+    "DomainAdversarialConfig",
+    "DomainAdversarialModel",
+    "DomainBatch",
+    "DomainCollator",
+    "DomainPairs",
+    "MeanTeacher",
+    "Objective",
+    "ReestimateBatchNorm",
+    "ShallowAdaptation",
+    "StreamedDomainPairs",
+    "TargetScores",
+    "agreement",
+    "check_same_classes",
+    "constant_strength",
+    "dann_strength",
+    "diagnose",
+    "domain_outputs",
+    "linear_strength",
+    "negative_adaptation",
+    "reestimate_batch_norm",
+    "reverse_gradient",
+    "shallow_adaptation",
+    "target_scores",
+]

@@ -1,0 +1,43 @@
+"""CORAL: the source gets the target's covariance."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hf_transfer_kit.adaptation.alignment.standardisation import align_standardised
+from hf_transfer_kit.adaptation.objectives.options import number
+from hf_transfer_kit.features.probe_rows import Features
+
+
+def align_covariance(
+    source: Features, target: Features, *, ridge: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """CORAL (Sun, Feng and Saenko 2016): source C_s^(-1/2) C_t^(1/2), on features standardised per domain.
+
+    C = covariance + ridge * I, so that directions which few rows show are hardly changed.
+
+    Args:
+        source: (S, D).
+        target: (T, D).
+        ridge: Above 0. By default max(1, D / rows of the smaller domain): the paper's 1, and more where there are fewer
+            rows than features, since the covariance of so few is mostly noise.
+
+    Returns:
+        The recoloured source (S, D) and the standardised target (T, D), float64.
+
+    Raises:
+        SettingsError: When ``ridge`` is out of range.
+        DataError: When the domains do not fit each other.
+    """
+    source, target = align_standardised(source, target)
+    if ridge is None:
+        ridge = max(1.0, source.shape[1] / min(len(source), len(target)))
+    number("coral", "ridge", ridge, low=0, above=True)
+    whitened = source @ _power(source, ridge, -0.5)
+    return whitened @ _power(target, ridge, 0.5), target
+
+
+def _power(rows: np.ndarray, ridge: float, exponent: float) -> np.ndarray:
+    """(rows^T rows / (N - 1) + ridge I)^exponent for centred rows, (D, D)."""
+    values, vectors = np.linalg.eigh(rows.T @ rows / (len(rows) - 1))
+    return (vectors * (np.maximum(values, 0) + ridge) ** exponent) @ vectors.T

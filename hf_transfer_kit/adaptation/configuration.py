@@ -1,0 +1,70 @@
+"""The configuration of a network that adapts: a classifier's own, and what adapts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+
+from hf_transfer_kit.adaptation.objectives import OBJECTIVES
+from hf_transfer_kit.errors import SettingsError
+
+BATCH_NORMS = ("per_domain", "joint")
+
+
+class DomainAdversarialConfig(PreTrainedConfig):
+    """A classifier, the method that adapts it, and how the two domains pass through it.
+
+    Args:
+        backbone_config: Configuration of the classifier: any architecture with a classifier for images, texts or
+            sounds; a dict is read back by its ``model_type``.
+        num_labels: Number of classes; None takes it, and their names, from ``backbone_config``.
+        method: Name in ``hf_transfer_kit.adaptation.objectives.OBJECTIVES``.
+        method_options: Keyword arguments of the method.
+        batch_norm: ``"per_domain"``: each domain is normalised by its own statistics, and evaluation uses the target's;
+            ``"joint"``: both share one set. Nothing to a network without BatchNorm.
+        together: Whether the domains pass through the network in one forward (True) or one after the other (False).
+            None chooses the faster one: apart on the CPU and wherever their sizes differ, else together. Either way
+            ``batch_norm`` holds, except that apart and ``"joint"`` normalises each domain by its own batch and shares
+            only the running statistics.
+
+    Raises:
+        SettingsError: When the method or the kind of statistics is unknown.
+    """
+
+    model_type = "domain_adversarial"
+    sub_configs: ClassVar[dict[str, Any]] = {"backbone_config": AutoConfig}
+
+    def __init__(
+        self,
+        backbone_config: PreTrainedConfig | Mapping[str, Any] | None = None,
+        num_labels: int | None = None,
+        method: str = "dann",
+        method_options: Mapping[str, Any] | None = None,
+        batch_norm: str = "per_domain",
+        together: bool | None = None,
+        **kwargs,
+    ) -> None:
+        if method not in OBJECTIVES:
+            raise SettingsError(f"method={method!r} is unknown; choose one of {', '.join(OBJECTIVES)}.")
+        if batch_norm not in BATCH_NORMS:
+            raise SettingsError(
+                f"batch_norm={batch_norm!r} is unknown; choose {' or '.join(map(repr, BATCH_NORMS))}. To gather the "
+                "target's statistics after training, use reestimate_batch_norm."
+            )
+        if isinstance(backbone_config, Mapping):
+            # Not AutoConfig.for_model: timm's configurations keep the classes under names that from_dict alone reads.
+            backbone_config = CONFIG_MAPPING[backbone_config["model_type"]].from_dict(dict(backbone_config))
+        if backbone_config is not None:
+            if num_labels is not None and num_labels != backbone_config.num_labels:
+                backbone_config.num_labels = num_labels
+            kwargs.pop("label2id", None)
+            kwargs["id2label"] = dict(backbone_config.id2label)
+            kwargs["label2id"] = dict(backbone_config.label2id)
+        super().__init__(**kwargs)
+        self.backbone_config = backbone_config
+        self.method = method
+        self.method_options = dict(method_options or {})
+        self.batch_norm = batch_norm
+        self.together = together

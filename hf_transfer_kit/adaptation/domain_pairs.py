@@ -1,0 +1,207 @@
+"""Two datasets read side by side: rows of the source with their labels, rows of the target without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+
+from hf_transfer_kit.errors import DataError
+
+TARGET = "target_"
+"""What stands before the names of the target's inputs."""
+LABEL_COLUMNS = frozenset({"label", "labels", "label_ids"})
+
+
+class Pair(NamedTuple):
+    """One row of each domain. No dict, so that Trainer's removal of unused columns lets it pass whole."""
+
+    source: Mapping[str, Any]
+    target: Mapping[str, Any]
+
+
+class DomainPairs(TorchDataset):
+    """A row of the source and a row of the target for each index; as long as the longer of the two.
+
+    Pair ``index`` holds row ``index`` of the longer domain, whose order is the sampler's. The shorter one repeats, in a
+    new order each round, so that within a round every row of it comes once. Which pair an index means depends on
+    ``seed`` and the epoch alone: samplers, workers, several processes and resumed runs agree on it.
+    ``AdversarialSchedule`` tells the epoch; without it every epoch pairs the rows alike.
+
+    Args:
+        source: Map-style dataset (``datasets``, torch, a list) of rows with labels.
+        target: The same, with or without labels: those are dropped here.
+        target_columns: What is kept of a target row; None keeps all but ``label``, ``labels`` and ``label_ids``.
+        seed: Of the order of the shorter domain.
+
+    Raises:
+        DataError: When a domain is empty or has no length, when both name their classes and the names differ, or when
+            ``target_columns`` names a column of labels or one that is missing.
+    """
+
+    def __init__(
+        self,
+        source: Sequence[Mapping[str, Any]],
+        target: Sequence[Mapping[str, Any]],
+        *,
+        target_columns: Collection[str] | None = None,
+        seed: int = 0,
+    ) -> None:
+        for name, rows in (("source", source), ("target", target)):
+            if not hasattr(rows, "__len__"):
+                raise DataError(
+                    f"The {name} has no length, and DomainPairs reads rows by number. Use StreamedDomainPairs for "
+                    "streams."
+                )
+            if len(rows) == 0:
+                raise DataError(f"The {name} is empty, but both domains need rows. Check its split or its filter.")
+        check_same_classes(class_names(source), class_names(target))
+        self.source = source
+        self.target = target
+        self.target_columns = _checked_columns(target_columns, target[0])
+        self.seed = seed
+        # Shared memory: workers that stay alive between epochs see what the main process writes.
+        self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
+
+    def __len__(self) -> int:
+        return max(len(self.source), len(self.target))
+
+    def __getitem__(self, index: int) -> Pair:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Pair]:
+        """The pairs of a batch at once, as torch's loader asks for them."""
+        sources, targets = self.rows_of(indices)
+        return [
+            Pair(self.source[source], without_labels(self.target[target], self.target_columns))
+            for source, target in zip(sources, targets, strict=True)
+        ]
+
+    def reshuffle(self, epoch: int) -> None:
+        """Pairs the rows anew, as epoch ``epoch`` (from 0) always does."""
+        self._epoch.fill_(epoch)
+
+    def rows_of(self, indices: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Rows of the source and rows of the target that pairs hold in this epoch.
+
+        Args:
+            indices: Which pairs.
+
+        Raises:
+            IndexError: When there is no such pair.
+        """
+        wanted = np.asarray(indices, dtype=np.int64)
+        if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
+            raise IndexError(f"There are {len(self)} pairs, so not all of these: {list(indices)}.")
+        sources, targets = len(self.source), len(self.target)
+        if sources >= targets:
+            return wanted.tolist(), self._shuffled(wanted, targets)
+        return self._shuffled(wanted, sources), wanted.tolist()
+
+    def _shuffled(self, wanted: np.ndarray, size: int) -> list[int]:
+        """Row of the shorter domain, of ``size`` rows, for each pair."""
+        epoch = int(self._epoch)
+        return [
+            int(_order(size, self.seed, epoch, around)[place])
+            for around, place in zip(*np.divmod(wanted, size), strict=True)
+        ]
+
+
+@lru_cache(maxsize=64)
+def _order(size: int, seed: int, epoch: int, around: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch, around]).permutation(size)
+
+
+class DomainCollator:
+    """Pairs into one batch: the source under its own names, the target under ``target_`` and its names.
+
+    Rows that are no pairs (those of an evaluation) go through ``collator`` as they are.
+
+    Args:
+        collator: What makes a batch of rows of one domain, as Trainer would get it.
+    """
+
+    def __init__(self, collator: Callable[[list[Mapping[str, Any]]], Mapping[str, Any]]) -> None:
+        self.collator = collator
+
+    def __call__(self, rows: Sequence[Pair | Mapping[str, Any]]) -> dict[str, Tensor]:
+        if not isinstance(rows[0], Pair):
+            return self.collator(rows)
+        labels = [name for name in rows[0].source if name in LABEL_COLUMNS]
+        target = unlabelled_batch(self.collator, [pair.target for pair in rows], labels=labels)
+        source = self.collator([pair.source for pair in rows])
+        return {**source, **{f"{TARGET}{name}": value for name, value in target.items()}}
+
+
+def unlabelled_batch(
+    collator: Callable[[list[Mapping[str, Any]]], Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    labels: Collection[str],
+) -> dict[str, Any]:
+    """A batch of target rows, of which no label goes in or comes out.
+
+    Args:
+        collator: Rows -> batch.
+        rows: Target rows; labels in them are not read.
+        labels: Columns of labels that the collator may insist on: each row lends the constant 0, which goes no further.
+    """
+    lent = dict.fromkeys(labels, 0)
+    batch = collator([{**without_labels(row, None), **lent} for row in rows])
+    return {name: value for name, value in batch.items() if name not in LABEL_COLUMNS}
+
+
+def without_labels(row: Mapping[str, Any], columns: Collection[str] | None) -> dict[str, Any]:
+    """A target row as far as it may be seen: ``columns``, or all but those of labels."""
+    return {name: row[name] for name in (row if columns is None else columns) if name not in LABEL_COLUMNS}
+
+
+def class_names(rows: object) -> tuple[str, ...] | None:
+    """The names that a dataset of ``datasets`` gives to its classes; None where it gives none."""
+    features = getattr(rows, "features", None) or {}
+    for column in LABEL_COLUMNS:
+        names = getattr(features.get(column), "names", None)
+        if names is not None:
+            return tuple(names)
+    return None
+
+
+def check_same_classes(source: Sequence[str] | None, target: Sequence[str] | None) -> None:
+    """Refuses two domains whose classes are not the same in the same order; None, for unknown, fits everything.
+
+    Raises:
+        DataError: With the classes in which they differ.
+    """
+    if source is None or target is None or tuple(source) == tuple(target):
+        return
+    only = [
+        f"only in the {name}: {', '.join(map(repr, missing))}"
+        for name, missing in (
+            ("source", [c for c in source if c not in target]),
+            ("target", [c for c in target if c not in source]),
+        )
+        if missing
+    ] or [f"in the source {', '.join(source)}, in the target {', '.join(target)}"]
+    what = "classes" if len(only[0].split(":")) > 1 else "order of classes"
+    raise DataError(
+        f"Both domains must have the same classes in the same order, but their {what} differ: {'; '.join(only)}. "
+        "Filter or rename the classes so that they agree."
+    )
+
+
+def _checked_columns(columns: Collection[str] | None, row: Mapping[str, Any]) -> tuple[str, ...] | None:
+    if columns is None:
+        return None
+    labels = [name for name in columns if name in LABEL_COLUMNS]
+    missing = [name for name in columns if name not in row]
+    if labels or missing:
+        found = f"{', '.join(labels)} holds labels" if labels else f"{', '.join(missing)} is missing"
+        raise DataError(
+            f"target_columns must name inputs of the target, but {found}. The target's columns are {', '.join(row)}."
+        )
+    return tuple(columns)

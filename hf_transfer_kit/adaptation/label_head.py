@@ -1,0 +1,97 @@
+"""Where a classifier's features end and its label head begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from hf_transfer_kit.adaptation.subclassing import override_forward
+from hf_transfer_kit.backbones.feature_maps import logits_layer
+from hf_transfer_kit.backbones.heads import find_head
+from hf_transfer_kit.errors import ModelError
+from hf_transfer_kit.features.pooling import pooled_positions
+
+_CAUGHT = "_caught_input"
+
+
+@cache
+def _catching(base: type[nn.Module]) -> type[nn.Module]:
+    class Catching(base):
+        """Keeps what enters it."""
+
+        def forward(self, features: Tensor) -> Tensor:
+            setattr(self, _CAUGHT, features)
+            return base.forward(self, features)
+
+    return Catching
+
+
+class LabelHead:
+    """The part of a classifier that turns one row of features into logits, and a way to see what enters it.
+
+    It is the layer that gives the logits; where that is the end of a Sequential in the head, all of the Sequential, so
+    that a label head of several layers (that of the DANN paper, say) is not counted as features.
+
+    Args:
+        network: A classifier of transformers, whose head is made to keep what enters it.
+
+    Raises:
+        ModelError: When the network has no linear layer at its end, or several of them side by side.
+    """
+
+    def __init__(self, network: PreTrainedModel) -> None:
+        heads = [name for name, module in find_head(network).items() if isinstance(module, nn.Linear)]
+        if hasattr(network, "timm_model") and len(heads) > 1:
+            raise ModelError(
+                f"{type(network).__name__} averages the logits of {', '.join(heads)}, so no single row of features "
+                "stands before its head. Choose an architecture with one head."
+            )
+        self.network_name = type(network).__name__
+        self.pad_token_id = getattr(network.config, "pad_token_id", None)
+        self.name, self.module = _whole_head(network)
+        self.width = next(layer.in_features for layer in self.module.modules() if isinstance(layer, nn.Linear))
+        override_forward(self.module, _catching)
+
+    def features(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """What entered the head in the last forward, (B, D); may be asked for once a forward.
+
+        Args:
+            inputs: The inputs of that forward, by name: they tell which position a decoder reads its class from.
+
+        Raises:
+            ModelError: When it is no single row of D features for each input.
+        """
+        caught = vars(self.module).pop(_CAUGHT)
+        if caught.dim() == 3 and "input_ids" in inputs and caught.shape[1] == inputs["input_ids"].shape[1]:
+            # Decoders classify every position and keep the last one that is no padding.
+            mask = None if self.pad_token_id is None else inputs["input_ids"] != self.pad_token_id
+            return pooled_positions(caught, mask, how="last")
+        rows = caught.flatten(1)
+        if rows.shape[1] != self.width:
+            raise ModelError(
+                f"What enters {self.name!r} of {self.network_name} has the shape {tuple(caught.shape)}: no pooled "
+                f"features, one row of {self.width} for each input. Choose a backbone that pools before its head."
+            )
+        return rows
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits (N, C) of features (N, D), as the network would give them."""
+        logits = self.module(features)
+        vars(self.module).pop(_CAUGHT)
+        return logits
+
+
+def _whole_head(network: PreTrainedModel) -> tuple[str, nn.Module]:
+    name, head = logits_layer(network)
+    heads = list(find_head(network))
+    while any(name.startswith(f"{outer}.") for outer in heads):
+        outer_name = name.rpartition(".")[0]
+        outer = network.get_submodule(outer_name)
+        first = next(layer for layer in outer.modules() if any(True for _ in layer.parameters(recurse=False)))
+        if not (isinstance(outer, nn.Sequential) and isinstance(first, nn.Linear)):
+            break
+        name, head = outer_name, outer
+    return name, head

@@ -1,0 +1,149 @@
+"""A moving average of the network beside it: the teacher of self-training, and a steadier network at the end."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import TrainerCallback
+
+from hf_transfer_kit.adaptation.objectives.options import chosen, number
+from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.errors import SettingsError
+
+FILE = "mean_teacher.safetensors"
+_PREFIX = "target_"
+
+
+def teacher_decay(step: int, decay: float) -> float:
+    """min(decay, (1 + t) / (10 + t)): short memory at the start, when weights change most.
+
+    Args:
+        step: t, optimizer steps so far.
+        decay: In [0, 1].
+    """
+    return min(decay, (1 + step) / (10 + step))
+
+
+@torch.no_grad()
+def follow(teacher: nn.Module, student: nn.Module, decay: float) -> None:
+    """teacher <- decay * teacher + (1 - decay) * student, in place, over weights and buffers; counters are copied.
+
+    Args:
+        teacher: Of the same structure.
+        student: Unchanged.
+        decay: In [0, 1].
+    """
+    averaged: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for own, new in zip(_tensors(teacher), _tensors(student), strict=True):
+        if own.is_floating_point():
+            averaged[0].append(own)
+            averaged[1].append(new.detach().to(own))
+        else:
+            own.copy_(new)
+    torch._foreach_lerp_(*averaged, 1 - decay)
+
+
+class MeanTeacher(TrainerCallback):
+    """Keeps an exponential moving average of the model (Tarvainen and Valpola 2017).
+
+    Before each forward in training it lets the teacher say what it thinks of the step's target rows and hands that to
+    an objective that asks for a teacher (``self_training``). Evaluations during training are of the student.
+    Checkpoints hold the teacher as ``mean_teacher.safetensors``; a resumed run goes on with it.
+
+    Args:
+        decay: Share of the teacher that stays at each step, in [0, 1]; less during the first steps.
+        finish: Whose weights the model has after training: ``"student"`` or ``"teacher"``.
+
+    Raises:
+        SettingsError: When an argument is out of range; before training, when the checkpoint holds no teacher or the
+            best checkpoint is to be loaded at the end, which ``finish="teacher"`` would overwrite.
+    """
+
+    def __init__(self, decay: float = 0.999, *, finish: str = "student") -> None:
+        self.decay = number("MeanTeacher", "decay", decay, low=0, high=1)
+        self.finish = chosen("MeanTeacher", "finish", finish, ("student", "teacher"))
+        self.teacher: nn.Module | None = None
+        self._handle = None
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        if self.finish == "teacher" and args.load_best_model_at_end:
+            raise SettingsError(
+                "MeanTeacher(finish='teacher') replaces the weights after training, and load_best_model_at_end would "
+                "have put those of the best checkpoint there. Leave out one of them."
+            )
+        self._take_off()
+        model, _ = plain_model(model)
+        self.teacher = copy.deepcopy(model).eval().requires_grad_(False)
+        if state.global_step:
+            self.teacher.load_state_dict(load_file(_found(args, state)), strict=False)
+        taught = [module for module in model.modules() if hasattr(module, "teacher_logits")]
+        if taught:
+            self._handle = model.register_forward_pre_hook(self._teach(taught), with_kwargs=True)
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        follow(self.teacher, plain_model(model)[0], teacher_decay(state.global_step, self.decay))
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(_saved(self.teacher), folder / FILE)
+
+    def on_train_end(self, args, state, control, model=None, **kwargs):
+        self._take_off()
+        if self.finish == "teacher":
+            with torch.no_grad():
+                for own, averaged in zip(_tensors(plain_model(model)[0]), _tensors(self.teacher), strict=True):
+                    own.copy_(averaged)
+
+    def _teach(self, taught: list[nn.Module]):
+        @torch.compiler.disable
+        def before_forward(model: nn.Module, args: tuple, inputs: dict) -> None:
+            target = {name.removeprefix(_PREFIX): value for name, value in inputs.items() if name.startswith(_PREFIX)}
+            if not model.training or not target:
+                return
+            with torch.no_grad():
+                logits = self.teacher(**target)["logits"]
+            for module in taught:
+                module.teacher_logits = logits
+
+        return before_forward
+
+    def _take_off(self) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+        self._handle = None
+
+
+def _tensors(model: nn.Module) -> list[Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
+def _saved(teacher: nn.Module) -> dict[str, Tensor]:
+    """The state dict, tied weights once: safetensors refuses memory that two names share."""
+    seen: set[int] = set()
+    kept = {}
+    for name, tensor in teacher.state_dict().items():
+        if tensor.data_ptr() not in seen or not tensor.numel():
+            seen.add(tensor.data_ptr())
+            kept[name] = tensor.contiguous().cpu()
+    return kept
+
+
+def _found(args, state) -> Path:
+    folders = [Path(args.output_dir) / f"checkpoint-{state.global_step}"]
+    if isinstance(args.resume_from_checkpoint, str):
+        folders.insert(0, Path(args.resume_from_checkpoint))
+    for folder in folders:
+        if (folder / FILE).is_file():
+            return folder / FILE
+    places = " or ".join(map(str, folders))
+    raise SettingsError(
+        f"MeanTeacher resumes at step {state.global_step}, and no {FILE} lies in {places}. Use the callback from the "
+        "first step on, and resume from a checkpoint in output_dir (or name its folder in "
+        "TrainingArguments(resume_from_checkpoint=...))."
+    )

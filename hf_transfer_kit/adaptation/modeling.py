@@ -1,0 +1,273 @@
+"""A classifier that adapts: one call a step carries both domains, one loss teaches labels and adaptation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from hf_transfer_kit.adaptation.batch_norm import batch_norms, join_domains, separate_domains
+from hf_transfer_kit.adaptation.configuration import DomainAdversarialConfig
+from hf_transfer_kit.adaptation.domain_pairs import TARGET
+from hf_transfer_kit.adaptation.label_head import LabelHead
+from hf_transfer_kit.adaptation.objectives import OBJECTIVES, DomainBatch
+from hf_transfer_kit.adaptation.subclassing import restore_forward
+from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.errors import DataError, ModelError, SettingsError
+from hf_transfer_kit.tuning.scalars import record_scalars
+
+_DOMAINS = ("target", "source")
+_CLASSIFIERS = {
+    "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING": AutoModelForImageClassification,
+    "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING": AutoModelForSequenceClassification,
+    "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING": AutoModelForAudioClassification,
+}
+
+
+class DomainAdversarialModel(PreTrainedModel):
+    """A classifier of transformers with a method of adaptation beside it.
+
+    In training one forward takes the source's inputs under the classifier's own names, ``labels`` of the source, and
+    the target's inputs under the same names with ``target_`` before them. Its loss is the mean cross entropy of the
+    source rows plus the method's terms; each is handed to ``record_scalars``, and ``LogScalars`` logs them. In
+    evaluation it is the classifier alone, with BatchNorm statistics of ``evaluate_as``.
+
+    Args:
+        config: The configuration.
+        network: A classifier that fits ``config.backbone_config``, used as it is; None makes a random one.
+
+    Attributes:
+        network: The classifier.
+        objective: The method.
+        strength: Lambda, 0-dim buffer; 1 until an ``AdversarialSchedule`` writes it.
+        progress: How far training is, 0-dim buffer in [0, 1]; written by ``AdversarialSchedule``.
+        evaluate_as: ``"target"`` or ``"source"``: whose BatchNorm statistics evaluation uses.
+    """
+
+    config_class = DomainAdversarialConfig
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: DomainAdversarialConfig, *, network: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        self.network = _classifier(config.backbone_config) if network is None else network
+        self.main_input_name = self.network.main_input_name
+        self.label_head = LabelHead(self.network)
+        self.objective = OBJECTIVES[config.method](
+            width=self.label_head.width, num_labels=config.num_labels, **config.method_options
+        )
+        self.has_batch_norm = bool(batch_norms(self.network))
+        self.reading = separate_domains(self.network, per_domain=config.batch_norm == "per_domain")
+        # Layers that are run again in the backward would count their rows twice, and those of the source as target.
+        self.supports_gradient_checkpointing = (
+            bool(self.network.supports_gradient_checkpointing) and not self.has_batch_norm
+        )
+        self.evaluate_as = "target"
+        self.register_buffer("strength", torch.ones(()))
+        self.register_buffer("progress", torch.zeros(()))
+        self.post_init()
+
+    @classmethod
+    def from_classifier(
+        cls,
+        network: nn.Module,
+        *,
+        method: str = "dann",
+        method_options: Mapping[str, Any] | None = None,
+        batch_norm: str = "per_domain",
+        together: bool | None = None,
+    ) -> DomainAdversarialModel:
+        """Puts a method beside a loaded classifier, which becomes a part of the model with the weights that it has.
+
+        Args:
+            network: A classifier of transformers, timm's among them, as ``load_model`` gives it.
+            method: As in ``DomainAdversarialConfig``, like the rest.
+            method_options: Keyword arguments of the method.
+            batch_norm: Whose statistics normalise which rows.
+            together: Whether the domains share one forward.
+
+        Raises:
+            ModelError: When it is no classifier of transformers, or has no pooled features before a linear layer.
+            SettingsError: When a setting is unknown or out of range.
+        """
+        inner, _ = plain_model(network)
+        if not isinstance(inner, PreTrainedModel):
+            raise ModelError(
+                f"{type(inner).__name__} is no model of transformers, so it cannot be saved with its method. Load "
+                "timm's networks with load_model('timm/NAME')."
+            )
+        config = DomainAdversarialConfig(
+            inner.config, method=method, method_options=method_options, batch_norm=batch_norm, together=together
+        )
+        for module in inner.modules():
+            module._is_hf_initialized = True  # so that post_init leaves its weights alone
+        return cls(config, network=inner)
+
+    def export_classifier(self) -> PreTrainedModel:
+        """A copy of the classifier alone, with the target's statistics, to be saved, loaded and used as any other."""
+        network = copy.deepcopy(self.network)
+        restore_forward(network.get_submodule(self.label_head.name))
+        join_domains(network)
+        return network.eval()
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        input_values: Tensor | None = None,
+        input_features: Tensor | None = None,
+        labels: Tensor | None = None,
+        return_dict: bool | None = None,
+        **others: Tensor,
+    ) -> SequenceClassifierOutput:
+        """Loss (with labels) and logits (S, C) of the source rows; in training with labels also adapts.
+
+        Args:
+            pixel_values: Or another input of the classifier under its own name.
+            input_ids: As above, like the next four.
+            attention_mask: As above.
+            token_type_ids: As above.
+            input_values: As above.
+            input_features: As above.
+            labels: Classes of the source rows, int64 of shape (S,).
+            return_dict: Accepted for other libraries' sake; the output is always a ModelOutput.
+            **others: Further inputs of the classifier; the target's inputs, each as ``target_`` and its name.
+
+        Raises:
+            DataError: In training, when the batch holds no target rows.
+        """
+        inputs = {
+            "pixel_values": pixel_values,
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "input_values": input_values,
+            "input_features": input_features,
+            **others,
+        }
+        inputs = {name: value for name, value in inputs.items() if value is not None}
+        source = {name: value for name, value in inputs.items() if not name.startswith(TARGET)}
+        target = {name.removeprefix(TARGET): value for name, value in inputs.items() if name.startswith(TARGET)}
+        if not self.training or labels is None:
+            return self._evaluated(source, labels)
+        return self._adapted(source, target, labels)
+
+    def read(self, inputs: Mapping[str, Tensor], *, domain: str = "target") -> tuple[Tensor, Tensor]:
+        """Logits (N, C) and the features (N, D) they are made of.
+
+        Args:
+            inputs: Inputs of the classifier by its own names, without labels.
+            domain: ``"target"`` or ``"source"``: whose BatchNorm statistics are used.
+
+        Raises:
+            SettingsError: When there is no such domain.
+        """
+        if domain not in _DOMAINS:
+            raise SettingsError(f"domain={domain!r} is unknown; choose {' or '.join(map(repr, _DOMAINS))}.")
+        return self._read(inputs, domain)
+
+    def _evaluated(self, source: dict[str, Tensor], labels: Tensor | None) -> SequenceClassifierOutput:
+        logits, _ = self.read(source, domain=self.evaluate_as)
+        loss = None if labels is None else functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def _adapted(
+        self, source: dict[str, Tensor], target: dict[str, Tensor], labels: Tensor
+    ) -> SequenceClassifierOutput:
+        if not target:
+            raise DataError(
+                "A training batch must hold rows of both domains, but this one has no input whose name begins with "
+                f"{TARGET!r}. Train on DomainPairs(source, target) with DomainCollator(collator) as data_collator."
+            )
+        batch = self._both(source, target, labels)
+        loss = functional.cross_entropy(batch.source_logits, labels)
+        scalars = {"class_loss": loss, "adversarial_strength": self.strength}
+        for name, term in self.objective.terms(batch).items():
+            loss = loss + term
+            scalars[name] = term
+        record_scalars(self, {**scalars, **self.objective.diagnostics(batch)})
+        return SequenceClassifierOutput(loss=loss, logits=batch.source_logits)
+
+    def _both(self, source: dict[str, Tensor], target: dict[str, Tensor], labels: Tensor) -> DomainBatch:
+        rows = len(labels)
+        if self._together(source, target):
+            both = {name: torch.cat([value, target[name]]) for name, value in source.items()}
+            logits, features = self._read(both, rows)
+            source_logits, target_logits = logits[:rows], logits[rows:]
+            source_features, target_features = features[:rows], features[rows:]
+        else:
+            source_logits, source_features = self._read(source, "source")
+            target_logits, target_features = self._read(target, "target")
+        return DomainBatch(
+            source_features=source_features,
+            target_features=target_features,
+            source_logits=source_logits,
+            target_logits=target_logits,
+            labels=labels,
+            progress=self.progress,
+            strength=self.strength,
+            classify=self.label_head.classify,
+            extract=self._extract,
+            target_inputs=target,
+        )
+
+    def _together(self, source: dict[str, Tensor], target: dict[str, Tensor]) -> bool:
+        """Whether one forward carries both domains, which their sizes must allow."""
+        fits = all(name in target and value.shape[1:] == target[name].shape[1:] for name, value in source.items())
+        if self.config.together is not None:
+            return self.config.together and fits
+        if self.strength.device.type == "cpu" or not fits:
+            return False
+        # With a split inside every BatchNorm there is nothing left to win.
+        return not self.has_batch_norm or self.config.batch_norm == "joint"
+
+    def _extract(self, **inputs: Tensor) -> Tensor:
+        """Features (N, D) of rows that are looked at again; running statistics do not count them twice."""
+        _, features = self._read(inputs, "again")
+        return features
+
+    def _read(self, inputs: Mapping[str, Tensor], rows: str | int) -> tuple[Tensor, Tensor]:
+        """Logits (N, C) and features (N, D)."""
+        self.reading.rows = rows
+        logits = self.network(**inputs).logits
+        self.reading.rows = "target"
+        return logits, self.label_head.features(inputs)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Nothing: the network initialises its own, and objectives are made with the weights they begin with."""
+
+
+def _classifier(config: PreTrainedConfig | None) -> PreTrainedModel:
+    if config is None:
+        raise SettingsError(
+            "A DomainAdversarialConfig needs backbone_config, the configuration of a classifier, to make a model of; "
+            "or use DomainAdversarialModel.from_classifier(load_model(...))."
+        )
+    for mapping, auto in _CLASSIFIERS.items():
+        if type(config) in getattr(transformers, mapping) and type(config) is not DomainAdversarialConfig:
+            return auto.from_config(config)
+    raise ModelError(
+        f"backbone_config is a {type(config).__name__}, an architecture without a classifier for images, texts or "
+        "sounds. Choose one that has it, or register yours with AutoModelForImageClassification.register."
+    )
+
+
+AutoConfig.register(DomainAdversarialConfig.model_type, DomainAdversarialConfig)
+for _auto in (AutoModel, *_CLASSIFIERS.values()):
+    _auto.register(DomainAdversarialConfig, DomainAdversarialModel)

@@ -1,0 +1,40 @@
+"""Methods of adaptation, one file each. A new one is a file and a line in ``OBJECTIVES``.
+
+Two rows of every comparison are no objective but ``source_only`` with a choice of BatchNorm or of data: ``adabn``,
+whose statistics are gathered on the target; and ``target_supervised``, the upper bound, whose labelled "source" is the
+target with its labels.
+"""
+
+from hf_transfer_kit.adaptation.objectives.adamatch import AdaMatch
+from hf_transfer_kit.adaptation.objectives.cdan import CDAN
+from hf_transfer_kit.adaptation.objectives.coral import DeepCORAL
+from hf_transfer_kit.adaptation.objectives.dann import DANN
+from hf_transfer_kit.adaptation.objectives.entropy import EntropyMinimisation
+from hf_transfer_kit.adaptation.objectives.jan import JAN
+from hf_transfer_kit.adaptation.objectives.mcc import MCC
+from hf_transfer_kit.adaptation.objectives.mcd import MCD
+from hf_transfer_kit.adaptation.objectives.mmd import MMD
+from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
+from hf_transfer_kit.adaptation.objectives.self_training import SelfTraining
+from hf_transfer_kit.adaptation.objectives.source_only import SourceOnly
+from hf_transfer_kit.adaptation.objectives.vada import VADA
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    objective.name: objective
+    for objective in (
+        SourceOnly,
+        DANN,
+        CDAN,
+        MMD,
+        JAN,
+        DeepCORAL,
+        MCD,
+        MCC,
+        EntropyMinimisation,
+        VADA,
+        AdaMatch,
+        SelfTraining,
+    )
+}
+
+__all__ = ["OBJECTIVES", "DomainBatch", "Objective"]

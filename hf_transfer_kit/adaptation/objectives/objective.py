@@ -1,0 +1,70 @@
+"""What a method of adaptation is: terms of a loss on the features and logits of two domains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from hf_transfer_kit.adaptation.objectives.watching import watched
+
+
+@dataclass(frozen=True)
+class DomainBatch:
+    """One step's view of both domains, with gradients; ``S`` source and ``T`` target rows, ``C`` classes.
+
+    No field carries labels of the target.
+    """
+
+    source_features: Tensor
+    """Pooled features of the source rows, (S, D)."""
+    target_features: Tensor
+    """Pooled features of the target rows, (T, D)."""
+    source_logits: Tensor
+    """The label head on the source rows, (S, C)."""
+    target_logits: Tensor
+    """The label head on the target rows, (T, C)."""
+    labels: Tensor
+    """Classes of the source rows, int64 of shape (S,)."""
+    progress: Tensor | float
+    """How far training is, in [0, 1]; inside a model a 0-dim tensor."""
+    strength: Tensor
+    """Lambda of adversarial methods, 0-dim: a tensor, so that its schedule does not recompile the step."""
+    classify: Callable[[Tensor], Tensor]
+    """The label head: features (N, D) -> logits (N, C)."""
+    extract: Callable[..., Tensor] | None = None
+    """The backbone on rows once more: the model's inputs by name (without the prefix ``target_``) as keywords ->
+    pooled features (T, D). None where a step has none to offer."""
+    target_inputs: Mapping[str, Tensor] | None = None
+    """The target rows themselves, by the model's own names, for methods that look at them again through ``extract``;
+    no labels. None where ``extract`` is."""
+
+
+class Objective(nn.Module):
+    """A method: scalars that are added to the source's cross entropy. May own parameters (a domain head).
+
+    A subclass sets ``name`` and ``summary``, takes keyword-only options with defaults, refuses wrong ones with a
+    SettingsError, and implements ``terms``.
+
+    Args:
+        width: D, how many features the backbone gives.
+        num_labels: C, how many classes.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+
+    def __init__(self, *, width: int, num_labels: int) -> None:
+        super().__init__()
+        self.width = width
+        self.num_labels = num_labels
+
+    def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Named 0-dim losses to add, weights already inside; an empty dict adds nothing."""
+        raise NotImplementedError
+
+    def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """Named 0-dim values worth watching, without gradient: those of ``watched``, and what a method adds to them."""
+        return watched(batch.source_features, batch.target_features, batch.source_logits, batch.target_logits)

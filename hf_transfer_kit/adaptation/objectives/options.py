@@ -1,0 +1,66 @@
+"""Options of methods, refused in a sentence when they are out of range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from hf_transfer_kit.errors import SettingsError
+
+
+def number(method: str, option: str, value: float, *, low: float, high: float = math.inf, above: bool = False) -> float:
+    """``value`` as a float in [low, high], or in (low, high] where ``above``.
+
+    Raises:
+        SettingsError: When it is outside, or no number.
+    """
+    wrong = isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
+    if wrong or not low <= value <= high or (above and value == low):
+        edge = f"above {low:g}" if above else f"of {low:g} or more"
+        upper = "" if high == math.inf else f" and at most {high:g}"
+        raise SettingsError(f"{method}: {option}={value!r} is out of range; give a number {edge}{upper}.")
+    return float(value)
+
+
+def whole(method: str, option: str, value: int, *, low: int) -> int:
+    """``value``, a whole number of at least ``low``.
+
+    Raises:
+        SettingsError: When it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise SettingsError(f"{method}: {option}={value!r} is out of range; give a whole number of {low} or more.")
+    return value
+
+
+def widths(method: str, option: str, value: Sequence[int]) -> tuple[int, ...]:
+    """Widths of hidden layers; empty for none.
+
+    Raises:
+        SettingsError: When one is no positive whole number.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise SettingsError(f"{method}: {option}={value!r} is no list of widths; give one such as [1024, 1024] or [].")
+    return tuple(whole(method, option, width, low=1) for width in value)
+
+
+def numbers(method: str, option: str, values: Sequence[float]) -> tuple[float, ...]:
+    """One or more numbers above 0.
+
+    Raises:
+        SettingsError: When there is none, or one is not above 0.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+        raise SettingsError(f"{method}: {option}={values!r} is no list; give one or more numbers above 0.")
+    return tuple(number(method, option, value, low=0, above=True) for value in values)
+
+
+def chosen(method: str, option: str, value: str, known: Sequence[str]) -> str:
+    """``value``, one of ``known``.
+
+    Raises:
+        SettingsError: When it is another.
+    """
+    if value not in known:
+        raise SettingsError(f"{method}: {option}={value!r} is unknown; choose {' or '.join(map(repr, known))}.")
+    return value

@@ -1,0 +1,57 @@
+"""Target rows through the network once more, changed on the way in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from hf_transfer_kit.adaptation.objectives.objective import DomainBatch
+from hf_transfer_kit.errors import ModelError
+
+
+def continuous_input(batch: DomainBatch, method: str) -> str:
+    """Name of the target's input that holds real numbers (pixels, waves).
+
+    Raises:
+        ModelError: When there is none, as for tokens, or the step offers no second look.
+    """
+    _offered(batch, method)
+    for name, values in batch.target_inputs.items():
+        if values.is_floating_point():
+            return name
+    raise ModelError(
+        f"{method} moves the input by small amounts, but the inputs {', '.join(batch.target_inputs)} hold no real "
+        "numbers. Choose a method that leaves inputs as they are, such as dann, cdan or mcc."
+    )
+
+
+def changed_features(batch: DomainBatch, method: str, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Features of the target rows with their real-valued inputs changed; others (tokens, masks) stay.
+
+    A network with dropout gives other features than before also where nothing was changed.
+
+    Args:
+        batch: The step.
+        method: Name, for the error.
+        change: Input -> input of the same shape.
+
+    Returns:
+        (T, D).
+
+    Raises:
+        ModelError: When the step offers no second look.
+    """
+    _offered(batch, method)
+    inputs = {
+        name: change(values) if values.is_floating_point() else values for name, values in batch.target_inputs.items()
+    }
+    return batch.extract(**inputs)
+
+
+def _offered(batch: DomainBatch, method: str) -> None:
+    if batch.extract is None or batch.target_inputs is None:
+        raise ModelError(
+            f"{method} looks at target rows twice, and this step offers no second look. Use it inside "
+            "DomainAdversarialModel, or give DomainBatch extract= and target_inputs=."
+        )

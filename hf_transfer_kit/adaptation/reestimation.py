@@ -1,0 +1,103 @@
+"""BatchNorm statistics gathered anew on the target, after training and without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainerCallback
+
+from hf_transfer_kit.adaptation.batch_norm import batch_norms
+from hf_transfer_kit.adaptation.domain_pairs import LABEL_COLUMNS, unlabelled_batch
+from hf_transfer_kit.backbones.undisturbed import undisturbed
+from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.data.collating import on_device
+from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.features.layer_output import accepted_inputs
+
+Collator = Callable[[list[Mapping[str, Any]]], Mapping[str, Any]]
+
+
+def reestimate_batch_norm(
+    model: nn.Module,
+    target: Sequence[Mapping[str, Any]],
+    collator: Collator,
+    *,
+    batch_size: int = 256,
+    rows: int | None = None,
+) -> nn.Module:
+    """Replaces the running statistics of every BatchNorm by their mean over batches of the target, in place.
+
+    Adaptive batch normalization (Li et al. 2017, arXiv 1603.04779). All else runs as in evaluation; modes and random
+    state stay as they were. The cost is one forward pass.
+
+    Args:
+        model: Any network; without BatchNorm nothing changes.
+        target: Map-style dataset of target rows; labels in them are not used.
+        collator: Rows -> batch, as Trainer would get it.
+        batch_size: Rows in a batch; larger ones are nearer to the statistics of all rows.
+        rows: How many rows, evenly spread; None takes all.
+
+    Returns:
+        The model.
+
+    Raises:
+        DataError: When there are no target rows.
+    """
+    if len(target) == 0:
+        raise DataError("The target is empty, so there is nothing to gather BatchNorm statistics on.")
+    inner, _ = plain_model(model)
+    norms = batch_norms(inner)
+    if not norms:
+        return model
+    chosen = torch.linspace(0, len(target) - 1, min(rows or len(target), len(target))).round().long().tolist()
+    if len(chosen) > batch_size and 0 < len(chosen) % batch_size < batch_size // 2:
+        # A small last batch would weigh as much as a full one, with statistics of few rows.
+        chosen = chosen[: -(len(chosen) % batch_size)]
+    labels = [name for name in target[0] if name in LABEL_COLUMNS]
+    momenta = [norm.momentum for norm in norms]
+    with undisturbed(inner, seed=0), torch.no_grad():
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum, norm.training = None, True  # None: the mean over all batches, each with equal weight
+        try:
+            for start in range(0, len(chosen), batch_size):
+                read = [target[row] for row in chosen[start : start + batch_size]]
+                batch = unlabelled_batch(collator, read, labels=labels)
+                inputs = accepted_inputs(inner, on_device(batch, norms[0].running_mean.device), without=())
+                inner(**inputs) if isinstance(inputs, dict) else inner(*inputs)
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+    return model
+
+
+class ReestimateBatchNorm(TrainerCallback):
+    """Gathers BatchNorm statistics on the target when training ends, after the best checkpoint was loaded.
+
+    Every process does it for itself, with the same result.
+
+    Args:
+        target: As in ``reestimate_batch_norm``, like the rest.
+        collator: Rows -> batch; a ``DomainCollator`` will do.
+        batch_size: Rows in a batch.
+        rows: How many rows; None takes all.
+    """
+
+    def __init__(
+        self,
+        target: Sequence[Mapping[str, Any]],
+        collator: Collator,
+        *,
+        batch_size: int = 256,
+        rows: int | None = None,
+    ) -> None:
+        self.target = target
+        self.collator = collator
+        self.batch_size = batch_size
+        self.rows = rows
+
+    def on_train_end(self, args, state, control, model=None, **kwargs):
+        reestimate_batch_norm(model, self.target, self.collator, batch_size=self.batch_size, rows=self.rows)

@@ -1,0 +1,110 @@
+"""How strongly domains are confused as training goes on: a pure function of progress, written into the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+from transformers import TrainerCallback
+
+from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.errors import SettingsError
+
+
+def dann_strength(progress: float, *, gamma: float = 10.0) -> float:
+    """``2 / (1 + exp(-gamma p)) - 1`` (Ganin and Lempitsky, 2015, section 4): 0 at first, near 1 soon after.
+
+    Args:
+        progress: How far training is, in [0, 1].
+        gamma: How soon; at the default half of the strength is reached at p = 0.11.
+    """
+    return 2.0 / (1.0 + math.exp(-gamma * progress)) - 1.0
+
+
+def linear_strength(progress: float) -> float:
+    """The progress itself."""
+    return progress
+
+
+def constant_strength(progress: float) -> float:
+    """1 at every progress."""
+    return 1.0
+
+
+SCHEDULES: Mapping[str, Callable[[float], float]] = {
+    "dann": dann_strength,
+    "linear": linear_strength,
+    "constant": constant_strength,
+}
+
+
+_ROUNDING = 1e-6
+
+
+class AdversarialSchedule(TrainerCallback):
+    """Writes how far training is, and the strength that follows from it, into the model before every step.
+
+    Both are computed anew from the number of finished steps, which a checkpoint keeps: the first step after a resume
+    has the strength that it would have had without the stop. At every epoch ``DomainPairs`` learn which one it is, and
+    pair their rows anew.
+
+    Args:
+        schedule: ``"dann"``, ``"linear"``, ``"constant"``, or a function from progress in [0, 1] to a number in [0, 1].
+        highest: What the schedule is multiplied by, at least 0.
+        gamma: Of ``"dann"``, above 0; None is 10.
+
+    Raises:
+        SettingsError: When the schedule is unknown, a number out of its range, or ``gamma`` given to another schedule;
+            when training begins: when the model holds no ``strength`` to write.
+    """
+
+    def __init__(
+        self, schedule: str | Callable[[float], float] = "dann", *, highest: float = 1.0, gamma: float | None = None
+    ) -> None:
+        if not callable(schedule) and schedule not in SCHEDULES:
+            raise SettingsError(
+                f"schedule={schedule!r} is unknown; choose {', '.join(map(repr, SCHEDULES))}, or give a function from "
+                "progress in [0, 1] to strength."
+            )
+        if not 0 <= highest < math.inf:
+            raise SettingsError(f"highest={highest} must be at least 0: below, domains would be driven apart.")
+        if gamma is not None and (schedule != "dann" or not 0 < gamma < math.inf):
+            raise SettingsError(f"gamma={gamma} must be above 0, and belongs to schedule='dann' alone.")
+        self.schedule = schedule
+        self.highest = highest
+        self.gamma = gamma
+
+    def strength(self, progress: float) -> float:
+        """Lambda at a progress in [0, 1]."""
+        if callable(self.schedule):
+            return self.highest * float(self.schedule(progress))
+        if self.gamma is not None:
+            return self.highest * dann_strength(progress, gamma=self.gamma)
+        return self.highest * SCHEDULES[self.schedule](progress)
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        self._write(state, model)
+
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        self._write(state, model)
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        pairs = getattr(train_dataloader, "dataset", None)
+        if hasattr(pairs, "reshuffle"):
+            # A resumed run begins with a part of an epoch done.
+            pairs.reshuffle(int((state.epoch or 0) + _ROUNDING))
+
+    def _write(self, state, model: nn.Module) -> None:
+        progress = min(1.0, state.global_step / max(1, state.max_steps))
+        inner, _ = plain_model(model)
+        for name, value in (("progress", progress), ("strength", self.strength(progress))):
+            buffer = getattr(inner, name, None)
+            if not isinstance(buffer, Tensor):
+                raise SettingsError(
+                    f"AdversarialSchedule writes the buffers 'progress' and 'strength' of a DomainAdversarialModel, "
+                    f"but {type(inner).__name__} has no {name!r}. Train a DomainAdversarialModel, or leave the "
+                    "callback out."
+                )
+            # In place: a new tensor, or a number, would recompile a compiled step.
+            buffer.fill_(value)

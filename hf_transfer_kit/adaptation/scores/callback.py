@@ -1,0 +1,148 @@
+"""Scores of a model in training, where Trainer looks for the metric to choose the best checkpoint by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list
+from torch import nn
+from transformers import TrainerCallback
+
+from hf_transfer_kit.adaptation.domain_pairs import LABEL_COLUMNS, unlabelled_batch
+from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
+from hf_transfer_kit.adaptation.objectives.options import whole
+from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
+from hf_transfer_kit.adaptation.scores.registry import SCORES, target_scores
+from hf_transfer_kit.backbones.undisturbed import undisturbed
+from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.data.collating import on_device
+from hf_transfer_kit.errors import DataError, ModelError, SettingsError
+
+Rows = Sequence[Mapping[str, Any]]
+Collator = Callable[[list[Mapping[str, Any]]], Mapping[str, Any]]
+
+_PREFIX = "eval_"
+
+
+@torch.no_grad()
+def domain_outputs(
+    model: nn.Module, source: Rows, target: Rows, collator: Collator, *, rows: int = 1000, batch_size: int = 256
+) -> DomainOutputs:
+    """Features and logits of both domains, each read with its own BatchNorm statistics, as in evaluation.
+
+    Args:
+        model: A DomainAdversarialModel, wrapped or not; modes and random state stay as they were.
+        source: Map-style dataset of rows with labels that are not trained on.
+        target: Map-style dataset of target rows; labels in them are not read.
+        collator: Rows -> batch, with ``labels`` for source rows.
+        rows: At most so many of each domain, evenly spread.
+        batch_size: Rows a forward.
+
+    Raises:
+        ModelError: When it is another model.
+        DataError: When a domain is empty, or source rows come without labels.
+    """
+    inner, _ = plain_model(model)
+    if not isinstance(inner, DomainAdversarialModel):
+        raise ModelError(
+            f"{type(inner).__name__} shows no features beside its logits; scores read a DomainAdversarialModel. Make "
+            "one with DomainAdversarialModel.from_classifier(model, method='source_only')."
+        )
+    for name, dataset in (("source", source), ("target", target)):
+        if len(dataset) == 0:
+            raise DataError(f"The {name} has no rows to compute scores on. Check its split or its filter.")
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in DomainOutputs.__dataclass_fields__}
+    columns = [name for name in source[0] if name in LABEL_COLUMNS]
+    device = next(inner.parameters()).device
+    with undisturbed(inner, seed=0):
+        for chunk in _chunks(source, rows, batch_size):
+            batch = dict(collator(chunk))
+            if batch.get("labels") is None:
+                raise DataError("Source rows came without labels, which scores of the source need. Keep that column.")
+            parts["source_labels"].append(np.asarray(batch.pop("labels")))
+            _keep(parts, "source", inner.read(on_device(batch, device), domain="source"))
+        for chunk in _chunks(target, rows, batch_size):
+            batch = unlabelled_batch(collator, chunk, labels=columns)
+            _keep(parts, "target", inner.read(on_device(batch, device), domain="target"))
+    return DomainOutputs(**{name: np.concatenate(found) for name, found in parts.items()})
+
+
+class TargetScores(TrainerCallback):
+    """Adds scores to the metrics of each evaluation, so that Trainer may choose the best checkpoint by one of them.
+
+    ``TrainingArguments(metric_for_best_model="eval_bnm", load_best_model_at_end=True)`` then needs no labels of the
+    target. Scores stand in ``log_history`` as ``eval_`` and their name; trackers, which Trainer tells first, miss them.
+
+    Args:
+        source: Rows with labels that are not trained on (a validation split).
+        target: Target rows; labels in them are not read.
+        collator: Rows -> batch; a ``DomainCollator`` will do.
+        scores: Keys of ``SCORES``; all by default.
+        rows: At most so many of each domain, at least 2.
+        batch_size: Rows a forward.
+
+    Raises:
+        SettingsError: When a score is unknown, a number out of range, or (when Trainer is made) Trainer is to choose by
+            a score the wrong way round.
+        ModelError: At the first evaluation, when the model is no DomainAdversarialModel.
+    """
+
+    def __init__(
+        self,
+        source: Rows,
+        target: Rows,
+        collator: Collator,
+        *,
+        scores: Sequence[str] = tuple(SCORES),
+        rows: int = 1000,
+        batch_size: int = 256,
+    ) -> None:
+        for name in scores:
+            if name not in SCORES:
+                raise SettingsError(f"The score {name!r} is unknown; choose among {', '.join(SCORES)}.")
+        self.source = source
+        self.target = target
+        self.collator = collator
+        self.scores = scores
+        self.rows = whole("TargetScores", "rows", rows, low=2)
+        self.batch_size = whole("TargetScores", "batch_size", batch_size, low=1)
+        self._last: tuple[int, dict[str, float]] | None = None
+
+    def on_init_end(self, args, state, control, **kwargs):
+        name = (args.metric_for_best_model or "").removeprefix(_PREFIX)
+        if name in self.scores and bool(args.greater_is_better) != SCORES[name].larger_is_better:
+            raise SettingsError(
+                f"metric_for_best_model={args.metric_for_best_model!r} with greater_is_better={args.greater_is_better} "
+                f"would choose the worst checkpoint. Set greater_is_better={SCORES[name].larger_is_better}."
+            )
+
+    def on_evaluate(self, args, state, control, model=None, metrics=None, **kwargs):
+        # Trainer evaluates several datasets one by one; their model is the same.
+        if self._last is None or self._last[0] != state.global_step:
+            self._last = (state.global_step, self._computed(model))
+        found = {_PREFIX + name: value for name, value in self._last[1].items()}
+        if metrics is not None:
+            metrics.update(found)  # the very dict in which Trainer looks for metric_for_best_model
+        if state.log_history and state.log_history[-1].get("step") == state.global_step:
+            state.log_history[-1].update(found)
+
+    def _computed(self, model: nn.Module) -> dict[str, float]:
+        outputs = domain_outputs(
+            model, self.source, self.target, self.collator, rows=self.rows, batch_size=self.batch_size
+        )
+        # All processes must choose alike, though their BatchNorm statistics may differ a little.
+        return broadcast_object_list([target_scores(outputs, self.scores)])[0]
+
+
+def _chunks(dataset: Rows, rows: int, batch_size: int):
+    chosen = np.linspace(0, len(dataset) - 1, min(rows, len(dataset))).round().astype(int).tolist()
+    for start in range(0, len(chosen), batch_size):
+        yield [dataset[row] for row in chosen[start : start + batch_size]]
+
+
+def _keep(parts: dict[str, list[np.ndarray]], domain: str, read: tuple[torch.Tensor, torch.Tensor]) -> None:
+    for name, tensor in zip(("logits", "features"), read, strict=True):
+        parts[f"{domain}_{name}"].append(tensor.float().cpu().numpy())

@@ -1,0 +1,38 @@
+"""Scores of predictions one by one: right on the source, sure and diverse on the target."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hf_transfer_kit.adaptation.scores.domain_outputs import entropies, probabilities
+
+
+def source_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Share of source rows whose class is right, in [0, 1]. Says nothing of the target, and is often hard to beat.
+
+    Args:
+        logits: (S, C).
+        labels: (S,).
+    """
+    return float(np.mean(np.asarray(logits).argmax(1) == np.asarray(labels)))
+
+
+def mean_entropy(logits: np.ndarray) -> float:
+    """Mean entropy of the target's predictions, in [0, log C]; smaller is better (Morerio et al. 2018).
+
+    A network that gives every row one class has the best value there is: look at ``information`` as well.
+
+    Args:
+        logits: (T, C).
+    """
+    return float(entropies(probabilities(logits)).mean())
+
+
+def information(logits: np.ndarray) -> float:
+    """Entropy of the mean prediction minus mean entropy, in [0, log C]; larger is better (Musgrave et al. 2022).
+
+    Args:
+        logits: (T, C).
+    """
+    rows = probabilities(logits)
+    return float(entropies(rows.mean(0)) - entropies(rows).mean())

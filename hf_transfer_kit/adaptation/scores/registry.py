@@ -1,0 +1,65 @@
+"""All scores by name, and which way is up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
+from hf_transfer_kit.adaptation.scores.importance import deep_embedded_validation
+from hf_transfer_kit.adaptation.scores.neighbourhood_density import soft_neighbourhood_density
+from hf_transfer_kit.adaptation.scores.prediction_matrix import class_correlation, nuclear_norm
+from hf_transfer_kit.adaptation.scores.predictions import information, mean_entropy, source_accuracy
+from hf_transfer_kit.adaptation.scores.proxy_distance import proxy_a_distance
+from hf_transfer_kit.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class TargetScore:
+    """A score that needs no labels of the target.
+
+    Args:
+        larger_is_better: Which way is up.
+        summary: For people.
+        value: Outputs -> number.
+    """
+
+    larger_is_better: bool
+    summary: str
+    value: Callable[[DomainOutputs], float]
+
+
+def _importance_weighted_error(outputs: DomainOutputs) -> float:
+    wrong = outputs.source_logits.argmax(1) != outputs.source_labels
+    return deep_embedded_validation(outputs.source_features, outputs.target_features, wrong)
+
+
+SCORES: dict[str, TargetScore] = {
+    "source_accuracy": TargetScore(
+        True, "accuracy on the source", lambda o: source_accuracy(o.source_logits, o.source_labels)
+    ),
+    "mean_entropy": TargetScore(False, "how unsure predictions are", lambda o: mean_entropy(o.target_logits)),
+    "information": TargetScore(True, "sure and diverse predictions", lambda o: information(o.target_logits)),
+    "snd": TargetScore(True, "soft neighbourhood density", lambda o: soft_neighbourhood_density(o.target_logits)),
+    "bnm": TargetScore(True, "nuclear norm of the predictions", lambda o: nuclear_norm(o.target_logits)),
+    "corr_c": TargetScore(True, "correlation of the classes", lambda o: class_correlation(o.target_logits)),
+    "dev": TargetScore(False, "importance-weighted source error", _importance_weighted_error),
+    "proxy_a": TargetScore(False, "proxy A-distance", lambda o: proxy_a_distance(o.source_features, o.target_features)),
+}
+"""Name -> score."""
+
+
+def target_scores(outputs: DomainOutputs, names: Sequence[str] = tuple(SCORES)) -> dict[str, float]:
+    """Name -> value of the asked scores.
+
+    Args:
+        outputs: What a network says of rows of both domains.
+        names: Keys of ``SCORES``; all by default.
+
+    Raises:
+        SettingsError: When a name is unknown.
+    """
+    for name in names:
+        if name not in SCORES:
+            raise SettingsError(f"The score {name!r} is unknown; choose among {', '.join(SCORES)}.")
+    return {name: float(SCORES[name].value(outputs)) for name in names}

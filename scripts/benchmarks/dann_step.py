@@ -1,0 +1,149 @@
+"""What a domain-adversarial step costs: the kit's, inside the stock Trainer, against a loop written by hand.
+
+The loop is the usual one: both domains in one concatenated forward through the DANN paper's network, domain head behind
+a gradient reversal, batches sliced from tensors. Its steps and the Trainer's take turns, each Trainer step being
+followed by a step of the loop; what counts for the Trainer is all the time between two steps of the loop, its logging
+and the fetching of rows included. Reported are medians of the ratios of neighbouring steps.
+
+    python scripts/benchmarks/dann_step.py --steps 100
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+
+import torch
+from torch import nn
+from torch.utils.data import default_collate
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.adaptation import (
+    AdversarialSchedule,
+    DannMnistConfig,
+    DannMnistForImageClassification,
+    DomainAdversarialModel,
+    DomainCollator,
+    DomainPairs,
+)
+from hf_transfer_kit.tuning import LogScalars
+
+ROWS = 2048
+
+
+class Reversal(torch.autograd.Function):
+    """As it is found in most scripts."""
+
+    @staticmethod
+    def forward(ctx, features, strength):
+        ctx.strength = strength
+        return features.view_as(features)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return -ctx.strength * gradient, None
+
+
+class HandWritten:
+    """The loop written by hand, a step a call."""
+
+    def __init__(self, source: torch.Tensor, target: torch.Tensor, labels: torch.Tensor, options) -> None:
+        self.data = (source, target, labels)
+        self.size = options.batch_size
+        self.network = DannMnistForImageClassification(DannMnistConfig(batch_norm=options.batch_norm))
+        self.domain_head = nn.Sequential(nn.Linear(768, 100), nn.ReLU(), nn.Linear(100, 1))
+        parameters = [*self.network.parameters(), *self.domain_head.parameters()]
+        self.optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9)
+        self.domains = torch.cat([torch.zeros(self.size), torch.ones(self.size)])
+
+    def step(self) -> None:
+        """Draws a batch and learns from it."""
+        source, target, labels = self.data
+        rows, others = torch.randint(ROWS, (2, self.size))
+        features = self.network.dann_mnist(torch.cat([source[rows], target[others]])).pooler_output
+        logits = self.network.classifier(features[: self.size])
+        domains = self.domain_head(Reversal.apply(features, 0.5)).squeeze(1)
+        loss = nn.functional.cross_entropy(logits, labels[rows])
+        loss = loss + nn.functional.binary_cross_entropy_with_logits(domains, self.domains)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+class TakeTurns(TrainerCallback):
+    """Runs a step of the loop after each step of the Trainer, and times both."""
+
+    def __init__(self, loop: HandWritten) -> None:
+        self.loop = loop
+        self.ratios: list[float] = []
+        self.seconds: list[float] = []
+        self.start: float | None = None
+
+    def on_step_end(self, args, state, control, **kwargs):
+        now = time.perf_counter()
+        self.loop.step()
+        end = time.perf_counter()
+        if self.start is not None and state.global_step > 5:
+            self.ratios.append((now - self.start) / (end - now))
+            self.seconds.append(end - now)
+        self.start = end
+
+
+def measure(data, options, *, channels_last: bool, together: bool) -> dict[str, float]:
+    """Median ratio of one way of the kit, and seconds of a step of the loop."""
+    source, target, labels = data
+    torch.manual_seed(0)
+    network = DannMnistForImageClassification(DannMnistConfig(batch_norm=options.batch_norm))
+    model = DomainAdversarialModel.from_classifier(network, method=options.method, together=together)
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    turns = TakeTurns(HandWritten(source, target, labels, options))
+    rows = [{"pixel_values": image, "labels": int(label)} for image, label in zip(source, labels, strict=True)]
+    with tempfile.TemporaryDirectory() as folder:
+        args = TrainingArguments(
+            output_dir=folder,
+            use_cpu=True,
+            max_steps=options.steps + 6,
+            per_device_train_batch_size=options.batch_size,
+            learning_rate=0.01,
+            optim="sgd",
+            optim_args="momentum=0.9",
+            logging_steps=50,
+            report_to=[],
+            disable_tqdm=True,
+            save_strategy="no",
+        )
+        pairs = DomainPairs(rows, [{"pixel_values": image} for image in target])
+        callbacks = [AdversarialSchedule(), LogScalars(), turns]
+        Trainer(
+            model, args, train_dataset=pairs, data_collator=DomainCollator(default_collate), callbacks=callbacks
+        ).train()
+    return {
+        "ratio": round(statistics.median(turns.ratios), 3),
+        "loop_ms": round(1000 * statistics.median(turns.seconds), 1),
+    }
+
+
+def main() -> None:
+    """Prints one line of JSON for each way of the kit."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--batch_size", type=int, default=64, help="rows of each domain")
+    parser.add_argument("--batch_norm", action="store_true", help="the network with BatchNorm")
+    parser.add_argument("--method", default="dann")
+    parser.add_argument("--only_default", action="store_true", help="only two forwards and channels_last")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    data = (torch.randn(ROWS, 3, 28, 28), torch.randn(ROWS, 3, 28, 28), torch.randint(10, (ROWS,)))
+    ways = [(True, False)] if options.only_default else [(True, False), (False, False), (True, True), (False, True)]
+    for channels_last, together in ways:
+        found = measure(data, options, channels_last=channels_last, together=together)
+        print(json.dumps({"channels_last": channels_last, "together": together, **found}))
+
+
+if __name__ == "__main__":
+    main()
