@@ -22,8 +22,8 @@ TERMS = {
     "mcc": {"confusion_loss"},
     "entropy": {"target_entropy_loss"},
     "vada": {"domain_loss", "target_entropy_loss", "smooth_loss"},
-    "adamatch": {"pseudo_label_loss"},
-    "self_training": {"taught_loss", "diversity_loss"},
+    "adamatch": {"strong_class_loss", "pseudo_label_loss"},
+    "self_training": {"strong_class_loss", "taught_loss", "diversity_loss"},
 }
 SECOND_LOOK = ("vada", "adamatch", "self_training")
 
@@ -129,7 +129,7 @@ def test_unknown_options_are_refused(name):
 def test_methods_that_look_twice_say_so(name):
     objective, _ = objective_and_batch(name)
     batch, *_ = domain_batch(second_look=False)
-    with pytest.raises(ModelError, match=rf"{name} looks at target rows twice, and this step offers no second look"):
+    with pytest.raises(ModelError, match=rf"{name} looks at rows twice, and this step offers no second look"):
         objective.terms(batch)
 
 

@@ -5,6 +5,7 @@ import torch
 from domain_batches import CLASSES, WIDTH, domain_batch
 from torch.nn import functional
 
+from hf_transfer_kit.adaptation.objectives import OBJECTIVES
 from hf_transfer_kit.adaptation.objectives.adamatch import (
     AdaMatch,
     aligned,
@@ -118,13 +119,26 @@ def test_only_sure_rows_count_and_all_rows_divide():
 def test_pseudo_labels_teach_the_changed_rows_alone():
     batch, _, head = domain_batch(progress=1.0)
     objective = AdaMatch(width=WIDTH, num_labels=CLASSES, threshold=0.0, align=False, amount=0.0)
-    found = objective.terms(batch)["pseudo_label_loss"]
+    terms = objective.terms(batch)
+    assert terms["strong_class_loss"].item() == pytest.approx(
+        functional.cross_entropy(batch.source_logits, batch.labels).item(), abs=1e-12
+    )
+    found = terms["pseudo_label_loss"]
     p = batch.target_logits.softmax(-1)
     assert found.item() == pytest.approx(-(p * p.log()).sum(-1).mean().item(), abs=1e-12)
     found.backward()
     assert batch.target_features.grad is None  # the weak view is taken as given
     assert head.weight.grad.abs().sum() > 0
     assert objective.diagnostics(batch)["pseudo_labelled"].item() == 1.0
+
+
+def test_changed_source_rows_are_left_out_when_they_weigh_nothing():
+    batch, *_ = domain_batch()
+    for name in ("adamatch", "self_training"):
+        objective = OBJECTIVES[name](width=WIDTH, num_labels=CLASSES, source_weight=0.0)
+        if name == "self_training":
+            objective.teacher_logits = batch.target_logits.detach()
+        assert "strong_class_loss" not in objective.terms(batch)
 
 
 def test_without_a_teacher_self_training_says_what_is_missing():
