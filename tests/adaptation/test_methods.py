@@ -31,8 +31,8 @@ TERMS = {
     "mcc": {"confusion_loss"},
     "entropy": {"target_entropy_loss"},
     "vada": {"domain_loss", "target_entropy_loss", "smooth_loss", "domain_accuracy"},
-    "adamatch": {"strong_class_loss", "pseudo_label_loss", "pseudo_labelled"},
-    "self_training": {"strong_class_loss", "taught_loss", "diversity_loss", "pseudo_labelled"},
+    "adamatch": {"pseudo_label_loss", "pseudo_labelled"},
+    "self_training": {"taught_loss", "diversity_loss", "pseudo_labelled"},
 }
 WATCHED = {"source_entropy", "target_entropy", "target_diversity", "feature_spread", "target_feature_norm"}
 

@@ -45,7 +45,7 @@ class SelfTraining(Objective):
         threshold: Least confidence of the teacher, in [0, 1]; 0.9 by default.
         amount: Strength of the strong view, >= 0.
         invert: Whether the strong view inverts every second image.
-        source_weight: Of the class loss on strongly changed source rows, >= 0; 0 saves their forward.
+        source_weight: Of the class loss on strongly changed source rows, >= 0; 0 (the default) saves their forward.
         weight: Of the term, >= 0.
         diversity: Weight of the entropy of the mean prediction, >= 0, against one class that takes all (the class
             balance of French et al.).
@@ -68,7 +68,7 @@ class SelfTraining(Objective):
         threshold: float = 0.9,
         amount: float = 1.0,
         invert: bool = True,
-        source_weight: float = 1.0,
+        source_weight: float = 0.0,
         weight: float = 1.0,
         diversity: float = 0.1,
     ) -> None:
@@ -82,7 +82,7 @@ class SelfTraining(Objective):
 
     def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``taught_loss``: cross entropy with the teacher; ``diversity_loss``: minus the entropy of the mean; and, of
-        source rows, ``strong_class_loss``."""
+        source rows and where it has a weight, ``strong_class_loss``."""
         teacher = self._teacher(batch)
         view = partial(strong_view, amount=self.amount, invert=self.invert)
         student = batch.classify(changed_features(batch, self.name, view))

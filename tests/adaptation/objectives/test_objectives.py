@@ -22,8 +22,8 @@ TERMS = {
     "mcc": {"confusion_loss"},
     "entropy": {"target_entropy_loss"},
     "vada": {"domain_loss", "target_entropy_loss", "smooth_loss"},
-    "adamatch": {"strong_class_loss", "pseudo_label_loss"},
-    "self_training": {"strong_class_loss", "taught_loss", "diversity_loss"},
+    "adamatch": {"pseudo_label_loss"},
+    "self_training": {"taught_loss", "diversity_loss"},
 }
 SECOND_LOOK = ("vada", "adamatch", "self_training")
 
