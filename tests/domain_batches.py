@@ -38,6 +38,7 @@ def domain_batch(sources=5, targets=4, *, dtype=torch.float64, strength=0.7, pro
         strength=torch.tensor(strength, dtype=dtype),
         classify=head,
         extract=backbone if second_look else None,
+        source_inputs={"pixel_values": source} if second_look else None,
         target_inputs={"pixel_values": target} if second_look else None,
     )
     return batch, backbone, head
@@ -84,6 +85,7 @@ class AdaptedNet(nn.Module):
                 strength=torch.tensor(1.0),
                 classify=self.head,
                 extract=self.backbone,
+                source_inputs={"pixel_values": pixel_values},
                 target_inputs={"pixel_values": target_pixel_values},
             )
             loss = loss + sum(self.objective.terms(batch).values())

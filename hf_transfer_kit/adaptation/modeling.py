@@ -224,6 +224,7 @@ class DomainAdversarialModel(PreTrainedModel):
             strength=self.strength,
             classify=self.label_head.classify,
             extract=self._extract,
+            source_inputs=source,
             target_inputs=target,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -70,8 +71,8 @@ class AdaMatch(Objective):
     """AdaMatch (Berthelot et al. 2022) without the interpolation of logits.
 
     Rows as the loader gives them are the weak view; ``strong_view`` makes the other one (in texts only dropout does).
-    Changed source rows are not used: let the loader augment them. The paper evaluates a moving average of the weights:
-    add ``MeanTeacher(finish="teacher")`` to the callbacks.
+    With ``source_weight=1`` source rows are learnt in both views, as in the paper. The paper evaluates a moving average
+    of the weights: add ``MeanTeacher(finish="teacher")`` to the callbacks.
 
     Args:
         width: D, number of features.
@@ -80,6 +81,7 @@ class AdaMatch(Objective):
         align: Whether class shares of pseudo-labels are moved to the source's (distribution alignment).
         amount: Strength of the strong view, >= 0.
         invert: Whether the strong view inverts every second image.
+        source_weight: Of the class loss on strongly changed source rows, >= 0; 0 (the default) saves their forward.
         weight: Of the term, >= 0; it grows to its full value in the first half of training.
 
     Raises:
@@ -98,6 +100,7 @@ class AdaMatch(Objective):
         align: bool = True,
         amount: float = 1.0,
         invert: bool = True,
+        source_weight: float = 0.0,
         weight: float = 1.0,
     ) -> None:
         super().__init__(width=width, num_labels=num_labels)
@@ -105,14 +108,21 @@ class AdaMatch(Objective):
         self.align = align
         self.amount = number(self.name, "amount", amount, low=0)
         self.invert = invert
+        self.source_weight = number(self.name, "source_weight", source_weight, low=0)
         self.weight = number(self.name, "weight", weight, low=0)
 
     def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """``pseudo_label_loss``: cross entropy of the strong view with the weak view's aligned predictions."""
+        """``pseudo_label_loss``: cross entropy of the strong view with the weak view's aligned predictions;
+        ``strong_class_loss`` (where it has a weight): cross entropy of the source's strong view."""
         probabilities, threshold = self._pseudo_labels(batch)
-        strong = changed_features(batch, self.name, lambda inputs: strong_view(inputs, self.amount, invert=self.invert))
-        value = pseudo_label_loss(batch.classify(strong), probabilities, threshold)
-        return {"pseudo_label_loss": self.weight * warm_up(batch.progress).to(value) * value}
+        view = partial(strong_view, amount=self.amount, invert=self.invert)
+        strong = batch.classify(changed_features(batch, self.name, view))
+        value = pseudo_label_loss(strong, probabilities, threshold)
+        terms = {"pseudo_label_loss": self.weight * warm_up(batch.progress).to(value) * value}
+        if self.source_weight:
+            strong = batch.classify(changed_features(batch, self.name, view, domain="source"))
+            terms["strong_class_loss"] = self.source_weight * functional.cross_entropy(strong, batch.labels)
+        return terms
 
     @torch.no_grad()
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:

@@ -36,10 +36,12 @@ class DomainBatch:
     """The label head: features (N, D) -> logits (N, C)."""
     extract: Callable[..., Tensor] | None = None
     """The backbone on rows once more: the model's inputs by name (without the prefix ``target_``) as keywords ->
-    pooled features (T, D). None where a step has none to offer."""
+    pooled features (N, D). None where a step has none to offer."""
+    source_inputs: Mapping[str, Tensor] | None = None
+    """The source rows themselves, by the model's own names, without labels, for methods that look at them again through
+    ``extract``. None where ``extract`` is."""
     target_inputs: Mapping[str, Tensor] | None = None
-    """The target rows themselves, by the model's own names, for methods that look at them again through ``extract``;
-    no labels. None where ``extract`` is."""
+    """The target rows themselves, likewise."""
 
 
 class Objective(nn.Module):

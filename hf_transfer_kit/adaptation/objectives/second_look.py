@@ -1,4 +1,4 @@
-"""Target rows through the network once more, changed on the way in."""
+"""Rows through the network once more, changed on the way in."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ def continuous_input(batch: DomainBatch, method: str) -> str:
     )
 
 
-def changed_features(batch: DomainBatch, method: str, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """Features of the target rows with their real-valued inputs changed; others (tokens, masks) stay.
+def changed_features(
+    batch: DomainBatch, method: str, change: Callable[[Tensor], Tensor], *, domain: str = "target"
+) -> Tensor:
+    """Features of one domain's rows with their real-valued inputs changed; others (tokens, masks) stay.
 
     A network with dropout gives other features than before also where nothing was changed.
 
@@ -35,23 +37,24 @@ def changed_features(batch: DomainBatch, method: str, change: Callable[[Tensor],
         batch: The step.
         method: Name, for the error.
         change: Input -> input of the same shape.
+        domain: ``"source"`` or ``"target"``.
 
     Returns:
-        (T, D).
+        (S, D) or (T, D).
 
     Raises:
         ModelError: When the step offers no second look.
     """
     _offered(batch, method)
-    inputs = {
-        name: change(values) if values.is_floating_point() else values for name, values in batch.target_inputs.items()
-    }
-    return batch.extract(**inputs)
+    inputs = batch.source_inputs if domain == "source" else batch.target_inputs
+    return batch.extract(
+        **{name: change(values) if values.is_floating_point() else values for name, values in inputs.items()}
+    )
 
 
 def _offered(batch: DomainBatch, method: str) -> None:
-    if batch.extract is None or batch.target_inputs is None:
+    if batch.extract is None or batch.source_inputs is None or batch.target_inputs is None:
         raise ModelError(
-            f"{method} looks at target rows twice, and this step offers no second look. Use it inside "
-            "DomainAdversarialModel, or give DomainBatch extract= and target_inputs=."
+            f"{method} looks at rows twice, and this step offers no second look. Use it inside "
+            "DomainAdversarialModel, or give DomainBatch extract=, source_inputs= and target_inputs=."
         )

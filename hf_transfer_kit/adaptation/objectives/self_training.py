@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -44,6 +45,7 @@ class SelfTraining(Objective):
         threshold: Least confidence of the teacher, in [0, 1]; 0.9 by default.
         amount: Strength of the strong view, >= 0.
         invert: Whether the strong view inverts every second image.
+        source_weight: Of the class loss on strongly changed source rows, >= 0; 0 (the default) saves their forward.
         weight: Of the term, >= 0.
         diversity: Weight of the entropy of the mean prediction, >= 0, against one class that takes all (the class
             balance of French et al.).
@@ -66,6 +68,7 @@ class SelfTraining(Objective):
         threshold: float = 0.9,
         amount: float = 1.0,
         invert: bool = True,
+        source_weight: float = 0.0,
         weight: float = 1.0,
         diversity: float = 0.1,
     ) -> None:
@@ -73,19 +76,24 @@ class SelfTraining(Objective):
         self.threshold = number(self.name, "threshold", threshold, low=0, high=1)
         self.amount = number(self.name, "amount", amount, low=0)
         self.invert = invert
+        self.source_weight = number(self.name, "source_weight", source_weight, low=0)
         self.weight = number(self.name, "weight", weight, low=0)
         self.diversity = number(self.name, "diversity", diversity, low=0)
 
     def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """``taught_loss``: cross entropy with the teacher; ``diversity_loss``: minus the entropy of the mean."""
+        """``taught_loss``: cross entropy with the teacher; ``diversity_loss``: minus the entropy of the mean; and, of
+        source rows and where it has a weight, ``strong_class_loss``."""
         teacher = self._teacher(batch)
-        student = batch.classify(
-            changed_features(batch, self.name, lambda inputs: strong_view(inputs, self.amount, invert=self.invert))
-        )
-        return {
+        view = partial(strong_view, amount=self.amount, invert=self.invert)
+        student = batch.classify(changed_features(batch, self.name, view))
+        terms = {
             "taught_loss": self.weight * taught(student, teacher, self.threshold),
             "diversity_loss": -self.diversity * prediction_diversity(student),
         }
+        if self.source_weight:
+            strong = batch.classify(changed_features(batch, self.name, view, domain="source"))
+            terms["strong_class_loss"] = self.source_weight * functional.cross_entropy(strong, batch.labels)
+        return terms
 
     @torch.no_grad()
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:

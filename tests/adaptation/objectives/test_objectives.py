@@ -129,7 +129,7 @@ def test_unknown_options_are_refused(name):
 def test_methods_that_look_twice_say_so(name):
     objective, _ = objective_and_batch(name)
     batch, *_ = domain_batch(second_look=False)
-    with pytest.raises(ModelError, match=rf"{name} looks at target rows twice, and this step offers no second look"):
+    with pytest.raises(ModelError, match=rf"{name} looks at rows twice, and this step offers no second look"):
         objective.terms(batch)
 
 

@@ -5,6 +5,7 @@ import torch
 from domain_batches import CLASSES, WIDTH, domain_batch
 from torch.nn import functional
 
+from hf_transfer_kit.adaptation.objectives import OBJECTIVES
 from hf_transfer_kit.adaptation.objectives.adamatch import (
     AdaMatch,
     aligned,
@@ -125,6 +126,19 @@ def test_pseudo_labels_teach_the_changed_rows_alone():
     assert batch.target_features.grad is None  # the weak view is taken as given
     assert head.weight.grad.abs().sum() > 0
     assert objective.diagnostics(batch)["pseudo_labelled"].item() == 1.0
+
+
+@pytest.mark.parametrize("name", ["adamatch", "self_training"])
+def test_changed_source_rows_are_learnt_where_they_weigh_something(name):
+    batch, *_ = domain_batch()
+    for weight in (0.0, 0.5):
+        objective = OBJECTIVES[name](width=WIDTH, num_labels=CLASSES, source_weight=weight, amount=0.0)
+        if name == "self_training":
+            objective.teacher_logits = batch.target_logits.detach()
+        terms = objective.terms(batch)
+        assert ("strong_class_loss" in terms) == (weight > 0)
+    expected = 0.5 * functional.cross_entropy(batch.source_logits, batch.labels)
+    assert terms["strong_class_loss"].item() == pytest.approx(expected.item(), abs=1e-12)
 
 
 def test_without_a_teacher_self_training_says_what_is_missing():

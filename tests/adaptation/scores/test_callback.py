@@ -1,7 +1,9 @@
 """Trainer chooses its best checkpoint by a score; nothing of the target's labels is needed, and nothing is disturbed."""
 
 import copy
+from pathlib import Path
 
+import adaptation_run
 import numpy as np
 import pytest
 import torch
@@ -127,3 +129,33 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(DataError, match="Source rows came without labels"):
         domain_outputs(model_of(), images(2, 0, labels=False), images(2, 1), default_data_collator)
     assert "dev" in SCORES
+
+
+TWO = """
+import sys
+import torch
+sys.path.insert(0, sys.argv[2])
+import adaptation_run
+from torch.utils.data import default_collate
+from hf_transfer_kit.adaptation import MeanTeacher, TargetScores
+scores = TargetScores(adaptation_run.rows(6, 5), adaptation_run.rows(6, 6), default_collate, scores=["bnm", "snd"])
+teacher = MeanTeacher(0.9, finish="teacher")
+run = adaptation_run.trainer(
+    sys.argv[1], scores, teacher, per_device_train_batch_size=4, max_steps=2, ddp_backend="gloo",
+    eval_strategy="steps", eval_steps=1, save_strategy="steps", save_steps=1, metric_for_best_model="eval_bnm",
+)
+run.train()
+logged = [entry["eval_bnm"] for entry in run.state.log_history if "eval_bnm" in entry]
+weight = next(run.model.parameters()).detach().flatten()
+found = [None, None]
+torch.distributed.all_gather_object(found, (logged, run.state.best_metric, weight.tolist()))
+assert len(logged) == 2 and run.state.best_metric in logged, (logged, run.state.best_metric)
+assert found[0] == found[1], "processes differ"
+torch.distributed.barrier()  # a process that leaves first may take the other's connection with it
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_see_the_same_scores_and_teacher(tmp_path, two_processes):
+    two_processes(TWO, tmp_path / "two", Path(adaptation_run.__file__).parent)
+    assert (tmp_path / "two" / "checkpoint-2" / "mean_teacher.safetensors").is_file()
