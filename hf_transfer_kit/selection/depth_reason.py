@@ -8,7 +8,7 @@ from hf_transfer_kit.values import DepthResult
 
 
 def depth_sentence(
-    results: Sequence[DepthResult], chosen: int, strategy: str, *, price: Mapping[int, int], body: int
+    results: Sequence[DepthResult], chosen: int, strategy: str, *, price: Mapping[int, int], body: int, error: float
 ) -> str:
     """One sentence for people: the depth, its accuracy, and the depths it was compared with last.
 
@@ -18,6 +18,7 @@ def depth_sentence(
         strategy: Its text for ``finetune.py``.
         price: Depth -> number of parameters that move.
         body: Number of layer groups before the head.
+        error: Standard error of the difference between the chosen depth and the best.
     """
     last = max(result.rung for result in results)
     finalists = [result for result in results if result.rung == last]
@@ -34,6 +35,6 @@ def depth_sentence(
         return f"{opening}, the best of the depths compared last (the others: {others})."
     saved = 1 - price[chosen] / max(price[best.depth], 1)
     return (
-        f"{opening}, within one standard error ({best.error:.1%}) of the best of those compared last (depth "
+        f"{opening}, within one standard error ({error:.1%}) of the best of those compared last (depth "
         f"{best.depth}, {best.accuracy:.1%}), with {saved:.0%} fewer parameters to train."
     )

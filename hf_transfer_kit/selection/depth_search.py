@@ -23,7 +23,9 @@ from hf_transfer_kit.selection.halving import (
     Rung,
     Score,
     affordable,
+    best_of,
     cheapest_within_one_error,
+    error_of_difference,
     plan_rungs,
     preference,
     standard_error,
@@ -68,7 +70,8 @@ def search_freeze_depth(
     depths with all seeds, they get fewer; where it pays for no more runs of both, the choice falls on the rung before.
 
     Every run has the learning-rate schedule of its own number of steps. Only validation accuracy decides; the chosen
-    depth is the cheapest (fewest parameters that move) within one standard error of the best on the last rung.
+    depth is the cheapest (fewest parameters that move) within one standard error of the best on the last rung: that of
+    the paired difference, since all depths are measured on the same rows.
 
     Args:
         make_model: Seed -> freshly loaded pretrained model with a fresh head.
@@ -111,7 +114,7 @@ def search_freeze_depth(
     rows_of_run = budget.max_steps * budget.batch_size
     allowed = share * sum(training_cost(shares, frozen[d], cached=False) for d in depths) * rows_of_run * len(seeds)
     allowed -= sum(len(getattr(data, split)) for split in SPLITS) if usable else 0
-    chosen = search.climb(rungs, depths, allowed)
+    chosen, error = search.climb(rungs, depths, allowed)
     results = tuple(search.results[depth] for depth in depths)
     seconds = {
         "total": time.perf_counter() - started,
@@ -119,7 +122,7 @@ def search_freeze_depth(
         "training": search.seconds,
     }
     strategy = strategy_text(depth_strategy(groups, chosen, direction))
-    sentence = depth_sentence(results, chosen, strategy, price=search.price, body=len(groups.body))
+    sentence = depth_sentence(results, chosen, strategy, price=search.price, body=len(groups.body), error=error)
     return DepthSearch(chosen, strategy, direction, results, seconds, sentence, notes)
 
 
@@ -134,12 +137,13 @@ def depth_strategy(groups: LayerGroups, depth: int, direction: str = "first") ->
 
 @dataclass(frozen=True)
 class Outcome:
-    """Validation accuracy and loss, test accuracy (None after a short run) and wall time of one run."""
+    """One run: validation accuracy, loss and rows that were right; test accuracy (None if not looked at); wall time."""
 
     accuracy: float
     loss: float
     test_accuracy: float | None
     seconds: float
+    correct: np.ndarray | None
 
 
 @dataclass
@@ -161,8 +165,8 @@ class _Search:
     runs: dict[tuple[int, int, int], Outcome] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def climb(self, rungs: Sequence[Rung], depths: Sequence[int], allowed: float) -> int:
-        """Runs the rungs; the chosen depth."""
+    def climb(self, rungs: Sequence[Rung], depths: Sequence[int], allowed: float) -> tuple[int, float]:
+        """Runs the rungs; the chosen depth, and the standard error of its difference to the best."""
         survivors = tuple(depths)
         scores: dict[int, Score] = {}
         for index, rung in enumerate(rungs):
@@ -172,7 +176,8 @@ class _Search:
                     break
             allowed -= sum(self.missing_cost(depth, rung) for depth in survivors)
             scores = {depth: self.score(depth, index, rung) for depth in survivors}
-        return cheapest_within_one_error(scores, self.price)
+        chosen = cheapest_within_one_error(scores, self.price)
+        return chosen, error_of_difference(scores[best_of(scores, self.price)], scores[chosen])
 
     def next_round(self, rung: Rung, order: Sequence[int], allowed: float) -> tuple[Rung, tuple[int, ...]]:
         """The rung, with fewer seeds where two depths with all of them cost too much, and who goes on to it."""
@@ -222,7 +227,9 @@ class _Search:
         )
         if self.on_result:
             self.on_result(self.results[depth])
-        return Score(float(np.mean(accuracies)), error, float(np.mean([run.loss for run in runs])))
+        rows = [run.correct for run in runs]
+        correct = None if any(row is None for row in rows) else np.mean(rows, axis=0)
+        return Score(float(np.mean(accuracies)), error, float(np.mean([run.loss for run in runs])), correct)
 
     def run(self, strategy: Strategy, depth: int, steps: int, seed: int) -> Outcome:
         """One run; a short one looks at the validation split once, at its end, and never at the test split."""
@@ -240,7 +247,13 @@ class _Search:
         )  # fmt: skip
         self.seconds += time.perf_counter() - started
         # Numbers only: kept runs must not keep their models.
-        return Outcome(run.validation["accuracy"], run.validation["loss"], run.test.get("accuracy"), run.seconds)
+        return Outcome(
+            run.validation["accuracy"],
+            run.validation["loss"],
+            run.test.get("accuracy"),
+            run.seconds,
+            run.validation_correct,
+        )
 
 
 def _checked_depths(

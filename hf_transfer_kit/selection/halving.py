@@ -41,11 +41,13 @@ class Score:
         accuracy: Mean over its runs, in [0, 1].
         error: Standard error of that mean, at least 0.
         loss: Mean over its runs; decides between equal accuracies.
+        correct: Share of its runs that got each row right, of shape (rows,); None where rows are not known.
     """
 
     accuracy: float
     error: float
     loss: float
+    correct: np.ndarray | None = None
 
 
 def plan_rungs(candidates: int, max_steps: int, seeds: Sequence[int], *, eta: int = 3) -> tuple[Rung, ...]:
@@ -90,18 +92,36 @@ def standard_error(accuracies: Sequence[float], rows: int) -> float:
     return math.sqrt(share * (1 - share) / rows)
 
 
-def cheapest_within_one_error(scores: Mapping[int, Score], price: Mapping[int, float]) -> int:
-    """The cheapest candidate whose accuracy is within one standard error (the best one's) of the best accuracy.
+def error_of_difference(best: Score, other: Score) -> float:
+    """Standard error of the difference of two accuracies.
 
-    Breiman et al. 1984, section 3.4.3.
+    Both were measured on the same rows, so it is that of the paired differences: rows that are hard for all do not
+    count. Where rows are not known it is the error of the best.
+    """
+    if best.correct is None or other.correct is None:
+        return best.error
+    return float(np.std(best.correct - other.correct, ddof=1) / math.sqrt(len(best.correct)))
+
+
+def best_of(scores: Mapping[int, Score], price: Mapping[int, float]) -> int:
+    """The candidate with the highest accuracy; of equal ones that with the lower loss, then the cheaper one."""
+    return max(scores, key=lambda c: (scores[c].accuracy, -scores[c].loss, -price[c]))
+
+
+def cheapest_within_one_error(scores: Mapping[int, Score], price: Mapping[int, float]) -> int:
+    """The cheapest candidate whose accuracy is within one standard error (of the difference) of the best accuracy.
+
+    The rule of Breiman et al. 1984, section 3.4.3, with the error of the paired difference.
 
     Args:
         scores: Candidate -> what it reached, at least one.
         price: Candidate -> what is to be small.
     """
-    best = scores[max(scores, key=lambda c: (scores[c].accuracy, -scores[c].loss, -price[c]))]
+    best = scores[best_of(scores, price)]
     # Accuracies are shares of rows: a difference that is exactly one error must not hang on the last bit.
-    near = [c for c, score in scores.items() if score.accuracy >= best.accuracy - best.error - 1e-9]
+    near = [
+        c for c, score in scores.items() if score.accuracy >= best.accuracy - error_of_difference(best, score) - 1e-9
+    ]
     return min(near, key=lambda c: (price[c], c))
 
 

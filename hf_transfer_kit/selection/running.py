@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EvalPrediction, PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import SPLITS, PreparedData
@@ -37,6 +37,7 @@ class Run:
         curve: Evaluations during training.
         seconds: Wall time of training, its evaluations included.
         trainable_parameters: Scalars that asked for a gradient when training ended.
+        validation_correct: Whether each validation row's class was predicted, of shape (rows,).
     """
 
     seed: int
@@ -48,6 +49,7 @@ class Run:
     curve: tuple[CurvePoint, ...]
     seconds: float
     trainable_parameters: int
+    validation_correct: np.ndarray | None = None
 
 
 def run_strategy(
@@ -121,14 +123,15 @@ def lay_out(model: PreTrainedModel, data: PreparedData) -> None:
 
 def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: float, test: bool = True) -> Run:
     """Evaluates a trained Trainer on the validation and, if asked to, the test split; every process gets the same."""
-    validation = trainer.evaluate(metric_key_prefix="eval")
+    seen: list[np.ndarray] = []
+    with _also(trainer, lambda prediction: seen.append(_classes(prediction.predictions) == prediction.label_ids)):
+        validation = trainer.evaluate(metric_key_prefix="eval")
     tested: dict[str, float] = {}
     true = predicted = np.empty(0, dtype=int)
     if test:
         output = trainer.predict(data.test, metric_key_prefix="test")
-        logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
         tested = metrics_of(output.metrics, "test")
-        true, predicted = np.asarray(output.label_ids), np.asarray(logits).argmax(axis=-1)
+        true, predicted = np.asarray(output.label_ids), _classes(output.predictions)
     return Run(
         seed=seed,
         model=trainer.model,
@@ -139,7 +142,30 @@ def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: fl
         curve=learning_curve(trainer.state.log_history),
         seconds=seconds,
         trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        validation_correct=seen[-1] if seen else None,
     )
+
+
+@contextmanager
+def _also(trainer: Trainer, look: Callable[[EvalPrediction], object]) -> Iterator[None]:
+    """While it lasts, ``look`` sees the predictions that metrics are computed from: no second pass is needed."""
+    metrics = trainer.compute_metrics
+
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        look(prediction)
+        return metrics(prediction)
+
+    trainer.compute_metrics = compute
+    try:
+        yield
+    finally:
+        trainer.compute_metrics = metrics
+
+
+def _classes(predictions: np.ndarray | tuple) -> np.ndarray:
+    """Predicted class of each row, of shape (rows,), from logits that may stand first among other outputs."""
+    logits = predictions[0] if isinstance(predictions, tuple) else predictions
+    return np.asarray(logits).argmax(axis=-1)
 
 
 def make_trainer(

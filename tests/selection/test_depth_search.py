@@ -78,7 +78,10 @@ class Scripted:
         self.warmup = args.warmup_steps
         accuracy = self.accuracy(depth, budget.max_steps, seed)
         return SimpleNamespace(
-            validation={"accuracy": accuracy, "loss": 1 - accuracy}, test={"accuracy": 0.5} if test else {}, seconds=1.0
+            validation={"accuracy": accuracy, "loss": 1 - accuracy},
+            test={"accuracy": 0.5} if test else {},
+            seconds=1.0,
+            validation_correct=None,
         )
 
 

@@ -9,6 +9,7 @@ from hf_transfer_kit.selection.halving import (
     Score,
     affordable,
     cheapest_within_one_error,
+    error_of_difference,
     plan_rungs,
     preference,
     standard_error,
@@ -63,6 +64,15 @@ def test_the_error_is_that_of_the_best():
     given = {0: Score(0.8, 0.05, 1.0), 1: Score(0.74, 0.5, 1.0), 3: Score(0.76, 0.0, 1.0)}
     assert cheapest_within_one_error(given, PRICE) == 3
     assert cheapest_within_one_error({**given, 3: Score(0.74, 0.5, 1.0)}, PRICE) == 0
+
+
+def test_rows_that_are_hard_for_all_do_not_blur_a_difference():
+    hard = np.repeat([0.0, 1.0], [300, 700])
+    worse = np.where(np.arange(1000) < 990, hard, 0.0)  # ten rows more are wrong, none less
+    given = {0: Score(0.70, 0.0145, 1.0, hard), 3: Score(0.69, 0.0146, 1.0, worse)}
+    assert error_of_difference(given[0], given[3]) == pytest.approx(np.std(hard - worse, ddof=1) / 1000**0.5)
+    assert cheapest_within_one_error(given, PRICE) == 0
+    assert cheapest_within_one_error({d: Score(*(s.accuracy, s.error, s.loss)) for d, s in given.items()}, PRICE) == 3
 
 
 def test_what_would_be_chosen_goes_first_then_the_best_of_the_other_half():
