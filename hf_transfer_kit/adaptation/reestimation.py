@@ -56,7 +56,8 @@ def reestimate_batch_norm(
     if len(chosen) > batch_size and 0 < len(chosen) % batch_size < batch_size // 2:
         # A small last batch would weigh as much as a full one, with statistics of few rows.
         chosen = chosen[: -(len(chosen) % batch_size)]
-    labels = [name for name in target[0] if name in LABEL_COLUMNS]
+    # A collator made for labelled rows may insist on labels where the target has none.
+    labels = [name for name in target[0] if name in LABEL_COLUMNS] or ["labels"]
     momenta = [norm.momentum for norm in norms]
     with undisturbed(inner, seed=0), torch.no_grad():
         for norm in norms:

@@ -119,6 +119,25 @@ def test_reestimation_at_the_end_of_training_does_not_depend_on_target_labels():
     assert all(torch.equal(results[0][name], value) for name, value in results[1].items())
 
 
+def test_a_collator_that_insists_on_labels_gets_by_on_an_unlabelled_target():
+    def collate(rows):
+        return {"pixel_values": torch.stack([r["pixel_values"] for r in rows]), "labels": [r["labels"] for r in rows]}
+
+    statistics = []
+    for labelled in (True, False):
+        model = tiny.timm_wrapped("resnet18")[0]
+        images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        rows = [{"pixel_values": image, **({"labels": 3} if labelled else {})} for image in images]
+        torch.manual_seed(0)
+        for layer in model.modules():
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+        reestimate_batch_norm(model, rows, collate, batch_size=6)
+        statistics.append(model.timm_model.layer2[0].bn1.running_mean.clone())
+    assert torch.equal(*statistics)
+    assert statistics[0].abs().max() > 0
+
+
 def test_a_network_without_batch_norm_stays_and_no_rows_are_refused():
     network, _ = tiny.TRANSFORMERS["bert"]()
     assert reestimate_batch_norm(network, [{}], default_collate) is network
