@@ -7,8 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.utils.data import Subset
 
-from hf_transfer_kit import cache_features, linear_probe, load_data, load_model, load_processor, prepare_data
+from hf_transfer_kit import (
+    cache_boundaries,
+    cache_features,
+    linear_probe,
+    load_data,
+    load_model,
+    load_processor,
+    prepare_data,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +45,22 @@ def test_six_frozen_groups_train_the_same_in_less_time(shared):
     assert found["uncached_to_cached"] > 1.2
     assert found["largest_loss_difference"] < 1e-4
     assert found["largest_logit_difference"] < 1e-3 * max(1, found["largest_logit"])
+
+
+def test_every_cut_of_a_real_network_is_trusted_with_any_head(shared, tmp_path):
+    data = load_data(str(shared / "data" / "flowers"), train_size=100)
+    network = shared / "pretrained" / "mobilenetv2_100_imagenet"
+    prepared = prepare_data(data, load_processor(network, "image"), image_size=128)
+    rows = Subset(prepared.train, range(64))
+
+    def model(seed):
+        return load_model(network, id2label=dict(enumerate(data.label_names)), seed=seed)
+
+    caches = cache_boundaries(model(0), {"train": rows}, collator=prepared.collator, cache_dir=tmp_path, progress=False)
+    assert caches.depths == tuple(range(1, 9))
+    for k in caches.depths:
+        for seed in range(3):
+            caches.attach(model(seed), k).rejoin()
 
 
 def test_training_on_features_on_disk_needs_little_memory():
