@@ -46,6 +46,7 @@ def depth_picture(search: DepthSearch) -> Figure:
     cost.set(ylabel="cost of a training row (forward passes)", title="Hatched: nothing computed once")
     for axes in (accuracy, cost):
         axes.title.set_fontsize(9)
+    accuracy.margins(x=0.1)  # the word above the last point stays inside
     low = min(result.accuracy - result.error for result in search.results)
     high = max(result.accuracy + result.error for result in search.results)
     span = max(high - low, 0.02)
