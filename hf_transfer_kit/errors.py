@@ -17,3 +17,9 @@ class DataError(TransferKitError):
 
 class SettingsError(TransferKitError):
     """An argument, a flag or a combination of them is not allowed."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a foreign error's words, for a sentence of ours; its name when it has none."""
+    words = str(error).strip()
+    return words.splitlines()[0] if words else type(error).__name__

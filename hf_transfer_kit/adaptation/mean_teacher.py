@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from hf_transfer_kit.adaptation.domain_pairs import TARGET
 from hf_transfer_kit.adaptation.objectives.options import chosen, number
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 
 FILE = "mean_teacher.safetensors"
-_PREFIX = "target_"
 
 
 def teacher_decay(step: int, decay: float) -> float:
@@ -103,7 +103,7 @@ class MeanTeacher(TrainerCallback):
     def _teach(self, taught: list[nn.Module]):
         @torch.compiler.disable
         def before_forward(model: nn.Module, args: tuple, inputs: dict) -> None:
-            target = {name.removeprefix(_PREFIX): value for name, value in inputs.items() if name.startswith(_PREFIX)}
+            target = {name.removeprefix(TARGET): value for name, value in inputs.items() if name.startswith(TARGET)}
             if not model.training or not target:
                 return
             with torch.no_grad():

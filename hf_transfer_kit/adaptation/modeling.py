@@ -7,15 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
     AutoConfig,
     AutoModel,
-    AutoModelForAudioClassification,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -27,16 +23,13 @@ from hf_transfer_kit.adaptation.domain_pairs import TARGET
 from hf_transfer_kit.adaptation.label_head import LabelHead
 from hf_transfer_kit.adaptation.objectives import OBJECTIVES, DomainBatch
 from hf_transfer_kit.adaptation.subclassing import restore_forward
+from hf_transfer_kit.backbones.loading import classifier_class, classifier_modalities
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.tuning.scalars import record_scalars
+from hf_transfer_kit.values import MODALITIES
 
 _DOMAINS = ("target", "source")
-_CLASSIFIERS = {
-    "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING": AutoModelForImageClassification,
-    "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING": AutoModelForSequenceClassification,
-    "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING": AutoModelForAudioClassification,
-}
 
 
 class DomainAdversarialModel(PreTrainedModel):
@@ -260,9 +253,8 @@ def _classifier(config: PreTrainedConfig | None) -> PreTrainedModel:
             "A DomainAdversarialConfig needs backbone_config, the configuration of a classifier, to make a model of; "
             "or use DomainAdversarialModel.from_classifier(load_model(...))."
         )
-    for mapping, auto in _CLASSIFIERS.items():
-        if type(config) in getattr(transformers, mapping) and type(config) is not DomainAdversarialConfig:
-            return auto.from_config(config)
+    if type(config) is not DomainAdversarialConfig and (kinds := classifier_modalities(config)):
+        return classifier_class(kinds[0]).from_config(config)
     raise ModelError(
         f"backbone_config is a {type(config).__name__}, an architecture without a classifier for images, texts or "
         "sounds. Choose one that has it, or register yours with AutoModelForImageClassification.register."
@@ -270,5 +262,5 @@ def _classifier(config: PreTrainedConfig | None) -> PreTrainedModel:
 
 
 AutoConfig.register(DomainAdversarialConfig.model_type, DomainAdversarialConfig)
-for _auto in (AutoModel, *_CLASSIFIERS.values()):
+for _auto in (AutoModel, *map(classifier_class, MODALITIES)):
     _auto.register(DomainAdversarialConfig, DomainAdversarialModel)

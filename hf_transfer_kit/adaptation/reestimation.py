@@ -10,7 +10,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from hf_transfer_kit.adaptation.batch_norm import batch_norms
-from hf_transfer_kit.adaptation.domain_pairs import LABEL_COLUMNS, unlabelled_batch
+from hf_transfer_kit.adaptation.domain_pairs import LABEL_COLUMNS, evenly_spread, unlabelled_batch
 from hf_transfer_kit.backbones.undisturbed import undisturbed
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
@@ -52,7 +52,7 @@ def reestimate_batch_norm(
     norms = batch_norms(inner)
     if not norms:
         return model
-    chosen = torch.linspace(0, len(target) - 1, min(rows or len(target), len(target))).round().long().tolist()
+    chosen = evenly_spread(len(target), rows)
     if len(chosen) > batch_size and 0 < len(chosen) % batch_size < batch_size // 2:
         # A small last batch would weigh as much as a full one, with statistics of few rows.
         chosen = chosen[: -(len(chosen) % batch_size)]

@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from hf_transfer_kit.backbones.heads import find_head, replace_head
-from hf_transfer_kit.errors import ModelError
+from hf_transfer_kit.errors import ModelError, first_line
 
 _CLASSIFIERS = {
     "image": "AutoModelForImageClassification",
@@ -55,7 +55,7 @@ def load_model(
     """
     name = str(name_or_path)
     config = _config(name, pretrained=pretrained, trust_remote_code=trust_remote_code, revision=revision)
-    auto = getattr(transformers, _CLASSIFIERS[_classifier_modality(config, name, modality)])
+    auto = classifier_class(_classifier_modality(config, name, modality))
     if getattr(config, "use_weighted_layer_sum", False):
         # A layer that layerdrop leaves out gives no state to weigh: the forward of training would fail.
         config.layerdrop = 0.0
@@ -89,7 +89,7 @@ def load_processor(name_or_path: str | Path, modality: str) -> object:
         if modality == "audio" and Path(name).is_dir():
             return transformers.Wav2Vec2FeatureExtractor(sampling_rate=16_000, do_normalize=True)
         raise ModelError(
-            f"{name} has no {modality} processor that {_PROCESSORS[modality]} can load ({_first_line(error)}). "
+            f"{name} has no {modality} processor that {_PROCESSORS[modality]} can load ({first_line(error)}). "
             "Save the checkpoint's processor beside its weights."
         ) from error
 
@@ -112,15 +112,25 @@ def _config(name: str, *, pretrained: bool, trust_remote_code: bool, revision: s
         return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code, revision=revision)
     except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
         raise ModelError(
-            f"{name} is no local folder and could not be loaded from the Hub ({_first_line(error)}). Check the name, "
+            f"{name} is no local folder and could not be loaded from the Hub ({first_line(error)}). Check the name, "
             "the connection, and for a private model the login."
         ) from error
 
 
-def _classifier_modality(config: PreTrainedConfig, name: str, modality: str | None) -> str:
-    possible = [kind for kind, mapping in _MAPPINGS.items() if type(config) in getattr(transformers, mapping)]
+def classifier_class(modality: str) -> type:
+    """transformers' Auto class of classifiers for images, texts or sounds."""
+    return getattr(transformers, _CLASSIFIERS[modality])
+
+
+def classifier_modalities(config: PreTrainedConfig) -> list[str]:
+    """For what transformers has a classifier of this architecture; empty when for nothing."""
     if type(config).__name__ == "TimmWrapperConfig":
-        possible = ["image"]
+        return ["image"]
+    return [kind for kind, mapping in _MAPPINGS.items() if type(config) in getattr(transformers, mapping)]
+
+
+def _classifier_modality(config: PreTrainedConfig, name: str, modality: str | None) -> str:
+    possible = classifier_modalities(config)
     if modality in possible:
         return modality
     if not possible or modality is not None:
@@ -151,7 +161,7 @@ def _pretrained(auto, name: str, config, *, trust_remote_code: bool, revision: s
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, HfHubHTTPError) as error:
-        raise ModelError(f"The weights of {name} cannot be loaded: {_first_line(error)}") from error
+        raise ModelError(f"The weights of {name} cannot be loaded: {first_line(error)}") from error
     finally:
         transformers.utils.logging.set_verbosity(verbosity)
         if progress_bars:
@@ -169,7 +179,3 @@ def _pretrained(auto, name: str, config, *, trust_remote_code: bool, revision: s
 def _is_optional(key: str) -> bool:
     """Weights a bare encoder may lack although its classifier has them: a pooler, masks of pre-training."""
     return any(part in key for part in ("pooler", "masked_spec_embed", "mask_token", "position_ids", "layer_weights"))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

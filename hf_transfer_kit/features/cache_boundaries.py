@@ -43,8 +43,6 @@ class CachedBoundaries:
     _splits: Mapping[int, Split] = field(repr=False)
     _caches: Boundaries | None = field(repr=False)
     _sample: Sample = field(repr=False)
-    _collate: Callable[[list], Mapping[str, Any]] = field(repr=False)
-    _datasets: Mapping[str, Any] = field(repr=False)
 
     def attach(self, model: nn.Module, k: int) -> CachedPrefix:
         """Makes ``model`` train behind its first k groups, on rows computed before.
@@ -65,7 +63,7 @@ class CachedBoundaries:
                 f"The first {k} layer groups of this {type(model).__name__} hold other weights than those the cache "
                 "was made with. Load the model that was cached, or cache this one."
             )
-        return attach_boundaries(model, self._splits[k], self._caches, self._sample, self._collate, self._datasets)
+        return attach_boundaries(model, self._splits[k], self._caches, self._sample)
 
 
 def cache_boundaries(
@@ -93,7 +91,7 @@ def cache_boundaries(
         SettingsError: When an argument is not allowed, or the budget is exceeded.
         DataError: When a dataset is empty or changes its length, or the disk is full.
     """
-    options = CacheOptions(batch_size, dtype, 1, cache_dir, cache_budget, fingerprint, progress)
+    options = CacheOptions(batch_size, dtype, cache_dir, cache_budget, fingerprint, progress)
     collate = collator or default_data_collator
     device = usual_device(model)
     wanted = range(1, len(layer_groups(model).body) + 1) if depths is None else depths
@@ -116,6 +114,4 @@ def cache_boundaries(
         _splits=splits,
         _caches=caches,
         _sample=sample,
-        _collate=collate,
-        _datasets=datasets,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,6 @@ class CacheOptions:
 
     batch_size: int = 32
     dtype: str = "float32"
-    views: int = 1
     cache_dir: str | Path | None = None
     cache_budget: int | float | str | None = None
     fingerprint: str | None = None
@@ -45,10 +44,8 @@ class CacheOptions:
 
     def __post_init__(self) -> None:
         check_dtype(self.dtype)
-        if self.batch_size < 1 or self.views < 1:
-            raise SettingsError(
-                f"batch_size={self.batch_size} and views={self.views}; each must be a whole number, at least 1."
-            )
+        if self.batch_size < 1:
+            raise SettingsError(f"batch_size={self.batch_size}, but a batch has 1 row or more.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +132,7 @@ def cache_prefix(
         ModelError: When the model cannot be split there, or lies on several devices; the module is named.
         DataError: When the dataset is empty or changes its length, or the disk is full; finished caches stay.
     """
-    options = CacheOptions(batch_size, dtype, 1, cache_dir, cache_budget, fingerprint, progress)
+    options = CacheOptions(batch_size, dtype, cache_dir, cache_budget, fingerprint, progress)
     named = dict(dataset) if isinstance(dataset, Mapping) else {"": dataset}
     collate = collator or default_data_collator
     device = usual_device(model)
@@ -143,7 +140,7 @@ def cache_prefix(
         sample = make_sample(next(iter(named.values())), collate, device)
         split = find_split(model, k, sample)
         caches = build_boundaries(model, {k: split}, named, collate, options, views=views)
-    return attach_boundaries(model, split, caches, sample, collate, named)
+    return attach_boundaries(model, split, caches, sample)
 
 
 @dataclass(frozen=True)
@@ -171,10 +168,15 @@ def build_boundaries(
     *,
     views: int | Mapping[str, int] = 1,
 ) -> Boundaries:
-    """Stores with all columns of the given splits, one for each dataset, computed where they are not there."""
+    """Stores with all columns of the given splits, one for each dataset, computed where they are not there.
+
+    The model must be ``undisturbed`` meanwhile.
+    """
     started = time.perf_counter()
     device = usual_device(model)
     views = {name: views if isinstance(views, int) else views.get(name, 1) for name in datasets}
+    if min(views.values()) < 1:
+        raise SettingsError(f"views={views}, but each row has 1 version or more.")
     prefixes = {depth: prefix_fingerprint(model, depth) for depth in splits}
     cache_dir = options.cache_dir or default_cache_dir()
     jobs = {}
@@ -194,43 +196,33 @@ def build_boundaries(
     check_budget(needed, options.cache_budget, what=what, dtype=options.dtype, views=max(views.values()))
     if missing and options.progress and Ranks().rank == 0:
         print(f"Caching {what}: about {readable_bytes(needed)} in {cache_dir}.")
-    stores = {}
-    with undisturbed(model, seed=0):
-        for name, (key, job) in jobs.items():
-            stores[name] = build_store(
-                cache_dir,
-                key,
-                job.columns(),
-                job.batches.places,
-                job.compute,
-                rows_per_shard=job.batches.per_shard(job.bytes_per_row),
-                metadata={"depths": sorted(splits), "views": views[name], "dtype": options.dtype},
-                progress=f"Caching {name}".strip() if options.progress else None,
-            )
+    stores = {
+        name: build_store(
+            cache_dir,
+            key,
+            job.columns(),
+            job.batches.places,
+            job.compute,
+            rows_per_shard=job.batches.per_shard(job.bytes_per_row),
+            metadata={"depths": sorted(splits), "views": views[name], "dtype": options.dtype},
+            progress=f"Caching {name}".strip() if options.progress else None,
+        )
+        for name, (key, job) in jobs.items()
+    }
     return Boundaries(stores, views, options.dtype, time.perf_counter() - started, prefixes)
 
 
-def attach_boundaries(
-    model: nn.Module,
-    split: Split,
-    caches: Boundaries,
-    sample: Sample | None,
-    collate: Callable[[list], Mapping[str, Any]],
-    datasets: Mapping[str, Any],
-) -> CachedPrefix:
-    """The model in suffix mode on stored rows; compared with the whole model where a sample is given."""
+def attach_boundaries(model: nn.Module, split: Split, caches: Boundaries, sample: Sample) -> CachedPrefix:
+    """The model in suffix mode on stored rows, after both ways through it were compared on the sample."""
     rows = {name: CachedRows(store, split, views=caches.views[name]) for name, store in caches.stores.items()}
-    device = usual_device(model)
-    first = sample or make_sample(next(iter(datasets.values())), collate, device)
-    cached_collator = make_collator(split, model, first.batch)
+    collator = make_collator(split, model, sample.batch)
     mode = SuffixMode(model, split).on()
-    cached = CachedPrefix(model, split, rows, cached_collator, caches.nbytes, caches.seconds, mode)
-    if sample is not None:
-        try:
-            _compare(cached, next(iter(rows)), sample, caches.dtype)
-        except BaseException:
-            mode.off()
-            raise
+    cached = CachedPrefix(model, split, rows, collator, caches.nbytes, caches.seconds, mode)
+    try:
+        _compare(cached, next(iter(rows)), sample, caches.dtype)
+    except BaseException:
+        mode.off()
+        raise
     return cached
 
 
@@ -253,6 +245,5 @@ def _compare(cached: CachedPrefix, name: str, sample: Sample, dtype: str) -> Non
             ) from error
 
 
-def _depths(splits: Sequence[int] | Mapping[int, Split]) -> str:
-    depths = sorted(splits)
-    return f"the first {depths[0]} layer groups" if len(depths) == 1 else f"{len(depths)} boundaries"
+def _depths(depths: Collection[int]) -> str:
+    return f"the first {min(depths)} layer groups" if len(depths) == 1 else f"{len(depths)} boundaries"

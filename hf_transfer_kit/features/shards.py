@@ -15,7 +15,7 @@ import torch
 from datasets import Features, LargeList, List, Value
 from torch import Tensor
 
-from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.errors import DataError, SettingsError, first_line
 
 # Arrow has no bfloat16, and packs its booleans to bits that cannot be read in place: both are stored as what they are
 # made of.
@@ -278,14 +278,9 @@ def read_shard(path: Path, columns: Sequence[Column], rows: int) -> Shard:
         return Shard(path, whole.address, {column.name: _view(column, batch, rows) for column in columns})
     except (pa.ArrowException, OSError, StopIteration, ValueError) as error:
         raise DataError(
-            f"{path} is damaged ({described(error)}). Delete the "
+            f"{path} is damaged ({first_line(error)}). Delete the "
             f"folder {path.parent} and run again: it is computed anew."
         ) from error
-
-
-def described(error: Exception) -> str:
-    """The first line of an error's message, or its name when it has none."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _view(column: Column, batch: pa.RecordBatch, rows: int) -> np.ndarray | Ragged:

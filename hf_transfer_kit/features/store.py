@@ -20,9 +20,9 @@ import torch
 from datasets import Dataset, concatenate_datasets, config
 from torch import Tensor
 
-from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.errors import DataError, SettingsError, first_line
 from hf_transfer_kit.features.reading import IN_PLACE_LIMIT, copied, mapped_bytes
-from hf_transfer_kit.features.shards import Column, Shard, arrow_features, checked_columns, described, read_shard
+from hf_transfer_kit.features.shards import Column, Shard, arrow_features, checked_columns, read_shard
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -213,6 +213,6 @@ def _manifest(path: Path) -> dict[str, Any]:
         return {"layout": Layout.from_json(found), "metadata": found["metadata"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{file} is missing or damaged ({described(error)}). Delete the folder "
+            f"{file} is missing or damaged ({first_line(error)}). Delete the folder "
             f"{path} and run again: it is computed anew."
         ) from error

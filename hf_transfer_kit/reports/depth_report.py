@@ -8,7 +8,7 @@ from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import LoadedData, PreparedData
 from hf_transfer_kit.reports.comparison import described_data
 from hf_transfer_kit.reports.report import TransferReport, library_versions
-from hf_transfer_kit.selection import Budget
+from hf_transfer_kit.selection import Budget, groups_frozen_at
 from hf_transfer_kit.values import DepthSearch
 
 
@@ -37,10 +37,9 @@ def depth_report(
         command: The command that reproduces the search.
         seconds: Wall time of everything.
     """
-    frozen = search.chosen
     rows = layer_groups(model).rows()
     body = sum(not row["head"] for row in rows)
-    still = range(frozen) if search.direction == "first" else range(body - frozen, body)
+    still = groups_frozen_at(body, search.chosen, search.direction)
     return TransferReport(
         recipe="search_depth",
         title=f"How many layers of {model_name} to freeze on {data.name}",

@@ -2,7 +2,7 @@
 
 from hf_transfer_kit.selection.budget import Budget, default_steps
 from hf_transfer_kit.selection.caching import PrefixCaches
-from hf_transfer_kit.selection.depth_search import depth_strategy, search_freeze_depth
+from hf_transfer_kit.selection.depth_search import depth_strategy, groups_frozen_at, search_freeze_depth
 from hf_transfer_kit.selection.digits_source import train_digits_source
 from hf_transfer_kit.selection.found_depths import with_found_depths
 from hf_transfer_kit.selection.progress import ProgressLine
@@ -22,6 +22,7 @@ __all__ = [
     "default_steps",
     "depth_strategy",
     "finished_run",
+    "groups_frozen_at",
     "make_strategy",
     "make_trainer",
     "readable_data",

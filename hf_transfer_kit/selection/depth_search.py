@@ -103,7 +103,7 @@ def search_freeze_depth(
     options = {"cache_dir": cache_dir, "cache_budget": cache_budget, "dtype": dtype}
     caches, notes = _boundaries(model, data, depths, direction, options)
     shares = forward_costs(model, groups, data.collator([data.train[0], data.train[0]]))
-    frozen = {depth: _frozen(groups, depth, direction) for depth in depths}
+    frozen = {depth: groups_frozen_at(len(groups.body), depth, direction) for depth in depths}
     usable = caches.depths if caches else ()
     search = _Search(
         make_model, data, args, budget, direction, caches, callbacks, on_result,
@@ -208,7 +208,7 @@ class _Search:
         runs = [self.runs[depth, rung.steps, seed] for seed in rung.seeds]
         accuracies = [run.accuracy for run in runs]
         error = standard_error(accuracies, len(self.data.validation))
-        edge = _frozen(self.groups, depth, self.direction)
+        edge = groups_frozen_at(len(self.groups.body), depth, self.direction)
         tested = [run.test_accuracy for run in runs if run.test_accuracy is not None]
         self.results[depth] = DepthResult(
             depth=depth,
@@ -293,8 +293,8 @@ def _boundaries(
     return caches, tuple(f"Depth {depth} was trained uncached: {why}" for depth, why in caches.refused.items())
 
 
-def _frozen(groups: LayerGroups, depth: int, direction: str) -> range:
-    body = len(groups.body)
+def groups_frozen_at(body: int, depth: int, direction: str) -> range:
+    """Which of ``body`` groups before the head are frozen at a depth, by index."""
     return range(depth) if direction == "first" else range(body - depth, body)
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
 from hf_transfer_kit.adaptation.objectives.options import number
-from hf_transfer_kit.adaptation.objectives.second_look import changed_features
+from hf_transfer_kit.adaptation.objectives.second_look import changed_class_loss, changed_features
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 
 
@@ -118,11 +118,10 @@ class AdaMatch(Objective):
         view = partial(strong_view, amount=self.amount, invert=self.invert)
         strong = batch.classify(changed_features(batch, self.name, view))
         value = pseudo_label_loss(strong, probabilities, threshold)
-        terms = {"pseudo_label_loss": self.weight * warm_up(batch.progress).to(value) * value}
-        if self.source_weight:
-            strong = batch.classify(changed_features(batch, self.name, view, domain="source"))
-            terms["strong_class_loss"] = self.source_weight * functional.cross_entropy(strong, batch.labels)
-        return terms
+        return {
+            "pseudo_label_loss": self.weight * warm_up(batch.progress).to(value) * value,
+            **changed_class_loss(batch, self.name, view, self.source_weight),
+        }
 
     @torch.no_grad()
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:

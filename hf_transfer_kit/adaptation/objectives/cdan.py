@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.adaptation.objectives.domain_head import DomainHead, domain_accuracy, domain_loss, told_apart
-from hf_transfer_kit.adaptation.objectives.entropy_of_rows import row_entropy
+from hf_transfer_kit.adaptation.objectives.entropy_of_rows import certainty_weights
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
 from hf_transfer_kit.adaptation.objectives.options import number, whole, widths
 from hf_transfer_kit.adaptation.reversal import reverse_gradient
@@ -41,18 +41,6 @@ def random_multilinear(features: Tensor, probabilities: Tensor, left: Tensor, ri
         (N, M).
     """
     return (features @ left) * (probabilities @ right) / left.shape[1] ** 0.5
-
-
-def certainty_weights(probabilities: Tensor) -> Tensor:
-    """w = 1 + exp(-H(g)): rows whose class is clear count up to twice (section 4.2).
-
-    Args:
-        probabilities: g, (N, C).
-
-    Returns:
-        (N,), in (1, 2].
-    """
-    return 1 + torch.exp(-row_entropy(probabilities))
 
 
 class CDAN(Objective):

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hf_transfer_kit.adaptation.objectives.entropy_of_rows import row_entropy
+from hf_transfer_kit.adaptation.objectives.entropy_of_rows import certainty_weights
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
 from hf_transfer_kit.adaptation.objectives.options import number
 
@@ -28,7 +28,7 @@ def class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
     probabilities = (logits / temperature).softmax(-1)
-    weights = 1 + torch.exp(-row_entropy(probabilities.detach()))
+    weights = certainty_weights(probabilities.detach())
     confusion = probabilities.T @ (weights[:, None] * probabilities)  # (C, C)
     confusion = confusion / confusion.sum(1, keepdim=True)
     return (confusion.sum() - confusion.trace()) / len(confusion)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from torch import Tensor
+from torch.nn import functional
 
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch
 from hf_transfer_kit.errors import ModelError
@@ -50,6 +51,16 @@ def changed_features(
     return batch.extract(
         **{name: change(values) if values.is_floating_point() else values for name, values in inputs.items()}
     )
+
+
+def changed_class_loss(
+    batch: DomainBatch, method: str, change: Callable[[Tensor], Tensor], weight: float
+) -> dict[str, Tensor]:
+    """``strong_class_loss``: weighted cross entropy of source rows with their inputs changed; nothing at weight 0."""
+    if not weight:
+        return {}
+    logits = batch.classify(changed_features(batch, method, change, domain="source"))
+    return {"strong_class_loss": weight * functional.cross_entropy(logits, batch.labels)}
 
 
 def _offered(batch: DomainBatch, method: str) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from hf_transfer_kit.adaptation.objectives.entropy import prediction_diversity
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
 from hf_transfer_kit.adaptation.objectives.options import number
-from hf_transfer_kit.adaptation.objectives.second_look import changed_features
+from hf_transfer_kit.adaptation.objectives.second_look import changed_class_loss, changed_features
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 from hf_transfer_kit.errors import SettingsError
 
@@ -86,14 +86,11 @@ class SelfTraining(Objective):
         teacher = self._teacher(batch)
         view = partial(strong_view, amount=self.amount, invert=self.invert)
         student = batch.classify(changed_features(batch, self.name, view))
-        terms = {
+        return {
             "taught_loss": self.weight * taught(student, teacher, self.threshold),
             "diversity_loss": -self.diversity * prediction_diversity(student),
+            **changed_class_loss(batch, self.name, view, self.source_weight),
         }
-        if self.source_weight:
-            strong = batch.classify(changed_features(batch, self.name, view, domain="source"))
-            terms["strong_class_loss"] = self.source_weight * functional.cross_entropy(strong, batch.labels)
-        return terms
 
     @torch.no_grad()
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 from transformers import TrainerCallback
 
-from hf_transfer_kit.adaptation.domain_pairs import LABEL_COLUMNS, unlabelled_batch
+from hf_transfer_kit.adaptation.domain_pairs import LABEL_COLUMNS, evenly_spread, unlabelled_batch
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.adaptation.objectives.options import whole
 from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
@@ -138,7 +138,7 @@ class TargetScores(TrainerCallback):
 
 
 def _chunks(dataset: Rows, rows: int, batch_size: int):
-    chosen = np.linspace(0, len(dataset) - 1, min(rows, len(dataset))).round().astype(int).tolist()
+    chosen = evenly_spread(len(dataset), rows)
     for start in range(0, len(chosen), batch_size):
         yield [dataset[row] for row in chosen[start : start + batch_size]]
 

@@ -13,7 +13,9 @@ from hf_transfer_kit.backbones.layer_groups import layer_groups
 from hf_transfer_kit.backbones.splitting.calls import call_model, float_outputs, unit_modules
 from hf_transfer_kit.backbones.splitting.replay import SuffixMode
 from hf_transfer_kit.backbones.splitting.sample import MASK
-from hf_transfer_kit.errors import ModelError
+from hf_transfer_kit.backbones.splitting.split import refusal
+from hf_transfer_kit.backbones.undisturbed import undisturbed
+from hf_transfer_kit.errors import ModelError, first_line
 
 # Random things that a network decides by itself while it trains are looked for under this seed.
 _SEED = 20
@@ -29,19 +31,12 @@ def only_containers_training(mode: SuffixMode, parts: Sequence[nn.Module]) -> It
 
     Noise that the network adds between its parts (masks over time, dropped layers) then shows, their dropout does not.
     """
-    model = mode.model
-    modes = {module: module.training for module in model.modules()}
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_SEED)
-            model.train()
-            for module in parts:
-                module.eval()
-            mode.hold()
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with undisturbed(mode.model, seed=_SEED):
+        mode.model.train()
+        for module in parts:
+            module.eval()
+        mode.hold()
+        yield
 
 
 def check_split(
@@ -73,7 +68,7 @@ def check_split(
             found, cached_gradients = _outputs_and_gradients(model, cached, enabled=compare_gradients)
         except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
             raise ModelError(
-                _refusal(model, depth, f"the rest cannot run without it ({_first_line(error)})")
+                refusal(model, depth, f"the rest cannot run without it ({first_line(error)[:120]})")
             ) from error
     difference = _difference(expected, found)
     if not difference <= tolerance:
@@ -82,15 +77,15 @@ def check_split(
             if difference == difference
             else "what the rest reads is not all in it"
         )
-        raise ModelError(_refusal(model, depth, what))
+        raise ModelError(refusal(model, depth, what))
     lost = sorted(gradients.keys() - cached_gradients.keys())
     if lost:
-        raise ModelError(_refusal(model, depth, f"{lost[0]!r} would no longer learn"))
+        raise ModelError(refusal(model, depth, f"{lost[0]!r} would no longer learn"))
     largest = max((gradient.norm().item() for gradient in gradients.values()), default=0.0)
     for name, gradient in gradients.items():
         scale = max(gradient.norm().item(), _LEAST_GRADIENT * largest)
         if not (gradient - cached_gradients[name]).norm().item() <= _GRADIENT_TOLERANCE * scale:
-            raise ModelError(_refusal(model, depth, f"the gradient of {name!r} would be another"))
+            raise ModelError(refusal(model, depth, f"the gradient of {name!r} would be another"))
     return difference
 
 
@@ -124,14 +119,3 @@ def _difference(expected: list[Tensor], found: list[Tensor]) -> float:
     differences = [(a - b).abs().max().item() for a, b in zip(expected, found, strict=True) if a.numel()]
     # max() would pass over NaN
     return float(torch.tensor([0.0, *differences]).max()) / largest
-
-
-def _refusal(model: nn.Module, depth: int, what: str) -> str:
-    return (
-        f"{type(model).__name__} cannot be split behind its first {depth} layer groups: {what}. "
-        "Train it without a cache, or freeze another number of groups."
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__

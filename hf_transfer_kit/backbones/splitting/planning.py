@@ -20,7 +20,8 @@ from hf_transfer_kit.backbones.splitting.calls import (
 from hf_transfer_kit.backbones.splitting.checking import check_split
 from hf_transfer_kit.backbones.splitting.replay import SHAPES, Substitution, SuffixMode, cached_key
 from hf_transfer_kit.backbones.splitting.sample import Sample
-from hf_transfer_kit.backbones.splitting.split import Split, TensorShape, UnitCall, parts_of
+from hf_transfer_kit.backbones.splitting.split import Split, TensorShape, UnitCall, parts_of, refusal
+from hf_transfer_kit.backbones.undisturbed import undisturbed
 from hf_transfer_kit.errors import ModelError, SettingsError
 
 # Chances to leave a frozen layer out in training, which nothing computed once can follow.
@@ -100,14 +101,8 @@ class _Facts:
             _, self.shorter = self._recorded(sample.shorter)
 
     def _recorded(self, batch: Mapping[str, Tensor]) -> tuple[list[RecordedCall], dict[str, Tensor]]:
-        modes = {module: module.training for module in self.model.modules()}
-        try:
-            self.model.eval()
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                calls, _ = CallRecorder(self.units, entered=self.head).run(self.model, batch)
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+        with undisturbed(self.model, seed=0), torch.no_grad():
+            calls, _ = CallRecorder(self.units, entered=self.head).run(self.model, batch)
         return calls, {**batch, **{name: value for call in calls for name, value in call.tensors().items()}}
 
     def shape(self, name: str) -> TensorShape:
@@ -191,30 +186,22 @@ class _Facts:
 
         def answer(unit: str, number: int) -> Any:
             call = by_call[unit, number % number_of[unit]]
-            # A view plus one step, for a later layer may write into it.
+            # Not the leaf itself, for a later layer may write into what it is handed.
             found = {parts_of(n)[2]: leaves[n] * 1 if n in leaves else v for n, v in call.tensors().items()}
             return tree_unflatten([found.get(i, leaf) for i, leaf in enumerate(call.leaves)], call.spec)
 
         batch = {**self.sample.batch, **{n: leaves[n] * 1 for n in inputs}}
-        modes = {module: module.training for module in self.model.modules()}
-        try:
-            self.model.eval()
-            with torch.enable_grad(), Substitution({u: self.units[u] for u in number_of if number_of[u]}, answer):
-                outputs = [o for o in float_outputs(call_model(self.model, batch)) if o.requires_grad]
-                total = sum((output.float().sum() for output in outputs), torch.zeros(()))
-                grads = torch.autograd.grad(total, list(leaves.values()), allow_unused=True) if outputs else ()
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+        substitution = Substitution({u: self.units[u] for u in number_of if number_of[u]}, answer)
+        with undisturbed(self.model, seed=0), torch.enable_grad(), substitution:
+            outputs = [o for o in float_outputs(call_model(self.model, batch)) if o.requires_grad]
+            total = sum((output.float().sum() for output in outputs), torch.zeros(()))
+            grads = torch.autograd.grad(total, list(leaves.values()), allow_unused=True) if outputs else ()
         found = [name for name, grad in zip(leaves, grads, strict=False) if grad is not None]
         return found + [name for name, value in values.items() if not value.is_floating_point()]
 
     def refusal(self, what: str) -> str:
         """The sentence that says why not."""
-        return (
-            f"{type(self.model).__name__} cannot be split behind its first {self.depth} layer groups: {what}. Train it "
-            "without a cache, or freeze another number of groups."
-        )
+        return refusal(self.model, self.depth, what)
 
 
 def _check(model: nn.Module, split: Split, sample: Sample, facts: _Facts, tolerance: float) -> None:

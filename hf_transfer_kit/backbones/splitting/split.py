@@ -79,11 +79,6 @@ class Split:
     trims: bool = False
 
     @property
-    def bytes_per_row(self) -> int:
-        """Bytes a row takes in the types the network computes in, at the length that was looked at."""
-        return sum(shape.bytes_per_row for shape in (*self.live, *self.carried))
-
-    @property
     def entered(self) -> dict[str, list[TensorShape]]:
         """Modules of the suffix whose inputs are cached -> those inputs."""
         found: dict[str, list[TensorShape]] = {}
@@ -102,3 +97,11 @@ def parts_of(name: str) -> tuple[str, int, int]:
     """Unit, call and leaf of a tensor's name."""
     unit, call, leaf = name.removeprefix(INPUT).rsplit("/", 2)
     return unit, int(call), int(leaf)
+
+
+def refusal(model: object, depth: int, what: str) -> str:
+    """The sentence that says why a model is not cut."""
+    return (
+        f"{type(model).__name__} cannot be split behind its first {depth} layer groups: {what}. "
+        "Train it without a cache, or freeze another number of groups."
+    )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import FreezeLayers
+from hf_transfer_kit.tuning.freezing.freeze_layers import frozen_depths
 from hf_transfer_kit.values import LayerGroups
 
 AUTO = "auto"
@@ -35,12 +37,16 @@ class FreezeFirst(Strategy):
         check_depth(self, groups)
 
     def frozen_prefix(self, groups):
-        return max(1, round(0.5 * len(groups.body))) if self.k is None else self.k
+        return half_of(groups) if self.k is None else self.k
 
     def callbacks(self, model):
         check_found(self)
-        choice = {"fraction": 0.5} if self.k is None else {"first": self.k}
-        return [FreezeLayers(**choice, quiet=True)]
+        return [FreezeLayers(first=self.frozen_prefix(layer_groups(model)), quiet=True)]
+
+
+def half_of(groups: LayerGroups) -> int:
+    """How many groups before the head are frozen where no number is given."""
+    return len(frozen_depths(groups, "fraction", 0.5, modality=""))
 
 
 def check_depth(strategy: Strategy, groups: LayerGroups) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hf_transfer_kit.backbones import layer_groups
-from hf_transfer_kit.selection.strategies.freeze_first import AUTO, check_depth, check_found
+from hf_transfer_kit.selection.strategies.freeze_first import AUTO, check_depth, check_found, half_of
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import FreezeLayers
 
@@ -34,8 +34,4 @@ class FreezeLast(Strategy):
 
     def callbacks(self, model):
         check_found(self)
-        return [FreezeLayers(last=self.k or _half(model), quiet=True)]
-
-
-def _half(model) -> int:
-    return max(1, round(0.5 * len(layer_groups(model).body)))
+        return [FreezeLayers(last=self.k or half_of(layer_groups(model)), quiet=True)]
