@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import math
 import os
@@ -213,6 +214,11 @@ def sentences_for_errors(main: Callable[[], None]) -> None:
     except TransferKitError as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         sys.exit(2)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # Threads of a process group that outlive Python's last step abort the process; a model that was wrapped for
+        # several processes holds the group as well.
+        gc.collect()
+        torch.distributed.destroy_process_group()
 
 
 def _size(text: str | None) -> int | float | None:

@@ -85,9 +85,10 @@ def two_processes(tmp_path):
 
     def run(text, *arguments, check=True):
         script = tmp_path / "script.py"
-        script.write_text(text)
+        script.write_text(f"{text}\nfrom leaving import leave\n\nleave()\n")
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        places = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=240, check=False
         )

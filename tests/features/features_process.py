@@ -4,6 +4,7 @@ import sys
 
 import tiny
 import torch
+from leaving import leave
 from snapshots import labelled_rows
 
 from hf_transfer_kit import cache_features
@@ -19,7 +20,7 @@ def main(cache_dir: str) -> None:
     wrapped = torch.nn.parallel.DistributedDataParallel(model)
     features = cache_features(wrapped, rows, batch_size=3, cache_dir=cache_dir, progress=False)
     print(f"rank {torch.distributed.get_rank()}: {sum(seen)} computed, {len(features)} read")
-    torch.distributed.destroy_process_group()
+    leave()
 
 
 if __name__ == "__main__":

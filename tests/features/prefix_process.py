@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tiny
 import torch
+from leaving import leave
 from safetensors.torch import save_file
 from transformers import Trainer, TrainingArguments, set_seed
 
@@ -44,6 +45,7 @@ def main(folder: str, batch_size: str) -> None:
         {name: value.contiguous() for name, value in model.state_dict().items()},
         Path(folder) / f"rank{rank}.safetensors",
     )
+    leave()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import torch
+from leaving import leave
 
 from hf_transfer_kit.features import Column, build_store
 
@@ -65,8 +66,7 @@ def main():
         except Exception as error:
             print("error", type(error).__name__, error)
         args.fail_at = None
-    if args.rank is not None:
-        torch.distributed.destroy_process_group()
+    leave()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+import os
 import signal
 import subprocess
 import sys
@@ -43,7 +44,9 @@ def contents(folder):
 
 def start(*arguments):
     command = [sys.executable, str(PROCESS), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    places = os.pathsep.join([str(PROCESS.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": places}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def finished(process):

@@ -228,7 +228,6 @@ trainer = Trainer(Model(), args, train_dataset=rows, callbacks=[LogScalars(), Ra
 trainer.train()
 with open(f"{sys.argv[1]}/log-{args.process_index}.json", "w") as file:
     json.dump(trainer.state.log_history, file)
-torch.distributed.destroy_process_group()
 """
 
 

@@ -203,7 +203,6 @@ callbacks = [L2SPFisher(0.3, num_samples=13), WeightInterpolation([0, 0.5, 1], e
 trainer = Trainer(model, args, train_dataset=rows(), callbacks=callbacks)
 trainer.train()
 torch.save([model.state_dict(), trainer.state.log_history], f"{sys.argv[1]}/end-{args.process_index}.pt")
-torch.distributed.destroy_process_group()
 """
 
 

@@ -355,7 +355,6 @@ for name, words in {"after": {}, "clipped": {"clipped": True}, "decoupled": {"de
         optimizer_cls_and_kwargs=(torch.optim.AdamW, {"lr": 0.01}))
     trainer.train()
     torch.save([model.state_dict(), trainer.state.log_history], f"{sys.argv[1]}/{name}-{args.process_index}.pt")
-torch.distributed.destroy_process_group()
 """
 
 
@@ -413,7 +412,6 @@ for name, words in kinds.items():
         results[name, sharded] = whole, {n: float(v) for n, v in l2sp.scalars(model).items()}
 if dist.get_rank() == 0:
     torch.save(results, sys.argv[1] + "/results.pt")
-dist.destroy_process_group()
 """
 
 
