@@ -1,0 +1,32 @@
+"""Small frozen values that rooms hand to each other; nothing here imports another room."""
+
+from hf_transfer_kit.values.adaptation import (
+    Adaptation,
+    AdaptationPoint,
+    AdaptationResult,
+    FeatureMap,
+    Finding,
+    ScoreAgreement,
+)
+from hf_transfer_kit.values.depths import DepthResult, DepthSearch
+from hf_transfer_kit.values.layers import MODALITIES, LayerGroup, LayerGroups
+from hf_transfer_kit.values.results import ConfusionTable, CurvePoint, RateCurve, StrategyResult, Verdict
+
+__all__ = [
+    "MODALITIES",
+    "Adaptation",
+    "AdaptationPoint",
+    "AdaptationResult",
+    "ConfusionTable",
+    "CurvePoint",
+    "DepthResult",
+    "DepthSearch",
+    "FeatureMap",
+    "Finding",
+    "LayerGroup",
+    "LayerGroups",
+    "RateCurve",
+    "ScoreAgreement",
+    "StrategyResult",
+    "Verdict",
+]

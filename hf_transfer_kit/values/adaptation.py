@@ -1,0 +1,147 @@
+"""What methods of adaptation reached on a target without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class AdaptationPoint:
+    """One evaluation during a run.
+
+    Args:
+        step: Optimizer steps so far.
+        scores: Name -> value of the scores that need no labels of the target.
+        accuracy: On the target's validation rows, in [0, 1], for readers alone; None where they have no labels.
+    """
+
+    step: int
+    scores: Mapping[str, float]
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a run's diagnosis says.
+
+    Args:
+        name: ``"healthy"``, or the failure's name.
+        finding: What was seen, in a sentence.
+        advice: What to change; empty when healthy.
+    """
+
+    name: str
+    finding: str
+    advice: str = ""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.name == "healthy"
+
+
+@dataclass(frozen=True)
+class AdaptationResult:
+    """What one method reached under the common budget.
+
+    Args:
+        method: As typed, such as ``"dann:weight=0.5"``.
+        summary: One line for people.
+        seeds: One entry a run.
+        source_accuracy: Mean over the seeds on the source's validation rows, in [0, 1].
+        scores: Name -> mean over the seeds of the scores that need no labels, of the networks that were kept.
+        test: Metric name -> mean over the seeds on the target's test rows; empty where they have no labels. Never used
+            to select.
+        test_spread: Metric name -> standard deviation over the seeds (0.0 for one seed).
+        test_by_seed: Accuracy on the target's test rows, one entry a run; empty without labels.
+        kept_steps: The step whose weights each run kept.
+        points: Evaluations of the first seed's run.
+        log: Scalars that the first seed's run logged in training: each entry has ``step`` and names of losses and
+            diagnostics.
+        findings: Of the first seed's run, the gravest first.
+        seconds: Mean wall time of a run, its evaluations included.
+        uses_target_labels: Whether the method learns from labels of the target (an upper bound, never chosen).
+    """
+
+    method: str
+    summary: str
+    seeds: tuple[int, ...]
+    source_accuracy: float
+    scores: Mapping[str, float]
+    test: Mapping[str, float] = field(default_factory=dict)
+    test_spread: Mapping[str, float] = field(default_factory=dict)
+    test_by_seed: tuple[float, ...] = ()
+    kept_steps: tuple[int, ...] = ()
+    points: tuple[AdaptationPoint, ...] = ()
+    log: tuple[Mapping[str, float], ...] = ()
+    findings: tuple[Finding, ...] = ()
+    seconds: float = 0.0
+    uses_target_labels: bool = False
+
+
+@dataclass(frozen=True)
+class ScoreAgreement:
+    """How well a score would have chosen a checkpoint of each run, told with labels after all choices were made.
+
+    Args:
+        score: Its name.
+        runs: How many runs were looked at.
+        regret: Mean accuracy on the target's validation rows lost against the best checkpoint, in [0, 1].
+        worst_regret: The largest.
+        within: Runs in which at most 3 points were lost.
+        rank_correlation: Mean of Spearman's, in [-1, 1], positive when the score is right.
+    """
+
+    score: str
+    runs: int
+    regret: float
+    worst_regret: float
+    within: int
+    rank_correlation: float
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """Features of both domains in the plane (t-SNE).
+
+    Args:
+        title: What they are features of.
+        points: (x, y) of each row.
+        is_target: Whether each row is of the target.
+        classes: Class index of each row.
+        predicted: Whether the classes of target rows are predictions, because they have no labels.
+    """
+
+    title: str
+    points: tuple[tuple[float, float], ...]
+    is_target: tuple[bool, ...]
+    classes: tuple[int, ...]
+    predicted: bool
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """A comparison of methods on one pair of domains.
+
+    Args:
+        source_name: For people.
+        target_name: For people.
+        results: One entry a method.
+        chosen: Method whose first seed's network was saved.
+        selected_by: The score that chose checkpoints and method, or ``"last"``.
+        agreements: One entry a score; empty where the target's validation rows have no labels.
+        feature_maps: Before and after adaptation.
+    """
+
+    source_name: str
+    target_name: str
+    results: tuple[AdaptationResult, ...]
+    chosen: str
+    selected_by: str
+    agreements: tuple[ScoreAgreement, ...] = ()
+    feature_maps: tuple[FeatureMap, ...] = ()
+
+    def result(self, method: str) -> AdaptationResult:
+        """The result of one method."""
+        return next(result for result in self.results if result.method == method)

@@ -1,0 +1,73 @@
+"""How many layers to freeze: what a search measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DepthResult:
+    """What freezing at one depth reached, on the last rung of the search that it reached.
+
+    Args:
+        depth: Number of frozen layer groups.
+        group: Name of the frozen group next to those that learn; empty where nothing is frozen.
+        strategy: The text that ``finetune.py --strategy`` takes for this depth.
+        rung: Index of that rung, from 0.
+        steps: Optimizer steps of its runs there.
+        seeds: One entry a run.
+        accuracy: Mean validation accuracy, in [0, 1].
+        error: Standard error of that mean.
+        test_accuracy: Mean test accuracy, never used to choose; None where it had short runs only.
+        seconds: Mean wall time of a run.
+        cost: Of a training row, in forward passes of the whole network, by floating-point operations.
+        trainable_parameters: Number of scalars that move.
+        cached: Whether what the frozen part gives was computed once.
+    """
+
+    depth: int
+    group: str
+    strategy: str
+    rung: int
+    steps: int
+    seeds: tuple[int, ...]
+    accuracy: float
+    error: float
+    test_accuracy: float | None
+    seconds: float
+    cost: float
+    trainable_parameters: int
+    cached: bool
+
+
+@dataclass(frozen=True)
+class DepthSearch:
+    """How many layer groups to freeze, and what was measured to tell.
+
+    Args:
+        chosen: Number of frozen layer groups: the cheapest within one standard error of the best.
+        strategy: The text that ``finetune.py --strategy`` takes for it.
+        direction: ``"first"`` (from the input) or ``"last"`` (next to the head).
+        results: One entry a depth, rising.
+        seconds: Wall time by phase: ``total``, ``caching``, ``training``.
+        sentence: What was chosen and why, for people.
+        notes: What could not be cached, and why.
+    """
+
+    chosen: int
+    strategy: str
+    direction: str
+    results: tuple[DepthResult, ...]
+    seconds: Mapping[str, float]
+    sentence: str
+    notes: tuple[str, ...] = ()
+
+    def result(self, depth: int) -> DepthResult:
+        """The result of one depth."""
+        return next(result for result in self.results if result.depth == depth)
+
+    @property
+    def last_rung(self) -> int:
+        """The rung on which the choice was made."""
+        return max(result.rung for result in self.results)

@@ -1,0 +1,97 @@
+"""What strategies reached, and whether transfer helped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One evaluation during training. Missing values are None; `accuracy` is a fraction in [0, 1]."""
+
+    step: int
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class RateCurve:
+    """Loss over growing learning rates.
+
+    Args:
+        rates: Rate of each step, rising.
+        losses: Training loss of each step, finite.
+        smoothed: Its running mean.
+        steepest: Rate at which the smoothed loss falls fastest over the logarithm of the rate: a good rate to try.
+        tenth_of_minimum: A tenth of the rate at which the smoothed loss is lowest: the more careful choice, usually.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    steepest: float
+    tenth_of_minimum: float
+
+
+@dataclass(frozen=True)
+class StrategyResult:
+    """What one strategy reached under the race's budget.
+
+    Args:
+        strategy: Registered name, such as ``"head_only"``.
+        summary: One sentence for people.
+        seeds: One entry a run.
+        validation: Metric name -> mean over the seeds on the validation split; fractions in [0, 1].
+        test: The same on the test split. Never used to select.
+        test_spread: Metric name -> standard deviation over the seeds (0.0 for one seed).
+        curve: Evaluations of the first seed's run.
+        trainable_parameters: Number of scalars that may move (in the last stage of a schedule).
+        total_parameters: Number of scalars in the model.
+        seconds: Mean wall time of a run.
+    """
+
+    strategy: str
+    summary: str
+    seeds: tuple[int, ...]
+    validation: Mapping[str, float]
+    test: Mapping[str, float]
+    test_spread: Mapping[str, float] = field(default_factory=dict)
+    curve: tuple[CurvePoint, ...] = ()
+    trainable_parameters: int = 0
+    total_parameters: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether transfer helped: the winner against from-scratch under the same budget, on the test split.
+
+    Args:
+        winner: Strategy chosen on the validation split.
+        baseline: Strategy compared with, ``"from_scratch"``.
+        difference: Accuracy of the winner minus accuracy of the baseline, in [-1, 1].
+        low: Lower end of the bootstrap interval of the difference.
+        high: Upper end.
+        confidence: Level of the interval, such as 0.95.
+        outcome: ``"helped"`` (interval above zero), ``"hurt"`` (below zero) or ``"undecided"``.
+        sentence: The same for people.
+    """
+
+    winner: str
+    baseline: str
+    difference: float
+    low: float
+    high: float
+    confidence: float
+    outcome: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class ConfusionTable:
+    """Counts of test rows: ``counts[i][j]`` rows of true class i were called class j."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
