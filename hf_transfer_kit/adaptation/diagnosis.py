@@ -4,41 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from hf_transfer_kit.adaptation.scores.registry import SCORES
 from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.values import Diagnosis
 
 _TAIL = 0.2
 """Share of the log that counts as its end, and as its beginning."""
 _VOTES = ("information", "snd", "bnm", "corr_c", "dev")
 """Scores that tell negative adaptation. Left out are those that a network which forgets its classes improves
 (``mean_entropy``, ``proxy_a``), and ``source_accuracy``, which adaptation may cost."""
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """One finding.
-
-    Args:
-        name: ``"healthy"`` or the failure's name.
-        finding: What was seen, in a sentence with numbers.
-        advice: What to change; empty when healthy.
-    """
-
-    name: str
-    finding: str
-    advice: str = ""
-
-    @property
-    def healthy(self) -> bool:
-        """Whether nothing is wrong."""
-        return self.name == "healthy"
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.finding} {self.advice}".rstrip()
 
 
 def diagnose(

@@ -4,8 +4,8 @@ from hf_transfer_kit.values.adaptation import (
     Adaptation,
     AdaptationPoint,
     AdaptationResult,
+    Diagnosis,
     FeatureMap,
-    Finding,
     ScoreAgreement,
 )
 from hf_transfer_kit.values.depths import DepthResult, DepthSearch
@@ -21,8 +21,8 @@ __all__ = [
     "CurvePoint",
     "DepthResult",
     "DepthSearch",
+    "Diagnosis",
     "FeatureMap",
-    "Finding",
     "LayerGroup",
     "LayerGroups",
     "RateCurve",

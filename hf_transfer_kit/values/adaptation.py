@@ -22,12 +22,12 @@ class AdaptationPoint:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What a run's diagnosis says.
+class Diagnosis:
+    """One finding.
 
     Args:
-        name: ``"healthy"``, or the failure's name.
-        finding: What was seen, in a sentence.
+        name: ``"healthy"`` or the failure's name.
+        finding: What was seen, in a sentence with numbers.
         advice: What to change; empty when healthy.
     """
 
@@ -39,6 +39,9 @@ class Finding:
     def healthy(self) -> bool:
         """Whether nothing is wrong."""
         return self.name == "healthy"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.finding} {self.advice}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class AdaptationResult:
         points: Evaluations of the first seed's run.
         log: Scalars that the first seed's run logged in training: each entry has ``step`` and names of losses and
             diagnostics.
-        findings: Of the first seed's run, the gravest first.
+        diagnoses: Of the first seed's run, the gravest first.
         seconds: Mean wall time of a run, its evaluations included.
         uses_target_labels: Whether the method learns from labels of the target (an upper bound, never chosen).
     """
@@ -75,7 +78,7 @@ class AdaptationResult:
     kept_steps: tuple[int, ...] = ()
     points: tuple[AdaptationPoint, ...] = ()
     log: tuple[Mapping[str, float], ...] = ()
-    findings: tuple[Finding, ...] = ()
+    diagnoses: tuple[Diagnosis, ...] = ()
     seconds: float = 0.0
     uses_target_labels: bool = False
 

@@ -1,8 +1,8 @@
 """What a domain-adversarial step costs: the kit's, inside the stock Trainer, against a loop written by hand.
 
 The loop is the usual one: both domains in one concatenated forward through the DANN paper's network, domain head behind
-a gradient reversal, batches sliced from tensors. Its steps and the Trainer's take turns, ten by ten; what counts for the
-Trainer is all the time between two turns of the loop, its logging and the fetching of rows included. Neither clips
+a gradient reversal, batches sliced from tensors. Its steps and the Trainer's take turns, ten by ten; what counts for
+the Trainer is all the time between two turns of the loop, its logging and the fetching of rows included. Neither clips
 gradients. Reported are medians of the ratios of neighbouring turns.
 
     python scripts/benchmarks/dann_step.py --steps 100
