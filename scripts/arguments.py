@@ -27,6 +27,7 @@ from hf_transfer_kit.selection import Budget, PrefixCaches, default_steps, train
 
 # Settings that are about one run on one machine.
 _OF_ONE_RUN = ("output_dir", "overwrite_output_dir", "local_rank", "cache_dir")
+_PATHS = ("model_name_or_path", "dataset", "source", "target")
 
 
 @dataclass
@@ -72,18 +73,11 @@ class ModelArguments:
 
 
 @dataclass
-class DataArguments:
-    """Which labelled data, and how it is prepared."""
+class PreparationArguments:
+    """How data is read and prepared."""
 
-    dataset: str | None = field(
-        default=None, metadata={"help": "Hub name, local folder or file, or an embedded name: digits, digits_m."}
-    )
-    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset."})
     input_column: str | None = field(default=None, metadata={"help": "Column with the images, texts or sounds."})
     label_column: str | None = field(default=None, metadata={"help": "Column with the classes."})
-    train_size: str | None = field(
-        default=None, metadata={"help": "Labelled rows to train on, stratified: a number, or a share such as 0.1."}
-    )
     validation_size: float = field(default=0.2, metadata={"help": "Share held out where there is no such split."})
     skip_bad_rows: bool = field(default=False, metadata={"help": "Leave unreadable rows out and count them."})
     augment: bool = field(default=False, metadata={"help": "Random crops and flips of training images."})
@@ -91,6 +85,31 @@ class DataArguments:
     max_length: int = field(default=128, metadata={"help": "Longest text in tokens."})
     max_seconds: float | None = field(default=None, metadata={"help": "Longest sound; default: from the data."})
     split_seed: int = field(default=0, metadata={"help": "Seed of subsets and of splits that are made."})
+
+    def prepare(self, data: LoadedData, processor, **options) -> PreparedData:
+        """Model-ready splits and their collator."""
+        return prepare_data(
+            data,
+            processor,
+            augment=self.augment,
+            image_size=self.image_size,
+            max_length=self.max_length,
+            max_seconds=self.max_seconds,
+            **options,
+        )
+
+
+@dataclass
+class DataArguments(PreparationArguments):
+    """Which labelled data, and how it is prepared."""
+
+    dataset: str | None = field(
+        default=None, metadata={"help": "Hub name, local folder or file, or an embedded name: digits, digits_m."}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset."})
+    train_size: str | None = field(
+        default=None, metadata={"help": "Labelled rows to train on, stratified: a number, or a share such as 0.1."}
+    )
 
     def load(self) -> LoadedData:
         """The checked splits; a DataError says what is wrong with them."""
@@ -107,16 +126,57 @@ class DataArguments:
             seed=self.split_seed,
         )
 
-    def prepare(self, data: LoadedData, processor) -> PreparedData:
-        """Model-ready splits and their collator."""
-        return prepare_data(
-            data,
-            processor,
-            augment=self.augment,
-            image_size=self.image_size,
-            max_length=self.max_length,
-            max_seconds=self.max_seconds,
+
+@dataclass
+class DomainArguments(PreparationArguments):
+    """Which source, with labels, and which target; the target's labels, if it has any, are for evaluation."""
+
+    source: str | None = field(
+        default=None, metadata={"help": "Labelled data: Hub name, folder, file, digits. Without it digits are adapted."}
+    )
+    target: str | None = field(default=None, metadata={"help": "Data to adapt to, with or without labels."})
+    source_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset."})
+    target_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset."})
+    target_input_column: str | None = field(default=None, metadata={"help": "Where it has another name there."})
+    target_label_column: str | None = field(default=None, metadata={"help": "Where it has another name there."})
+    source_rows: list[str] = field(
+        default_factory=list, metadata={"help": "Rows to keep, such as speaker=george,lucas; several are allowed."}
+    )
+    target_rows: list[str] = field(default_factory=list, metadata={"help": "The same for the target."})
+
+    def load(self) -> tuple[LoadedData, LoadedData]:
+        """Source and target, checked; a DataError says what is wrong with them.
+
+        Raises:
+            SettingsError: When only one of both is named, or rows to keep are no column=value.
+        """
+        if self.source is None or self.target is None:
+            raise SettingsError("--source and --target belong together: name both, or neither for the embedded digits.")
+        common = {
+            "validation_size": self.validation_size,
+            "skip_bad_rows": self.skip_bad_rows,
+            "seed": self.split_seed,
+        }
+        source = load_data(
+            self.source,
+            config_name=self.source_config,
+            input_column=self.input_column,
+            label_column=self.label_column,
+            keep_rows=_rows("--source_rows", self.source_rows),
+            **common,
         )
+        target = load_data(
+            self.target,
+            config_name=self.target_config,
+            input_column=self.target_input_column or self.input_column,
+            label_column=self.target_label_column or self.label_column,
+            modality=source.modality,
+            keep_rows=_rows("--target_rows", self.target_rows),
+            labelled=False,
+            class_names=source.label_names,
+            **common,
+        )
+        return source, target
 
 
 @dataclass
@@ -230,6 +290,17 @@ def _size(text: str | None) -> int | float | None:
         raise SettingsError(f"--train_size {text} is neither a number of rows nor a share such as 0.1.") from None
 
 
+def _rows(flag: str, texts: list[str]) -> dict[str, list[str]] | None:
+    """``speaker=george,lucas`` as column -> values."""
+    found = {}
+    for text in texts:
+        column, equals, values = text.partition("=")
+        if not equals or not values:
+            raise SettingsError(f"{flag} {text}: write column=value, or column=value,value.")
+        found[column] = values.split(",")
+    return found or None
+
+
 def _flags_of(path: str, known: set[str]) -> list[str]:
     if not Path(path).is_file():
         raise SettingsError(f"--config {path}: there is no such file.")
@@ -265,7 +336,7 @@ def resolved_config(*arguments: object) -> dict[str, object]:
                 continue
             value = getattr(value, "value", value)
             if isinstance(value, (bool, int, float, str, list, dict)):
-                config[f.name] = portable(value) if f.name in ("model_name_or_path", "dataset") else value
+                config[f.name] = portable(value) if f.name in _PATHS else value
     return config
 
 

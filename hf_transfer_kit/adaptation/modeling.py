@@ -143,7 +143,7 @@ class DomainAdversarialModel(PreTrainedModel):
             **others: Further inputs of the classifier; the target's inputs, each as ``target_`` and its name.
 
         Raises:
-            DataError: In training, when the batch holds no target rows.
+            DataError: In training, when the batch holds no target rows and the method needs them.
         """
         inputs = {
             "pixel_values": pixel_values,
@@ -183,6 +183,8 @@ class DomainAdversarialModel(PreTrainedModel):
     def _adapted(
         self, source: dict[str, Tensor], target: dict[str, Tensor], labels: Tensor
     ) -> SequenceClassifierOutput:
+        if not target and not self.objective.needs_target:
+            return self._source_alone(source, labels)
         if not target:
             raise DataError(
                 "A training batch must hold rows of both domains, but this one has no input whose name begins with "
@@ -196,6 +198,12 @@ class DomainAdversarialModel(PreTrainedModel):
             scalars[name] = term
         record_scalars(self, {**scalars, **self.objective.diagnostics(batch)})
         return SequenceClassifierOutput(loss=loss, logits=batch.source_logits)
+
+    def _source_alone(self, source: dict[str, Tensor], labels: Tensor) -> SequenceClassifierOutput:
+        logits, _ = self._read(source, "source")
+        loss = functional.cross_entropy(logits, labels)
+        record_scalars(self, {"class_loss": loss})
+        return SequenceClassifierOutput(loss=loss, logits=logits)
 
     def _both(self, source: dict[str, Tensor], target: dict[str, Tensor], labels: Tensor) -> DomainBatch:
         rows = len(labels)

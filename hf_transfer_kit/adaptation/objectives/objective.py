@@ -57,6 +57,8 @@ class Objective(nn.Module):
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    needs_target: ClassVar[bool] = True
+    """Whether a step must hold target rows."""
 
     def __init__(self, *, width: int, num_labels: int) -> None:
         super().__init__()

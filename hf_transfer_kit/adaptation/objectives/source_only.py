@@ -12,11 +12,13 @@ from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objecti
 class SourceOnly(Objective):
     """Adds nothing to the source's cross entropy.
 
-    Target rows still pass through the network, so that BatchNorm may gather their statistics where it is asked to.
+    Target rows of a batch pass through the network, so that BatchNorm may gather their statistics where it is asked to;
+    a batch without them trains on the source as if there were no target.
     """
 
     name: ClassVar[str] = "source_only"
     summary: ClassVar[str] = "trained on the source alone"
+    needs_target: ClassVar[bool] = False
 
     def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         return {}

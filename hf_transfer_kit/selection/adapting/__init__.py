@@ -1,0 +1,24 @@
+"""Methods for a target without labels, under one budget, chosen without its labels."""
+
+from hf_transfer_kit.selection.adapting.comparing import SELECT, AdaptationComparison, compare_adaptations
+from hf_transfer_kit.selection.adapting.digits import DANN_MNIST, dann_mnist, dann_mnist_processor
+from hf_transfer_kit.selection.adapting.keeping import LAST, KeepBest
+from hf_transfer_kit.selection.adapting.methods import METHODS, AdaptationMethod, make_method
+from hf_transfer_kit.selection.adapting.running import AdaptationRun, Domains, run_adaptation
+
+__all__ = [
+    "DANN_MNIST",
+    "LAST",
+    "METHODS",
+    "SELECT",
+    "AdaptationComparison",
+    "AdaptationMethod",
+    "AdaptationRun",
+    "Domains",
+    "KeepBest",
+    "compare_adaptations",
+    "dann_mnist",
+    "dann_mnist_processor",
+    "make_method",
+    "run_adaptation",
+]

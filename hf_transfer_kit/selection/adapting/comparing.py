@@ -1,0 +1,192 @@
+"""Methods of adaptation side by side: one budget, chosen without labels of the target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.adaptation import SCORES, agreement, diagnose
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.selection.adapting.keeping import LAST
+from hf_transfer_kit.selection.adapting.mapping import feature_map
+from hf_transfer_kit.selection.adapting.methods import METHODS, SHALLOW, SOURCE_ONLY, AdaptationMethod, make_method
+from hf_transfer_kit.selection.adapting.running import AdaptationRun, Domains, run_adaptation
+from hf_transfer_kit.selection.adapting.shallow import run_shallow
+from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.values import AdaptationPoint, AdaptationResult, FeatureMap, ScoreAgreement
+
+SELECT = "bnm"
+"""The score that chooses by default: the best of those that Musgrave et al. (2022) compare for most methods."""
+_WITHIN = 0.03
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptationComparison:
+    """The outcome.
+
+    Args:
+        results: One entry a method, in the order given.
+        chosen: Text of the trained method with the best mean score, those that use target labels aside.
+        run: The first seed's run of that method.
+        agreements: How well each score chose checkpoints; empty where target validation rows have no labels.
+        feature_maps: Of ``source_only``, where it ran, and of the chosen network.
+    """
+
+    results: tuple[AdaptationResult, ...]
+    chosen: str
+    run: AdaptationRun
+    agreements: tuple[ScoreAgreement, ...]
+    feature_maps: tuple[FeatureMap, ...]
+
+
+def compare_adaptations(
+    methods: Sequence[str | AdaptationMethod],
+    make_model: Callable[[int], PreTrainedModel],
+    domains: Domains,
+    args: TrainingArguments,
+    budget: Budget,
+    *,
+    seeds: Sequence[int] = (0,),
+    select: str = SELECT,
+    callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None = None,
+    on_result: Callable[[AdaptationResult], None] | None = None,
+    cache_dir: str | None = None,
+) -> AdaptationComparison:
+    """Trains every method with every seed under one budget, and keeps weights by a score without target labels.
+
+    Labels of the target, where it has them, are used for three things alone: to train ``target_supervised``, for
+    accuracy on its test rows, and, after all choices, to tell how well the scores chose.
+
+    Args:
+        methods: Texts, or what ``make_method`` makes of them; at least one that is trained on the source, none twice.
+        make_model: Seed -> classifier with a fresh head.
+        domains: Both domains.
+        args: Arguments for the stock Trainer.
+        budget: What each run may spend.
+        seeds: One run each, at least one, none twice.
+        select: A key of ``SCORES``, or ``"last"``: weights of the last step, and the first method given.
+        callbacks: Method text and seed -> callbacks for that run.
+        on_result: Called after each method.
+        cache_dir: Where features for ``shallow`` are kept.
+
+    Raises:
+        SettingsError: Before anything is trained, when a method, a score or the seeds do not fit.
+        DataError: When a method needs labels that the target does not have.
+    """
+    chosen_methods = [make_method(m) if isinstance(m, str) else m for m in methods]
+    _check(chosen_methods, seeds, select)
+    results: list[AdaptationResult] = []
+    first_runs: dict[str, AdaptationRun] = {}
+    points: list[tuple[AdaptationPoint, ...]] = []
+    for method in chosen_methods:
+        if method.name == SHALLOW:
+            batch_size = args.per_device_eval_batch_size
+            result = run_shallow(
+                method, make_model(seeds[0]), domains, batch_size=batch_size, seed=seeds[0], cache_dir=cache_dir
+            )
+        else:
+            runs = []
+            for seed in seeds:
+                more = callbacks(method.text, seed) if callbacks else ()
+                run = run_adaptation(
+                    method, make_model, domains, args, budget, seed=seed, select=select, callbacks=more
+                )
+                runs.append(run)
+            first_runs[method.text] = runs[0]
+            points += [run.points for run in runs if method.reads_target]
+            plain = next((r for r in results if r.method.partition(":")[0] == SOURCE_ONLY), None)
+            result = _result(method, runs, plain)
+        results.append(result)
+        if on_result:
+            on_result(result)
+    name = _chosen(chosen_methods, results, select)
+    maps = [
+        feature_map("trained on the source alone", run.model, domains)
+        for text, run in first_runs.items()
+        if text.partition(":")[0] == SOURCE_ONLY and text != name
+    ][:1]
+    maps.append(feature_map(f"adapted: {name}", first_runs[name].model, domains))
+    return AdaptationComparison(tuple(results), name, first_runs[name], _agreements(points), tuple(maps))
+
+
+def _check(methods: Sequence[AdaptationMethod], seeds: Sequence[int], select: str) -> None:
+    texts = [method.text for method in methods]
+    if len(set(texts)) < len(texts) or len(set(seeds)) < len(seeds) or not seeds:
+        raise SettingsError(
+            f"Methods are {', '.join(texts)} and seeds {', '.join(map(str, seeds))}: give at least one of each, none twice."
+        )
+    if not any(method.name != SHALLOW and not method.uses_target_labels for method in methods):
+        raise SettingsError(
+            f"None of {', '.join(texts) or 'no methods'} trains a network that could be kept: add source_only, or a "
+            f"method of {', '.join(METHODS)}."
+        )
+    if select != LAST and select not in SCORES:
+        raise SettingsError(f"select={select!r} is unknown; choose {LAST} or one of {', '.join(SCORES)}.")
+
+
+def _result(
+    method: AdaptationMethod, runs: Sequence[AdaptationRun], source_only: AdaptationResult | None
+) -> AdaptationResult:
+    scores = {name: float(np.mean([run.scores[name] for run in runs])) for name in runs[0].scores}
+    test = {name: float(np.mean([run.test[name] for run in runs])) for name in runs[0].test}
+    spread = {name: float(np.std([run.test[name] for run in runs], ddof=1)) if len(runs) > 1 else 0.0 for name in test}
+    compared = {"scores": scores, "source_only": source_only.scores} if source_only and method.reads_target else {}
+    return AdaptationResult(
+        method=method.text,
+        summary=METHODS[method.name],
+        seeds=tuple(run.seed for run in runs),
+        source_accuracy=scores["source_accuracy"],
+        scores=scores,
+        test=test,
+        test_spread=spread,
+        test_by_seed=tuple(run.test["accuracy"] for run in runs) if test else (),
+        kept_steps=tuple(run.kept_step for run in runs),
+        points=runs[0].points,
+        log=tuple(dict(entry) for entry in runs[0].log if "loss" in entry),
+        diagnoses=diagnose(runs[0].log, **compared),
+        seconds=float(np.mean([run.seconds for run in runs])),
+        uses_target_labels=method.uses_target_labels,
+    )
+
+
+def _chosen(methods: Sequence[AdaptationMethod], results: Sequence[AdaptationResult], select: str) -> str:
+    able = [
+        result
+        for method, result in zip(methods, results, strict=True)
+        if method.name != SHALLOW and not method.uses_target_labels
+    ]
+    if select == LAST:
+        return next((r for r in able if r.method.partition(":")[0] != SOURCE_ONLY), able[0]).method
+    sign = 1 if SCORES[select].larger_is_better else -1
+    return max(able, key=lambda result: sign * result.scores[select]).method
+
+
+def _agreements(runs: Sequence[Sequence[AdaptationPoint]]) -> tuple[ScoreAgreement, ...]:
+    labelled = [points for points in runs if points and all(point.accuracy is not None for point in points)]
+    if not labelled:
+        return ()
+    found = []
+    for name, score in SCORES.items():
+        each = [
+            agreement(
+                [point.scores[name] for point in points],
+                [point.accuracy for point in points],
+                larger_is_better=score.larger_is_better,
+            )
+            for points in labelled
+        ]
+        regrets = [a.regret for a in each]
+        found.append(
+            ScoreAgreement(
+                score=name,
+                runs=len(each),
+                regret=float(np.mean(regrets)),
+                worst_regret=max(regrets),
+                within=sum(regret <= _WITHIN for regret in regrets),
+                rank_correlation=float(np.mean([a.rank_correlation for a in each])),
+            )
+        )
+    return tuple(found)

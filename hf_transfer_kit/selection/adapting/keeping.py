@@ -1,0 +1,127 @@
+"""Which weights of a run are kept, told without labels of the target."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+from transformers import TrainerCallback
+
+from hf_transfer_kit.adaptation import (
+    SCORES,
+    DomainAdversarialModel,
+    MeanTeacher,
+    domain_outputs,
+    reestimate_batch_norm,
+    target_scores,
+)
+from hf_transfer_kit.adaptation.domain_pairs import evenly_spread
+from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.values import AdaptationPoint
+
+LAST = "last"
+"""In place of a score: the weights at the end are kept."""
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+class KeepBest(TrainerCallback):
+    """Looks at a copy of the network now and then, and puts the best one's weights into the model when training ends.
+
+    What is looked at is the teacher where there is one, with BatchNorm statistics of the target where ``reestimate``
+    says so. Unlike ``TargetScores``, which leaves the choice to Trainer's checkpoints, it writes nothing to disk.
+
+    Args:
+        source: Source rows with labels that are not trained on.
+        target: Target rows that are not trained on; labels in them are not read.
+        target_train: Target rows to gather BatchNorm statistics on; None leaves them as they are.
+        collator: Rows -> batch.
+        every: Steps between two evaluations.
+        select: A key of ``SCORES``, or ``"last"``.
+        teacher: Whose average to look at.
+        accuracy: Classes predicted for ``target``'s rows -> accuracy, for the points alone.
+        rows: At most so many of each domain.
+
+    Attributes:
+        points: One entry an evaluation.
+        kept_step: The step whose weights the model has after training.
+        scores: Those of the weights that were kept.
+
+    Raises:
+        SettingsError: When the score is unknown.
+    """
+
+    def __init__(
+        self,
+        source: Rows,
+        target: Rows,
+        collator: Callable[[list[Mapping[str, Any]]], Mapping[str, Any]],
+        *,
+        every: int,
+        select: str,
+        target_train: Rows | None = None,
+        teacher: MeanTeacher | None = None,
+        accuracy: Callable[[np.ndarray], float] | None = None,
+        rows: int = 1000,
+    ) -> None:
+        if select != LAST and select not in SCORES:
+            raise SettingsError(f"select={select!r} is unknown; choose {LAST} or one of {', '.join(SCORES)}.")
+        self.source = source
+        self.target = target
+        self.target_train = target_train
+        self.collator = collator
+        self.every = every
+        self.select = select
+        self.teacher = teacher
+        self.accuracy = accuracy
+        self.rows = rows
+        self.points: list[AdaptationPoint] = []
+        self.kept_step = 0
+        self.scores: dict[str, float] = {}
+        self._kept: dict[str, Tensor] = {}
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        if state.global_step % self.every == 0 or state.global_step >= state.max_steps:
+            self._look(plain_model(model)[0], state.global_step)
+
+    def on_train_end(self, args, state, control, model=None, **kwargs):
+        if self._kept:
+            plain_model(model)[0].load_state_dict(self._kept)
+            self._kept = {}
+
+    def _look(self, model: DomainAdversarialModel, step: int) -> None:
+        network = copy.deepcopy(model if self.teacher is None else self.teacher.teacher).requires_grad_(False)
+        if self.target_train is not None:
+            reestimate_batch_norm(network, self.target_train, self.collator, rows=2 * self.rows)
+        outputs = domain_outputs(network, self.source, self.target, self.collator, rows=self.rows)
+        accuracy = None if self.accuracy is None else self.accuracy(outputs.target_logits.argmax(1))
+        # Every process must keep the same step, though rounding may differ.
+        scores, accuracy = broadcast_object_list([target_scores(outputs), accuracy])
+        self.points.append(AdaptationPoint(step, scores, accuracy))
+        if self._better(scores):
+            self.kept_step, self.scores = step, scores
+            self._kept = {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+    def _better(self, scores: Mapping[str, float]) -> bool:
+        if self.select == LAST or not self._kept:
+            return True
+        sign = 1 if SCORES[self.select].larger_is_better else -1
+        return sign * scores[self.select] > sign * self.scores[self.select]
+
+
+def evenly_spread_accuracy(labels: np.ndarray | None, rows: int) -> Callable[[np.ndarray], float] | None:
+    """Classes predicted for the rows that ``domain_outputs`` reads -> accuracy; None without labels.
+
+    Args:
+        labels: Of all rows, (N,).
+        rows: As given to ``domain_outputs``.
+    """
+    if labels is None:
+        return None
+    true = np.asarray(labels)[evenly_spread(len(labels), rows)]
+    return lambda predicted: float(np.mean(predicted == true))

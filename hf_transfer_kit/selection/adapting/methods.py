@@ -1,0 +1,129 @@
+"""Methods of adaptation written as text: ``dann``, ``dann:view=1``, ``adamatch:source_weight=1,teacher=0.999``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import yaml
+
+from hf_transfer_kit.adaptation import ALIGNMENTS, OBJECTIVES
+from hf_transfer_kit.adaptation.configuration import BATCH_NORMS
+from hf_transfer_kit.adaptation.objectives.options import chosen, number
+from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
+from hf_transfer_kit.errors import SettingsError
+
+SHALLOW = "shallow"
+SOURCE_ONLY = "source_only"
+TARGET_SUPERVISED = "target_supervised"
+
+METHODS: dict[str, str] = {
+    **{name: objective.summary for name, objective in OBJECTIVES.items()},
+    "adabn": "trained on the source alone, BatchNorm statistics of the target",
+    TARGET_SUPERVISED: "trained on the target with its labels: the upper bound",
+    SHALLOW: "frozen features, aligned, and a logistic regression",
+}
+"""Name -> one line for people."""
+
+_TAUGHT = ("adamatch", "self_training")
+_OF_EVERY_METHOD = ("view", "invert", "batch_norm", "reestimate", "teacher")
+
+
+@dataclass(frozen=True)
+class AdaptationMethod:
+    """A method and how it is trained.
+
+    Args:
+        text: As typed.
+        name: A key of ``METHODS``.
+        options: Of the objective (of the alignment, for ``shallow``).
+        view: Amount of ``strong_view`` on the training rows of both domains; 0 leaves them as they are.
+        invert: Whether that view inverts every second image.
+        batch_norm: ``"per_domain"`` or ``"joint"``.
+        reestimate: Whether BatchNorm statistics are gathered on the target's training rows at each evaluation and at
+            the end.
+        teacher: Decay of the moving average whose weights are kept; 0 keeps the network's own.
+    """
+
+    text: str
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    view: float = 0.0
+    invert: bool = True
+    batch_norm: str = "per_domain"
+    reestimate: bool = True
+    teacher: float = 0.0
+
+    @property
+    def objective(self) -> str:
+        """A key of ``OBJECTIVES``."""
+        return self.name if self.name in OBJECTIVES else SOURCE_ONLY
+
+    @property
+    def uses_target_labels(self) -> bool:
+        """Whether it learns from labels of the target."""
+        return self.name == TARGET_SUPERVISED
+
+    @property
+    def reads_target(self) -> bool:
+        """Whether training reads rows of the target beside those of the source."""
+        return self.objective != SOURCE_ONLY
+
+    @property
+    def change(self):
+        """What is done to training rows, or None."""
+        return partial(strong_view, amount=self.view, invert=self.invert) if self.view else None
+
+
+def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
+    """Reads a method from its name and, after a colon, its options: ``"name:option=value,option=value"``.
+
+    Args:
+        specification: The text. Options are those of the objective, ``alignment`` and its options for ``shallow``, and
+            for every trained method ``view``, ``invert``, ``batch_norm``, ``reestimate`` and ``teacher``.
+        invert: Whether strong views invert every second image where the text does not say.
+
+    Raises:
+        SettingsError: When the name or an option is unknown or out of range.
+    """
+    name, _, text = specification.partition(":")
+    if name not in METHODS:
+        raise SettingsError(f"There is no method {name!r}; choose from {', '.join(METHODS)}.")
+    given = dict(_option(specification, part) for part in filter(None, text.split(",")))
+    if name == SHALLOW:
+        chosen(name, "alignment", given.get("alignment", "coral"), tuple(ALIGNMENTS))
+        return AdaptationMethod(specification, name, given)
+    method = OBJECTIVES.get(name, OBJECTIVES[SOURCE_ONLY])
+    allowed = set(inspect.signature(method).parameters) - {"width", "num_labels"}
+    if unknown := sorted(set(given) - allowed - set(_OF_EVERY_METHOD)):
+        raise SettingsError(
+            f"{specification!r}: {', '.join(unknown)} is no option of {name}; its options are "
+            f"{', '.join([*sorted(allowed), *_OF_EVERY_METHOD])}. Write name:option=value."
+        )
+    options = {key: value for key, value in given.items() if key in allowed}
+    if "invert" in allowed:
+        options.setdefault("invert", given.get("invert", invert))
+    plain = name in (SOURCE_ONLY, TARGET_SUPERVISED)
+    found = AdaptationMethod(
+        specification,
+        name,
+        options,
+        view=number(name, "view", given.get("view", 0.0), low=0),
+        invert=bool(given.get("invert", invert)),
+        batch_norm=chosen(name, "batch_norm", given.get("batch_norm", "per_domain"), BATCH_NORMS),
+        reestimate=bool(given.get("reestimate", not plain)),
+        teacher=number(name, "teacher", given.get("teacher", 0.999 if name in _TAUGHT else 0.0), low=0, high=1),
+    )
+    # Trial: the objective itself knows the range of its options.
+    method(width=8, num_labels=2, **options)
+    return found
+
+
+def _option(specification: str, part: str) -> tuple[str, Any]:
+    key, equals, value = part.partition("=")
+    if not equals:
+        raise SettingsError(f"{specification!r}: {part!r} is no option. Write name:option=value,option=value.")
+    return key, yaml.safe_load(value)

@@ -1,0 +1,244 @@
+"""One run of a method of adaptation: trained in the stock Trainer, its weights kept without labels of the target."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.adaptation import (
+    AdversarialSchedule,
+    DomainAdversarialModel,
+    DomainCollator,
+    DomainPairs,
+    MeanTeacher,
+    reestimate_batch_norm,
+)
+from hf_transfer_kit.data import PreparedData
+from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.metrics import classification_metrics
+from hf_transfer_kit.selection.adapting.keeping import KeepBest, evenly_spread_accuracy
+from hf_transfer_kit.selection.adapting.methods import AdaptationMethod
+from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.running import lay_out, metrics_of
+from hf_transfer_kit.tuning import LogScalars
+from hf_transfer_kit.values import AdaptationPoint
+
+ROWS = 1000
+"""Rows of each domain that an evaluation reads."""
+FRESH_FACTOR = 10.0
+"""How much faster than pretrained weights the label head and the method's own parts learn (Ganin et al. 2016)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Domains:
+    """Both domains, prepared alike.
+
+    Args:
+        source: Labelled.
+        target: Its training and validation labels, where it has them, are for evaluation alone.
+        labelled: Splits of the target that have labels.
+        pretrained: Whether networks begin with weights learned elsewhere.
+    """
+
+    source: PreparedData
+    target: PreparedData
+    labelled: tuple[str, ...] = ()
+    pretrained: bool = True
+
+    def labels(self, split: str) -> np.ndarray | None:
+        """Classes of a split of the target, (N,), or None."""
+        return getattr(self.target, split).classes if split in self.labelled else None
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptationRun:
+    """What one run gave.
+
+    Args:
+        seed: Of weights, order and views.
+        model: The classifier and its method, with the weights that were kept.
+        scores: Of those weights, without labels of the target.
+        kept_step: When they were reached.
+        points: Evaluations.
+        log: Trainer's log.
+        seconds: Wall time of training, its evaluations included.
+        test: Metrics on the target's test rows; empty where they have no labels.
+        true: Classes of those rows; empty likewise.
+        predicted: Predictions for those rows.
+    """
+
+    seed: int
+    model: DomainAdversarialModel
+    scores: Mapping[str, float]
+    kept_step: int
+    points: tuple[AdaptationPoint, ...]
+    log: Sequence[Mapping[str, float]]
+    seconds: float
+    test: Mapping[str, float]
+    true: np.ndarray
+    predicted: np.ndarray
+
+
+@dataclass(frozen=True)
+class ChangingCollator:
+    """Batches of one domain whose real-valued inputs are changed, for training without a target."""
+
+    collator: Callable[[list[Mapping[str, Any]]], Mapping[str, Any]]
+    change: Callable
+
+    def __call__(self, rows: list[Mapping[str, Any]]) -> dict[str, Any]:
+        batch = self.collator(rows)
+        return {name: self.change(value) if value.is_floating_point() else value for name, value in batch.items()}
+
+
+def run_adaptation(
+    method: AdaptationMethod,
+    make_model: Callable[[int], PreTrainedModel],
+    domains: Domains,
+    args: TrainingArguments,
+    budget: Budget,
+    *,
+    seed: int,
+    select: str,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> AdaptationRun:
+    """Trains one method with one seed and tests what was kept on the target.
+
+    Args:
+        method: What to train; not ``shallow``.
+        make_model: Seed -> classifier with a fresh head.
+        domains: Both domains.
+        args: The user's arguments; the budget, the rate and the seed are written into a copy.
+        budget: Steps, and rows of each domain a step.
+        seed: Of the head, the order of rows and the views.
+        select: The score that chooses among the evaluations, or ``"last"``.
+        callbacks: Further ones.
+
+    Raises:
+        DataError: When the method needs labels of target training rows and there are none.
+    """
+    if method.uses_target_labels and "train" not in domains.labelled:
+        raise DataError(f"{method.text} learns from labels of the target, which has none. Leave it out.")
+    model = _adaptive(method, make_model(seed))
+    lay_out(model, domains.source)
+    teacher = MeanTeacher(method.teacher) if method.teacher else None
+    keep = KeepBest(
+        domains.target.validation if method.uses_target_labels else domains.source.validation,
+        domains.target.validation,
+        domains.source.collator,
+        every=budget.eval_steps,
+        select=select,
+        target_train=domains.target.train if method.reestimate else None,
+        teacher=teacher,
+        accuracy=evenly_spread_accuracy(domains.labels("validation"), ROWS),
+        rows=ROWS,
+    )
+    run_args = _arguments(args, budget, domains, method, seed)
+    rows, collator = _training_rows(method, domains, seed)
+    trainer = Trainer(
+        model,
+        run_args,
+        train_dataset=rows,
+        data_collator=collator,
+        callbacks=[
+            AdversarialSchedule(),
+            LogScalars(),
+            *([teacher] if teacher else []),
+            keep,
+            *callbacks,
+        ],
+        optimizer_cls_and_kwargs=_optimizer(model, run_args) if domains.pretrained else None,
+    )
+    trainer.remove_callback(PrinterCallback)
+    started = time.perf_counter()
+    trainer.train()
+    if method.reestimate:
+        reestimate_batch_norm(model, domains.target.train, domains.source.collator)
+    seconds = time.perf_counter() - started
+    test, true, predicted = tested(model, domains, run_args)
+    return AdaptationRun(
+        seed=seed,
+        model=model,
+        scores=keep.scores,
+        kept_step=keep.kept_step,
+        points=tuple(keep.points),
+        log=trainer.state.log_history,
+        seconds=seconds,
+        test=test,
+        true=true,
+        predicted=predicted,
+    )
+
+
+def tested(
+    model: DomainAdversarialModel, domains: Domains, args: TrainingArguments
+) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
+    """Metrics on the target's test rows, their classes, and what was predicted for them."""
+    if "test" not in domains.labelled:
+        return {}, np.empty(0, dtype=int), np.empty(0, dtype=int)
+    trainer = Trainer(
+        model,
+        args,
+        data_collator=domains.target.collator,
+        compute_metrics=classification_metrics(domains.source.label_names),
+    )
+    output = trainer.predict(domains.target.test, metric_key_prefix="test")
+    logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+    return metrics_of(output.metrics, "test"), np.asarray(output.label_ids), np.asarray(logits).argmax(-1)
+
+
+def _adaptive(method: AdaptationMethod, classifier: PreTrainedModel) -> DomainAdversarialModel:
+    return DomainAdversarialModel.from_classifier(
+        classifier,
+        method=method.objective,
+        method_options=method.options,
+        # One domain alone has one kind of statistics.
+        batch_norm=method.batch_norm if method.reads_target else "joint",
+    )
+
+
+def _optimizer(model: DomainAdversarialModel, args: TrainingArguments):
+    """AdamW, or what the arguments name, with a larger rate for what begins with random weights."""
+    fresh = {id(p) for part in (model.label_head.module, model.objective) for p in part.parameters()}
+    optimizer, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
+    parts = {True: [], False: []}
+    for parameter in model.parameters():
+        parts[id(parameter) in fresh].append(parameter)
+    rates = {True: FRESH_FACTOR * args.learning_rate, False: args.learning_rate}
+    groups = [
+        {"params": parts[new], "lr": rates[new], "weight_decay": args.weight_decay} for new in parts if parts[new]
+    ]
+    return optimizer, {**kwargs, "params": groups}
+
+
+def _training_rows(method: AdaptationMethod, domains: Domains, seed: int):
+    collator = domains.source.collator
+    if method.reads_target:
+        pairs = DomainPairs(domains.source.train, domains.target.train, seed=seed)
+        return pairs, DomainCollator(collator, change=method.change)
+    rows = domains.target.train if method.uses_target_labels else domains.source.train
+    return rows, ChangingCollator(collator, method.change) if method.change else collator
+
+
+def _arguments(
+    args: TrainingArguments, budget: Budget, domains: Domains, method: AdaptationMethod, seed: int
+) -> TrainingArguments:
+    run_args = copy.copy(args)
+    run_args.run_name = f"{method.name}-{seed}"
+    run_args.max_steps = budget.max_steps
+    run_args.num_train_epochs = 0.0  # max_steps alone decides
+    run_args.learning_rate = budget.rate(domains.source.modality, "body" if domains.pretrained else "scratch")
+    run_args.seed = run_args.data_seed = seed
+    run_args.remove_unused_columns = False
+    run_args.eval_strategy = run_args.save_strategy = "no"  # KeepBest looks and keeps
+    run_args.logging_strategy = "steps"
+    run_args.logging_steps = max(1, budget.max_steps // 40)
+    run_args.load_best_model_at_end = False
+    run_args.push_to_hub = False
+    return run_args

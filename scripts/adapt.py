@@ -1,0 +1,157 @@
+"""A labelled source and a target without labels: which method, what it gains, and whether it is healthy.
+
+    python scripts/adapt.py --method dann adamatch --source SOURCE --target TARGET --model_name_or_path MODEL
+
+Every method, the network trained on the source alone and (where the target has labels to evaluate with) the upper
+bound run under one budget. Which weights and which method are kept is told by a score that needs no labels of the
+target. Writes a report with pictures of the features, a model card, the settings and the adapted network as an ordinary
+classifier. Without arguments it adapts the DANN paper's small network from scikit-learn's digits to digits on
+photographs.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from arguments import (
+    DomainArguments,
+    KitTrainingArguments,
+    ModelArguments,
+    command_line,
+    parse_arguments,
+    resolved_config,
+    sentences_for_errors,
+)
+
+from hf_transfer_kit.data import LoadedData
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.hub import check_output_dir, save_results
+from hf_transfer_kit.reports import adaptation_report, adaptation_table
+from hf_transfer_kit.selection import ProgressLine
+from hf_transfer_kit.selection.adapting import (
+    DANN_MNIST,
+    METHODS,
+    SELECT,
+    Domains,
+    compare_adaptations,
+    dann_mnist,
+    dann_mnist_processor,
+    make_method,
+)
+from hf_transfer_kit.values import Adaptation
+
+BASELINES = ("source_only", "target_supervised")
+
+
+@dataclass
+class AdaptArguments:
+    """How to adapt."""
+
+    method: list[str] = field(
+        default_factory=lambda: ["adamatch:source_weight=1"],
+        metadata={"help": f"Of {', '.join(METHODS)}; options after a colon: dann:view=1,weight=0.5."},
+    )
+    baselines: bool = field(default=True, metadata={"help": f"Also run {' and '.join(BASELINES)}."})
+    invert: bool | None = field(
+        default=None, metadata={"help": "Strong views invert every second image; default: where no network is named."}
+    )
+    select: str = field(default=SELECT, metadata={"help": "Score that chooses weights and method, or last."})
+    seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run each."})
+    cache_dir: str | None = field(default=None, metadata={"help": "Folder of the features that shallow reads."})
+
+
+@dataclass
+class AdaptTrainingArguments(KitTrainingArguments):
+    """All of TrainingArguments; rates fall along a cosine, and runs are looked at ten times."""
+
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Scheduler of transformers."})
+    warmup_steps: float = field(default=0.03, metadata={"help": "Steps, or below 1 a share of them, to the full rate."})
+    evaluations: int = field(default=10, metadata={"help": "How often a run is looked at."})
+
+
+def main() -> None:
+    started = time.perf_counter()
+    model_args, domain_args, adapt_args, args = parse_arguments(
+        ModelArguments, DomainArguments, AdaptArguments, AdaptTrainingArguments
+    )
+    check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    if domain_args.source is None and domain_args.target is None:
+        print("Embedded example: from scikit-learn's digits to digits on photographs.")
+        domain_args.source, domain_args.target = "digits", "digits_m"
+        if args.max_steps <= 0 and args.num_train_epochs is None:
+            args.max_steps = 600
+    with args.main_process_first():
+        source, target = domain_args.load()
+    pretrained = model_args.model_name_or_path not in (None, DANN_MNIST)
+    make_model = _model_maker(model_args, source, pretrained)
+    network = make_model(adapt_args.seeds[0])
+    processor = model_args.processor(network, source) if pretrained else dann_mnist_processor()
+    names = [*BASELINES[:1], *adapt_args.method, *(BASELINES[1:] if "train" in target.labelled_splits else ())]
+    invert = not pretrained if adapt_args.invert is None else adapt_args.invert
+    texts = dict.fromkeys(names if adapt_args.baselines else adapt_args.method)
+    methods = [make_method(text, invert=invert) for text in texts]
+    with args.main_process_first():
+        prepared = domain_args.prepare(source, processor)
+        domains = Domains(
+            prepared,
+            domain_args.prepare(target, processor, like=prepared),
+            labelled=target.labelled_splits,
+            pretrained=pretrained,
+        )
+    budget = args.budget(max(len(prepared.train), len(domains.target.train)), source.modality)
+    comparison = compare_adaptations(
+        methods,
+        make_model,
+        domains,
+        args,
+        budget,
+        seeds=adapt_args.seeds,
+        select=adapt_args.select,
+        callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}")],
+        cache_dir=adapt_args.cache_dir,
+    )
+    if not args.should_save:
+        return
+    found = Adaptation(
+        source_name=source.name,
+        target_name=target.name,
+        results=comparison.results,
+        chosen=comparison.chosen,
+        selected_by=adapt_args.select,
+        agreements=comparison.agreements,
+        feature_maps=comparison.feature_maps,
+    )
+    classifier = comparison.run.model.export_classifier()
+    report = adaptation_report(
+        found,
+        classifier,
+        model_name=model_args.display_name if pretrained else DANN_MNIST,
+        model_metrics=comparison.run.test,
+        data=target,
+        source=source,
+        prepared=domains.target,
+        budget=budget,
+        seed=adapt_args.seeds[0],
+        command=command_line(),
+        seconds={"total": time.perf_counter() - started},
+    )
+    print(adaptation_table(found))
+    for result in comparison.results:
+        print(*(f"{result.method} is {diagnosis}" for diagnosis in result.diagnoses), sep="\n")
+    config = resolved_config(model_args, domain_args, adapt_args, args)
+    save_results(args.output_dir, report, classifier, processor, config, base_model=model_args.model_name_or_path)
+    print(f"The report is {Path(args.output_dir) / 'report.html'}.")
+
+
+def _model_maker(model_args: ModelArguments, source: LoadedData, pretrained: bool):
+    if pretrained:
+        return model_args.model_maker(source)
+    if source.modality != "image":
+        raise SettingsError(f"{source.name} holds {source.modality}: name a network for it with --model_name_or_path.")
+    return lambda seed: dann_mnist(source.label_names, seed=seed)
+
+
+if __name__ == "__main__":
+    sentences_for_errors(main)

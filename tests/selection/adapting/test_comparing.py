@@ -1,0 +1,136 @@
+"""Methods side by side: kept without labels of the target, and what is told with them afterwards."""
+
+import numpy as np
+import pytest
+import torch
+from selection.adapting.domain_data import domains, network
+from transformers import TrainingArguments
+
+from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.selection import Budget
+from hf_transfer_kit.selection.adapting import compare_adaptations, make_method, run_adaptation
+
+BUDGET = Budget(8, 8, evaluations=4, learning_rate=2e-3)
+
+
+@pytest.fixture
+def args(tmp_path):
+    return TrainingArguments(
+        str(tmp_path), use_cpu=True, report_to=[], per_device_train_batch_size=8, disable_tqdm=True
+    )
+
+
+def run(text, args, data=None, *, select="bnm", seed=0, budget=BUDGET):
+    return run_adaptation(make_method(text), network, data or domains(), args, budget, seed=seed, select=select)
+
+
+def test_what_is_kept_is_the_best_by_its_score(args):
+    found = run("dann:view=1", args)
+    assert [point.step for point in found.points] == [2, 4, 6, 8]
+    best = max(found.points, key=lambda point: point.scores["bnm"])
+    assert found.kept_step == best.step
+    assert found.scores == best.scores
+    other = run("dann:view=1", args, select="mean_entropy")
+    assert other.kept_step == min(other.points, key=lambda point: point.scores["mean_entropy"]).step
+    assert run("dann:view=1", args, select="last").kept_step == 8
+
+
+def test_the_model_holds_the_weights_that_were_kept(args):
+    """A run that stops where the other one kept its weights has the same ones."""
+    found = run("mcc:reestimate=false", args, select="proxy_a")
+    whole = run("mcc:reestimate=false", args, select="last")
+    names = [name for name, _ in found.model.named_parameters()]
+    same = all(
+        torch.equal(found.model.state_dict()[name], whole.model.state_dict()[name])
+        for name in names
+    )
+    assert same == (found.kept_step == 8)
+    assert found.points[-1].scores == whole.points[-1].scores
+
+
+def test_labels_of_the_target_change_nothing_but_what_is_told(args):
+    """With and without target labels: the same weights, scores and choice."""
+    with_labels, without = run("adamatch:source_weight=1", args), run("adamatch:source_weight=1", args, domains(()))
+    state = without.model.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in with_labels.model.state_dict().items())
+    assert [point.scores for point in with_labels.points] == [point.scores for point in without.points]
+    assert without.test == {} and all(point.accuracy is None for point in without.points)
+    assert with_labels.test["accuracy"] == np.mean(with_labels.true == with_labels.predicted)
+    shuffled = domains()
+    for split in ("train", "validation", "test"):
+        rows = getattr(shuffled.target, split)
+        rows.classes = np.roll(rows.classes, 1)
+    wrong = run("adamatch:source_weight=1", args, shuffled)
+    assert all(torch.equal(value, state[name]) for name, value in wrong.model.state_dict().items())
+
+
+def test_source_only_sees_no_target_and_adabn_its_statistics_alone(args):
+    weights = {}
+    for text in ("source_only", "adabn"):
+        found = run(text, args, select="last")
+        weights[text] = found.model.network.state_dict()
+    for name, value in weights["source_only"].items():
+        assert torch.equal(value, weights["adabn"][name]) == ("running" not in name and "tracked" not in name), name
+    moved = domains()
+    moved.target.train.values = moved.target.train.values + 5
+    again = run("source_only", args, moved, select="last").model.network.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in weights["source_only"].items())
+
+
+def test_target_supervised_learns_the_target(args):
+    budget = Budget(60, 8, evaluations=2, learning_rate=2e-3)
+    assert run("target_supervised", args, select="last", budget=budget).test["accuracy"] == 1.0
+    with pytest.raises(DataError, match="learns from labels of the target, which has none"):
+        run("target_supervised", args, domains(("test",)))
+
+
+def test_a_comparison_chooses_without_labels_and_tells_how_well(args):
+    told = []
+    found = compare_adaptations(
+        ["source_only", "dann", "target_supervised", "shallow:alignment=standardised"],
+        network,
+        domains(),
+        args,
+        BUDGET,
+        seeds=[0, 1],
+        on_result=lambda result: told.append(result.method),
+    )
+    assert told == [result.method for result in found.results]
+    assert found.chosen in ("source_only", "dann")
+    best = max(found.results[:2], key=lambda result: result.scores["bnm"])
+    assert found.chosen == best.method
+    dann = found.results[1]
+    assert dann.test["accuracy"] == pytest.approx(np.mean(dann.test_by_seed))
+    assert dann.test_spread["accuracy"] == pytest.approx(np.std(dann.test_by_seed, ddof=1))
+    assert found.results[2].uses_target_labels and not dann.uses_target_labels
+    assert len(found.results[3].test_by_seed) == 1
+    assert {agreement.runs for agreement in found.agreements} == {2}
+    assert [a.score for a in found.agreements][:2] == ["source_accuracy", "mean_entropy"]
+    after = found.feature_maps[-1]
+    assert after.title == f"adapted: {found.chosen}"
+    assert sum(after.is_target) == 12 and len(after.points) == len(after.classes) == 24
+    assert not after.predicted
+
+
+def test_without_labels_there_is_no_agreement_and_maps_show_predictions(args):
+    found = compare_adaptations(["dann"], network, domains(()), args, BUDGET)
+    assert found.agreements == ()
+    assert found.results[0].test == {} and found.results[0].test_by_seed == ()
+    assert found.feature_maps[0].predicted
+
+
+@pytest.mark.parametrize(
+    ("methods", "seeds", "select", "words"),
+    [
+        (["dann", "dann"], [0], "bnm", "none twice"),
+        (["dann"], [], "bnm", "at least one of each"),
+        (["target_supervised"], [0], "bnm", "trains a network that could be kept"),
+        (["dann"], [0], "accuracy", "select='accuracy' is unknown; choose last or one of"),
+    ],
+)
+def test_wrong_settings_are_told_before_training(args, methods, seeds, select, words):
+    def never(seed):
+        raise AssertionError("a model was made")
+
+    with pytest.raises(SettingsError, match=words):
+        compare_adaptations(methods, never, domains(), args, BUDGET, seeds=seeds, select=select)

@@ -1,0 +1,59 @@
+"""Methods as text: every option arrives where it belongs, wrong ones are named."""
+
+import pytest
+import torch
+
+from hf_transfer_kit.adaptation import OBJECTIVES
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.selection.adapting import METHODS, make_method
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_its_defaults(name):
+    method = make_method(name)
+    assert (method.text, method.name) == (name, name)
+    assert method.objective in OBJECTIVES
+    assert method.uses_target_labels == (name == "target_supervised")
+    assert method.reads_target == (name not in ("source_only", "adabn", "target_supervised", "shallow"))
+    assert method.teacher == (0.999 if name in ("adamatch", "self_training") else 0.0)
+    assert method.reestimate == (name not in ("source_only", "target_supervised"))
+
+
+def test_options_go_to_the_objective_and_to_the_recipe():
+    method = make_method("dann:weight=0.5,view=0.7,batch_norm=joint,reestimate=false,teacher=0.9,invert=false")
+    assert method.options == {"weight": 0.5}
+    assert (method.view, method.batch_norm, method.reestimate, method.teacher) == (0.7, "joint", False, 0.9)
+    torch.manual_seed(0)
+    rows = torch.rand(64, 3, 8, 8)
+    kept = method.change(rows)
+    # Without inversion a changed image still rises where the image rises.
+    rises = [torch.corrcoef(torch.stack([a.mean(0).flatten(), b.mean(0).flatten()]))[0, 1] for a, b in zip(rows, kept)]
+    inverted = make_method("dann:view=0.01").change(rows)
+    falls = [
+        torch.corrcoef(torch.stack([a.mean(0).flatten(), b.mean(0).flatten()]))[0, 1] for a, b in zip(rows, inverted)
+    ]
+    assert sum(value < 0 for value in rises) < 16
+    assert 16 < sum(value < 0 for value in falls) < 48
+
+
+def test_inversion_follows_the_callers_default_unless_written():
+    assert make_method("adamatch", invert=False).options == {"invert": False}
+    assert make_method("adamatch:invert=true", invert=False).options == {"invert": True}
+    assert make_method("mcc", invert=False).options == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("dan", "There is no method 'dan'; choose from source_only"),
+        ("dann:weigth=1", "weigth is no option of dann; its options are dropout, hidden, weight, view"),
+        ("dann:weight", "'weight' is no option. Write name:option=value"),
+        ("dann:weight=-1", "weight"),
+        ("dann:batch_norm=source", "batch_norm"),
+        ("adamatch:teacher=2", "teacher"),
+        ("shallow:alignment=none_of_these", "alignment"),
+    ],
+)
+def test_wrong_text_is_a_sentence(text, words):
+    with pytest.raises(SettingsError, match=words):
+        make_method(text)
