@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
-from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.data.labels import check_same_classes
+from hf_transfer_kit.errors import DataError, SettingsError
 
 TARGET = "target_"
 """What stands before the names of the target's inputs."""
@@ -124,10 +125,27 @@ class DomainCollator:
 
     Args:
         collator: What makes a batch of rows of one domain, as Trainer would get it.
+        change: Random change of inputs, (B, ...) -> (B, ...), such as ``strong_view``: applied to each floating-point
+            tensor of a batch of pairs but labels, once for the source and once for the target, never to rows of an
+            evaluation. Random numbers come from torch's own state, in a worker of the loader from that worker's.
+
+    Raises:
+        SettingsError: When ``change`` cannot be called.
     """
 
-    def __init__(self, collator: Callable[[list[Mapping[str, Any]]], Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        collator: Callable[[list[Mapping[str, Any]]], Mapping[str, Any]],
+        *,
+        change: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        if change is not None and not callable(change):
+            raise SettingsError(
+                f"change={change!r} cannot be called. Give a function of a tensor, such as strong_view, or None for no "
+                "change."
+            )
         self.collator = collator
+        self.change = change
 
     def __call__(self, rows: Sequence[Pair | Mapping[str, Any]]) -> dict[str, Tensor]:
         if not isinstance(rows[0], Pair):
@@ -135,7 +153,19 @@ class DomainCollator:
         labels = [name for name in rows[0].source if name in LABEL_COLUMNS]
         target = unlabelled_batch(self.collator, [pair.target for pair in rows], labels=labels)
         source = self.collator([pair.source for pair in rows])
+        if self.change is not None:
+            source, target = changed_inputs(source, self.change), changed_inputs(target, self.change)
         return {**source, **{f"{TARGET}{name}": value for name, value in target.items()}}
+
+
+def changed_inputs(batch: Mapping[str, Any], change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """The batch with ``change`` applied to each floating-point tensor but labels."""
+    return {
+        name: change(value)
+        if isinstance(value, Tensor) and value.is_floating_point() and name not in LABEL_COLUMNS
+        else value
+        for name, value in batch.items()
+    }
 
 
 def unlabelled_batch(
@@ -174,29 +204,6 @@ def class_names(rows: object) -> tuple[str, ...] | None:
         if names is not None:
             return tuple(names)
     return None
-
-
-def check_same_classes(source: Sequence[str] | None, target: Sequence[str] | None) -> None:
-    """Refuses two domains whose classes are not the same in the same order; None, for unknown, fits everything.
-
-    Raises:
-        DataError: With the classes in which they differ.
-    """
-    if source is None or target is None or tuple(source) == tuple(target):
-        return
-    only = [
-        f"only in the {name}: {', '.join(map(repr, missing))}"
-        for name, missing in (
-            ("source", [c for c in source if c not in target]),
-            ("target", [c for c in target if c not in source]),
-        )
-        if missing
-    ] or [f"in the source {', '.join(source)}, in the target {', '.join(target)}"]
-    what = "classes" if len(only[0].split(":")) > 1 else "order of classes"
-    raise DataError(
-        f"Both domains must have the same classes in the same order, but their {what} differ: {'; '.join(only)}. "
-        "Filter or rename the classes so that they agree."
-    )
 
 
 def _checked_columns(columns: Collection[str] | None, row: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -1,4 +1,4 @@
-"""Rows into batches: one class a kind of input."""
+"""Rows into batches: one class a kind of input. Rows without labels give batches without."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from hf_transfer_kit.data.contents import contents_hash
 from hf_transfer_kit.data.images import ImageGeometry
 
 
-def label_tensor(rows: Sequence[Mapping[str, Any]]) -> Tensor:
-    """Classes of the rows, int64 of shape (B,)."""
-    return torch.tensor([int(row["labels"]) for row in rows], dtype=torch.long)
+def labels_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """Classes of the rows under ``labels``, int64 of shape (B,); nothing when no row has one."""
+    if not any("labels" in row for row in rows):
+        return {}
+    return {"labels": torch.tensor([int(row["labels"]) for row in rows], dtype=torch.long)}
 
 
 def on_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
@@ -32,7 +34,7 @@ class ImageCollator:
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         images = torch.stack([row["pixel_values"] for row in rows])
-        return {"pixel_values": self.geometry.normalize(images), "labels": label_tensor(rows)}
+        return {"pixel_values": self.geometry.normalize(images), **labels_of(rows)}
 
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change with the size, crop, interpolation or normalisation of the images."""
@@ -47,7 +49,7 @@ class TextCollator:
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         tokens = [{key: value for key, value in row.items() if key != "labels"} for row in rows]
-        return {**self.tokenizer.pad(tokens, return_tensors="pt"), "labels": label_tensor(rows)}
+        return {**self.tokenizer.pad(tokens, return_tensors="pt"), **labels_of(rows)}
 
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change with the vocabulary, its rules or the padding, not with what was padded."""
@@ -64,7 +66,7 @@ class WaveCollator:
         waves = [np.asarray(row["wave"], dtype=np.float32) for row in rows]
         rate = self.extractor.sampling_rate
         batch = self.extractor(waves, sampling_rate=rate, padding=True, return_tensors="pt")
-        return {**batch, "labels": label_tensor(rows)}
+        return {**batch, **labels_of(rows)}
 
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change with any setting of the extractor."""
@@ -76,7 +78,7 @@ class FeatureCollator:
     """Input features of one size, computed once, stacked to (B, ...)."""
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        return {"input_features": torch.stack([row["input_features"] for row in rows]), "labels": label_tensor(rows)}
+        return {"input_features": torch.stack([row["input_features"] for row in rows]), **labels_of(rows)}
 
     def fingerprint(self) -> str:
         """32 hexadecimal digits, always the same: the rows are only stacked."""

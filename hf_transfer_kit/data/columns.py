@@ -14,15 +14,20 @@ _AUDIO_FIELDS = {"bytes", "path"}
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that matter: inputs (one, or two texts of a pair), label, and what the inputs hold."""
+    """The columns that matter: inputs (one, or two texts of a pair), label (None without), and what the inputs hold."""
 
     inputs: tuple[str, ...]
-    label: str
+    label: str | None
     modality: str
 
 
 def find_columns(
-    data: Dataset, *, input_column: str | None = None, label_column: str | None = None, modality: str | None = None
+    data: Dataset,
+    *,
+    input_column: str | None = None,
+    label_column: str | None = None,
+    modality: str | None = None,
+    labelled: bool = True,
 ) -> Columns:
     """Finds the input and the label columns of a dataset.
 
@@ -31,11 +36,12 @@ def find_columns(
         input_column: Its input column, where the user says so; two names joined by a comma for text pairs.
         label_column: Its label column, where the user says so.
         modality: ``"image"``, ``"text"`` or ``"audio"``, where several are there.
+        labelled: Whether there must be a label column.
 
     Raises:
         DataError: When a column named does not exist, or none or several fit.
     """
-    label = _label_column(data, label_column)
+    label = _label_column(data, label_column, required=labelled)
     candidates = {
         name: kind for name, feature in data.features.items() if name != label and (kind := column_modality(feature))
     }
@@ -76,7 +82,7 @@ def column_modality(feature: object) -> str | None:
     return None
 
 
-def _label_column(data: Dataset, label_column: str | None) -> str:
+def _label_column(data: Dataset, label_column: str | None, *, required: bool) -> str | None:
     if label_column is not None:
         if label_column not in data.features:
             raise DataError(f"There is no column {label_column!r} for the label; the columns are {_listed(data)}.")
@@ -87,6 +93,8 @@ def _label_column(data: Dataset, label_column: str | None) -> str:
     classes = [name for name, feature in data.features.items() if isinstance(feature, ClassLabel)]
     if len(classes) == 1:
         return classes[0]
+    if not (classes or required):
+        return None
     what = f"several columns hold classes ({', '.join(classes)})" if classes else "there is no label column"
     raise DataError(f"{what[0].upper()}{what[1:]}; the columns are {_listed(data)}. Say which with --label_column.")
 

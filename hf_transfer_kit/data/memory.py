@@ -18,7 +18,7 @@ class Rows(TorchDataset):
 
     Args:
         values: Row -> input: a sequence, or something that decodes when a row is asked for.
-        classes: Class of each row, of shape (rows,).
+        classes: Class of each row, of shape (rows,); None for rows without labels.
         name: Key of the input in a row; None when the values are dictionaries already.
         change: Applied to the input each time it is asked for, such as augmentation.
     """
@@ -26,7 +26,7 @@ class Rows(TorchDataset):
     def __init__(
         self,
         values: Sequence[Any],
-        classes: np.ndarray,
+        classes: np.ndarray | None,
         name: str | None,
         *,
         change: Callable[[Any], Any] | None = None,
@@ -37,14 +37,14 @@ class Rows(TorchDataset):
         self.change = change
 
     def __len__(self) -> int:
-        return len(self.classes)
+        return len(self.values)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         value = self.values[row]
         if self.change is not None:
             value = self.change(value)
         inputs = value if self.name is None else {self.name: value}
-        return {**inputs, "labels": int(self.classes[row])}
+        return dict(inputs) if self.classes is None else {**inputs, "labels": int(self.classes[row])}
 
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change with any input, class or change made to the inputs."""

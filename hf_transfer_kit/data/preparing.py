@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,17 +24,33 @@ GIBIBYTE = 2**30
 
 
 @dataclass(frozen=True)
+class InputSizes:
+    """How large inputs are made.
+
+    Args:
+        image_size: Side of pictures in pixels; None for the processor's.
+        max_length: Longest text in tokens.
+        max_seconds: Longest sound in seconds; None for the usual length of the data.
+    """
+
+    image_size: int | None = None
+    max_length: int = 128
+    max_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class PreparedData:
     """Splits ready for the Trainer.
 
     Args:
-        train: Map-style dataset of rows; augmented where asked for.
+        train: Map-style dataset of rows, without ``labels`` where not every row has one; augmented where asked for.
         validation: The same, never augmented.
         test: The same, never augmented.
         collator: List of rows -> batch of tensors.
         modality: ``"image"``, ``"text"`` or ``"audio"``.
         label_names: Names of the classes.
         describe: What was done, for reports: image size, memory in bytes, whether it is decoded once.
+        sizes: How large inputs were made.
     """
 
     train: Rows
@@ -44,6 +60,17 @@ class PreparedData:
     modality: str
     label_names: tuple[str, ...]
     describe: Mapping[str, Any] = field(default_factory=dict)
+    sizes: InputSizes = InputSizes()
+
+
+class _Inputs(NamedTuple):
+    """Inputs of each split, what makes batches of them, their key in a row, words for reports, and their sizes."""
+
+    splits: Mapping[str, Sequence[Any]]
+    collator: Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]
+    name: str | None
+    describe: Mapping[str, Any]
+    sizes: InputSizes
 
 
 def prepare_data(
@@ -55,6 +82,7 @@ def prepare_data(
     max_length: int = 128,
     max_seconds: float | None = None,
     memory_limit: int = GIBIBYTE,
+    like: PreparedData | None = None,
 ) -> PreparedData:
     """Turns every row into what the model reads, once where it fits into memory.
 
@@ -70,47 +98,69 @@ def prepare_data(
         max_length: Longest text in tokens; longer ones are cut.
         max_seconds: Longest sound in seconds; None takes the length that 99 % of them keep within, at most 10.
         memory_limit: Bytes that decoded images of one split may take; beyond, rows are decoded when asked for.
+        like: The source that this target goes with, prepared before with the same processor: inputs get the sizes of
+            its inputs, so that ``image_size``, ``max_length`` and ``max_seconds`` need not be given.
 
     Raises:
-        DataError: When the processor does not fit the data.
-        SettingsError: When ``augment`` is unknown or asked for data without pictures.
+        DataError: When the processor does not fit the data, or ``like`` holds another kind of inputs.
+        SettingsError: When ``augment`` is unknown or asked for data without pictures, or when ``like`` had other sizes
+            than those given, or another processor.
     """
     if augment not in (False, True, "no_flip"):
         raise SettingsError(f"augment={augment!r} is unknown; choose True, False or 'no_flip'.")
     if augment and data.modality != "image":
         raise SettingsError(f"Augmentation is for images, but {data.name} holds {data.modality}. Leave --augment out.")
     makers = {"image": _images, "text": _texts, "audio": _sounds}
-    inputs, collator, name, describe = makers[data.modality](
-        data,
-        processor,
-        image_size=image_size,
-        max_length=max_length,
-        max_seconds=max_seconds,
-        memory_limit=memory_limit,
-    )
+    sizes = InputSizes(image_size, max_length, max_seconds)
+    if like is not None:
+        sizes = _sizes_like(like, sizes, data)
+    inputs = makers[data.modality](data, processor, sizes, memory_limit)
+    if like is not None and inputs.collator.fingerprint() != like.collator.fingerprint():
+        raise SettingsError(
+            f"{data.name} must be prepared like its source, but the source had another processor. Give both the same."
+        )
     change = None
     if augment:
-        change = image_augmentation(collator.geometry.size, flip=augment is True)
+        change = image_augmentation(inputs.collator.geometry.size, flip=augment is True)
+    labelled = data.labelled_splits
     rows = {
         split: Rows(
-            inputs[split],
-            class_values(getattr(data, split), data.label_column),
-            name,
+            inputs.splits[split],
+            class_values(getattr(data, split), data.label_column) if split in labelled else None,
+            inputs.name,
             change=change if split == "train" else None,
         )
         for split in SPLITS
     }
     return PreparedData(
         **rows,
-        collator=collator,
+        collator=inputs.collator,
         modality=data.modality,
         label_names=data.label_names,
-        describe={**describe, "augmented": augment},
+        describe={**inputs.describe, "augmented": augment},
+        sizes=inputs.sizes,
     )
 
 
-def _images(data: LoadedData, processor, *, image_size, memory_limit, **_unused):
-    geometry = image_geometry(processor, image_size=image_size)
+def _sizes_like(like: PreparedData, given: InputSizes, data: LoadedData) -> InputSizes:
+    """The sizes of ``like``, which none that is given may contradict."""
+    if like.modality != data.modality:
+        raise DataError(
+            f"{data.name} holds {data.modality}, but what it must be prepared like holds {like.modality}. Both domains "
+            "need inputs of one kind."
+        )
+    for size in fields(InputSizes):
+        value, theirs = getattr(given, size.name), getattr(like.sizes, size.name)
+        if value not in (size.default, theirs):
+            raise SettingsError(
+                f"{size.name}={value} was given, but what {data.name} must be prepared like has {size.name}={theirs}. "
+                f"Leave {size.name} out."
+            )
+    return like.sizes
+
+
+def _images(data: LoadedData, processor, sizes: InputSizes, memory_limit: int) -> _Inputs:
+    geometry = image_geometry(processor, image_size=sizes.image_size)
     inputs = {
         split: held_or_lazy(
             undecoded(getattr(data, split), data.input_columns[0], "image"),
@@ -122,10 +172,10 @@ def _images(data: LoadedData, processor, *, image_size, memory_limit, **_unused)
     }
     held = all(isinstance(values, torch.Tensor) for values in inputs.values())
     describe = {"image_size": list(geometry.size), "decoded_once": held}
-    return inputs, ImageCollator(geometry), "pixel_values", describe
+    return _Inputs(inputs, ImageCollator(geometry), "pixel_values", describe, sizes)
 
 
-def _texts(data: LoadedData, tokenizer, *, max_length, **_unused):
+def _texts(data: LoadedData, tokenizer, sizes: InputSizes, memory_limit: int) -> _Inputs:
     if not hasattr(tokenizer, "pad") or not callable(tokenizer):
         raise DataError(f"{type(tokenizer).__name__} is no tokenizer, but {data.name} holds texts.")
     if tokenizer.pad_token is None:
@@ -133,35 +183,35 @@ def _texts(data: LoadedData, tokenizer, *, max_length, **_unused):
     inputs = {}
     for split in SPLITS:
         texts = [list(getattr(data, split)[column]) for column in data.input_columns]
-        tokens = tokenizer(*texts, truncation=True, max_length=max_length)
+        tokens = tokenizer(*texts, truncation=True, max_length=sizes.max_length)
         keys = list(tokens.keys())
         inputs[split] = [dict(zip(keys, row, strict=True)) for row in zip(*(tokens[key] for key in keys), strict=True)]
     longest = max(len(row["input_ids"]) for row in inputs["train"])
-    return inputs, TextCollator(tokenizer), None, {"longest_text": longest, "decoded_once": True}
+    return _Inputs(inputs, TextCollator(tokenizer), None, {"longest_text": longest, "decoded_once": True}, sizes)
 
 
-def _sounds(data: LoadedData, processor, *, image_size, max_seconds, **_unused):
+def _sounds(data: LoadedData, processor, sizes: InputSizes, memory_limit: int) -> _Inputs:
     as_picture = hasattr(processor, "image_mean") or hasattr(processor, "data_config")
     rate = 16_000 if as_picture else processor.sampling_rate
     stored = {split: undecoded(getattr(data, split), data.input_columns[0], "audio") for split in SPLITS}
-    waves = {split: decoded_waves(stored[split], rate, max_seconds=max_seconds) for split in SPLITS}
-    if max_seconds is None:
-        max_seconds = usual_longest([len(wave) / rate for wave in waves["train"]])
-        waves = {split: [wave[: round(max_seconds * rate)] for wave in waves[split]] for split in SPLITS}
-    describe = {"sampling_rate": rate, "max_seconds": round(max_seconds, 3), "decoded_once": True}
+    waves = {split: decoded_waves(stored[split], rate, max_seconds=sizes.max_seconds) for split in SPLITS}
+    if sizes.max_seconds is None:
+        sizes = replace(sizes, max_seconds=usual_longest([len(wave) / rate for wave in waves["train"]]))
+        waves = {split: [wave[: round(sizes.max_seconds * rate)] for wave in waves[split]] for split in SPLITS}
+    describe = {"sampling_rate": rate, "max_seconds": round(sizes.max_seconds, 3), "decoded_once": True}
     if as_picture:
-        geometry = image_geometry(processor, image_size=image_size)
+        geometry = image_geometry(processor, image_size=sizes.image_size)
         draw = partial(mel_picture, sampling_rate=rate, size=geometry.size, channels=geometry.channels)
         inputs = {split: torch.stack([draw(wave) for wave in waves[split]]) for split in SPLITS}
         describe["image_size"] = list(geometry.size)
-        return inputs, ImageCollator(geometry), "pixel_values", describe
+        return _Inputs(inputs, ImageCollator(geometry), "pixel_values", describe, sizes)
     if processor.model_input_names[0] == "input_features":
         inputs = {split: _features(processor, waves[split]) for split in SPLITS}
-        return inputs, FeatureCollator(), "input_features", describe
+        return _Inputs(inputs, FeatureCollator(), "input_features", describe, sizes)
     # Very short sounds would leave a convolutional encoder without a frame.
     least = round(0.1 * rate)
     inputs = {split: [np.pad(wave, (0, max(0, least - len(wave)))) for wave in waves[split]] for split in SPLITS}
-    return inputs, WaveCollator(processor), "wave", describe
+    return _Inputs(inputs, WaveCollator(processor), "wave", describe, sizes)
 
 
 def _features(extractor, waves: list[np.ndarray]) -> torch.Tensor:

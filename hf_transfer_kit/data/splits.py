@@ -1,4 +1,4 @@
-"""Stratified, seeded splits and subsets."""
+"""Seeded splits and subsets, stratified where every row has a label."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 from datasets import Dataset
 from sklearn.model_selection import train_test_split
 
-from hf_transfer_kit.data.labels import class_values
+from hf_transfer_kit.data.labels import all_labelled, class_values
 from hf_transfer_kit.errors import DataError
 
 
-def split_off(data: Dataset, label: str, size: float | int, *, seed: int, what: str) -> tuple[Dataset, Dataset]:
-    """Cuts ``size`` rows (a count, or a share in (0, 1)) off, the same share of each class.
+def split_off(data: Dataset, label: str | None, size: float | int, *, seed: int, what: str) -> tuple[Dataset, Dataset]:
+    """Cuts ``size`` rows (a count, or a share in (0, 1)) off, the same share of each class where all rows have one.
 
     Returns:
         What remains and what was cut off, rows in their old order.
@@ -25,26 +25,15 @@ def split_off(data: Dataset, label: str, size: float | int, *, seed: int, what: 
         raise DataError(
             f"{what} of {size} cannot be cut from {rows} rows: give a number from 1 to {rows - 1}, or a share."
         )
-    classes = class_values(data, label)
-    counts = np.bincount(classes)
-    small = [data.features[label].names[index] for index in np.flatnonzero((counts > 0) & (counts < 2))]
-    if small:
-        raise DataError(
-            f"{what}: the class {', '.join(map(repr, small))} has a single row, which cannot be on both sides of a "
-            "split. Give more rows of it, or remove it."
-        )
-    present = int((counts > 0).sum())
-    if min(count, rows - count) < present:
-        raise DataError(
-            f"{what}: {count} of {rows} rows cannot hold each of the {present} classes on both sides. Give a size from "
-            f"{present} to {rows - present}."
-        )
+    classes = class_values(data, label) if all_labelled(data, label) else None
+    if classes is not None:
+        _check_shares(classes, data.features[label].names, count, what=what)
     keep, cut = train_test_split(np.arange(rows), test_size=count, stratify=classes, random_state=seed)
     return data.select(np.sort(keep)), data.select(np.sort(cut))
 
 
-def subset(data: Dataset, label: str, size: float | int, *, seed: int) -> tuple[Dataset, Dataset | None]:
-    """A stratified subset of ``size`` rows to train on, and the rest of the rows (None when there is none).
+def subset(data: Dataset, label: str | None, size: float | int, *, seed: int) -> tuple[Dataset, Dataset | None]:
+    """``size`` rows to train on, cut off as by ``split_off``, and the rest of the rows (None when there is none).
 
     Raises:
         DataError: When there are fewer rows than asked for.
@@ -65,7 +54,7 @@ def make_splits(
     train: Dataset,
     validation: Dataset | None,
     test: Dataset | None,
-    label: str,
+    label: str | None,
     *,
     train_size: float | int | None,
     validation_size: float,
@@ -87,10 +76,27 @@ def make_splits(
         train, rest = subset(train, label, train_size, seed=seed)
         if validation is None and rest is not None:
             count = min(round(validation_size * pool), max(100, len(train)), len(rest))
-            classes = len(np.unique(class_values(rest, label)))
+            classes = len(np.unique(class_values(rest, label))) if all_labelled(rest, label) else 1
             if count >= classes:
                 same = count == len(rest) or len(rest) - count < classes
                 validation = rest if same else split_off(rest, label, count, seed=seed, what="validation_size")[1]
     if validation is None:
         train, validation = split_off(train, label, validation_size, seed=seed, what="validation_size")
     return {"train": train, "validation": validation, "test": test}
+
+
+def _check_shares(classes: np.ndarray, names: list[str], count: int, *, what: str) -> None:
+    """Refuses to cut ``count`` rows off when a class could not be on both sides."""
+    counts = np.bincount(classes)
+    small = [names[index] for index in np.flatnonzero((counts > 0) & (counts < 2))]
+    if small:
+        raise DataError(
+            f"{what}: the class {', '.join(map(repr, small))} has a single row, which cannot be on both sides of a "
+            "split. Give more rows of it, or remove it."
+        )
+    rows, present = len(classes), int((counts > 0).sum())
+    if min(count, rows - count) < present:
+        raise DataError(
+            f"{what}: {count} of {rows} rows cannot hold each of the {present} classes on both sides. Give a size from "
+            f"{present} to {rows - present}."
+        )

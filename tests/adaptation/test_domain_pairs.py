@@ -6,10 +6,13 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from torch.utils.data import DataLoader, default_collate
+from transformers import BertTokenizer
 
 from hf_transfer_kit.adaptation import DomainCollator, DomainPairs, StreamedDomainPairs
 from hf_transfer_kit.adaptation.domain_pairs import Pair
-from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
+from hf_transfer_kit.data import load_data, prepare_data
+from hf_transfer_kit.errors import DataError, SettingsError
 
 
 def _rows(count, start=0, label=0):
@@ -90,6 +93,21 @@ def test_columns_of_the_target_may_be_chosen():
         DomainPairs(_rows(1), target, target_columns=["y"])
 
 
+def test_prepared_rows_pair_with_a_target_that_was_never_labelled(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "one", "two"]))
+    tokenizer = BertTokenizer(str(tmp_path / "vocab.txt"))
+    Dataset.from_dict({"text": ["one"] * 20, "label": [0, 1] * 10}).to_csv(tmp_path / "source.csv")
+    Dataset.from_dict({"text": ["two two"] * 30}).to_csv(tmp_path / "target.csv")
+    source = prepare_data(load_data(tmp_path / "source.csv"), tokenizer)
+    target = prepare_data(load_data(tmp_path / "target.csv", labelled=False), tokenizer, like=source)
+    pairs = DomainPairs(source.train, target.train)
+    batch = DomainCollator(source.collator)([pairs[0], pairs[1]])
+    assert batch["input_ids"].tolist() == [[2, 5, 3]] * 2
+    assert batch["target_input_ids"].tolist() == [[2, 6, 6, 3]] * 2
+    assert batch["labels"].tolist() == [pair.source["labels"] for pair in (pairs[0], pairs[1])]
+    assert "target_labels" not in batch
+
+
 def _named(names, count=3):
     features = Features({"x": Value("float64"), "label": ClassLabel(names=names)})
     return Dataset.from_dict({"x": [float(i) for i in range(count)], "label": [0] * count}, features=features)
@@ -140,3 +158,48 @@ def test_streams_of_datasets_shuffle_anew_each_round_and_epoch():
     targets = [target for _, target in epochs[0]]
     assert sorted(targets[:6]) == sorted(targets[6:]) == [float(i) for i in range(6)]
     assert targets[:6] != targets[6:]
+
+
+def _pairs(rows=3):
+    """Pairs with an image, a whole number and a label that is a real number."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(2, rows, 1, 4, 4, generator=generator)
+    return [
+        Pair({"x": source, "ids": row, "labels": 0.5 + row}, {"x": target, "ids": 10 + row})
+        for row, (source, target) in enumerate(zip(*images, strict=True))
+    ]
+
+
+def test_a_change_meets_real_inputs_of_both_domains_and_nothing_else():
+    plain = DomainCollator(default_collate)(_pairs())
+    changed = DomainCollator(default_collate, change=lambda inputs: 2 * inputs + 1)(_pairs())
+    assert list(changed) == list(plain)
+    for name in ("x", "target_x"):
+        torch.testing.assert_close(changed[name], 2 * plain[name] + 1)
+    for name in ("ids", "target_ids", "labels"):
+        assert torch.equal(changed[name], plain[name])
+    assert changed["labels"].is_floating_point()
+
+
+def test_rows_of_an_evaluation_are_never_changed():
+    collate = DomainCollator(default_collate, change=torch.zeros_like)
+    assert collate([pair.source for pair in _pairs()])["x"].abs().sum() > 0
+    assert collate(_pairs())["x"].abs().sum() == 0
+
+
+def test_a_random_change_draws_from_torchs_state_anew_for_each_domain():
+    same = [Pair({"x": torch.ones(1, 4, 4).tril(), "labels": 0}, {"x": torch.ones(1, 4, 4).tril()})]
+    collate = DomainCollator(default_collate, change=strong_view)
+    batches = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        batches.append(collate(same))
+    assert torch.equal(batches[0]["x"], batches[1]["x"])
+    assert torch.equal(batches[0]["target_x"], batches[1]["target_x"])
+    assert not torch.equal(batches[0]["x"], batches[2]["x"])
+    assert not torch.equal(batches[0]["x"], batches[0]["target_x"])
+
+
+def test_a_change_that_cannot_be_called_is_a_sentence():
+    with pytest.raises(SettingsError, match=r"change='strong' cannot be called\. Give a function of a tensor"):
+        DomainCollator(default_collate, change="strong")

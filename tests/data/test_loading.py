@@ -130,3 +130,76 @@ def test_real_data(shared):
     assert load_data(shared / "data" / "trec").label_column == "label"
     with pytest.raises(DataError, match=r"holds float\d+, not classes"):
         load_data(shared / "data" / "stsb", input_column="sentence1,sentence2")
+
+
+def test_a_target_without_a_label_column_splits_by_the_seed_into_disjoint_rows(tmp_path):
+    Dataset.from_dict({"text": [f"t{i}" for i in range(100)]}).to_csv(tmp_path / "all.csv")
+    with pytest.raises(DataError, match="There is no label column"):
+        load_data(tmp_path / "all.csv")
+    data, same, other = (load_data(tmp_path / "all.csv", labelled=False, seed=seed) for seed in (0, 0, 1))
+    assert data.sizes() == {"train": 64, "validation": 16, "test": 20}
+    assert (data.label_column, data.label_names, data.labelled_splits) == (None, (), ())
+    rows = {split: list(getattr(data, split)["text"]) for split in data.sizes()}
+    assert sorted(text for texts in rows.values() for text in texts) == sorted(f"t{i}" for i in range(100))
+    assert rows == {split: list(getattr(same, split)["text"]) for split in rows}
+    assert rows["test"] != list(other.test["text"])
+    few = load_data(tmp_path / "all.csv", labelled=False, train_size=10)
+    assert few.sizes() == {"train": 10, "validation": 16, "test": 20}
+    assert set(few.train["text"]).isdisjoint(few.validation["text"])
+
+
+def test_labels_of_a_target_are_kept_where_every_row_of_a_split_has_one(tmp_path):
+    texts(40, [0, -1, None, 1] * 10).to_parquet(tmp_path / "train.parquet")
+    texts(30).to_parquet(tmp_path / "test.parquet")
+    data = load_data(tmp_path, labelled=False)
+    assert (data.label_column, data.label_names, data.labelled_splits) == ("label", ("bad", "good"), ("test",))
+    assert data.sizes() == {"train": 32, "validation": 8, "test": 30}
+    given = {f"text {row}": (0, -1, -1, 1)[row % 4] for row in range(40)}
+    for split in (data.train, data.validation):
+        assert split["label"][:] == [given[text] for text in split["text"]]
+    assert data.test["label"][:] == [0, 1] * 15
+
+
+def test_a_label_column_in_which_no_row_has_a_label_counts_as_none(tmp_path):
+    for labels in ([-1] * 20, [None] * 20):
+        texts(20, labels).to_parquet(tmp_path / "train.parquet")
+        data = load_data(tmp_path, labelled=False)
+        assert (data.label_column, data.label_names, data.train.column_names) == (None, (), ["text"])
+    (tmp_path / "blank.csv").write_text("text,label\n" + "".join(f"t{row},\n" for row in range(20)))
+    assert load_data(tmp_path / "blank.csv", labelled=False).label_column is None
+
+
+def test_a_labelled_target_is_split_as_a_source_is(tmp_path):
+    texts(100).to_parquet(tmp_path / "train.parquet")
+    as_source, as_target = (load_data(tmp_path, labelled=labelled) for labelled in (True, False))
+    assert as_target.labelled_splits == as_source.labelled_splits == ("train", "validation", "test")
+    for split in as_source.sizes():
+        assert getattr(as_source, split).to_dict() == getattr(as_target, split).to_dict()
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_classes_of_a_target_take_the_order_of_the_sources(tmp_path, labelled):
+    texts(40, [0] * 10 + [1] * 30).to_parquet(tmp_path / "train.parquet")
+    data = load_data(tmp_path, labelled=labelled, class_names=("good", "bad"))
+    assert data.label_names == ("good", "bad")
+    read = {
+        text: label
+        for split in data.sizes()
+        for text, label in zip(*getattr(data, split).to_dict().values(), strict=True)
+    }
+    assert read == {f"text {row}": 1 if row < 10 else 0 for row in range(40)}
+    with pytest.raises(DataError, match="only in the source: 'fair'; only in the target: 'good'"):
+        load_data(tmp_path, labelled=labelled, class_names=("bad", "fair"))
+
+
+def test_speakers_of_real_data_are_two_domains(shared):
+    speakers = {"source": ["george", "jackson", "lucas"], "target": ["nicolas", "theo", "yweweler"]}
+    data = {
+        domain: load_data(shared / "data" / "fsdd", keep_rows={"speaker": names}, labelled=domain == "source")
+        for domain, names in speakers.items()
+    }
+    for loaded in data.values():
+        assert loaded.sizes() == {"train": 1080, "validation": 270, "test": 150}
+        assert np.bincount(loaded.test["label"]).tolist() == [15] * 10
+    first, second = ({row["bytes"] for row in loaded.test["audio"]} for loaded in data.values())
+    assert first.isdisjoint(second)

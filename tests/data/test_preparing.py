@@ -1,17 +1,26 @@
+import io
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from PIL import Image as Pictures
 from torch.utils.data import DataLoader
-from transformers import ConvNextImageProcessor, ViTImageProcessor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
+from transformers import (
+    BertTokenizer,
+    ConvNextImageProcessor,
+    ViTImageProcessor,
+    Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
+)
 
-from hf_transfer_kit.data import LoadedData, load_data, prepare_data
+from hf_transfer_kit.data import SPLITS, LoadedData, load_data, prepare_data
 from hf_transfer_kit.data.images import image_geometry
 from hf_transfer_kit.data.memory import Lazily
 from hf_transfer_kit.data.sounds import log_mel
-from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.errors import DataError, SettingsError
 
 SQUARE = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
 PROCESSORS = [
@@ -116,3 +125,121 @@ def test_a_tone_lights_up_its_mel_band():
     mel = 2595 * np.log10(1 + 1000 / 700) / (2595 * np.log10(1 + 8000 / 700))
     assert abs(int(picture.mean(dim=1).argmax()) - mel * 65 + 1) <= 1
     assert 0 <= picture.min() <= picture.max() <= 1
+
+
+def a_tokenizer(tmp_path):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "one", "two", "three"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    return BertTokenizer(str(tmp_path / "vocab.txt"))
+
+
+def sounds(path, seconds, *, name="audio", labels=None):
+    """A folder with a train split of noise at 8 kHz, one sound a length."""
+    soundfile = pytest.importorskip("soundfile")
+    stored = []
+    for row, length in enumerate(seconds):
+        buffer = io.BytesIO()
+        wave = np.random.default_rng(row).uniform(-0.5, 0.5, round(8000 * length)).astype(np.float32)
+        soundfile.write(buffer, wave, 8000, format="WAV")
+        stored.append({"bytes": buffer.getvalue(), "path": None})
+    path.mkdir()
+    columns = {name: stored} if labels is None else {name: stored, "label": labels}
+    Dataset.from_dict(columns).to_parquet(path / "train.parquet")
+    return path
+
+
+def batch_of(prepared, split="train", rows=3):
+    return prepared.collator([getattr(prepared, split)[row] for row in range(rows)])
+
+
+def test_texts_without_labels_are_prepared_and_collated_without(tmp_path):
+    tokenizer = a_tokenizer(tmp_path)
+    Dataset.from_dict({"text": ["one two three", "two"] * 10}).to_csv(tmp_path / "target.csv")
+    prepared = prepare_data(load_data(tmp_path / "target.csv", labelled=False), tokenizer, max_length=4)
+    assert all("labels" not in row for split in SPLITS for row in getattr(prepared, split))
+    batch = batch_of(prepared, rows=len(prepared.train))
+    assert "labels" not in batch
+    assert batch["input_ids"].shape == (len(prepared.train), 4)
+    assert set(batch["attention_mask"].sum(dim=1).tolist()) == {3, 4}
+    assert prepared.train.fingerprint() != prepared.test.fingerprint()
+
+
+def test_images_without_labels_differ_from_labelled_ones_by_labels_alone():
+    data = load_data("digits")
+    bare = replace(
+        data, **{s: getattr(data, s).remove_columns("label") for s in SPLITS}, label_column=None, label_names=()
+    )
+    labelled, unlabelled = (prepare_data(one, PROCESSORS[0]) for one in (data, bare))
+    with_labels, without = batch_of(labelled), batch_of(unlabelled)
+    assert with_labels["labels"].tolist() == data.train["label"][:3]
+    assert set(without) == {"pixel_values"}
+    assert torch.equal(without["pixel_values"], with_labels["pixel_values"])
+    assert len(unlabelled.train) == len(labelled.train)
+    assert unlabelled.train.fingerprint() != labelled.train.fingerprint()
+    assert unlabelled.train.fingerprint() == prepare_data(bare, PROCESSORS[0]).train.fingerprint()
+
+
+def test_a_split_labelled_in_part_goes_without_and_one_labelled_whole_keeps_its_labels():
+    data = load_data("digits")
+    hidden = [*data.train["label"][:-1], -1]
+    train = (
+        data.train.remove_columns("label")
+        .add_column("label", hidden)
+        .cast_column("label", data.train.features["label"])
+    )
+    prepared = prepare_data(replace(data, train=train), PROCESSORS[0])
+    assert "labels" not in batch_of(prepared)
+    assert batch_of(prepared, "test")["labels"].tolist() == data.test["label"][:3]
+
+
+def test_labels_in_some_rows_of_a_batch_are_never_dropped_unseen():
+    prepared = prepare_data(load_data("digits"), PROCESSORS[0])
+    bare = {"pixel_values": prepared.train[0]["pixel_values"]}
+    with pytest.raises(KeyError, match="labels"):
+        prepared.collator([bare, prepared.train[1]])
+
+
+SOUND_PROCESSORS = {
+    "input_values": Wav2Vec2FeatureExtractor(sampling_rate=16_000),
+    "input_features": WhisperFeatureExtractor(feature_size=8, chunk_length=1),
+    "pixel_values": PROCESSORS[0],
+}
+
+
+@pytest.mark.parametrize("name", SOUND_PROCESSORS)
+def test_sounds_of_a_target_without_labels_are_cut_like_the_sources(tmp_path, name):
+    processor = SOUND_PROCESSORS[name]
+    source = load_data(sounds(tmp_path / "source", [0.2, 0.30137] * 10, labels=[0, 1] * 10))
+    target = load_data(sounds(tmp_path / "target", [0.5] * 20), labelled=False)
+    like = prepare_data(source, processor)
+    prepared, alone = prepare_data(target, processor, like=like), prepare_data(target, processor)
+    assert prepared.sizes == like.sizes
+    assert like.sizes.max_seconds == pytest.approx(0.30137, abs=1e-4)
+    assert alone.sizes.max_seconds == 0.5
+    batch = batch_of(prepared)
+    assert "labels" not in batch
+    cut = batch_of(prepare_data(target, processor, max_seconds=like.sizes.max_seconds))
+    assert torch.equal(batch[name], cut[name])
+    assert batch[name].shape != batch_of(alone)[name].shape or not torch.equal(batch[name], batch_of(alone)[name])
+    if name == "input_values":
+        longest = max(len(row["wave"]) for row in like.train)
+        assert batch[name].shape == (3, longest)
+        assert {len(row["wave"]) for row in prepared.test} == {longest}
+    assert "labels" in batch_of(like)
+
+
+def test_a_target_takes_the_sizes_of_its_source(tmp_path):
+    source = prepare_data(load_data("digits"), PROCESSORS[0], image_size=16)
+    target = prepare_data(load_data("digits_m"), PROCESSORS[0], like=source)
+    assert target.train[0]["pixel_values"].shape == (3, 16, 16)
+    tokenizer = a_tokenizer(tmp_path)
+    Dataset.from_dict({"text": ["one two three"] * 20, "label": [0, 1] * 10}).to_csv(tmp_path / "t.csv")
+    texts = load_data(tmp_path / "t.csv")
+    short = prepare_data(texts, tokenizer, like=prepare_data(texts, tokenizer, max_length=4))
+    assert {len(row["input_ids"]) for row in short.train} == {4}
+    with pytest.raises(DataError, match=r"t\.csv holds text, but what it must be prepared like holds image"):
+        prepare_data(texts, tokenizer, like=source)
+    with pytest.raises(SettingsError, match=r"image_size=20 was given, but what digits_m .* has image_size=16"):
+        prepare_data(load_data("digits_m"), PROCESSORS[0], like=source, image_size=20)
+    with pytest.raises(SettingsError, match="the source had another processor"):
+        prepare_data(load_data("digits_m"), PROCESSORS[1], like=source)
