@@ -40,10 +40,7 @@ def test_the_model_holds_the_weights_that_were_kept(args):
     found = run("mcc:reestimate=false", args, select="proxy_a")
     whole = run("mcc:reestimate=false", args, select="last")
     names = [name for name, _ in found.model.named_parameters()]
-    same = all(
-        torch.equal(found.model.state_dict()[name], whole.model.state_dict()[name])
-        for name in names
-    )
+    same = all(torch.equal(found.model.state_dict()[name], whole.model.state_dict()[name]) for name in names)
     assert same == (found.kept_step == 8)
     assert found.points[-1].scores == whole.points[-1].scores
 
@@ -54,7 +51,8 @@ def test_labels_of_the_target_change_nothing_but_what_is_told(args):
     state = without.model.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in with_labels.model.state_dict().items())
     assert [point.scores for point in with_labels.points] == [point.scores for point in without.points]
-    assert without.test == {} and all(point.accuracy is None for point in without.points)
+    assert without.test == {}
+    assert all(point.accuracy is None for point in without.points)
     assert with_labels.test["accuracy"] == np.mean(with_labels.true == with_labels.predicted)
     shuffled = domains()
     for split in ("train", "validation", "test"):
@@ -102,20 +100,23 @@ def test_a_comparison_chooses_without_labels_and_tells_how_well(args):
     dann = found.results[1]
     assert dann.test["accuracy"] == pytest.approx(np.mean(dann.test_by_seed))
     assert dann.test_spread["accuracy"] == pytest.approx(np.std(dann.test_by_seed, ddof=1))
-    assert found.results[2].uses_target_labels and not dann.uses_target_labels
+    assert found.results[2].uses_target_labels
+    assert not dann.uses_target_labels
     assert len(found.results[3].test_by_seed) == 1
     assert {agreement.runs for agreement in found.agreements} == {2}
     assert [a.score for a in found.agreements][:2] == ["source_accuracy", "mean_entropy"]
     after = found.feature_maps[-1]
     assert after.title == f"adapted: {found.chosen}"
-    assert sum(after.is_target) == 12 and len(after.points) == len(after.classes) == 24
+    assert sum(after.is_target) == 12
+    assert len(after.points) == len(after.classes) == 24
     assert not after.predicted
 
 
 def test_without_labels_there_is_no_agreement_and_maps_show_predictions(args):
     found = compare_adaptations(["dann"], network, domains(()), args, BUDGET)
     assert found.agreements == ()
-    assert found.results[0].test == {} and found.results[0].test_by_seed == ()
+    assert found.results[0].test == {}
+    assert found.results[0].test_by_seed == ()
     assert found.feature_maps[0].predicted
 
 

@@ -27,10 +27,14 @@ def test_options_go_to_the_objective_and_to_the_recipe():
     rows = torch.rand(64, 3, 8, 8)
     kept = method.change(rows)
     # Without inversion a changed image still rises where the image rises.
-    rises = [torch.corrcoef(torch.stack([a.mean(0).flatten(), b.mean(0).flatten()]))[0, 1] for a, b in zip(rows, kept)]
+    rises = [
+        torch.corrcoef(torch.stack([a.mean(0).flatten(), b.mean(0).flatten()]))[0, 1]
+        for a, b in zip(rows, kept, strict=False)
+    ]
     inverted = make_method("dann:view=0.01").change(rows)
     falls = [
-        torch.corrcoef(torch.stack([a.mean(0).flatten(), b.mean(0).flatten()]))[0, 1] for a, b in zip(rows, inverted)
+        torch.corrcoef(torch.stack([a.mean(0).flatten(), b.mean(0).flatten()]))[0, 1]
+        for a, b in zip(rows, inverted, strict=False)
     ]
     assert sum(value < 0 for value in rises) < 16
     assert 16 < sum(value < 0 for value in falls) < 48
