@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from datasets import ClassLabel, Dataset, Features, Image, Value
@@ -69,6 +70,21 @@ def find_columns(
     raise DataError(
         f"No column holds images, texts or sounds; the columns are {_listed(data)}. Name one: --input_column."
     )
+
+
+def check_columns(splits: Mapping[str, Dataset], columns: Columns) -> None:
+    """Refuses splits that lack a column which the others have.
+
+    Raises:
+        DataError: With the split, what it lacks and what it has.
+    """
+    for split, data in splits.items():
+        missing = [name for name in (*columns.inputs, columns.label) if name is not None and name not in data.features]
+        if missing:
+            raise DataError(
+                f"The split {split} has no column {', '.join(map(repr, missing))}, which train has; its columns are "
+                f"{_listed(data)}. Give all splits the same columns; a label may be None where a target has none."
+            )
 
 
 def column_modality(feature: object) -> str | None:

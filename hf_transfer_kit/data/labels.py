@@ -111,6 +111,9 @@ def any_label(splits: Mapping[str, Dataset], label: str) -> bool:
 def _from_values(
     splits: dict[str, Dataset], label: str, feature: object, *, labelled: bool
 ) -> tuple[dict[str, Dataset], list[str]]:
+    if not labelled and _whole_floats(splits, label, feature):
+        feature = Value("int64")
+        splits = {name: data.cast_column(label, feature) for name, data in splits.items()}
     dtype = getattr(feature, "dtype", type(feature).__name__)
     if not isinstance(feature, Value) or not (dtype.startswith(("int", "uint", "bool")) or "string" in dtype):
         raise DataError(
@@ -133,6 +136,14 @@ def _from_values(
         name: _with_classes(data, label, [index[value] for value in data[label]], feature)
         for name, data in splits.items()
     }, names
+
+
+def _whole_floats(splits: dict[str, Dataset], label: str, feature: object) -> bool:
+    """Whether the labels are whole numbers stored as floats, as csv files give them where some are missing."""
+    if not (isinstance(feature, Value) and feature.dtype.startswith("float")):
+        return False
+    values = {value for data in splits.values() for value in data.unique(label)} - set(_MISSING)
+    return all(value.is_integer() for value in values)
 
 
 def _with_missing_marked(data: Dataset, label: str) -> Dataset:

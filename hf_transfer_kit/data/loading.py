@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from hf_transfer_kit.data.columns import Columns, find_columns
+from hf_transfer_kit.data.columns import Columns, check_columns, find_columns
 from hf_transfer_kit.data.decoding import readable_rows, require_soundfile
 from hf_transfer_kit.data.labels import all_labelled, any_label, with_class_labels, with_class_order
 from hf_transfer_kit.data.row_choice import ROW, numbered_rows
@@ -103,6 +103,7 @@ def load_data(
     columns = find_columns(
         found["train"], input_column=input_column, label_column=label_column, modality=modality, labelled=labelled
     )
+    check_columns(found, columns)
     if columns.modality == "audio":
         require_soundfile()
     found = numbered_rows(found, keep_rows)

@@ -1,7 +1,7 @@
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
-from hf_transfer_kit.data.columns import Columns, find_columns
+from hf_transfer_kit.data.columns import Columns, check_columns, find_columns
 from hf_transfer_kit.errors import DataError
 
 
@@ -60,3 +60,20 @@ def test_columns_are_found(data, arguments, expected):
 def test_what_cannot_be_told_is_an_error_that_lists_the_columns(data, arguments, message):
     with pytest.raises(DataError, match=message):
         find_columns(data, **arguments)
+
+
+def test_a_label_column_is_found_but_not_needed_where_rows_may_lack_labels():
+    assert find_columns(dataset(text=TEXT), labelled=False) == Columns(("text",), None, "text")
+    assert find_columns(dataset(text=TEXT, label=CLASSES), labelled=False).label == "label"
+    assert find_columns(dataset(image=Image(), kind=TEXT), label_column="kind", labelled=False).label == "kind"
+    with pytest.raises(DataError, match="There is no column 'klass'"):
+        find_columns(dataset(text=TEXT), label_column="klass", labelled=False)
+    with pytest.raises(DataError, match="Several columns hold classes"):
+        find_columns(dataset(text=TEXT, coarse=CLASSES, fine=CLASSES), labelled=False)
+
+
+def test_a_split_that_lacks_a_column_is_a_sentence():
+    splits = {"train": dataset(text=TEXT, label=CLASSES), "test": dataset(text=TEXT)}
+    with pytest.raises(DataError, match=r"The split test has no column 'label', which train has; its columns are text"):
+        check_columns(splits, Columns(("text",), "label", "text"))
+    check_columns(splits, Columns(("text",), None, "text"))

@@ -169,6 +169,16 @@ def test_a_label_column_in_which_no_row_has_a_label_counts_as_none(tmp_path):
     assert load_data(tmp_path / "blank.csv", labelled=False).label_column is None
 
 
+def test_blanks_among_the_numbers_of_a_csv_file_are_missing_labels(tmp_path):
+    rows = [f"t{row},{'' if row % 4 == 3 else row % 2}" for row in range(40)]
+    (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]))
+    (tmp_path / "test.csv").write_text("\n".join(["text,label", "a,1", "b,0", "c,1"]))
+    data = load_data(tmp_path, labelled=False)
+    assert (data.label_names, data.labelled_splits) == (("0", "1"), ("test",))
+    assert data.test["label"][:] == [1, 0, 1]
+    assert data.train["label"][:] == [(0, 1, 0, -1)[int(text[1:]) % 4] for text in data.train["text"]]
+
+
 def test_a_labelled_target_is_split_as_a_source_is(tmp_path):
     texts(100).to_parquet(tmp_path / "train.parquet")
     as_source, as_target = (load_data(tmp_path, labelled=labelled) for labelled in (True, False))
