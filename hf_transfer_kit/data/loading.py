@@ -86,7 +86,7 @@ def load_data(
         keep_rows: Column -> values, compared as text: only rows with one of them are read, in every split. The domains
             of one dataset are told apart so: ``{"speaker": ["george", "lucas"]}``.
         labelled: Whether every row needs a label. Rows of a target domain need none (None or -1): labels that are there
-            serve for evaluation, and splits are stratified only where all rows have one.
+            serve for evaluation alone, and its splits are not stratified.
         class_names: Names of the source's classes: those of this dataset must be the same, and are put in their order.
         train_size: Rows to train on, stratified: a count, or a share in (0, 1]; None for all.
         validation_size: Share held out where there is no validation split.
@@ -112,7 +112,8 @@ def load_data(
         found["train"],
         found.get("validation"),
         found.get("test"),
-        label,
+        # Labels of a target must not touch anything, the split of its rows included.
+        label if labelled else None,
         train_size=train_size,
         validation_size=validation_size,
         test_size=test_size,

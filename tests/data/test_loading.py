@@ -179,12 +179,16 @@ def test_blanks_among_the_numbers_of_a_csv_file_are_missing_labels(tmp_path):
     assert data.train["label"][:] == [(0, 1, 0, -1)[int(text[1:]) % 4] for text in data.train["text"]]
 
 
-def test_a_labelled_target_is_split_as_a_source_is(tmp_path):
-    texts(100).to_parquet(tmp_path / "train.parquet")
-    as_source, as_target = (load_data(tmp_path, labelled=labelled) for labelled in (True, False))
-    assert as_target.labelled_splits == as_source.labelled_splits == ("train", "validation", "test")
-    for split in as_source.sizes():
-        assert getattr(as_source, split).to_dict() == getattr(as_target, split).to_dict()
+def test_labels_of_a_target_do_not_touch_its_splits(tmp_path):
+    rows = {}
+    for name, labels in (("some", [0] * 50 + [1] * 50), ("others", [1, 0] * 50), ("none", [-1] * 100)):
+        (tmp_path / name).mkdir()
+        texts(100, labels).to_parquet(tmp_path / name / "train.parquet")
+        data = load_data(tmp_path / name, labelled=False)
+        assert data.labelled_splits == (() if name == "none" else ("train", "validation", "test"))
+        rows[name] = {split: list(getattr(data, split)["text"]) for split in data.sizes()}
+    assert rows["some"] == rows["others"] == rows["none"]
+    assert not set(rows["some"]["train"]) & set(rows["some"]["validation"])
 
 
 @pytest.mark.parametrize("labelled", [True, False])

@@ -116,7 +116,7 @@ def _check(methods: Sequence[AdaptationMethod], seeds: Sequence[int], select: st
     texts = [method.text for method in methods]
     if len(set(texts)) < len(texts) or len(set(seeds)) < len(seeds) or not seeds:
         raise SettingsError(
-            f"Methods are {', '.join(texts)}, seeds {', '.join(map(str, seeds))}: give at least one of each, none twice."
+            f"Methods are {', '.join(texts)}, seeds {', '.join(map(str, seeds))}: at least one of each, none twice."
         )
     if not any(method.name != SHALLOW and not method.uses_target_labels for method in methods):
         raise SettingsError(
