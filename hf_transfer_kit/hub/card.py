@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 
 import hf_transfer_kit
-from hf_transfer_kit.reports import TransferReport
+from hf_transfer_kit.reports import TransferReport, adaptation_words
 
 _PIPELINES = {"image": "image-classification", "text": "text-classification", "audio": "audio-classification"}
 _ARGUMENTS = {"image": '"photo.jpg"', "text": '"a sentence"', "audio": '"speech.wav"'}
@@ -45,7 +45,7 @@ class TransferCard(ModelCard):
         data = ModelCardData(
             library_name="transformers",
             pipeline_tag=pipeline,
-            tags=["transfer-learning", "hf_transfer_kit", str(report.winner).partition(":")[0]],
+            tags=_tags(report),
             base_model=base_model if on_hub else None,
             base_model_relation="finetune" if on_hub else None,
             license=license,
@@ -63,17 +63,19 @@ class TransferCard(ModelCard):
                 )
                 for name, value in report.metrics.items()
                 if name in ("accuracy", "macro_f1", "top_k_accuracy")
-            ],
+            ]
+            or None,
         )
         text = (
             _environment()
-            .get_template("base.md.jinja")
+            .get_template("adaptation.md.jinja" if report.adaptation else "base.md.jinja")
             .render(
                 card_data=data.to_yaml(),
                 report=report,
                 source=f"[{base_model}](https://huggingface.co/{base_model})" if on_hub else f"`{report.model_name}`",
                 command=without_local_paths(report.command),
                 usage=usage_snippet(pipeline, _ARGUMENTS[report.data["modality"]]),
+                **(adaptation_words(report.adaptation) if report.adaptation else {}),
             )
         )
         return cls(text, ignore_metadata_errors=False)
@@ -106,6 +108,11 @@ def _environment() -> Environment:
     environment.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f} %"
     environment.filters["thousands"] = lambda value: f"{value:,}"
     return environment
+
+
+def _tags(report: TransferReport) -> list[str]:
+    kind = ["domain-adaptation"] if report.adaptation else []
+    return ["transfer-learning", *kind, "hf_transfer_kit", str(report.winner).partition(":")[0]]
 
 
 def _slug(name: str) -> str:

@@ -1,5 +1,8 @@
 """Results in, words and pictures out; nothing here trains."""
 
+from hf_transfer_kit.reports.adaptation_pictures import adaptation_bars, adaptation_scalars, feature_maps_picture
+from hf_transfer_kit.reports.adaptation_report import adaptation_report, adaptation_table
+from hf_transfer_kit.reports.adaptation_words import adaptation_words
 from hf_transfer_kit.reports.comparison import comparison_report, strategy_table
 from hf_transfer_kit.reports.depth_curve import depth_picture, save_depth_picture
 from hf_transfer_kit.reports.depth_report import depth_report, depth_table
@@ -8,10 +11,16 @@ from hf_transfer_kit.reports.report import TransferReport, library_versions, rea
 
 __all__ = [
     "TransferReport",
+    "adaptation_bars",
+    "adaptation_report",
+    "adaptation_scalars",
+    "adaptation_table",
+    "adaptation_words",
     "comparison_report",
     "depth_picture",
     "depth_report",
     "depth_table",
+    "feature_maps_picture",
     "html_report",
     "library_versions",
     "read_report",

@@ -6,9 +6,12 @@ import base64
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from hf_transfer_kit.reports.adaptation_pictures import adaptation_bars, adaptation_scalars, feature_maps_picture
+from hf_transfer_kit.reports.adaptation_words import adaptation_words
 from hf_transfer_kit.reports.depth_curve import depth_alt_text, depth_picture
 from hf_transfer_kit.reports.pictures import accuracy_bars, confusion_picture, learning_curves, svg_text
 from hf_transfer_kit.reports.report import TransferReport
@@ -33,7 +36,23 @@ def html_report(report: TransferReport) -> str:
     depths = [(_inline(svg_text(depth_picture(s))), depth_alt_text(s), s) for s in report.depth_searches]
     winner = next((result for result in report.results if result.strategy == report.winner), None)
     page = _environment().get_template("report.html.jinja")
-    return page.render(report=report, pictures=pictures, winner=winner, depths=depths)
+    adapted = _adaptation(report) if report.adaptation else None
+    return page.render(report=report, pictures=pictures, winner=winner, depths=depths, adapted=adapted)
+
+
+def _adaptation(report: TransferReport) -> dict[str, Any]:
+    adaptation = report.adaptation
+    words = adaptation_words(adaptation)
+    pictures = {"scalars": adaptation_scalars(words["chosen"])}
+    if words["labelled"]:
+        pictures["bars"] = adaptation_bars(adaptation)
+    if adaptation.feature_maps:
+        pictures["maps"] = feature_maps_picture(adaptation.feature_maps, report.data["classes"])
+    return {
+        **words,
+        "pictures": {name: _inline(svg) for name, svg in pictures.items() if svg is not None},
+        "logged": {name for entry in words["chosen"].log for name in entry},
+    }
 
 
 @cache

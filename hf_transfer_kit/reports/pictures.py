@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from hf_transfer_kit.values import ConfusionTable, StrategyResult
 
 # Okabe & Ito 2008: eight colours that people with any colour vision tell apart.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+MUTED = "#9DB4C0"
 _MOST_CLASSES = 20
 
 
@@ -21,7 +22,7 @@ def learning_curves(results: Sequence[StrategyResult]) -> str:
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     accuracy, loss = figure.subplots(1, 2)
     for index, result in enumerate(results):
-        style = {"color": _COLOURS[index % len(_COLOURS)], "marker": "o", "markersize": 4, "label": result.strategy}
+        style = {"color": COLOURS[index % len(COLOURS)], "marker": "o", "markersize": 4, "label": result.strategy}
         if result.strategy == "from_scratch":
             style |= {"linestyle": "--"}
         points = [point for point in result.curve if point.accuracy is not None]
@@ -45,7 +46,7 @@ def accuracy_bars(results: Sequence[StrategyResult], winner: str | None) -> str:
             row,
             value,
             xerr=spread or None,
-            color=_COLOURS[0] if result.strategy == winner else "#9DB4C0",
+            color=COLOURS[0] if result.strategy == winner else MUTED,
             hatch="//" if result.strategy == "from_scratch" else None,
             edgecolor="white",
         )
@@ -65,8 +66,8 @@ def confusion_picture(confusion: ConfusionTable) -> str:
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(counts)), [_short(label) for label in confusion.labels], rotation=45, ha="right")
-    axes.set_yticks(range(len(counts)), [_short(label) for label in confusion.labels])
+    axes.set_xticks(range(len(counts)), [short(label) for label in confusion.labels], rotation=45, ha="right")
+    axes.set_yticks(range(len(counts)), [short(label) for label in confusion.labels])
     axes.set(xlabel="predicted", ylabel="true")
     for row, column in np.argwhere(counts > 0):
         colour = "white" if shares[row, column] > 0.5 else "black"
@@ -85,7 +86,8 @@ def most_confused(confusion: ConfusionTable, limit: int) -> ConfusionTable:
     return ConfusionTable(tuple(confusion.labels[index] for index in kept), rows)
 
 
-def _short(label: str, limit: int = 18) -> str:
+def short(label: str, limit: int = 18) -> str:
+    """A label for a picture: not longer than ``limit``, and not taken for a formula."""
     label = label.replace("$", r"\$")
     return label if len(label) <= limit else label[: limit - 1] + "…"
 

@@ -9,7 +9,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hf_transfer_kit.values import ConfusionTable, CurvePoint, DepthResult, DepthSearch, StrategyResult, Verdict
+from hf_transfer_kit.values import (
+    Adaptation,
+    AdaptationPoint,
+    AdaptationResult,
+    ConfusionTable,
+    CurvePoint,
+    DepthResult,
+    DepthSearch,
+    Diagnosis,
+    FeatureMap,
+    ScoreAgreement,
+    StrategyResult,
+    Verdict,
+)
 
 _LIBRARIES = ("hf_transfer_kit", "torch", "transformers", "datasets", "accelerate", "timm", "scikit-learn")
 
@@ -33,12 +46,13 @@ class TransferReport:
         model_name: The pretrained network.
         dataset_name: The target data.
         results: One entry a strategy.
-        winner: The chosen strategy.
+        winner: The chosen strategy, or the chosen method of adaptation.
         verdict: Whether transfer helped.
         confusion: Of the saved model on the test split.
         budget: What each run spent.
         notes: Warnings and limits for people.
         depth_searches: How many layers to freeze, where that was searched for.
+        adaptation: What methods of adaptation reached, where the target was learnt without its labels.
     """
 
     recipe: str
@@ -61,6 +75,7 @@ class TransferReport:
     budget: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     depth_searches: tuple[DepthSearch, ...] = ()
+    adaptation: Adaptation | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""
@@ -77,6 +92,8 @@ def read_report(path: str | Path) -> TransferReport:
         values["confusion"] = ConfusionTable(tuple(values["confusion"]["labels"]), counts)
     values["notes"] = tuple(values["notes"])
     values["depth_searches"] = tuple(_depth_search(search) for search in values.get("depth_searches", ()))
+    adaptation = values.get("adaptation")
+    values["adaptation"] = _adaptation(adaptation) if adaptation else None
     return TransferReport(**values)
 
 
@@ -101,3 +118,30 @@ def _result(values: dict[str, Any]) -> StrategyResult:
 def _depth_search(values: dict[str, Any]) -> DepthSearch:
     results = tuple(DepthResult(**{**result, "seeds": tuple(result["seeds"])}) for result in values["results"])
     return DepthSearch(**{**values, "results": results, "notes": tuple(values["notes"])})
+
+
+def _adaptation(values: dict[str, Any]) -> Adaptation:
+    return Adaptation(
+        **{
+            **values,
+            "results": tuple(_adaptation_result(result) for result in values["results"]),
+            "agreements": tuple(ScoreAgreement(**agreement) for agreement in values["agreements"]),
+            "feature_maps": tuple(_feature_map(found) for found in values["feature_maps"]),
+        }
+    )
+
+
+def _adaptation_result(values: dict[str, Any]) -> AdaptationResult:
+    return AdaptationResult(
+        **{
+            **values,
+            **{name: tuple(values[name]) for name in ("seeds", "test_by_seed", "kept_steps", "log")},
+            "points": tuple(AdaptationPoint(**point) for point in values["points"]),
+            "diagnoses": tuple(Diagnosis(**diagnosis) for diagnosis in values["diagnoses"]),
+        }
+    )
+
+
+def _feature_map(values: dict[str, Any]) -> FeatureMap:
+    points = tuple((x, y) for x, y in values["points"])
+    return FeatureMap(**{**values, "points": points, **{k: tuple(values[k]) for k in ("is_target", "classes")}})

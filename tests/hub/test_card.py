@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from reports.adaptation_case import ONE_CLASS, adaptation, adapted, report_of, without_labels
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import TransferCard, check_output_dir
@@ -65,6 +68,44 @@ def test_the_text_says_what_was_found_and_shows_no_local_path(report):
     assert "alice" not in text
     assert "--dataset birds --model_name_or_path me/net" in text
     assert yaml.safe_load(text.split("---")[1])["tags"] == ["transfer-learning", "hf_transfer_kit", "full"]
+
+
+def test_the_card_of_an_adapted_model_says_from_where_to_where_and_what_labels_were_not_used_for():
+    text = str(TransferCard.from_report(report_of(adaptation()), base_model="me/net"))
+    assert "26.0 points above source_only" in text
+    assert "adapted from the labelled source mnist to the target mnist_m with the method `dann:weight=0.5`" in text
+    assert "Labels of the target were used neither for training this model nor for choosing it." in text
+    table = [line for line in text.splitlines() if line.startswith("|")][:6]
+    assert table[0] == "| method | source validation accuracy | information | target test accuracy | spread |"
+    assert table[2:] == [
+        "| source_only | 97.0 % | 1.580 | 58.0 % | 1.3 % |",
+        "| **dann:weight=0.5** | 97.0 % | 1.840 | 84.0 % | 1.3 % |",
+        "| entropy | 97.0 % | 1.320 | 32.0 % | 1.3 % |",
+        "| target_labels (learns from the target's labels) | 97.0 % | 1.960 | 96.0 % | 1.3 % |",
+    ]
+    assert "\n".join(table) in text
+    assert "- train: 5,432 rows" in text
+    assert "- train: 1,200 rows" in text
+    assert "alice" not in text
+    data = yaml.safe_load(text.split("---")[1])
+    assert data["tags"] == ["transfer-learning", "domain-adaptation", "hf_transfer_kit", "dann"]
+    assert [metric["value"] for metric in data["model-index"][0]["results"][0]["metrics"]] == [0.83, 0.82]
+
+
+def test_the_card_of_a_target_without_labels_claims_no_accuracy(tmp_path):
+    card = TransferCard.from_report(report_of(without_labels(adaptation())))
+    card.save(tmp_path / "README.md")
+    assert "| **dann:weight=0.5** | 97.0 % | 1.840 |\n" in str(card)
+    assert "target test" not in str(card)
+    assert "mnist_m has no labels" in str(card)
+    assert ModelCard.load(tmp_path / "README.md").data.eval_results is None
+
+
+def test_the_card_owns_up_to_a_failed_run():
+    ill = adapted("dann:weight=0.5", (0.3,), diagnoses=(ONE_CLASS,))
+    text = str(TransferCard.from_report(report_of(replace(adaptation(), results=(ill,)))))
+    assert f"Its run showed a failure, {ONE_CLASS.name}: {ONE_CLASS.finding} {ONE_CLASS.advice}" in text
+    assert "failure" not in str(TransferCard.from_report(report_of(adaptation())))
 
 
 @pytest.mark.parametrize(

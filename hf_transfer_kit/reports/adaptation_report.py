@@ -1,0 +1,101 @@
+"""A comparison of adaptation methods as a report and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.data import LoadedData, PreparedData
+from hf_transfer_kit.reports.comparison import described_data
+from hf_transfer_kit.reports.report import TransferReport, library_versions
+from hf_transfer_kit.selection import Budget
+from hf_transfer_kit.values import Adaptation
+
+
+def adaptation_report(
+    adaptation: Adaptation,
+    model: nn.Module,
+    *,
+    model_name: str,
+    data: LoadedData,
+    source: LoadedData,
+    prepared: PreparedData,
+    budget: Budget,
+    seed: int,
+    command: str,
+    seconds: Mapping[str, float],
+    model_metrics: Mapping[str, float] | None = None,
+    notes: tuple[str, ...] = (),
+) -> TransferReport:
+    """Puts a comparison into a report.
+
+    ``metrics`` are those of the saved model on the target's test rows, ``baselines`` the test means of every other
+    method; both are empty where the target has no labels.
+
+    Args:
+        adaptation: What was found.
+        model: The saved classifier, without the method beside it, for the table of its layer groups.
+        model_name: The pretrained network's name for people.
+        data: The target's splits as loaded.
+        source: The source's splits as loaded.
+        prepared: The target's splits as trained on.
+        budget: What each run spent.
+        seed: The first seed.
+        command: The command that reproduces the run.
+        seconds: Wall time by phase, ``total`` among them.
+        model_metrics: Of the saved model on the target's test rows; None where they have no labels.
+        notes: Warnings and limits for people.
+    """
+    chosen = adaptation.result(adaptation.chosen)
+    others = [result for result in adaptation.results if result.method != adaptation.chosen]
+    return TransferReport(
+        recipe="adapt",
+        title=f"{model_name} from {adaptation.source_name} to {adaptation.target_name}",
+        model_name=model_name,
+        dataset_name=adaptation.target_name,
+        metrics=dict(model_metrics or {}),
+        baselines={result.method: dict(result.test) for result in others if result.test},
+        plan={
+            "method": adaptation.chosen,
+            "learning_rate": budget.rate(data.modality, "body"),
+            "max_steps": budget.max_steps,
+            "batch_size": budget.batch_size,
+            "selected_by": adaptation.selected_by,
+        },
+        layer_groups=layer_groups(model).rows(),
+        data={
+            **described_data(data, prepared),
+            "source": {
+                "name": adaptation.source_name,
+                "sizes": source.sizes(),
+                "fingerprints": source.fingerprints(),
+                "skipped_rows": source.skipped_rows,
+            },
+        },
+        seconds={**seconds, **{result.method: result.seconds for result in adaptation.results}},
+        versions=library_versions(),
+        seed=seed,
+        command=command,
+        winner=adaptation.chosen,
+        budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": list(chosen.seeds)},
+        notes=notes,
+        adaptation=adaptation,
+    )
+
+
+def adaptation_table(adaptation: Adaptation) -> str:
+    """The table of methods for the console, the chosen one marked; a dash where labels or the score are missing."""
+    score, dash = adaptation.selected_by, "\N{EN DASH}"
+    width = max(len(result.method) for result in adaptation.results)
+    lines = [f"  {'method':<{width}} {'source val.':>11} {score:>15} {'target test':>15} {'seconds':>8}"]
+    for result in adaptation.results:
+        mark = "*" if result.method == adaptation.chosen else " "
+        value = f"{result.scores[score]:.3f}" if score in result.scores else dash
+        test = f"{result.test['accuracy']:.3f}" if result.test else dash
+        if result.test and len(result.seeds) > 1:
+            test += f" ± {result.test_spread['accuracy']:.3f}"
+        source = f"{result.source_accuracy:.3f}"
+        lines.append(f"{mark} {result.method:<{width}} {source:>11} {value:>15} {test:>15} {result.seconds:>8.1f}")
+    return "\n".join(lines)

@@ -1,0 +1,72 @@
+from dataclasses import replace
+
+import pytest
+from reports.adaptation_case import adaptation, adapted, without_labels
+
+from hf_transfer_kit.reports import adaptation_words
+from hf_transfer_kit.values import Adaptation
+
+
+def of(*results, chosen: str = "dann", selected_by: str = "information") -> Adaptation:
+    return Adaptation("mnist", "mnist_m", results, chosen, selected_by)
+
+
+def test_the_sentence_sets_the_choice_between_source_only_and_the_upper_bound():
+    assert adaptation_words(adaptation())["sentence"] == (
+        "dann:weight=0.5 reaches 84.0 ± 1.3 % on mnist_m's test rows, 26.0 points above source_only (58.0 ± 1.3 %); "
+        "target_labels, which learns from the target's labels, reaches 96.0 ± 1.3 % (mean ± standard deviation of 2 "
+        "seeds)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "words"),
+    [
+        (0.5, "reaches 50.0 % on mnist_m's test rows, 8.0 points below source_only (58.0 %) (one seed)."),
+        (0.58, "reaches 58.0 % on mnist_m's test rows, the same as source_only (58.0 %) (one seed)."),
+    ],
+)
+def test_the_sentence_owns_up_when_adaptation_did_not_help(accuracy, words):
+    sentence = adaptation_words(of(adapted("source_only", (0.58,)), adapted("dann", (accuracy,))))["sentence"]
+    assert sentence == f"dann {words}"
+
+
+def test_without_source_only_nothing_is_compared():
+    assert (
+        adaptation_words(of(adapted("dann", (0.5,))))["sentence"]
+        == "dann reaches 50.0 % on mnist_m's test rows (one seed)."
+    )
+
+
+def test_choosing_source_only_is_said():
+    words = adaptation_words(of(adapted("source_only", (0.58,)), adapted("dann", (0.5,)), chosen="source_only"))
+    assert "no adaptation was chosen" in words["sentence"]
+    assert words["outcome"] == "unclear"
+
+
+def test_without_labels_no_accuracy_is_claimed():
+    unlabelled = without_labels(adaptation())
+    words = adaptation_words(unlabelled)
+    assert words["sentence"] == (
+        "mnist_m has no labels, so the accuracy of dann:weight=0.5 there is not known, and only scores that need no "
+        "labels are shown. It was chosen by information."
+    )
+    assert (words["labelled"], words["outcome"], words["bound"]) == (False, "unclear", None)
+    last = adaptation_words(replace(unlabelled, selected_by="last"))["sentence"]
+    assert last.endswith("Its last weights were kept.")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "outcome"),
+    [((0.61, 0.9), "helped"), ((0.59, 0.9), "unclear"), ((0.55, 0.4), "hurt"), ((0.57, 0.4), "unclear")],
+)
+def test_helped_and_hurt_need_every_seed(seeds, outcome):
+    assert adaptation_words(of(adapted("source_only", (0.56, 0.6)), adapted("dann", seeds)))["outcome"] == outcome
+
+
+def test_scores_know_which_way_is_up_and_others_are_kept():
+    result = adapted("dann", (0.5,), scores={"mean_entropy": 0.1, "information": 1.0, "mine": 2.0})
+    scores = adaptation_words(of(result))["scores"]
+    assert list(scores) == ["mean_entropy", "information", "mine"]
+    assert (scores["mean_entropy"].larger_is_better, scores["information"].larger_is_better) == (False, True)
+    assert scores["mine"] is None
