@@ -6,7 +6,7 @@ Every method, the network trained on the source alone and (where the target has 
 bound run under one budget. Which weights and which method are kept is told by a score that needs no labels of the
 target. Writes a report with pictures of the features, a model card, the settings and the adapted network as an ordinary
 classifier. Without arguments it adapts the DANN paper's small network from scikit-learn's digits to digits on
-photographs.
+photographs; --model_name_or_path also takes the names of such networks (dann_mnist, dann_mnist_3x3).
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ from hf_transfer_kit.reports import adaptation_report, adaptation_table
 from hf_transfer_kit.selection import ProgressLine
 from hf_transfer_kit.selection.adapting import (
     DANN_MNIST,
+    DIGIT_NETWORKS,
     METHODS,
     SELECT,
     Domains,
     compare_adaptations,
-    dann_mnist,
-    dann_mnist_processor,
+    digit_network,
+    digit_processor,
     make_method,
 )
 from hf_transfer_kit.values import Adaptation
@@ -84,10 +85,11 @@ def main() -> None:
             args.max_steps = 600
     with args.main_process_first():
         source, target = domain_args.load()
-    pretrained = model_args.model_name_or_path not in (None, DANN_MNIST)
+    model_args.model_name_or_path = model_args.model_name_or_path or DANN_MNIST
+    pretrained = model_args.model_name_or_path not in DIGIT_NETWORKS
     make_model = _model_maker(model_args, source, pretrained)
     network = make_model(adapt_args.seeds[0])
-    processor = model_args.processor(network, source) if pretrained else dann_mnist_processor()
+    processor = model_args.processor(network, source) if pretrained else digit_processor()
     names = [*BASELINES[:1], *adapt_args.method, *(BASELINES[1:] if "train" in target.labelled_splits else ())]
     invert = not pretrained if adapt_args.invert is None else adapt_args.invert
     texts = dict.fromkeys(names if adapt_args.baselines else adapt_args.method)
@@ -127,7 +129,7 @@ def main() -> None:
     report = adaptation_report(
         found,
         classifier,
-        model_name=model_args.display_name if pretrained else DANN_MNIST,
+        model_name=model_args.display_name,
         model_metrics=comparison.run.test,
         data=target,
         source=source,
@@ -150,7 +152,7 @@ def _model_maker(model_args: ModelArguments, source: LoadedData, pretrained: boo
         return model_args.model_maker(source)
     if source.modality != "image":
         raise SettingsError(f"{source.name} holds {source.modality}: name a network for it with --model_name_or_path.")
-    return lambda seed: dann_mnist(source.label_names, seed=seed)
+    return lambda seed: digit_network(model_args.model_name_or_path, source.label_names, seed=seed)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -9,27 +11,67 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
-from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.errors import DataError, SettingsError
 
 IMAGE_SIDE = 28
-FEATURES = 48 * 4 * 4
 
 
 class DannMnistConfig(PreTrainedConfig):
-    """Configuration of the network of Ganin et al. 2016, figure 4 (a).
+    """Configuration of the network of Ganin et al. 2016, figure 4 (a), by default; and of relatives of it.
 
     Args:
         batch_norm: Whether a BatchNorm follows each convolution; the paper's network has none.
+        instance_norm: Whether each image is brought to mean 0 and deviation 1 first, as Shu et al. 2018 do.
+        widths: Maps of each convolution; a maximum pooling by 2 follows each.
+        kernel_size: Side of the convolutions.
+        padding: Pixels of zeros around what a convolution reads.
+        hidden: Widths of the label head's hidden layers.
         num_labels: Number of classes, 10 by default.
+
+    Raises:
+        SettingsError: When nothing of a 28 x 28 image is left after so many convolutions.
     """
 
     model_type = "dann_mnist"
 
-    def __init__(self, batch_norm: bool = False, num_labels: int = 10, **kwargs) -> None:
+    def __init__(
+        self,
+        batch_norm: bool = False,
+        instance_norm: bool = False,
+        widths: Sequence[int] = (32, 48),
+        kernel_size: int = 5,
+        padding: int = 0,
+        hidden: Sequence[int] = (100, 100),
+        num_labels: int = 10,
+        **kwargs,
+    ) -> None:
         if "id2label" not in kwargs:
             kwargs["num_labels"] = num_labels
         super().__init__(**kwargs)
         self.batch_norm = batch_norm
+        self.instance_norm = instance_norm
+        self.widths = list(widths)
+        self.kernel_size = kernel_size
+        self.padding = padding
+        self.hidden = list(hidden)
+        if not widths or self.side < 1:
+            raise SettingsError(
+                f"widths={list(widths)} with kernel_size={kernel_size} and padding={padding} leave nothing of a "
+                f"{IMAGE_SIDE} x {IMAGE_SIDE} image. Give one to four widths, or a smaller kernel."
+            )
+
+    @property
+    def side(self) -> int:
+        """Side of the last maps, in pixels."""
+        side = IMAGE_SIDE
+        for _ in self.widths:
+            side = (side + 2 * self.padding - self.kernel_size + 1) // 2
+        return side
+
+    @property
+    def features(self) -> int:
+        """How many features an image has: 768 in the paper's network."""
+        return self.widths[-1] * self.side**2
 
 
 class DannMnistPreTrainedModel(PreTrainedModel):
@@ -46,16 +88,17 @@ class DannMnistPreTrainedModel(PreTrainedModel):
 
 
 class DannMnistModel(DannMnistPreTrainedModel):
-    """Two convolutions 5 x 5 (32 and 48 maps), each with maximum pooling by 2 and ReLU: 768 features of an image."""
+    """Convolutions, each with maximum pooling by 2 and ReLU; the paper's two make 768 features of an image."""
 
     def __init__(self, config: DannMnistConfig) -> None:
         super().__init__(config)
-        self.first = _block(3, 32, batch_norm=config.batch_norm)
-        self.second = _block(32, 48, batch_norm=config.batch_norm)
+        self.blocks = nn.Sequential(
+            *(_block(inward, outward, config) for inward, outward in pairwise([3, *config.widths]))
+        )
         self.post_init()
 
     def forward(self, pixel_values: Tensor, **kwargs) -> BaseModelOutputWithPooling:
-        """Maps (B, 48, 4, 4) and features (B, 768) of images (B, 3, 28, 28); grey (B, 1, 28, 28) is repeated.
+        """Maps (B, M, s, s) and features (B, D) of images (B, 3, 28, 28); grey (B, 1, 28, 28) is repeated.
 
         Raises:
             DataError: When the images have another shape.
@@ -65,19 +108,21 @@ class DannMnistModel(DannMnistPreTrainedModel):
                 f"The MNIST network of the DANN paper reads images of shape (1 or 3, {IMAGE_SIDE}, {IMAGE_SIDE}), but "
                 f"got {tuple(pixel_values.shape[1:])}. Resize them, or choose another network."
             )
-        maps = self.second(self.first(pixel_values.expand(-1, 3, -1, -1)))
+        images = pixel_values.expand(-1, 3, -1, -1)
+        maps = self.blocks(_normalised(images) if self.config.instance_norm else images)
         return BaseModelOutputWithPooling(last_hidden_state=maps, pooler_output=maps.flatten(1))
 
 
 class DannMnistForImageClassification(DannMnistPreTrainedModel):
-    """The network with the paper's label head: two hidden layers of 100, then the classes."""
+    """The network with its label head: hidden layers (the paper's two of 100), then the classes."""
 
     def __init__(self, config: DannMnistConfig) -> None:
         super().__init__(config)
         self.dann_mnist = DannMnistModel(config)
-        self.classifier = nn.Sequential(
-            nn.Linear(FEATURES, 100), nn.ReLU(), nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, config.num_labels)
-        )
+        layers = pairwise([config.features, *config.hidden])
+        hidden = [part for inward, outward in layers for part in (nn.Linear(inward, outward), nn.ReLU())]
+        last = config.hidden[-1] if config.hidden else config.features
+        self.classifier = nn.Sequential(*hidden, nn.Linear(last, config.num_labels))
         self.post_init()
 
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None, **kwargs) -> SequenceClassifierOutput:
@@ -87,10 +132,17 @@ class DannMnistForImageClassification(DannMnistPreTrainedModel):
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
-def _block(inward: int, outward: int, *, batch_norm: bool) -> nn.Sequential:
+def _block(inward: int, outward: int, config: DannMnistConfig) -> nn.Sequential:
     # Pooling before ReLU gives the same values from a quarter of the work.
-    norm = [nn.BatchNorm2d(outward)] if batch_norm else []
-    return nn.Sequential(nn.Conv2d(inward, outward, kernel_size=5), *norm, nn.MaxPool2d(2), nn.ReLU())
+    norm = [nn.BatchNorm2d(outward)] if config.batch_norm else []
+    convolution = nn.Conv2d(inward, outward, kernel_size=config.kernel_size, padding=config.padding)
+    return nn.Sequential(convolution, *norm, nn.MaxPool2d(2), nn.ReLU())
+
+
+def _normalised(images: Tensor) -> Tensor:
+    mean = images.mean((1, 2, 3), keepdim=True)
+    deviation = images.std((1, 2, 3), keepdim=True)
+    return (images - mean) / (deviation + 1e-2)  # flat images stay flat
 
 
 AutoConfig.register(DannMnistConfig.model_type, DannMnistConfig)
