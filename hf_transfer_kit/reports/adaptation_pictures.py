@@ -21,6 +21,7 @@ _CLASS_COLOURS = (
 )  # fmt: skip
 _MOST_IN_LEGEND = 12
 _DOMAIN_COLOURS = {"source": COLOURS[0], "target": COLOURS[1]}
+_INK, _SOFT, _PALE = "#1c2733", "#52606d", "#e4e7eb"
 _HEALTHY_DOMAIN_ACCURACY = (0.55, 0.9)
 
 # Title of a panel -> scalar -> its name for people. Losses are found by how their names end.
@@ -90,21 +91,21 @@ def adaptation_bars(adaptation: Adaptation) -> str:
     for row, result in enumerate(results):
         value = result.test["accuracy"]
         chosen, bound = result.method == adaptation.chosen, result.uses_target_labels
-        colour = COLOURS[0] if chosen else "#e4e7eb" if bound else MUTED
+        colour = COLOURS[0] if chosen else _PALE if bound else MUTED
         axes.barh(
-            row, value, color=colour, hatch="//" if bound else None, edgecolor="#7b8794" if bound else "white",
+            row, value, color=colour, hatch="//" if bound else None, edgecolor=_SOFT if bound else "white",
             gid=f"bar-{result.method}",
         )  # fmt: skip
-        # Seeds stand above each other, so that equal ones are seen.
-        height = row + 0.22 * np.linspace(-1, 1, len(result.test_by_seed)) if len(result.test_by_seed) > 1 else [row]
-        if result.test_by_seed:
-            axes.plot(
-                result.test_by_seed, height, linestyle="none", marker="o", markersize=4.5, color="#1c2733",
-                markeredgecolor="white", gid=f"seeds-{result.method}",
-            )  # fmt: skip
+        # Seeds stand below each other, so that equal ones are seen.
+        seeds = len(result.test_by_seed)
+        offsets = np.linspace(-0.22, 0.22, seeds) if seeds > 1 else np.zeros(seeds)
+        axes.plot(
+            result.test_by_seed, row + offsets, linestyle="none", marker="o",
+            markersize=4.5, color=_INK, markeredgecolor="white", gid=f"seeds-{result.method}",
+        )  # fmt: skip
         axes.text(max((value, *result.test_by_seed)) + 0.015, row, f"{value:.1%}", va="center", fontsize=10)
         if result.method == "source_only":
-            axes.axvline(value, color="#1c2733", linestyle="--", linewidth=1.2, gid="source-only-line")
+            axes.axvline(value, color=_INK, linestyle="--", linewidth=1.2, gid="source-only-line")
     axes.set(xlim=(0, 1.1), xlabel="accuracy on the target's test rows; dots: seeds; dashed: source_only")
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.set_yticks(range(len(results)), [short(result.method, 34) for result in results])
@@ -130,14 +131,14 @@ def adaptation_scalars(result: AdaptationResult) -> str | None:
     for axes, (title, names) in zip(grid, panels.items(), strict=False):
         axes.set_title(title, fontsize=11)
         if title == "Domain accuracy":
-            axes.axhspan(*_HEALTHY_DOMAIN_ACCURACY, color="#009E73", alpha=0.15, linewidth=0, gid="healthy-band")
+            axes.axhspan(*_HEALTHY_DOMAIN_ACCURACY, color=COLOURS[2], alpha=0.15, linewidth=0, gid="healthy-band")
             axes.set_ylim(0, 1.02)
         for index, (name, label) in enumerate(names.items()):
             points = [(entry["step"], entry[name]) for entry in result.log if name in entry]
             style = {"color": COLOURS[index % len(COLOURS)], "linewidth": 1.6, "gid": f"scalar-{name}"}
             axes.plot(*zip(*points, strict=True), marker="o" if len(points) == 1 else None, label=label, **style)
         if result.kept_steps:
-            axes.axvline(result.kept_steps[0], color="#7b8794", linestyle=":", linewidth=1.4)
+            axes.axvline(result.kept_steps[0], color=_SOFT, linestyle=":", linewidth=1.4)
         if len(names) > 1:
             axes.legend(fontsize=9, frameon=False)
     for axes in grid[len(panels) :]:
@@ -169,13 +170,11 @@ def _feature_legends(figure: Figure, class_names: Sequence[str], colours: Sequen
     handles = [
         Line2D([], [], marker="o", color=_DOMAIN_COLOURS["source"], label="source", **marker),
         Line2D([], [], marker="o", color=_DOMAIN_COLOURS["target"], label="target", **marker),
-        Line2D([], [], marker="s", markerfacecolor="none", color="#52606d", label="by class: source", **marker),
-        Line2D([], [], marker="o", color="#52606d", label="by class: target", **marker),
+        Line2D([], [], marker="s", markerfacecolor="none", color=_SOFT, label="by class: source", **marker),
+        Line2D([], [], marker="o", color=_SOFT, label="by class: target", **marker),
     ]
     if class_names:
-        named = [
-            Line2D([], [], marker="o", color=colour, **marker) for _, colour in zip(class_names, colours, strict=True)
-        ]
+        named = [Line2D([], [], marker="o", color=colour, **marker) for colour in colours]
         labels = [short(name) for name in class_names]
         figure.legend(named, labels, loc="outside lower center", ncols=5, fontsize=9, frameon=False)
     figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=9, frameon=False)
