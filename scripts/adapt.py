@@ -135,6 +135,7 @@ def main() -> None:
         source=source,
         prepared=domains.target,
         budget=budget,
+        learning_rate=domains.learning_rate(budget),
         seed=adapt_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started},

@@ -313,7 +313,7 @@ def _flags_of(path: str, known: set[str]) -> list[str]:
         raise SettingsError(f"--config {path} holds {what}. --help lists the flags.")
     flags = []
     for name, value in values.items():
-        if value is None:
+        if value is None or value == []:
             continue
         entries = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
         flags += [f"--{name}", *map(str, entries)]

@@ -23,6 +23,7 @@ def adaptation_report(
     source: LoadedData,
     prepared: PreparedData,
     budget: Budget,
+    learning_rate: float,
     seed: int,
     command: str,
     seconds: Mapping[str, float],
@@ -42,6 +43,7 @@ def adaptation_report(
         source: The source's splits as loaded.
         prepared: The target's splits as trained on.
         budget: What each run spent.
+        learning_rate: The rate of the chosen method's weights that did not begin fresh.
         seed: The first seed.
         command: The command that reproduces the run.
         seconds: Wall time by phase, ``total`` among them.
@@ -59,7 +61,7 @@ def adaptation_report(
         baselines={result.method: dict(result.test) for result in others if result.test},
         plan={
             "method": adaptation.chosen,
-            "learning_rate": budget.rate(data.modality, "body"),
+            "learning_rate": learning_rate,
             "max_steps": budget.max_steps,
             "batch_size": budget.batch_size,
             "selected_by": adaptation.selected_by,
@@ -67,6 +69,7 @@ def adaptation_report(
         layer_groups=layer_groups(model).rows(),
         data={
             **described_data(data, prepared),
+            "classes": list(source.label_names),  # a target without labels does not name them
             "source": {
                 "name": adaptation.source_name,
                 "sizes": source.sizes(),

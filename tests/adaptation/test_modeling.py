@@ -109,7 +109,7 @@ def test_the_label_branch_gets_exactly_nothing_from_target_rows(together, layers
         target = {"pixel_values": _images(4, 1, scale)}
         model(**_step({"pixel_values": _images(4, 0)}, target, rows=4)).loss.backward()
         gradients.append([parameter.grad.clone() for parameter in model.label_head.module.parameters()])
-        first = model.network.dann_mnist.first[0].weight.grad
+        first = model.network.dann_mnist.blocks[0][0].weight.grad
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
     assert first.abs().sum() > 0
 
@@ -135,7 +135,7 @@ def test_the_body_gets_the_reversed_gradient_of_the_domain_loss():
         model.strength.fill_(strength)
         target = {"pixel_values": _images(4, 1).double()}
         model(**_step({"pixel_values": _images(4, 0).double()}, target, rows=4)).loss.backward()
-        gradients[strength] = model.network.dann_mnist.second[0].weight.grad
+        gradients[strength] = model.network.dann_mnist.blocks[1][0].weight.grad
     once, twice = gradients[1.0] - gradients[0.0], gradients[2.0] - gradients[0.0]
     assert once.abs().max() > 1e-8
     assert torch.allclose(twice, 2 * once, rtol=1e-9, atol=1e-14)
@@ -157,7 +157,7 @@ def test_a_compiled_step_is_one_graph_at_every_strength():
             each.strength.fill_(strength)
         losses.append((compiled(**batch).loss.item(), reference(**batch).loss.item()))
     assert all(one == pytest.approx(other, rel=1e-5) for one, other in losses)
-    norms = [each.network.dann_mnist.first[1] for each in (model, reference)]
+    norms = [each.network.dann_mnist.blocks[0][1] for each in (model, reference)]
     for name in ("running_mean", "source_running_mean", "source_running_var"):
         assert torch.allclose(getattr(norms[0], name), getattr(norms[1], name), rtol=1e-5)
     assert int(norms[0].num_batches_tracked) == int(norms[0].source_num_batches_tracked) == 3

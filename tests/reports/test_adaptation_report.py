@@ -24,6 +24,7 @@ def report(found, **options):
         data=loaded("m", 3),
         source=loaded("s", 5),
         prepared=PreparedData(rows, rows, rows, None, "image", ("cat", "dog", "owl"), {"image_size": 28}),
+        learning_rate=5e-4,
         budget=Budget(15, 4),
         seed=7,
         command="python scripts/adapt.py",

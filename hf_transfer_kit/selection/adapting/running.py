@@ -51,6 +51,10 @@ class Domains:
     labelled: tuple[str, ...] = ()
     pretrained: bool = True
 
+    def learning_rate(self, budget: Budget) -> float:
+        """What every run learns with: the budget's rate, else the default for pretrained or for random weights."""
+        return budget.rate(self.source.modality, "body" if self.pretrained else "scratch")
+
     def labels(self, split: str) -> np.ndarray | None:
         """Classes of a split of the target, (N,), or None."""
         return getattr(self.target, split).classes if split in self.labelled else None
@@ -233,7 +237,7 @@ def _arguments(
     run_args.run_name = f"{method.name}-{seed}"
     run_args.max_steps = budget.max_steps
     run_args.num_train_epochs = 0.0  # max_steps alone decides
-    run_args.learning_rate = budget.rate(domains.source.modality, "body" if domains.pretrained else "scratch")
+    run_args.learning_rate = domains.learning_rate(budget)
     run_args.seed = run_args.data_seed = seed
     run_args.remove_unused_columns = False
     run_args.eval_strategy = run_args.save_strategy = "no"  # KeepBest looks and keeps
