@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.adaptation import (
@@ -19,6 +20,7 @@ from hf_transfer_kit.adaptation import (
     MeanTeacher,
     reestimate_batch_norm,
 )
+from hf_transfer_kit.backbones.undisturbed import preserved_random_state
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.metrics import classification_metrics
@@ -129,7 +131,7 @@ def run_adaptation(
     """
     if method.uses_target_labels and "train" not in domains.labelled:
         raise DataError(f"{method.text} learns from labels of the target, which has none. Leave it out.")
-    model = _adaptive(method, make_model(seed))
+    model = _adaptive(method, make_model(seed), seed)
     lay_out(model, domains.source)
     teacher = MeanTeacher(method.teacher) if method.teacher else None
     keep = KeepBest(
@@ -197,14 +199,16 @@ def tested(
     return metrics_of(output.metrics, "test"), np.asarray(output.label_ids), np.asarray(logits).argmax(-1)
 
 
-def _adaptive(method: AdaptationMethod, classifier: PreTrainedModel) -> DomainAdversarialModel:
-    return DomainAdversarialModel.from_classifier(
-        classifier,
-        method=method.objective,
-        method_options=method.options,
-        # One domain alone has one kind of statistics.
-        batch_norm=method.batch_norm if method.reads_target else "joint",
-    )
+def _adaptive(method: AdaptationMethod, classifier: PreTrainedModel, seed: int) -> DomainAdversarialModel:
+    with preserved_random_state():
+        torch.manual_seed(seed)  # the method's own parts, such as a domain head
+        return DomainAdversarialModel.from_classifier(
+            classifier,
+            method=method.objective,
+            method_options=method.options,
+            # One domain alone has one kind of statistics.
+            batch_norm=method.batch_norm if method.reads_target else "joint",
+        )
 
 
 def _optimizer(model: DomainAdversarialModel, args: TrainingArguments):
