@@ -70,8 +70,9 @@ def negative_adaptation(scores: Mapping[str, float], source_only: Mapping[str, f
     return Diagnosis(
         "negative adaptation",
         f"{len(worse)} of {len(names)} scores without target labels are worse than source_only's ({values}).",
-        "Keep the network trained on the source alone, or its BatchNorm re-estimated on the target; the domains may "
-        "differ in how frequent classes are, which makes equal features wrong.",
+        "Train longer and compare again, since a method that learns more is surer later; if it stays so, keep the "
+        "network trained on the source alone, or its BatchNorm re-estimated on the target: the domains may differ in "
+        "how frequent classes are, which makes equal features wrong.",
     )
 
 

@@ -97,19 +97,23 @@ def compare_adaptations(
                 runs.append(run)
             first_runs[method.text] = runs[0]
             points += [run.points for run in runs if method.reads_target]
-            plain = next((r for r in results if r.method.partition(":")[0] == SOURCE_ONLY), None)
+            plain = next((r for r in results if _plain(r.method)), None)
             result = _result(method, runs, plain)
         results.append(result)
         if on_result:
             on_result(result)
     name = _chosen(chosen_methods, results, select)
-    maps = [
-        feature_map("trained on the source alone", run.model, domains)
-        for text, run in first_runs.items()
-        if text.partition(":")[0] == SOURCE_ONLY and text != name
-    ][:1]
-    maps.append(feature_map(f"adapted: {name}", first_runs[name].model, domains))
+    shown = dict.fromkeys([*[text for text in first_runs if _plain(text)][:1], name])
+    maps = [feature_map(_title(text), first_runs[text].model, domains) for text in shown]
     return AdaptationComparison(tuple(results), name, first_runs[name], _agreements(points), tuple(maps))
+
+
+def _plain(text: str) -> bool:
+    return text.partition(":")[0] == SOURCE_ONLY
+
+
+def _title(text: str) -> str:
+    return "trained on the source alone" if _plain(text) else f"adapted: {text}"
 
 
 def _check(methods: Sequence[AdaptationMethod], seeds: Sequence[int], select: str) -> None:
@@ -159,7 +163,7 @@ def _chosen(methods: Sequence[AdaptationMethod], results: Sequence[AdaptationRes
         if method.name != SHALLOW and not method.uses_target_labels
     ]
     if select == LAST:
-        return next((r for r in able if r.method.partition(":")[0] != SOURCE_ONLY), able[0]).method
+        return next((r for r in able if not _plain(r.method)), able[0]).method
     sign = 1 if SCORES[select].larger_is_better else -1
     return max(able, key=lambda result: sign * result.scores[select]).method
 

@@ -23,7 +23,7 @@ TARGET_SUPERVISED = "target_supervised"
 METHODS: dict[str, str] = {
     **{name: objective.summary for name, objective in OBJECTIVES.items()},
     "adabn": "trained on the source alone, BatchNorm statistics of the target",
-    TARGET_SUPERVISED: "trained on the target with its labels: the upper bound",
+    TARGET_SUPERVISED: "trained on the target with its labels",
     SHALLOW: "frozen features, aligned, and a logistic regression",
 }
 """Name -> one line for people."""

@@ -106,7 +106,8 @@ def test_a_comparison_chooses_without_labels_and_tells_how_well(args):
     assert {agreement.runs for agreement in found.agreements} == {2}
     assert [a.score for a in found.agreements][:2] == ["source_accuracy", "mean_entropy"]
     after = found.feature_maps[-1]
-    assert after.title == f"adapted: {found.chosen}"
+    titles = ["trained on the source alone"] + ["adapted: dann"] * (found.chosen == "dann")
+    assert [shown.title for shown in found.feature_maps] == titles
     assert sum(after.is_target) == 12
     assert len(after.points) == len(after.classes) == 24
     assert not after.predicted
