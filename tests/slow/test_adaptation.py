@@ -35,7 +35,9 @@ def test_digits_on_photographs_gain_at_least_ten_points(tmp_path):
 def test_domain_adversarial_training_on_mnist_m_beats_the_source_alone(shared, tmp_path):
     """A fifth of the steps of the README's table."""
     flags = ["--source", shared / "data" / "mnist", "--target", shared / "data" / "mnist_m", "--validation_size", 0.1]
-    found = adapted(tmp_path, *flags, "--method", "dann:view=1", "--max_steps", 600, "--per_device_train_batch_size", 64)
+    found = adapted(
+        tmp_path, *flags, "--method", "dann:view=1", "--max_steps", 600, "--per_device_train_batch_size", 64
+    )
     gain = found["dann:view=1"]["test"]["accuracy"] - found["source_only"]["test"]["accuracy"]
     assert gain >= 0.15, found
     assert found["chosen"] == "dann:view=1"

@@ -114,7 +114,7 @@ class AdaMatch(Objective):
     def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``pseudo_label_loss``: cross entropy of the strong view with the weak view's aligned predictions;
         ``strong_class_loss`` (where it has a weight): cross entropy of the source's strong view."""
-        probabilities, threshold = self._pseudo_labels(batch)
+        batch.memo["pseudo_labels"] = probabilities, threshold = self._pseudo_labels(batch)
         view = partial(strong_view, amount=self.amount, invert=self.invert)
         strong = batch.classify(changed_features(batch, self.name, view))
         value = pseudo_label_loss(strong, probabilities, threshold)
@@ -126,7 +126,7 @@ class AdaMatch(Objective):
     @torch.no_grad()
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``pseudo_labelled``: share of target rows above the threshold, in [0, 1]."""
-        probabilities, threshold = self._pseudo_labels(batch)
+        probabilities, threshold = batch.memo["pseudo_labels"]
         return {
             **super().diagnostics(batch),
             "pseudo_labelled": (probabilities.max(-1).values >= threshold).float().mean(),

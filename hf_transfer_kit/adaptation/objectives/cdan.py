@@ -91,7 +91,8 @@ class CDAN(Objective):
 
     def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``domain_loss``: what the head still gets wrong, log 2 = 0.69 when it knows nothing."""
-        logits = self._logits(batch, reverse_gradient)
+        logits = self._logits(batch)
+        batch.memo["domain_logits"] = [rows.detach() for rows in logits]
         if not self.entropy:
             return {"domain_loss": self.weight * domain_loss(*logits)}
         weights = [certainty_weights(_probabilities(rows)) for rows in (batch.source_logits, batch.target_logits)]
@@ -102,12 +103,14 @@ class CDAN(Objective):
         """``domain_accuracy``: in [0, 1], 0.5 when the head knows nothing."""
         return {
             **super().diagnostics(batch),
-            "domain_accuracy": domain_accuracy(*self._logits(batch, lambda rows, strength: rows)),
+            "domain_accuracy": domain_accuracy(*batch.memo["domain_logits"]),
         }
 
-    def _logits(self, batch: DomainBatch, passed) -> tuple[Tensor, Tensor]:
+    def _logits(self, batch: DomainBatch) -> tuple[Tensor, Tensor]:
         pairs = ((batch.source_features, batch.source_logits), (batch.target_features, batch.target_logits))
-        products = [self._products(passed(rows, batch.strength), _probabilities(logits)) for rows, logits in pairs]
+        products = [
+            self._products(reverse_gradient(rows, batch.strength), _probabilities(logits)) for rows, logits in pairs
+        ]
         return told_apart(self.domain_head, *products)
 
     def _products(self, features: Tensor, probabilities: Tensor) -> Tensor:

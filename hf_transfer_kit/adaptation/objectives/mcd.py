@@ -53,7 +53,9 @@ class MCD(Objective):
     def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``second_class_loss``: the second classifier on source rows; ``discrepancy_loss``: minus the discrepancy."""
         features = reverse_gradient(batch.target_features, batch.strength)
-        discrepancy = classifier_discrepancy(batch.classify(features), self.second(features))
+        second = self.second(features)
+        batch.memo["second_classes"] = second.detach().argmax(-1)
+        discrepancy = classifier_discrepancy(batch.classify(features), second)
         return {
             "second_class_loss": functional.cross_entropy(self.second(batch.source_features), batch.labels),
             "discrepancy_loss": -self.weight * discrepancy,
@@ -62,8 +64,7 @@ class MCD(Objective):
     @torch.no_grad()
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``disagreement``: share of target rows whose two classes differ, in [0, 1]."""
-        second = self.second(batch.target_features)
         return {
             **super().diagnostics(batch),
-            "disagreement": (second.argmax(-1) != batch.target_logits.argmax(-1)).float().mean(),
+            "disagreement": (batch.memo["second_classes"] != batch.target_logits.argmax(-1)).float().mean(),
         }

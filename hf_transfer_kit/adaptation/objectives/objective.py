@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -42,6 +42,8 @@ class DomainBatch:
     ``extract``. None where ``extract`` is."""
     target_inputs: Mapping[str, Tensor] | None = None
     """The target rows themselves, likewise."""
+    memo: dict[str, Any] = field(default_factory=dict)
+    """What ``terms`` leaves, without gradient, for ``diagnostics``: nothing is computed twice in a step."""
 
 
 class Objective(nn.Module):
@@ -70,5 +72,8 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Named 0-dim values worth watching, without gradient: those of ``watched``, and what a method adds to them."""
+        """Named 0-dim values worth watching, without gradient: those of ``watched``, and what a method adds to them.
+
+        Called after ``terms``, with the same batch.
+        """
         return watched(batch.source_features, batch.target_features, batch.source_logits, batch.target_logits)
