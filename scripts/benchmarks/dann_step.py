@@ -3,7 +3,8 @@
 The loop is the usual one: both domains in one concatenated forward through the DANN paper's network, domain head behind
 a gradient reversal, batches sliced from tensors. Its steps and the Trainer's take turns, ten by ten; what counts for
 the Trainer is all the time between two turns of the loop, its logging and the fetching of rows included. Neither clips
-gradients. Reported are medians of the ratios of neighbouring turns.
+gradients. Reported are medians of the ratios of neighbouring turns. Where pytorch-adapt is installed, its DANNHook
+takes turns too.
 
     python scripts/benchmarks/dann_step.py --steps 100
 """
@@ -11,6 +12,7 @@ gradients. Reported are medians of the ratios of neighbouring turns.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import statistics
 import tempfile
@@ -74,37 +76,81 @@ class HandWritten:
         self.optimizer.step()
 
 
-class TakeTurns(TrainerCallback):
-    """Runs as many steps of the loop after each turn of the Trainer, and times both."""
+class PytorchAdapt:
+    """pytorch-adapt's DANNHook on the same network, a step a call; raises ImportError where it is not installed."""
 
-    def __init__(self, loop: HandWritten) -> None:
-        self.loop = loop
-        self.ratios: list[float] = []
+    def __init__(self, source: torch.Tensor, target: torch.Tensor, labels: torch.Tensor, options) -> None:
+        from pytorch_adapt.hooks import DANNHook
+
+        self.data = (source, target, labels)
+        self.size = options.batch_size
+        network = DannMnistForImageClassification(DannMnistConfig(batch_norm=options.batch_norm))
+        domain_head = nn.Sequential(nn.Linear(768, 100), nn.ReLU(), nn.Linear(100, 1), nn.Flatten(0))
+        self.models = {"G": Features(network), "C": network.classifier, "D": domain_head}
+        parameters = [p for model in self.models.values() for p in model.parameters()]
+        self.hook = DANNHook([torch.optim.SGD(parameters, lr=0.01, momentum=0.9)])
+
+    def step(self) -> None:
+        """Draws a batch and learns from it."""
+        source, target, labels = self.data
+        rows, others = torch.randint(ROWS, (2, self.size))
+        self.hook(
+            {
+                **self.models,
+                "src_imgs": source[rows],
+                "src_labels": labels[rows],
+                "src_domain": torch.zeros(self.size),
+                "target_imgs": target[others],
+                "target_domain": torch.ones(self.size),
+            }
+        )
+
+
+class Features(nn.Module):
+    """The features of a network alone."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.body = network.dann_mnist
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.body(images).pooler_output
+
+
+class TakeTurns(TrainerCallback):
+    """Runs as many steps of each other way after each turn of the Trainer, and times all."""
+
+    def __init__(self, others: dict[str, HandWritten | PytorchAdapt]) -> None:
+        self.others = others
+        self.ratios: dict[str, list[float]] = {name: [] for name in others}
         self.seconds: list[float] = []
         self.start: float | None = None
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step % TURN:
             return
-        now = time.perf_counter()
-        for _ in range(TURN):
-            self.loop.step()
-        end = time.perf_counter()
-        if self.start is not None:  # the first turn warms up
-            self.ratios.append((now - self.start) / (end - now))
-            self.seconds.append((end - now) / TURN)
-        self.start = end
+        mine = None if self.start is None else time.perf_counter() - self.start  # the first turn warms up
+        for name, other in self.others.items():
+            before = time.perf_counter()
+            for _ in range(TURN):
+                other.step()
+            took = time.perf_counter() - before
+            if mine is not None:
+                self.ratios[name].append(mine / took)
+        if mine is not None:
+            self.seconds.append(mine / TURN)
+        self.start = time.perf_counter()
 
 
 def measure(data, options, *, channels_last: bool, together: bool) -> dict[str, float]:
-    """Median ratio of one way of the kit, and seconds of a step of the loop."""
+    """Median ratios of one way of the kit to the others, and its milliseconds a step."""
     source, target, labels = data
     torch.manual_seed(0)
     network = DannMnistForImageClassification(DannMnistConfig(batch_norm=options.batch_norm))
     model = DomainAdversarialModel.from_classifier(network, method=options.method, together=together)
     if channels_last:
         model.to(memory_format=torch.channels_last)
-    turns = TakeTurns(HandWritten(source, target, labels, options))
+    turns = TakeTurns({name: way(source, target, labels, options) for name, way in WAYS.items()})
     rows = [{"pixel_values": image, "labels": int(label)} for image, label in zip(source, labels, strict=True)]
     with tempfile.TemporaryDirectory() as folder:
         args = TrainingArguments(
@@ -127,9 +173,14 @@ def measure(data, options, *, channels_last: bool, together: bool) -> dict[str, 
             model, args, train_dataset=pairs, data_collator=DomainCollator(default_collate), callbacks=callbacks
         ).train()
     return {
-        "ratio": round(statistics.median(turns.ratios), 3),
-        "loop_ms": round(1000 * statistics.median(turns.seconds), 1),
+        **{name: round(statistics.median(ratios), 3) for name, ratios in turns.ratios.items()},
+        "step_ms": round(1000 * statistics.median(turns.seconds), 1),
     }
+
+
+WAYS: dict[str, type] = {"to_loop": HandWritten}
+if importlib.util.find_spec("pytorch_adapt"):
+    WAYS["to_pytorch_adapt"] = PytorchAdapt
 
 
 def main() -> None:
