@@ -2,8 +2,8 @@
 
 from hf_transfer_kit.selection.adapting.comparing import SELECT, AdaptationComparison, compare_adaptations
 from hf_transfer_kit.selection.adapting.digits import DANN_MNIST, DIGIT_NETWORKS, digit_network, digit_processor
-from hf_transfer_kit.selection.adapting.keeping import LAST, KeepBest
-from hf_transfer_kit.selection.adapting.methods import METHODS, AdaptationMethod, make_method
+from hf_transfer_kit.selection.adapting.keeping import KeepBest
+from hf_transfer_kit.selection.adapting.methods import LAST, METHODS, AdaptationMethod, make_method
 from hf_transfer_kit.selection.adapting.running import AdaptationRun, Domains, run_adaptation
 
 __all__ = [

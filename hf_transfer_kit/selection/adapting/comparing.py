@@ -10,9 +10,15 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.adaptation import SCORES, agreement, diagnose
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.selection.adapting.keeping import LAST
 from hf_transfer_kit.selection.adapting.mapping import feature_map
-from hf_transfer_kit.selection.adapting.methods import METHODS, SHALLOW, SOURCE_ONLY, AdaptationMethod, make_method
+from hf_transfer_kit.selection.adapting.methods import (
+    LAST,
+    METHODS,
+    SHALLOW,
+    SOURCE_ONLY,
+    AdaptationMethod,
+    make_method,
+)
 from hf_transfer_kit.selection.adapting.running import AdaptationRun, Domains, run_adaptation
 from hf_transfer_kit.selection.adapting.shallow import run_shallow
 from hf_transfer_kit.selection.budget import Budget
@@ -56,6 +62,9 @@ def compare_adaptations(
     cache_dir: str | None = None,
 ) -> AdaptationComparison:
     """Trains every method with every seed under one budget, and keeps weights by a score without target labels.
+
+    ``source_only``, ``adabn`` and ``target_supervised``, which do not adapt, keep theirs by accuracy on labelled
+    validation rows.
 
     Labels of the target, where it has them, are used for three things alone: to train ``target_supervised``, for
     accuracy on its test rows, and, after all choices, to tell how well the scores chose.

@@ -22,10 +22,8 @@ from hf_transfer_kit.adaptation import (
 from hf_transfer_kit.adaptation.domain_pairs import evenly_spread
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.selection.adapting.methods import LAST
 from hf_transfer_kit.values import AdaptationPoint
-
-LAST = "last"
-"""In place of a score: the weights at the end are kept."""
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -16,6 +16,8 @@ from hf_transfer_kit.adaptation.objectives.options import chosen, number
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 from hf_transfer_kit.errors import SettingsError
 
+LAST = "last"
+"""In place of a score: the weights at the end are kept."""
 SHALLOW = "shallow"
 SOURCE_ONLY = "source_only"
 TARGET_SUPERVISED = "target_supervised"
@@ -71,6 +73,10 @@ class AdaptationMethod:
     def reads_target(self) -> bool:
         """Whether training reads rows of the target beside those of the source."""
         return self.objective != SOURCE_ONLY
+
+    def selected_by(self, select: str) -> str:
+        """The score that keeps its weights: what does not adapt goes by accuracy on labelled validation rows."""
+        return select if self.reads_target or select == LAST else "source_accuracy"
 
     @property
     def change(self):

@@ -123,7 +123,7 @@ def run_adaptation(
         args: The user's arguments; the budget, the rate and the seed are written into a copy.
         budget: Steps, and rows of each domain a step.
         seed: Of the head, the order of rows and the views.
-        select: The score that chooses among the evaluations, or ``"last"``.
+        select: The score that chooses among the evaluations of a method that adapts, or ``"last"``.
         callbacks: Further ones.
 
     Raises:
@@ -139,7 +139,7 @@ def run_adaptation(
         domains.target.validation,
         domains.source.collator,
         every=budget.eval_steps,
-        select=select,
+        select=method.selected_by(select),
         target_train=domains.target.train if method.reestimate else None,
         teacher=teacher,
         accuracy=evenly_spread_accuracy(domains.labels("validation"), ROWS),

@@ -35,6 +35,14 @@ def test_what_is_kept_is_the_best_by_its_score(args):
     assert run("dann:view=1", args, select="last").kept_step == 8
 
 
+def test_what_does_not_adapt_goes_by_accuracy_on_labelled_rows(args):
+    for text in ("source_only", "adabn", "target_supervised"):
+        found = run(text, args)
+        best = max(point.scores["source_accuracy"] for point in found.points)
+        assert found.scores["source_accuracy"] == best
+        assert run(text, args, select="last").kept_step == 8
+
+
 def test_the_model_holds_the_weights_that_were_kept(args):
     """A run that stops where the other one kept its weights has the same ones."""
     found = run("mcc:reestimate=false", args, select="proxy_a")
