@@ -231,12 +231,13 @@ class MultiTaskModel(PreTrainedModel):
 
     def _new_head(self, task: Mapping[str, Any]) -> nn.Module:
         kind = HEADS[task["type"]]
+        near = list(self.trunk.parameters())[-1]  # the first ones are not always where the rest is
         head = kind(
             self.reader.width[kind.reads],
             task["num_labels"],
             dropout=head_dropout(self.config.backbone_config, kind.kind),
             **{option: task[option] for option in kind.options},
-        ).to(device=self.trunk.device, dtype=self.trunk.dtype)
+        ).to(device=near.device, dtype=near.dtype)
         if not hasattr(self.trunk, "timm_model"):
             initialize_module(self.trunk, head.linear)
         return head
