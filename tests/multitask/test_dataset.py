@@ -70,6 +70,13 @@ def test_rows_hold_inputs_and_labels_apart():
     assert MultiTaskDataset({"s": source}).tasks == ("a", "b")
 
 
+def test_a_source_alone_is_read_in_its_own_order():
+    loader = DataLoader(two_sources()["second"], batch_size=3, collate_fn=collator())
+    batches = list(loader)
+    assert [batch["default__x"].tolist() for batch in batches] == [[100, 101, 102], [103, 104]]
+    assert [batch["b__rows"].tolist() for batch in batches] == [[0, 1, 2], [0, 1]]
+
+
 def test_workers_that_stay_alive_see_the_epoch():
     dataset = MultiTaskDataset(two_sources())
     loader = DataLoader(dataset, batch_size=4, num_workers=2, persistent_workers=True, collate_fn=list)
@@ -96,21 +103,38 @@ def fit(training_arguments):
     return run
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("settings", [{}, {"mode": "per_task", "batch_size": 4}], ids=["mixed", "per_task"])
-def test_a_resumed_run_sees_what_one_that_never_stopped_sees(fit, tmp_path, settings, workers):
+@pytest.mark.parametrize(
+    ("settings", "workers", "stop"),
+    [
+        ({}, 0, 7),
+        ({}, 2, 7),
+        ({}, 0, 10),  # the end of the second epoch
+        ({"mode": "per_task", "batch_size": 4}, 0, 7),
+        ({"mode": "per_task", "batch_size": 4}, 2, 10),
+    ],
+)
+def test_a_resumed_run_sees_what_one_that_never_stopped_sees(fit, tmp_path, settings, workers, stop):
     order = {"train_sampling_strategy": "sequential"} if settings else {}
     order |= {"dataloader_num_workers": workers, "dataloader_persistent_workers": workers > 0}
-    whole = fit(MultiTaskDataset(two_sources(), **settings), save_strategy="steps", save_steps=7, **order)
+    whole = fit(MultiTaskDataset(two_sources(), **settings), save_strategy="steps", save_steps=stop, **order)
     assert len(whole.seen) == 15
-    resumed = fit(MultiTaskDataset(two_sources(), **settings), resume=str(tmp_path / "run" / "checkpoint-7"), **order)
-    assert resumed.seen == whole.seen[7:]
+    checkpoint = str(tmp_path / "run" / f"checkpoint-{stop}")
+    resumed = fit(MultiTaskDataset(two_sources(), **settings), resume=checkpoint, **order)
+    assert resumed.seen == whole.seen[stop:]
     assert resumed.weight.item() == whole.weight.item()
     if not settings:
         # 17 rows an epoch in batches of 4, each row once.
         epochs = [[row for batch in whole.seen[start : start + 5] for row in batch] for start in (0, 5, 10)]
         assert all(sorted(epoch) == [*range(12), *range(100, 105)] for epoch in epochs)
         assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_accumulated_batches_resume_alike(fit, tmp_path):
+    # 5 batches are 3 steps of 2, 2 and 1.
+    settings = {"gradient_accumulation_steps": 2}
+    whole = fit(MultiTaskDataset(two_sources()), save_strategy="steps", save_steps=4, **settings)
+    resumed = fit(MultiTaskDataset(two_sources()), resume=str(tmp_path / "run" / "checkpoint-4"), **settings)
+    assert resumed.seen == whole.seen[7:]
 
 
 def test_batches_of_one_task_come_from_trainer_in_mixed_order(fit):
