@@ -77,6 +77,12 @@ def test_rounds_have_different_orders_and_are_a_function_of_seed_and_epoch():
     assert 30 < (numbers[1:] != numbers[:-1]).sum() < 70
 
 
+def test_each_round_deals_rows_to_epochs_anew():
+    halves = [set(epoch_rows({"s": 20}, {"s": 10}, seed=0, epoch=epoch)[1].tolist()) for epoch in range(6)]
+    assert all(halves[epoch] | halves[epoch + 1] == set(range(20)) for epoch in (0, 2, 4))
+    assert halves[0] not in (halves[2], halves[4])
+
+
 def test_blocks_hold_one_source():
     numbers, _ = epoch_rows({"s": 5, "t": 9}, {"s": 8, "t": 12}, seed=0, epoch=0, block=4)
     blocks = numbers.reshape(-1, 4)
