@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.multitask.dataset import TaskRow
-from hf_transfer_kit.multitask.label_tensors import LABEL_TENSORS, is_missing, numbers_of
+from hf_transfer_kit.multitask.label_tensors import LABEL_TENSORS, PLACES_OF_TOKENS, is_missing, numbers_of
 
 _OF_TASKS = ("rows", "labels")
 
@@ -24,6 +24,7 @@ class MultiTaskCollator:
     ``TASK__labels``             their labels: int64 (R,) for classes, float32 (R,) or (R, C) for regression, float32
                                  (R, C) for several labels, int64 (R, T) for tokens and (R, L) for ctc, both padded with
                                  -100
+    ``labels``                   the same once more, where a single task is labelled: Trainer evaluates with these
     ============================ ======================================================================
 
     Rows of one input stand in one tensor, in the order in which they came, and a row labelled for several tasks stands
@@ -77,6 +78,9 @@ class MultiTaskCollator:
         for task, name in self._input_of.items():
             if name in inputs:
                 batch |= self._labelled(task, by_input[name], inputs[name])
+        labels = [batch[f"{task}__labels"] for task in self.tasks if f"{task}__labels" in batch]
+        if len(labels) == 1:
+            batch["labels"] = labels[0]
         return batch
 
     def _collated(self, name: str, rows: list[TaskRow]) -> dict[str, Any]:
@@ -100,7 +104,7 @@ class MultiTaskCollator:
         if not found:
             return {}
         positions = torch.tensor([position for position, _ in found])
-        own = {name: value[positions] for name, value in inputs.items() if isinstance(value, Tensor)}
+        own = {name: inputs[name][positions] for name in PLACES_OF_TOKENS if name in inputs}
         tensor = LABEL_TENSORS[settings["type"]]
         labels = tensor(task, [numbers for _, numbers in found], settings.get("num_labels"), own)
         return {f"{task}__rows": positions, f"{task}__labels": labels}

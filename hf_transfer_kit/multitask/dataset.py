@@ -33,7 +33,7 @@ class Source(TorchDataset):
     """A dataset, the tasks that its rows are labelled for, and the input that they go into.
 
     It is a dataset itself, of rows in their own order, for evaluating on one task: ``eval_dataset={"trec":
-    Source(test, {"trec": "label"})}``.
+    Source(test, {"trec": "label"})}``. Rows labelled for several tasks are evaluated on as one such source for each.
 
     Args:
         dataset: Map-style dataset (``datasets``, torch, a list) of rows, or an iterable one for streams.

@@ -13,6 +13,8 @@ from hf_transfer_kit.data.labels import NO_LABEL
 from hf_transfer_kit.errors import DataError
 
 NOT_LABELLED = -100
+PLACES_OF_TOKENS = ("input_ids", "attention_mask")
+"""The inputs, of shape (R, T), that say where a row's tokens stand."""
 
 
 def numbers_of(label: Any, task: str) -> np.ndarray:
@@ -74,8 +76,8 @@ def token_labels(task: str, labels: Sequence[np.ndarray], classes: int | None, i
         task: The task.
         labels: Classes of each row's tokens; -100, NaN or None for tokens without.
         classes: Number of classes.
-        inputs: The rows' own part of their input. T is that of ``input_ids``, and ``attention_mask`` says where tokens
-            stand; without ``input_ids`` labels are padded on the right.
+        inputs: ``PLACES_OF_TOKENS`` of these rows, as far as they are there. T is that of ``input_ids``, and
+            ``attention_mask`` says where tokens stand; without ``input_ids`` labels are padded on the right.
 
     Raises:
         DataError: When a row has more or fewer labels than tokens.
@@ -113,7 +115,8 @@ LABEL_TENSORS: Mapping[str, Callable[[str, Sequence[np.ndarray], int | None, Map
     "token_classification": token_labels,
     "ctc": ctc_labels,
 }
-"""Type of task -> labels of its rows (task's name, labels, number of classes if known, the rows' inputs) -> tensor."""
+"""Type of task -> what makes a tensor of its labels (task's name, labels, number of classes if known, places of their
+tokens) -> tensor."""
 
 
 def _right_padded(task: str, labels: Sequence[np.ndarray], classes: int | None) -> Tensor:

@@ -64,6 +64,15 @@ def test_a_packed_batch_equals_one_written_by_hand(tokenizer):
     }
 
 
+def test_labels_of_a_single_task_stand_where_trainer_looks_for_them():
+    collate = MultiTaskCollator(
+        {"default": default_collate}, {"t": {"type": "regression"}, "u": {"type": "regression"}}
+    )
+    one = TaskRow("default", {"x": 0.0}, {"t": 1.0, "u": None})
+    assert collate([one])["labels"].tolist() == collate([one])["t__labels"].tolist() == [1.0]
+    assert "labels" not in collate([one, TaskRow("default", {"x": 0.0}, {"u": 2.0})])
+
+
 def test_labels_of_tokens_stand_where_tokens_stand_under_padding_on_the_left(tokenizer):
     tokenizer.padding_side = "left"
     collate = MultiTaskCollator({"words": DataCollatorWithPadding(tokenizer)}, {"names": {**TASKS["names"]}})

@@ -154,6 +154,31 @@ def test_batches_that_would_mix_tasks_are_refused(fit):
         fit(dataset, train_sampling_strategy="sequential", per_device_train_batch_size=6)
 
 
+class Doubling(Recorder):
+    """Predicts twice the input."""
+
+    def forward(self, labels=None, **batch):
+        return {**super().forward(**batch), "logits": 2 * batch["default__x"]}
+
+
+def test_trainer_evaluates_on_one_source_after_another(training_arguments):
+    def metrics(prediction):
+        return {"logits": prediction.predictions.tolist(), "labels": prediction.label_ids.tolist()}
+
+    trainer = Trainer(
+        Doubling(),
+        training_arguments(per_device_eval_batch_size=4),
+        eval_dataset=two_sources(first=6),
+        data_collator=collator(),
+        compute_metrics=metrics,
+    )
+    found = trainer.evaluate()
+    assert found["eval_first_logits"] == [0, 2, 4, 6, 8, 10]
+    assert found["eval_first_labels"] == [0.5] * 6
+    assert found["eval_second_logits"] == [200, 202, 204, 206, 208]
+    assert found["eval_second_labels"] == [1] * 5
+
+
 TWO_PROCESSES = """
 import json, sys
 import torch
