@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.errors import DataError, SettingsError
-from hf_transfer_kit.multitask.dataset import TaskRow
 from hf_transfer_kit.multitask.label_tensors import LABEL_TENSORS, PLACES_OF_TOKENS, is_missing, numbers_of
+from hf_transfer_kit.multitask.source import TaskRow
 
 _OF_TASKS = ("rows", "labels")
 

@@ -11,8 +11,8 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from hf_transfer_kit.errors import DataError, SettingsError
-from hf_transfer_kit.multitask.dataset import Source, TaskRow, check_sources
 from hf_transfer_kit.multitask.mixing import MIXINGS, check_seed, mixing_shares
+from hf_transfer_kit.multitask.source import Source, TaskRow, check_sources
 
 _DRAWN_AT_ONCE = 1024
 

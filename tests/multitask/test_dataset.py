@@ -3,7 +3,6 @@
 from collections import Counter
 
 import pytest
-from datasets import Dataset
 from row_recorder import Recorder, collator, numbered, two_sources
 from torch.utils.data import DataLoader
 from transformers import Trainer
@@ -57,24 +56,6 @@ def test_an_index_means_the_same_row_everywhere():
     one.set_epoch(2)
     assert _values(one) == first
     assert first != _values(MultiTaskDataset(two_sources(), seed=4))
-
-
-def test_rows_hold_inputs_and_labels_apart():
-    data = Dataset.from_dict({"x": [1.0, 2.0], "label": [0, 1], "score": [0.5, None], "text": ["u", "v"]})
-    source = Source(data, {"a": "score", "b": "label"}, "grey", columns=["x"])
-    assert [tuple(row) for row in source.__getitems__([1, 0])] == [
-        ("grey", {"x": 2.0}, {"a": None, "b": 1}),
-        ("grey", {"x": 1.0}, {"a": 0.5, "b": 0}),
-    ]
-    assert set(Source(data, {"a": "score"})[0].values) == {"x", "text"}
-    assert MultiTaskDataset({"s": source}).tasks == ("a", "b")
-
-
-def test_a_source_alone_is_read_in_its_own_order():
-    loader = DataLoader(two_sources()["second"], batch_size=3, collate_fn=collator())
-    batches = list(loader)
-    assert [batch["default__x"].tolist() for batch in batches] == [[100, 101, 102], [103, 104]]
-    assert [batch["b__rows"].tolist() for batch in batches] == [[0, 1, 2], [0, 1]]
 
 
 def test_workers_that_stay_alive_see_the_epoch():
@@ -241,14 +222,6 @@ def _source(rows=3, tasks=("a",), input="default", **more):
             lambda: {"s": _source(), "t": _source(y=1)},
             "Rows of s and t go into one input, 'default'.*only in t: y. Choose",
         ),
-        (
-            lambda: {"s": Source(numbered(2), {"a": "value"})},
-            "There is no column 'value', named for the labels of a; the columns are x",
-        ),
-        (
-            lambda: {"s": Source(Dataset.from_list(numbered(2)), {}, columns=["z"])},
-            r"There is no column 'z', named for columns=\['z'\]",
-        ),
     ],
 )
 def test_sources_that_do_not_fit_are_sentences(sources, words):
@@ -295,5 +268,3 @@ def test_what_is_no_source_or_no_row_is_a_sentence():
         MultiTaskDataset({"s": numbered(2)})
     with pytest.raises(IndexError, match="An epoch has 17 rows, so not all of these: 17"):
         MultiTaskDataset(two_sources())[17]
-    with pytest.raises(DataError, match="There is no column 'value'"):
-        Source([*numbered(1, value=1), {"x": 2.0}], {"a": "value"})[1]
