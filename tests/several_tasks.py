@@ -12,9 +12,9 @@ N, WIDTH = 8, 4
 class Toy(nn.Module):
     """A trunk of two layers and a linear head a task."""
 
-    def __init__(self, dtype=torch.float64):
+    def __init__(self, dtype=torch.float64, *, seed=4):
         super().__init__()
-        torch.manual_seed(3)
+        torch.manual_seed(seed)
         self.trunk = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, WIDTH)).to(dtype)
         self.heads = nn.ModuleDict(
             {"kind": nn.Linear(WIDTH, 3), "size": nn.Linear(WIDTH, 1), "colour": nn.Linear(WIDTH, 1)}

@@ -22,8 +22,8 @@ def square_root(gramian: Tensor) -> Tensor:
 class NashMTL(GradientBalancer):
     """w with G w = 1 / w, G the Gramian (Navon et al. 2022, ICML).
 
-    The solver begins at the weights of the step before, which checkpoints keep. Needs cvxpy and ecos:
-    ``pip install "torchjd[nash_mtl]"``.
+    The solver begins at the weights of the step before, which checkpoints keep; where it fails, these stay. Needs
+    cvxpy and ecos: ``pip install "torchjd[nash_mtl]"``.
 
     Args:
         tasks: Names of all tasks.
@@ -47,7 +47,9 @@ class NashMTL(GradientBalancer):
         self.register_buffer("previous", torch.ones(len(self.tasks), dtype=torch.float64))
 
     def gradient_weights(self, gramian: Tensor, present: list[int]) -> Tensor:
-        """torchjd's, from the weights of the step before on."""
+        """torchjd's, from the weights of the step before on; its solver wants two tasks, one alone gets weight 1."""
+        if len(present) == 1:
+            return torch.ones(1)
         if len(present) not in self._solvers:
             self._solvers[len(present)] = self._solver(len(present))
         solver = self._solvers[len(present)].weighting

@@ -52,7 +52,8 @@ def last(balancer):
 
 @pytest.mark.parametrize("name", GRADIENT)
 def test_weights_are_torchjds_on_the_explicit_jacobian(name):
-    toy = Toy()
+    # Where the mean gradient conflicts dual_proj has work to do, and the solver of nash_mtl fails.
+    toy = Toy(seed=3 if name == "dual_proj" else 4)
     if name in ("upgrad", "dual_proj"):
         pytest.importorskip("quadprog")
     weights = last(balanced(name, toy))
@@ -262,14 +263,13 @@ def test_orders_are_drawn_apart_from_the_global_state_and_go_on_after_a_resume()
 
 
 def test_nash_begins_at_the_weights_before_also_after_a_resume():
-    toy, one = Toy(), make("nash_mtl", optim_niter=1)
-    one(*toy.losses()).backward()
-    first, other = last(one), make("nash_mtl", optim_niter=1)
+    one, other, fresh = make("nash_mtl"), make("nash_mtl"), make("nash_mtl")
+    one(*Toy().losses()).backward()
     other.load_state_dict(one.state_dict())
-    for balancer in (one, other):
-        balancer(*toy.losses()).backward()
+    for balancer in (one, other, fresh):
+        balancer(*Toy(seed=3).losses()).backward()
     assert torch.equal(last(one), last(other))
-    assert not torch.allclose(last(one), first)
+    assert not torch.allclose(last(one), last(fresh))
 
 
 def test_least_squares_project_as_the_conditions_of_optimality_say():
