@@ -1,10 +1,14 @@
 """Balancers of gradients: torchjd's weights, the trunk's and the heads' gradients, one backward of the trunk."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from several_tasks import TASKS, WIDTH, Toy, flat, shared_jacobian, trunk_jacobian
 from torch import nn
 from torchjd import aggregation
+from transformers import Trainer
 
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.multitask import BALANCERS
@@ -233,6 +237,65 @@ def test_backward_may_run_twice():
     torch.testing.assert_close(twice.trunk_gradient(), 2 * toy.trunk_gradient())
 
 
+def test_graphs_are_freed_without_the_garbage_collector():
+    toy = Toy()
+    losses, shared = toy.losses()
+    kept = weakref.ref(shared)
+    gc.disable()
+    try:
+        loss = BALANCERS["mgda"](TASKS)(losses, shared)
+        loss.backward()
+        del loss, losses, shared
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+class TwoTasks(nn.Module):
+    """A model with a balancer, for the stock Trainer."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.trunk, self.heads = nn.Linear(2, 3), nn.Linear(3, 2)
+        self.balancer = BALANCERS["mgda"](["a", "b"])
+
+    def forward(self, x=None, labels=None):
+        shared = self.trunk(x)
+        errors = (self.heads(shared) - labels).square().mean(0)
+        return {"loss": self.balancer({"a": errors[0], "b": errors[1]}, shared)}
+
+
+def test_the_stock_trainer_accumulates_balanced_gradients(training_arguments):
+    rows = [{"x": torch.randn(2), "labels": torch.randn(2)} for _ in range(6)]
+    model, expected = TwoTasks(), TwoTasks()
+    args = training_arguments(
+        max_steps=1,
+        per_device_train_batch_size=3,
+        gradient_accumulation_steps=2,
+        learning_rate=0.1,
+        optim="sgd",
+        max_grad_norm=0.0,
+        train_sampling_strategy="sequential",
+    )
+    Trainer(model, args, train_dataset=rows).train()
+    for half in (rows[:3], rows[3:]):
+        batch = {name: torch.stack([row[name] for row in half]) for name in ("x", "labels")}
+        (expected(**batch)["loss"] / 2).backward()
+    for mine, theirs in zip(model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(mine.detach(), (theirs - 0.1 * theirs.grad).detach())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", GRADIENT)
+def test_on_a_gpu_it_is_the_same(name):
+    toy, there = Toy(), Toy().cuda()
+    expected = last(balanced(name, toy))
+    there.inputs, there.kind, there.size = there.inputs.cuda(), there.kind.cuda(), there.size.cuda()
+    torch.testing.assert_close(last(balanced(name, there)), expected)
+    torch.testing.assert_close(there.trunk_gradient().cpu(), toy.trunk_gradient())
+
+
 @pytest.mark.parametrize("name", ["pcgrad", "upgrad"])
 def test_under_autocast_gradients_are_those_of_full_precision_roughly(name):
     full, half = Toy(torch.float32), Toy(torch.float32)
@@ -308,7 +371,9 @@ def test_two_processes_choose_the_weights_of_one(two_processes, tmp_path):
         balancer = balanced(name, toy)
         assert found[0][name]["weights"] == found[1][name]["weights"]
         torch.testing.assert_close(torch.tensor(found[0][name]["weights"], dtype=torch.float64), last(balancer))
+        jacobian = shared_jacobian(toy)
         for rank in (0, 1):
+            torch.testing.assert_close(found[rank][name]["gramian"], jacobian @ jacobian.T)
             torch.testing.assert_close(found[rank][name]["trunk"], toy.trunk_gradient())
             torch.testing.assert_close(found[rank][name]["head"], toy.head_gradient("kind"))
 
@@ -320,6 +385,7 @@ from several_tasks import N, ROWS, TASKS, Toy
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from hf_transfer_kit.multitask import BALANCERS
+from hf_transfer_kit.multitask.balancing.task_gradients import tasks_gramian
 
 distributed.init_process_group("gloo")
 rank = distributed.get_rank()
@@ -338,6 +404,7 @@ class Model(nn.Module):
             everywhere = len(range(N)[ROWS[task]])
             own = len(set(range(N)[rows]) & set(range(N)[ROWS[task]]))
             losses[task] = losses[task] * own * 2 / everywhere
+        self.gramian = tasks_gramian(list(losses.values()), [shared])
         return self.balancer(losses, shared)
 
 
@@ -350,6 +417,7 @@ for name in ("pcgrad", "mgda", "upgrad", "aligned_mtl"):
     parallel(slice(0, 3) if rank == 0 else slice(3, 8)).backward()
     found[name] = {
         "weights": list(model.balancer.weights().values()),
+        "gramian": model.gramian,
         "trunk": model.toy.trunk_gradient(),
         "head": model.toy.head_gradient("kind"),
     }
