@@ -38,7 +38,7 @@ def head_leaves(loss: Tensor, shared: Sequence[Tensor]) -> tuple[list[Tensor], b
     """
     ends = {(edge.node, edge.output_nr) for edge in map(get_gradient_edge, shared)}
     start = get_gradient_edge(loss)
-    waiting, seen, leaves, reached = [tuple(start)[:2]], set(), [], False
+    waiting, seen, leaves, reached = [(start.node, start.output_nr)], set(), [], False
     while waiting:
         node, number = waiting.pop()
         if node is None:

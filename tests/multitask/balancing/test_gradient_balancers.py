@@ -82,6 +82,7 @@ def test_the_trunk_gets_the_weighted_sum_and_each_head_its_own_gradient(name):
 @pytest.mark.parametrize("name", GRADIENT)
 def test_every_module_runs_backward_once(name):
     toy, calls = Toy(), []
+    toy.inputs.requires_grad_()  # else the first hook warns
     modules = [toy.trunk[0], toy.trunk[2], *toy.heads.values()]
     for module in modules:
         module.register_full_backward_hook(lambda module, *_: calls.append(module))
