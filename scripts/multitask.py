@@ -28,8 +28,7 @@ from task_arguments import TaskArguments
 
 from hf_transfer_kit.hub import check_output_dir, save_results
 from hf_transfer_kit.reports import multitask_report, multitask_table
-from hf_transfer_kit.selection import ProgressLine
-from hf_transfer_kit.selection.adapting import DANN_MNIST, DIGIT_NETWORKS
+from hf_transfer_kit.selection import DANN_MNIST, FRESH_NETWORKS, ProgressLine
 from hf_transfer_kit.selection.multitasking import METHODS, compare_multitask, make_method
 from hf_transfer_kit.values import MultiTasking
 
@@ -111,7 +110,7 @@ def main() -> None:
     )
     print(multitask_table(found))
     config = resolved_config(model_args, task_args, preparation, method_args, args)
-    base_model = None if model_args.model_name_or_path in DIGIT_NETWORKS else model_args.model_name_or_path
+    base_model = None if model_args.model_name_or_path in FRESH_NETWORKS else model_args.model_name_or_path
     save_results(args.output_dir, report, comparison.model, task_args.only_processor, config, base_model=base_model)
     task_args.save_processors(Path(args.output_dir))
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")

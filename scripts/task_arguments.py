@@ -11,11 +11,10 @@ import yaml
 from arguments import ModelArguments, PreparationArguments
 from transformers import PreTrainedModel
 
-from hf_transfer_kit.backbones import load_model, load_processor, modality_of
+from hf_transfer_kit.backbones import load_processor, modality_of
 from hf_transfer_kit.data import LoadedData, PreparedData, load_data
-from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask import DEFAULT_INPUT
-from hf_transfer_kit.selection.adapting import DIGIT_NETWORKS, digit_network, digit_processor
 from hf_transfer_kit.selection.multitasking import TaskData, TaskSet
 
 _OF_ROWS = ("dataset", "config", "columns", "rows", "train_size", "input")
@@ -63,8 +62,7 @@ class TaskArguments:
             DataError: When data cannot be read, or does not fit the network.
         """
         self._check()
-        pretrained = model_args.model_name_or_path not in DIGIT_NETWORKS
-        make_network = _network_maker(model_args, pretrained)
+        make_network = model_args.network_maker(("0", "1"))  # heads are the tasks' own
         network = make_network(0)
         groups: dict[str, list[str]] = {}
         for name, settings in self.tasks.items():
@@ -75,8 +73,8 @@ class TaskArguments:
             loaded = self._loaded(names, preparation)
             given = self.tasks[names[0]].get("input") or self._default_input()
             if given not in self._processors:
-                self._processors[given] = self._processor(given, model_args, network, pretrained)
-            _check_modality(loaded[names[0]], network, model_args)
+                self._processors[given] = self._processor(given, model_args, network)
+            model_args.check_modality(network, loaded[names[0]])
             prepared = preparation.prepare(
                 loaded[names[0]],
                 self._processors[given],
@@ -99,7 +97,7 @@ class TaskArguments:
             name: {key: value for key, value in (settings or {}).items() if key != "processor"}
             for name, settings in self.inputs.items()
         }
-        return make_network, TaskSet([tasks[name] for name in self.tasks], inputs, pretrained=pretrained)
+        return make_network, TaskSet([tasks[name] for name in self.tasks], inputs, pretrained=model_args.pretrained)
 
     def _check(self) -> None:
         if not self.tasks:
@@ -149,35 +147,11 @@ class TaskArguments:
             found[name] = loaded.relabelled(settings["label"], settings.get("type", "classification"))
         return found
 
-    def _processor(self, name: str, model_args: ModelArguments, network: PreTrainedModel, pretrained: bool) -> Any:
+    def _processor(self, name: str, model_args: ModelArguments, network: PreTrainedModel) -> Any:
         own = ((self.inputs or {}).get(name) or {}).get("processor")
         if own is not None:
             return load_processor(own, modality_of(network))
-        if pretrained:
-            return load_processor(model_args.model_name_or_path, modality_of(network))
-        return digit_processor()
-
-
-def _network_maker(model_args: ModelArguments, pretrained: bool) -> Callable[[int], PreTrainedModel]:
-    name = model_args.model_name_or_path
-    if not pretrained:
-        return lambda seed: digit_network(name, ("0", "1"), seed=seed)
-    return lambda seed: load_model(
-        name,
-        num_labels=2,  # heads are the tasks' own
-        trust_remote_code=model_args.trust_remote_code,
-        revision=model_args.model_revision,
-        seed=seed,
-    )
-
-
-def _check_modality(data: LoadedData, network: PreTrainedModel, model_args: ModelArguments) -> None:
-    reads = modality_of(network)
-    if reads != data.modality and (data.modality, reads) != ("audio", "image"):
-        raise DataError(
-            f"{model_args.display_name} reads {reads}, but {data.name} holds {data.modality}. Give a model for "
-            f"{data.modality}, or other columns."
-        )
+        return model_args.processor(network)
 
 
 def _mapping(flag: str, value: dict | str | None) -> dict[str, Any] | None:

@@ -76,8 +76,8 @@ class MultiTaskMethod:
         own = {name: weight for name, weight in weights.items() if weight != 1}
         if own:
             raise SettingsError(
-                f"{self.text}: {self.balancing} finds the weights itself, but {', '.join(own)} has a weight of its own. "
-                "Leave weight out of the tasks, or balance by fixed weights."
+                f"{self.text}: {self.balancing} finds the weights itself, but {', '.join(own)} has a weight of "
+                "its own. Leave weight out of the tasks, or balance by fixed weights."
             )
         return BALANCERS[self.balancing](tasks, **self.balancing_options)
 
