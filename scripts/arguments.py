@@ -152,7 +152,7 @@ class DataArguments(PreparationArguments):
             config_name=self.dataset_config,
             input_column=self.input_column,
             label_column=self.label_column,
-            train_size=_size(self.train_size),
+            train_size=None if self.train_size is None else row_count("--train_size", self.train_size),
             validation_size=self.validation_size,
             skip_bad_rows=self.skip_bad_rows,
             seed=self.split_seed,
@@ -313,13 +313,12 @@ def sentences_for_errors(main: Callable[[], None]) -> None:
         torch.distributed.destroy_process_group()
 
 
-def _size(text: str | None) -> int | float | None:
-    if text is None:
-        return None
+def row_count(flag: str, text: str) -> int | float:
+    """A number of rows, or a share of them."""
     try:
         return int(text) if text.isdigit() else float(text)
     except ValueError:
-        raise SettingsError(f"--train_size {text} is neither a number of rows nor a share such as 0.1.") from None
+        raise SettingsError(f"{flag} {text} is neither a number of rows nor a share such as 0.1.") from None
 
 
 def _rows(flag: str, texts: list[str]) -> dict[str, list[str]] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from arguments import ModelArguments, PreparationArguments
+from arguments import ModelArguments, PreparationArguments, row_count
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.backbones import load_processor, modality_of
@@ -35,9 +35,19 @@ class TaskArguments:
         default=None, metadata={"help": "Name -> settings of separate inputs: channels, vocab_size, processor."}
     )
 
+    train_size: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Labelled rows of a task to train on, a number or a share: task=100 task=0.05."},
+    )
+
     def __post_init__(self) -> None:
         self.tasks = _mapping("--tasks", self.tasks)
         self.inputs = _mapping("--inputs", self.inputs)
+        for text in self.train_size:
+            name, _, size = text.partition("=")
+            if name not in (self.tasks or {}):
+                raise SettingsError(f"--train_size {text}: write task=100 or task=0.05, with the name of a task.")
+            self.tasks[name] = {**self.tasks[name], "train_size": row_count("--train_size", size)}
         self._processors: dict[str, Any] = {}
 
     @property
