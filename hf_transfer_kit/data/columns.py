@@ -85,7 +85,8 @@ def check_columns(splits: Mapping[str, Dataset], columns: Columns, further: Sequ
         missing = [name for name in wanted if name not in data.features]
         if missing and split == "train":
             raise DataError(
-                f"There is no column {', '.join(map(repr, missing))}; the columns are {_listed(data)}. Name one of these."
+                f"There is no column {', '.join(map(repr, missing))}; the columns are {_listed(data)}. Name one "
+                "of these."
             )
         if missing:
             raise DataError(
