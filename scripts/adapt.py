@@ -6,8 +6,8 @@ Every method, the network trained on the source alone and (where the target has 
 bound run under one budget. Which weights and which method are kept is told by a score that needs no labels of the
 target. Writes a report with pictures of the features, a model card, the settings and the adapted network as an ordinary
 classifier. Without arguments it adapts the DANN paper's small network from scikit-learn's digits to digits on
-photographs; --model_name_or_path also takes the names of small networks with random weights (dann_mnist, dann_mnist_3x3,
-small_resnet, ...).
+photographs; --model_name_or_path also takes the names of small networks with random weights (dann_mnist,
+dann_mnist_3x3, small_resnet, ...).
 """
 
 from __future__ import annotations

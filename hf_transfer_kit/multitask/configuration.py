@@ -29,8 +29,9 @@ class MultiTaskConfig(PreTrainedConfig):
             ``model_type``.
         tasks: Name -> settings of each task: ``type`` (a name in ``hf_transfer_kit.multitask.heads.HEADS``),
             ``num_labels`` (or ``id2label``; 1 for regression), ``input`` (the only one by default), ``weight`` of its
-            loss (1.0), ``id2label`` (index -> name, or a list of names), and for ``"ctc"`` ``blank`` (0, the
-            tokenizer's padding token). Or the same as pairs. Names are words of a-z, 0-9 and single ``_``.
+            loss (1.0), ``id2label`` (index -> name, or a list of names), for ``"ctc"`` ``blank`` (0, the
+            tokenizer's padding token), for ``"classification"`` ``temperature`` (2.0, for labels that are logits). Or
+            the same as pairs. Names are words of a-z, 0-9 and single ``_``.
         inputs: Name -> settings of each separate input; ``channels`` or ``vocab_size`` where it differs from the
             backbone's. None is a single one, called ``"default"``.
         shared_from: Number of first layer groups that each input has for itself; the rest is shared.
@@ -127,8 +128,9 @@ def _checked_task(name: str, settings: dict[str, Any], inputs: Mapping[str, dict
         checked["id2label"] = id2label
     for option, default in head.options.items():
         value = settings.get(option, default)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < num_labels:
-            raise SettingsError(f"Task {name!r} has {option}={value!r}: give an index from 0 to {num_labels - 1}.")
+        wanted, fits = head.wanted(option, num_labels)
+        if not fits(value):
+            raise SettingsError(f"Task {name!r} has {option}={value!r}: give {wanted}.")
         checked[option] = value
     return checked
 

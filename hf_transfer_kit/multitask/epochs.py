@@ -54,7 +54,8 @@ def _dataset_of(loader: Any) -> MultiTaskDataset | StreamedMultiTaskDataset:
 def _check_tasks(of_model: Any, of_sources: tuple[str, ...]) -> None:
     if of_model is None:
         return
-    unlabelled = [task for task in of_model if task not in of_sources]
+    # A task of weight 0 is not to be learned.
+    unlabelled = [task for task, settings in of_model.items() if settings.get("weight", 1) and task not in of_sources]
     if unlabelled:
         raise DataError(
             f"No source is labelled for {', '.join(unlabelled)}, so the model cannot learn it; sources are labelled "

@@ -47,8 +47,13 @@ def is_missing(numbers: np.ndarray, kind: str) -> bool:
 
 
 def class_labels(task: str, labels: Sequence[np.ndarray], classes: int | None, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Class indices, int64 of shape (R,)."""
-    _check(task, all(label.ndim == 0 for label in labels), "one class index for each row", labels)
+    """Class indices, int64 of shape (R,); or, of a network that said them, logits, float32 of shape (R, C)."""
+    if all(label.ndim == 1 for label in labels):
+        width = labels[0].size if classes is None else classes
+        fits = all(label.shape == (width,) and np.isfinite(label).all() for label in labels)
+        _check(task, fits, f"one class index, or {width} finite logits, for each row", labels)
+        return torch.from_numpy(np.stack(labels)).float()
+    _check(task, all(label.ndim == 0 for label in labels), "one class index for each row, or logits for all", labels)
     return _indices(task, np.stack(labels), classes)
 
 

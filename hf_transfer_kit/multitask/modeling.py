@@ -12,10 +12,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hf_transfer_kit.backbones.feature_maps import logits_layer
 from hf_transfer_kit.backbones.heads import initialize_module
+from hf_transfer_kit.backbones.undisturbed import seeded
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.multitask.configuration import SEPARATOR, MultiTaskConfig
+from hf_transfer_kit.multitask.continuing import carry_over
 from hf_transfer_kit.multitask.exporting import plain_model_of
 from hf_transfer_kit.multitask.heads import HEADS
 from hf_transfer_kit.multitask.packed_batch import PackedBatch, unpack
@@ -73,6 +76,7 @@ class MultiTaskModel(PreTrainedModel):
         *,
         inputs: Mapping[str, Mapping[str, Any] | None] | None = None,
         shared_from: int = 0,
+        keep_head: str | None = None,
         seed: int | None = None,
     ) -> MultiTaskModel:
         """Puts heads on a loaded network, which becomes a part of the model with the weights that it has.
@@ -83,11 +87,12 @@ class MultiTaskModel(PreTrainedModel):
             tasks: As in ``MultiTaskConfig``, like the next two.
             inputs: Separate inputs.
             shared_from: Number of first layer groups that each input has for itself.
+            keep_head: The task that the network can do already: its head is the network's own.
             seed: Of the new weights, without touching the global random state; None draws from it.
 
         Raises:
             ModelError: When it is no model of transformers, or its architecture has no class for a task.
-            SettingsError: When a setting is unknown or out of range.
+            SettingsError: When a setting is unknown or out of range, or the head to keep has other outputs.
         """
         inner, _ = plain_model(network)
         if not isinstance(inner, PreTrainedModel):
@@ -99,13 +104,47 @@ class MultiTaskModel(PreTrainedModel):
         kinds = [task["type"] for task in config.tasks.values()]
         if not kinds:
             raise SettingsError("tasks is empty: name at least one task.")
-        with torch.random.fork_rng(devices=[], enabled=seed is not None):
-            if seed is not None:
-                torch.manual_seed(seed)
+        own_head = None if keep_head is None else copy.deepcopy(logits_layer(inner)[1])
+        with seeded(seed):
             trunk = fitting_network(inner, kinds)
             for module in trunk.modules():
                 module._is_hf_initialized = True  # so that post_init leaves its weights alone
-            return cls(config, network=trunk)
+            model = cls(config, network=trunk)
+        if own_head is not None:
+            model._keep_head(keep_head, own_head)
+        return model
+
+    @classmethod
+    def from_multitask(
+        cls,
+        model: MultiTaskModel,
+        tasks: Mapping[str, Mapping[str, Any]] | Iterable[tuple[str, Mapping[str, Any]]],
+        *,
+        inputs: Mapping[str, Mapping[str, Any] | None] | None = None,
+        shared_from: int = 0,
+        seed: int | None = None,
+    ) -> MultiTaskModel:
+        """A model of other tasks, or of more, with all the weights that a trained one has; that one stays as it is.
+
+        Tasks of the same name, type and outputs keep their heads. A further input begins with the layers that the
+        model has there.
+
+        Args:
+            model: Trained.
+            tasks: As in ``MultiTaskConfig``, like the next two.
+            inputs: Separate inputs.
+            shared_from: Number of first layer groups that each input has for itself.
+            seed: Of the new weights, without touching the global random state; None draws from it.
+
+        Raises:
+            ModelError: When the architecture has no class for a task.
+            SettingsError: When a setting is unknown or out of range.
+        """
+        config = MultiTaskConfig(copy.deepcopy(model.config.backbone_config), tasks, inputs, shared_from)
+        with seeded(seed):
+            new = cls(config).to(device=model.device, dtype=model.dtype)
+        carry_over(model, new)
+        return new
 
     def export(self, task: str) -> PreTrainedModel:
         """A copy of trunk and one head as transformers' own class, to be saved, loaded and used as any other.
@@ -250,6 +289,16 @@ class MultiTaskModel(PreTrainedModel):
         has_batch_norm = any(isinstance(module, _BatchNorm) for module in self.trunk.modules())
         several = bool(own_modules(self.trunk)) and hasattr(self.trunk, "timm_model")
         return bool(self.trunk.supports_gradient_checkpointing) and not has_batch_norm and not several
+
+    def _keep_head(self, task: str, own: nn.Module) -> None:
+        self._check_task(task)
+        head = self.heads[task].linear
+        if not isinstance(own, nn.Linear) or own.weight.shape != head.weight.shape or own.bias is None:
+            raise SettingsError(
+                f"keep_head={task!r}: the network's own head does not fit a task of {head.out_features} outputs on "
+                f"{head.in_features} features. Give the task the network's num_labels, or leave keep_head out."
+            )
+        head.load_state_dict(own.state_dict())
 
     def _check_task(self, task: str) -> None:
         if task not in self.config.tasks:

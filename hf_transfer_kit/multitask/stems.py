@@ -164,7 +164,7 @@ def _change_channels(network: nn.Module, name: str, units: Mapping[str, nn.Modul
             "with no convolution over channels. Leave channels out, or raise shared_from so that one is among them."
         )
     before = convolution.in_channels
-    convolution.weight = nn.Parameter(_with_channels(convolution.weight.detach(), channels))
+    convolution.weight = nn.Parameter(with_channels(convolution.weight.detach(), channels))
     convolution.in_channels = channels
     for module in units.values():
         for layer in module.modules():
@@ -172,7 +172,7 @@ def _change_channels(network: nn.Module, name: str, units: Mapping[str, nn.Modul
                 layer.num_channels = channels  # transformers' own check of what comes in
 
 
-def _with_channels(weight: Tensor, channels: int) -> Tensor:
+def with_channels(weight: Tensor, channels: int) -> Tensor:
     """Weights (O, I, ...) for another number of channels, so that like channels give the same outputs as before.
 
     For one channel the sum over the old ones; else the old ones again and again, scaled by I / channels.

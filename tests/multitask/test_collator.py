@@ -153,7 +153,12 @@ def test_the_input_with_most_rows_comes_first():
             "A label of t is 3, but labels must be its 3 classes, 0 to 2. Correct it, or mark",
         ),
         ("classification", None, [0.5], "A label of t is 0.5, but labels must be whole numbers from 0"),
-        ("classification", 3, [[1, 2]], r"t needs one class index for each row, but its labels are \[1.0, 2.0\]"),
+        (
+            "classification",
+            3,
+            [[1, 2]],
+            r"t needs one class index, or 3 finite logits, for each row, but its labels are \[1",
+        ),
         ("classification", 3, ["cat"], "A label of t is 'cat', but labels must be numbers"),
         ("classification", None, [-7], "A label of t is -7"),
         ("regression", 1, [[1.0, NAN]], "t needs a finite number for each row"),

@@ -12,10 +12,10 @@ from hf_transfer_kit.multitask import MultiTaskDataset, MultiTaskEpochs
 
 @pytest.fixture
 def fit(training_arguments):
-    def run(dataset, tasks=None, **settings):
+    def run(dataset, tasks=None, idle=(), **settings):
         model = Recorder()
         if tasks is not None:
-            model.config = SimpleNamespace(tasks=tasks, to_json_string=lambda: "{}")
+            model.config = SimpleNamespace(tasks={name: {} for name in tasks} | dict(idle), to_json_string=lambda: "{}")
         trainer = Trainer(
             model,
             training_arguments(per_device_train_batch_size=4, **settings),
@@ -44,6 +44,7 @@ def test_tasks_of_model_and_sources_must_be_the_same(fit):
         DataError, match=r"No source is labelled for mood, so the model cannot learn it; .* for a, b\. Add"
     ):
         fit(MultiTaskDataset(two_sources()), [*TASKS, "mood"], max_steps=1)
+    fit(MultiTaskDataset(two_sources()), TASKS, idle={"mood": {"weight": 0.0}}, max_steps=1)
     with pytest.raises(DataError, match=r"Sources are labelled for b, but the model's tasks are a\. Rename"):
         fit(MultiTaskDataset(two_sources()), ["a"], max_steps=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -32,6 +33,14 @@ class CTCHead(Head):
     def __init__(self, width: int, num_labels: int, *, dropout: float = 0.0, blank: int = 0) -> None:
         super().__init__(width, num_labels, dropout=dropout)
         self.blank = blank
+
+    @classmethod
+    def wanted(cls, option: str, num_labels: int) -> tuple[str, Callable[[Any], bool]]:
+        """An index among the symbols."""
+        return (
+            f"an index from 0 to {num_labels - 1}",
+            lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value < num_labels,
+        )
 
     def loss(self, logits: Tensor, labels: Tensor, *, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | int]:
         """Sum over rows, and R."""

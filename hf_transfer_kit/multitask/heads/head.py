@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -59,6 +60,11 @@ class Head(nn.Module):
         Raises:
             DataError: When the labels' shape does not fit.
         """
+        raise NotImplementedError
+
+    @classmethod
+    def wanted(cls, option: str, num_labels: int) -> tuple[str, Callable[[Any], bool]]:
+        """What an option must be, in words, and whether a value is that."""
         raise NotImplementedError
 
     def _refuse(self, labels: Tensor, logits: Tensor, wanted: str) -> DataError:

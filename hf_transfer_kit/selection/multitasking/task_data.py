@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_transfer_kit.data import LoadedData, PreparedData
 from hf_transfer_kit.errors import DataError, SettingsError
-from hf_transfer_kit.metrics import TaskMetrics, task_metrics
+from hf_transfer_kit.metrics import ERRORS, TaskMetrics, task_metrics
 from hf_transfer_kit.multitask import DEFAULT_INPUT, MultiTaskCollator, Source, WithLabels
 from hf_transfer_kit.values import TaskDescription
 
@@ -58,7 +58,7 @@ class TaskData:
     @property
     def larger_is_better(self) -> bool:
         """Whether a larger value of it is better."""
-        return self.main_metric not in ("error_rate", "mse")
+        return self.main_metric not in ERRORS
 
     def labels(self, split: str) -> list[Any]:
         """Label of each row of a split."""
@@ -154,10 +154,7 @@ class TaskSet:
             tasks = self.of_group(group, names)
             columns: dict[str, Sequence[Any]] = {task.name: task.labels("train") for task in tasks}
             columns.update((more or {}).get(group, {}))
-            labelled = WithLabels(tasks[0].prepared.train, columns)
-            chosen = (rows or {}).get(group)
-            if chosen is not None:
-                labelled = WithLabels.subset(labelled, chosen)
+            labelled = WithLabels(tasks[0].prepared.train, columns, (rows or {}).get(group))
             found[group] = Source(labelled, {name: name for name in columns}, tasks[0].input)
         return found
 
