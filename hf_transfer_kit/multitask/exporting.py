@@ -39,7 +39,7 @@ def plain_model_of(model: MultiTaskModel, task: str) -> PreTrainedModel:
         load_body(plain, trunk)
     id2label = settings.get("id2label")
     replace_head(plain, None if id2label else settings["num_labels"], id2label=id2label, seed=0)
-    last_layer(plain)[1].load_state_dict(head.linear.state_dict())
+    last_layer(plain)[1].load_state_dict(head.plain_state())
     for name, value in _head_settings(settings).items():
         setattr(plain.config, name, value)
     plain.config.architectures = [type(plain).__name__]

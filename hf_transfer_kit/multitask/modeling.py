@@ -292,13 +292,13 @@ class MultiTaskModel(PreTrainedModel):
 
     def _keep_head(self, task: str, own: nn.Module) -> None:
         self._check_task(task)
-        head = self.heads[task].linear
-        if not isinstance(own, nn.Linear) or own.weight.shape != head.weight.shape or own.bias is None:
+        head = self.heads[task]
+        if not isinstance(own, nn.Linear) or own.weight.shape != head.linear.weight.shape or own.bias is None:
             raise SettingsError(
-                f"keep_head={task!r}: the network's own head does not fit a task of {head.out_features} outputs on "
-                f"{head.in_features} features. Give the task the network's num_labels, or leave keep_head out."
+                f"keep_head={task!r}: the network's own head does not fit a task of {head.num_labels} outputs on "
+                f"{head.linear.in_features} features. Give the task the network's num_labels, or leave keep_head out."
             )
-        head.load_state_dict(own.state_dict())
+        head.load_plain(own.state_dict())
 
     def _check_task(self, task: str) -> None:
         if task not in self.config.tasks:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -34,14 +32,6 @@ class ClassificationHead(Head):
     def __init__(self, width: int, num_labels: int, *, dropout: float = 0.0, temperature: float = 2.0) -> None:
         super().__init__(width, num_labels, dropout=dropout)
         self.temperature = temperature
-
-    @classmethod
-    def wanted(cls, option: str, num_labels: int) -> tuple[str, Callable[[Any], bool]]:
-        """A number above 0."""
-        return (
-            "a number above 0",
-            lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf,
-        )
 
     def loss(self, logits: Tensor, labels: Tensor, *, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | int]:
         """Sum over rows, and R."""

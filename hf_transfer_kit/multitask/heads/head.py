@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -48,6 +49,14 @@ class Head(nn.Module):
         """Logits (R, C) of features (R, D), or (R, T, C) of (R, T, D)."""
         return self.linear(self.dropout(features))
 
+    def plain_state(self) -> dict[str, Tensor]:
+        """Weights of the linear layer that gives the same logits by itself."""
+        return self.linear.state_dict()
+
+    def load_plain(self, state: dict[str, Tensor]) -> None:
+        """Takes the weights of such a layer."""
+        self.linear.load_state_dict(state)
+
     def loss(self, logits: Tensor, labels: Tensor, *, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | int]:
         """Sum of the losses of what is labelled, in float32, and how much that is: the mean is their quotient.
 
@@ -64,8 +73,11 @@ class Head(nn.Module):
 
     @classmethod
     def wanted(cls, option: str, num_labels: int) -> tuple[str, Callable[[Any], bool]]:
-        """What an option must be, in words, and whether a value is that."""
-        raise NotImplementedError
+        """What an option must be, in words, and whether a value is that: a number above 0."""
+        return (
+            "a number above 0",
+            lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf,
+        )
 
     def _refuse(self, labels: Tensor, logits: Tensor, wanted: str) -> DataError:
         return DataError(

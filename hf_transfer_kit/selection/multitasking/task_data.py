@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from hf_transfer_kit.data import LoadedData, PreparedData
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.metrics import ERRORS, TaskMetrics, task_metrics
@@ -42,8 +44,11 @@ class TaskData:
     def config(self) -> dict[str, Any]:
         """As ``MultiTaskConfig.tasks`` has it."""
         names = self.loaded.label_names
-        labels = {"id2label": dict(enumerate(names))} if names else {}
-        return {"type": self.loaded.task_type, **labels, "input": self.input, **self.settings}
+        own: dict[str, Any] = {"id2label": dict(enumerate(names))} if names else {}
+        if self.loaded.task_type == "regression":
+            labels = self.labels("train")
+            own |= {"mean": float(np.mean(labels)), "scale": float(np.std(labels)) or 1.0}
+        return {"type": self.loaded.task_type, **own, "input": self.input, **self.settings}
 
     @property
     def metrics(self) -> TaskMetrics:
