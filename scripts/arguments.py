@@ -34,7 +34,7 @@ from hf_transfer_kit.selection import (
 
 # Settings that are about one run on one machine.
 _OF_ONE_RUN = ("output_dir", "overwrite_output_dir", "local_rank", "cache_dir")
-_PATHS = ("model_name_or_path", "dataset", "source", "target")
+_PATHS = ("model_name_or_path", "dataset", "source", "target", "tasks", "inputs")
 
 
 @dataclass
@@ -367,8 +367,15 @@ def resolved_config(*arguments: object) -> dict[str, object]:
                 continue
             value = getattr(value, "value", value)
             if isinstance(value, (bool, int, float, str, list, dict)):
-                config[f.name] = portable(value) if f.name in _PATHS else value
+                config[f.name] = _portable(value) if f.name in _PATHS else value
     return config
+
+
+def _portable(value: object) -> object:
+    """A path, or paths wherever they stand in a mapping, as seen from the working folder."""
+    if isinstance(value, dict):
+        return {key: _portable(inner) for key, inner in value.items()}
+    return portable(value) if isinstance(value, str) else value
 
 
 def portable(text: str, *, cut: bool = False) -> str:

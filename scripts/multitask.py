@@ -99,11 +99,12 @@ def main() -> None:
     )
     report = multitask_report(
         found,
-        comparison.model,
+        comparison.model.export(found.tasks[0].name),
         model_name=model_args.display_name,
+        modality=tasks.tasks[0].prepared.modality,
         model_metrics=comparison.metrics,
         budget=budget,
-        learning_rate=args.learning_rate,
+        learning_rate=comparison.learning_rate,
         seed=method_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started},

@@ -49,6 +49,7 @@ class TaskArguments:
                 raise SettingsError(f"--train_size {text}: write task=100 or task=0.05, with the name of a task.")
             self.tasks[name] = {**self.tasks[name], "train_size": row_count("--train_size", size)}
         self._processors: dict[str, Any] = {}
+        self._by_name: dict[str | None, Any] = {}
 
     @property
     def only_processor(self) -> Any:
@@ -82,8 +83,7 @@ class TaskArguments:
         for names in groups.values():
             loaded = self._loaded(names, preparation)
             given = self.tasks[names[0]].get("input") or self._default_input()
-            if given not in self._processors:
-                self._processors[given] = self._processor(given, model_args, network)
+            self._processors[given] = self._processor(given, model_args, network)
             model_args.check_modality(network, loaded[names[0]])
             prepared = preparation.prepare(
                 loaded[names[0]],
@@ -158,10 +158,13 @@ class TaskArguments:
         return found
 
     def _processor(self, name: str, model_args: ModelArguments, network: PreTrainedModel) -> Any:
+        """The input's own, or the network's; one object where inputs have the same."""
         own = ((self.inputs or {}).get(name) or {}).get("processor")
-        if own is not None:
-            return load_processor(own, modality_of(network))
-        return model_args.processor(network)
+        if own not in self._by_name:
+            self._by_name[own] = (
+                model_args.processor(network) if own is None else load_processor(own, modality_of(network))
+            )
+        return self._by_name[own]
 
 
 def _mapping(flag: str, value: dict | str | None) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from hf_transfer_kit.multitask.heads import HEADS
 
 DEFAULT_INPUT = "default"
 SEPARATOR = "__"
+BATCH_NORMS = ("per_input", "joint")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TASK_SETTINGS = ("type", "num_labels", "input", "weight", "id2label")
 _INPUT_SETTINGS = ("channels", "vocab_size")
@@ -36,6 +37,9 @@ class MultiTaskConfig(PreTrainedConfig):
         inputs: Name -> settings of each separate input; ``channels`` or ``vocab_size`` where it differs from the
             backbone's. None is a single one, called ``"default"``.
         shared_from: Number of first layer groups that each input has for itself; the rest is shared.
+        batch_norm: ``"per_input"`` (default): of several inputs each has all BatchNorms for itself, for what is shared
+            sees them one after the other, and means over several kinds of rows fit none; ``"joint"``: those of shared
+            layers are shared.
 
     Raises:
         SettingsError: When a name, a type or a setting is unknown, missing, out of range or contradicts another.
@@ -50,12 +54,15 @@ class MultiTaskConfig(PreTrainedConfig):
         tasks: Mapping[str, Mapping[str, Any]] | Iterable[tuple[str, Mapping[str, Any]]] | None = None,
         inputs: Mapping[str, Mapping[str, Any] | None] | None = None,
         shared_from: int = 0,
+        batch_norm: str = BATCH_NORMS[0],
         **kwargs,
     ) -> None:
         if isinstance(backbone_config, Mapping):
             # Not AutoConfig.for_model: timm's configurations keep the classes under names that from_dict alone reads.
             backbone_config = CONFIG_MAPPING[backbone_config["model_type"]].from_dict(dict(backbone_config))
         inputs = _checked_inputs(inputs, shared_from)
+        if batch_norm not in BATCH_NORMS:
+            raise SettingsError(f"batch_norm={batch_norm!r} is unknown; choose {' or '.join(map(repr, BATCH_NORMS))}.")
         tasks = _checked_tasks(tasks, inputs)
         unused = [name for name in inputs if tasks and all(task["input"] != name for task in tasks.values())]
         if unused:
@@ -68,6 +75,7 @@ class MultiTaskConfig(PreTrainedConfig):
         self.tasks = tasks
         self.inputs = inputs
         self.shared_from = shared_from
+        self.batch_norm = batch_norm
 
 
 def _checked_inputs(inputs: Mapping[str, Mapping[str, Any] | None] | None, shared_from: int) -> dict[str, dict]:

@@ -36,8 +36,8 @@ class MultiTaskModel(PreTrainedModel):
     task's weight, or what ``balancer`` makes of them. ``loss_TASK`` is handed to ``record_scalars``. A head without
     rows in the batch gets a gradient of exactly zero, none is left out: no parameter is unused in any process.
 
-    Under separate inputs BatchNorms that are shared normalise each input by its own batch and share running
-    statistics; those in an input's own layers are its own.
+    Of several inputs each has its own BatchNorms, also where other layers are shared; with ``batch_norm="joint"`` a
+    shared one normalises each input by its own batch and keeps one running mean of all.
 
     Args:
         config: The configuration.
@@ -60,7 +60,9 @@ class MultiTaskModel(PreTrainedModel):
         super().__init__(config)
         kinds = [task["type"] for task in config.tasks.values()]
         self.trunk = new_network(config.backbone_config, kinds) if network is None else network
-        self.reading = separate_inputs(self.trunk, config.inputs, config.shared_from)
+        self.reading = separate_inputs(
+            self.trunk, config.inputs, config.shared_from, own_batch_norms=config.batch_norm == "per_input"
+        )
         self.reader = FeatureReader(self.trunk, kinds)
         self.heads = nn.ModuleDict({name: self._new_head(task) for name, task in config.tasks.items()})
         self.balancer: nn.Module | None = None
@@ -76,6 +78,7 @@ class MultiTaskModel(PreTrainedModel):
         *,
         inputs: Mapping[str, Mapping[str, Any] | None] | None = None,
         shared_from: int = 0,
+        batch_norm: str = "per_input",
         keep_head: str | None = None,
         seed: int | None = None,
     ) -> MultiTaskModel:
@@ -84,9 +87,10 @@ class MultiTaskModel(PreTrainedModel):
         Args:
             network: A classifier or encoder of transformers, timm's among them, as ``load_model`` or ``AutoModel``
                 gives it. One that fits is used as it is and loses its head; of another the body is copied.
-            tasks: As in ``MultiTaskConfig``, like the next two.
+            tasks: As in ``MultiTaskConfig``, like the next three.
             inputs: Separate inputs.
             shared_from: Number of first layer groups that each input has for itself.
+            batch_norm: ``"per_input"`` or ``"joint"``.
             keep_head: The task that the network can do already: its head is the network's own.
             seed: Of the new weights, without touching the global random state; None draws from it.
 
@@ -100,7 +104,7 @@ class MultiTaskModel(PreTrainedModel):
                 f"{type(inner).__name__} is no model of transformers, so it cannot be saved with its tasks. Load "
                 "timm's networks with load_model('timm/NAME')."
             )
-        config = MultiTaskConfig(copy.deepcopy(inner.config), tasks, inputs, shared_from)
+        config = MultiTaskConfig(copy.deepcopy(inner.config), tasks, inputs, shared_from, batch_norm)
         kinds = [task["type"] for task in config.tasks.values()]
         if not kinds:
             raise SettingsError("tasks is empty: name at least one task.")
@@ -140,7 +144,9 @@ class MultiTaskModel(PreTrainedModel):
             ModelError: When the architecture has no class for a task.
             SettingsError: When a setting is unknown or out of range.
         """
-        config = MultiTaskConfig(copy.deepcopy(model.config.backbone_config), tasks, inputs, shared_from)
+        config = MultiTaskConfig(
+            copy.deepcopy(model.config.backbone_config), tasks, inputs, shared_from, model.config.batch_norm
+        )
         with seeded(seed):
             new = cls(config).to(device=model.device, dtype=model.dtype)
         carry_over(model, new)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.backbones.heads import initialize_module
@@ -59,7 +60,7 @@ def own_modules(network: nn.Module) -> dict[str, OwnModules]:
 
 
 def separate_inputs(
-    network: PreTrainedModel, inputs: Mapping[str, Mapping[str, int]], shared_from: int
+    network: PreTrainedModel, inputs: Mapping[str, Mapping[str, int]], shared_from: int, *, own_batch_norms: bool = True
 ) -> InputReading:
     """Gives each input its own copies of the first layer groups, in place.
 
@@ -70,6 +71,7 @@ def separate_inputs(
         network: With its label head still on.
         inputs: Name -> ``channels`` and ``vocab_size``, where they differ from the network's.
         shared_from: Number of first layer groups that each input has for itself.
+        own_batch_norms: Whether each of several inputs has the BatchNorms of shared layers for itself, too.
 
     Returns:
         What to tell which input is being read.
@@ -80,29 +82,10 @@ def separate_inputs(
     """
     names = list(inputs)
     reading = InputReading(names[0])
-    if shared_from == 0:
-        return reading
-    body = layer_groups(network).body
-    if shared_from > len(body):
-        raise SettingsError(
-            f"shared_from={shared_from}, but {type(network).__name__} has {len(body)} layer groups before its head "
-            f"({', '.join(group.name for group in body)}). Give a number from 0 to {len(body)}."
-        )
-    units = {
-        inner_name: inner
-        for name, module in unit_modules(body[:shared_from]).items()
-        for inner_name, inner in _opened(name, module)
-        if any(True for _ in inner.parameters())
-    }
-    _check_untied(network, units)
-    copies = {name: units if name == names[0] else copy.deepcopy(units) for name in names}
-    for name, settings in inputs.items():
-        if "channels" in settings:
-            _change_channels(network, name, copies[name], settings["channels"])
-        if "vocab_size" in settings:
-            _change_vocabulary(network, name, copies[name], settings["vocab_size"])
-    for unit in units:
-        network.set_submodule(unit, OwnModules({name: copies[name][unit] for name in names}, reading))
+    if shared_from:
+        _separate_groups(network, inputs, shared_from, reading)
+    if own_batch_norms and len(names) > 1:
+        _separate_batch_norms(network, names, reading)
     return reading
 
 
@@ -131,6 +114,45 @@ def check_channels(network: nn.Module, name: str, inputs: Mapping[str, Tensor]) 
         f"Pictures of the input {name!r} have {pictures.shape[1]} channels, but its first layer reads "
         f"{first.in_channels}. Convert them, or give the input channels={pictures.shape[1]}."
     )
+
+
+def _separate_groups(
+    network: PreTrainedModel, inputs: Mapping[str, Mapping[str, int]], shared_from: int, reading: InputReading
+) -> None:
+    names = list(inputs)
+    body = layer_groups(network).body
+    if shared_from > len(body):
+        raise SettingsError(
+            f"shared_from={shared_from}, but {type(network).__name__} has {len(body)} layer groups before its head "
+            f"({', '.join(group.name for group in body)}). Give a number from 0 to {len(body)}."
+        )
+    units = {
+        inner_name: inner
+        for name, module in unit_modules(body[:shared_from]).items()
+        for inner_name, inner in _opened(name, module)
+        if any(True for _ in inner.parameters())
+    }
+    _check_untied(network, units)
+    copies = {name: units if name == names[0] else copy.deepcopy(units) for name in names}
+    for name, settings in inputs.items():
+        if "channels" in settings:
+            _change_channels(network, name, copies[name], settings["channels"])
+        if "vocab_size" in settings:
+            _change_vocabulary(network, name, copies[name], settings["vocab_size"])
+    for unit in units:
+        network.set_submodule(unit, OwnModules({name: copies[name][unit] for name in names}, reading))
+
+
+def _separate_batch_norms(network: nn.Module, names: list[str], reading: InputReading) -> None:
+    own = own_modules(network)
+    found = {
+        place: module
+        for place, module in network.named_modules()
+        if isinstance(module, _BatchNorm) and not any(place.startswith(f"{unit}.") for unit in own)
+    }
+    for place, module in found.items():
+        copies = {name: module if name == names[0] else copy.deepcopy(module) for name in names}
+        network.set_submodule(place, OwnModules(copies, reading))
 
 
 def _opened(name: str, module: nn.Module) -> list[tuple[str, nn.Module]]:

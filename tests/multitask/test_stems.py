@@ -4,6 +4,7 @@ import pytest
 import tiny
 import torch
 from multitask_packed import gradients, picture_batch, picture_model, text_batch, text_model
+from torch.nn import BatchNorm2d
 from transformers import AutoModel
 
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
@@ -165,3 +166,29 @@ def test_bad_input_is_a_sentence():
         MultiTaskModel.from_backbone(
             network, {n: {"type": "regression", "input": n} for n in inputs}, inputs=inputs, shared_from=1
         )
+
+
+def test_every_input_has_its_own_batch_norms_where_layers_are_shared():
+    model = picture_model(shared_from=1)
+    places = [place for place, module in own_modules(model.trunk).items() if isinstance(module.of["rgb"], BatchNorm2d)]
+    total = [name for name, module in tiny.classifiers()["wrapped/resnet18"]()[0].named_modules()
+             if isinstance(module, BatchNorm2d)]  # fmt: skip
+    assert len(places) >= len(total) - 1  # the first stands in the input's own group
+    model(**picture_batch(grey=0)).loss.backward()
+    for place in places:
+        seen, unseen = (own_modules(model.trunk)[place].of[name] for name in ("rgb", "grey"))
+        assert seen.num_batches_tracked == 1
+        assert unseen.num_batches_tracked == 0
+        assert not unseen.weight.grad.any()
+    joint = picture_model(shared_from=1, batch_norm="joint")
+    assert len(own_modules(joint.trunk)) < len(own_modules(model.trunk))
+    with pytest.raises(SettingsError, match="batch_norm='apart' is unknown; choose 'per_input' or 'joint'"):
+        picture_model(batch_norm="apart")
+
+
+def test_batch_norms_alone_may_be_separate():
+    tasks = {name: {"type": "regression", "input": name} for name in ("rgb", "grey")}
+    network, _ = tiny.classifiers()["wrapped/resnet18"]()
+    model = MultiTaskModel.from_backbone(network, tasks, inputs={"rgb": {}, "grey": {}})
+    assert all(isinstance(module.of["rgb"], BatchNorm2d) for module in own_modules(model.trunk).values())
+    assert own_modules(model.trunk)

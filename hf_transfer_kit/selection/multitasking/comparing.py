@@ -28,6 +28,7 @@ class MultiTaskComparison:
         chosen: Method of ``model``: the best on validation rows among those that do all tasks in one network.
         model: The first seed's network of that method.
         metrics: Task -> metric name -> value of that network on test rows.
+        learning_rate: Of that run, for what did not begin fresh.
         before: The source task's figure before anything else was learned; None without a source task.
     """
 
@@ -35,6 +36,7 @@ class MultiTaskComparison:
     chosen: str
     model: MultiTaskModel
     metrics: Mapping[str, Mapping[str, float]]
+    learning_rate: float
     before: TaskFigure | None = None
 
 
@@ -104,7 +106,7 @@ def compare_multitask(
     name = _chosen([result for result in results if result.method in first_runs], tasks)
     run = first_runs[name]
     run.model.balancer = None  # it belongs to training
-    return MultiTaskComparison(tuple(results), name, run.model, run.test, before)
+    return MultiTaskComparison(tuple(results), name, run.model, run.test, run.learning_rate, before)
 
 
 @dataclass(frozen=True, eq=False)

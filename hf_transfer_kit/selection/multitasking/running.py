@@ -39,6 +39,7 @@ class TasksRun:
         log: Trainer's log.
         steps: Optimizer steps.
         seconds: Wall time of training.
+        learning_rate: Of what did not begin fresh.
     """
 
     model: MultiTaskModel
@@ -47,6 +48,7 @@ class TasksRun:
     log: Sequence[Mapping[str, float]]
     steps: int
     seconds: float
+    learning_rate: float
 
 
 def run_tasks(
@@ -107,6 +109,7 @@ def run_tasks(
         log=trainer.state.log_history,
         steps=steps,
         seconds=seconds,
+        learning_rate=learning_rate,
     )
 
 
