@@ -11,6 +11,7 @@ from hf_transfer_kit.data.label_kinds import is_list, item_of
 from hf_transfer_kit.errors import DataError
 
 _LABEL_NAMES = ("label", "labels", "target", "class", "category", "y")
+_TEXT_NAMES = ("text", "sentence", "content", "tokens", "words")
 _AUDIO_FIELDS = {"bytes", "path"}
 
 
@@ -61,7 +62,7 @@ def find_columns(
     for kind in kinds:
         found = [name for name, candidate in candidates.items() if candidate == kind]
         if kind == "text" and len(found) > 1:
-            found = [name for name in found if name in ("text", "sentence", "content")] or found
+            found = [name for name in found if name in _TEXT_NAMES] or found
         if len(found) == 1:
             return Columns((found[0],), label, kind)
         if len(found) > 1:
