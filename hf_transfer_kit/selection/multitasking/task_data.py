@@ -30,6 +30,9 @@ class TaskData:
         input: Name of the input that its rows go into.
         settings: Further settings of ``MultiTaskConfig.tasks``, such as ``weight``.
         metric: Name of the metric that tells how well it is done; None for the type's own.
+
+    Raises:
+        SettingsError: When its type has no such metric.
     """
 
     name: str
@@ -39,6 +42,13 @@ class TaskData:
     input: str = DEFAULT_INPUT
     settings: Mapping[str, Any] = field(default_factory=dict)
     metric: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.metric is not None and self.metric not in self.metrics.names:
+            raise SettingsError(
+                f"{self.name} has metric={self.metric!r}, but {self.loaded.task_type} is judged by "
+                f"{', '.join(self.metrics.names)}. Give one of these."
+            )
 
     @property
     def config(self) -> dict[str, Any]:
