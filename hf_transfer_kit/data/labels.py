@@ -10,6 +10,8 @@ from datasets import ClassLabel, Dataset, Value
 from hf_transfer_kit.data.row_choice import ROW
 from hf_transfer_kit.errors import DataError
 
+LABEL_COLUMNS = frozenset({"label", "labels", "label_ids"})
+"""What Trainer and its collators call labels."""
 NO_LABEL = -1
 """Class index of a row without a label."""
 _MISSING = (None, NO_LABEL)

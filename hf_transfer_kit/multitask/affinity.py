@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask.balancing.balancer import Balancer
-from hf_transfer_kit.multitask.balancing.options import whole
 from hf_transfer_kit.multitask.balancing.task_gradients import learning_tensors, summed_gramian, tasks_gramian
+from hf_transfer_kit.options import whole
 
 
 def cosines(gramian: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hf_transfer_kit.data.collating import NOT_LABELLED
 from hf_transfer_kit.data.labels import NO_LABEL
 from hf_transfer_kit.errors import DataError
 
-NOT_LABELLED = -100
 PLACES_OF_TOKENS = ("input_ids", "attention_mask")
 """The inputs, of shape (R, T), that say where a row's tokens stand."""
 

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from torch.utils.data import Dataset as TorchDataset
 
+from hf_transfer_kit.data.labels import LABEL_COLUMNS
 from hf_transfer_kit.errors import DataError, SettingsError
-
-LABEL_COLUMNS = frozenset({"label", "labels", "label_ids"})
 
 
 class TaskRow(NamedTuple):

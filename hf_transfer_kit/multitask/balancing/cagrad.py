@@ -9,7 +9,7 @@ from torch import Tensor
 from torchjd.aggregation import CAGradWeighting
 
 from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer, installed
-from hf_transfer_kit.multitask.balancing.options import number
+from hf_transfer_kit.options import number
 
 
 class CAGrad(GradientBalancer):

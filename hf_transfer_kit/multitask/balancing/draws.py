@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from hf_transfer_kit.multitask.balancing.options import whole
+from hf_transfer_kit.options import whole
 
 
 class Draws(nn.Module):

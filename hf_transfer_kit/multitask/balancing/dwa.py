@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.multitask.balancing.balancer import Balancer
-from hf_transfer_kit.multitask.balancing.options import number
 from hf_transfer_kit.multitask.balancing.processes import averaged
+from hf_transfer_kit.options import number
 
 
 def dwa_weights(newer: Tensor, older: Tensor, temperature: float) -> Tensor:

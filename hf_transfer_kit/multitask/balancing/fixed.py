@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask.balancing.balancer import Balancer
-from hf_transfer_kit.multitask.balancing.options import number
+from hf_transfer_kit.options import number
 
 
 class Fixed(Balancer):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.multitask.balancing.balancer import Balancer
-from hf_transfer_kit.multitask.balancing.options import number
 from hf_transfer_kit.multitask.balancing.processes import averaged
 from hf_transfer_kit.multitask.balancing.task_gradients import learning_tensors, tasks_gramian
+from hf_transfer_kit.options import number
 
 _SMALLEST = 1e-4
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchjd.aggregation import MGDAWeighting
 
 from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer
-from hf_transfer_kit.multitask.balancing.options import number, whole
+from hf_transfer_kit.options import number, whole
 
 
 class MGDA(GradientBalancer):

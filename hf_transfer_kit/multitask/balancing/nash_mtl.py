@@ -10,7 +10,7 @@ from torch import Tensor
 from torchjd.aggregation import NashMTL as Aggregator
 
 from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer, installed
-from hf_transfer_kit.multitask.balancing.options import number, whole
+from hf_transfer_kit.options import number, whole
 
 
 def square_root(gramian: Tensor) -> Tensor:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
+from hf_transfer_kit.data.collating import NOT_LABELLED
 from hf_transfer_kit.multitask.heads.head import SEQUENCE, Head
-
-NOT_LABELLED = -100
 
 
 class TokenClassificationHead(Head):

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask import BALANCERS, MIXINGS, Balancer
+from hf_transfer_kit.selection.method_text import read_text
 
 SINGLE = "single"
 MULTITASK = "multitask"
@@ -91,10 +90,9 @@ def make_method(specification: str) -> MultiTaskMethod:
     Raises:
         SettingsError: When the name or an option is unknown or out of range.
     """
-    name, _, text = specification.partition(":")
+    name, given = read_text(specification)
     if name not in METHODS:
         raise SettingsError(f"There is no method {name!r}; choose from {', '.join(METHODS)}.")
-    given = dict(_option(specification, part) for part in filter(None, text.split(",")))
     balancing = given.get("balancing", "fixed")
     if balancing not in BALANCERS:
         raise SettingsError(
@@ -131,10 +129,3 @@ def _check(method: MultiTaskMethod) -> None:
             raise SettingsError(f"{method.text!r}: {name}={value!r} must be a whole number, at least {least}.")
     if not isinstance(method.strength, int | float) or not method.strength > 0:
         raise SettingsError(f"{method.text!r}: strength={method.strength!r} must be a number above 0.")
-
-
-def _option(specification: str, part: str) -> tuple[str, Any]:
-    key, equals, value = part.partition("=")
-    if not equals:
-        raise SettingsError(f"{specification!r}: {part!r} is no option. Write name:option=value,option=value.")
-    return key, yaml.safe_load(value)
