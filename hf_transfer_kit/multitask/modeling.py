@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import AutoConfig, AutoModel, PreTrainedModel
@@ -14,7 +14,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_transfer_kit.backbones.feature_maps import logits_layer
 from hf_transfer_kit.backbones.heads import initialize_module
-from hf_transfer_kit.backbones.undisturbed import seeded
+from hf_transfer_kit.backbones.undisturbed import seeded, still_batch_norms
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.multitask.configuration import SEPARATOR, MultiTaskConfig
@@ -22,6 +22,7 @@ from hf_transfer_kit.multitask.continuing import carry_over
 from hf_transfer_kit.multitask.exporting import plain_model_of
 from hf_transfer_kit.multitask.heads import HEADS
 from hf_transfer_kit.multitask.packed_batch import PackedBatch, unpack
+from hf_transfer_kit.multitask.row_counts import at_least_one, loss_shares
 from hf_transfer_kit.multitask.stems import check_channels, own_modules, parameters_of, separate_inputs
 from hf_transfer_kit.multitask.trunk import FeatureReader, Features, fitting_network, head_dropout, new_network
 from hf_transfer_kit.tuning.scalars import record_scalars
@@ -204,7 +205,10 @@ class MultiTaskModel(PreTrainedModel):
     def _read(self, name: str, inputs: Mapping[str, Tensor]) -> Features:
         check_channels(self.trunk, name, inputs)
         self.reading.name = name
-        return self.reader.read(self.trunk, inputs)
+        # A mixed batch may hold a single row of an input, which has no statistics of its own.
+        alone = self.training and len(next(iter(inputs.values()))) == 1
+        with still_batch_norms(self.trunk) if alone else nullcontext():
+            return self.reader.read(self.trunk, inputs)
 
     def _rows(self, task: str, features: Mapping[str, Features], packed: PackedBatch) -> tuple[Tensor, Tensor | None]:
         """Features of a task's rows, and their lengths."""
@@ -226,9 +230,10 @@ class MultiTaskModel(PreTrainedModel):
             for name, of_task in logits.items()
         }
         if not self.training:
-            return self._weighted({name: total / _at_least_one(count) for name, (total, count) in totals.items()})
-        record_scalars(self, {f"loss_{name}": t.detach() / _at_least_one(c) for name, (t, c) in totals.items()})
-        shares = self._shares({name: count for name, (_, count) in totals.items()})
+            return self._weighted({name: total / at_least_one(count) for name, (total, count) in totals.items()})
+        record_scalars(self, {f"loss_{name}": t.detach() / at_least_one(c) for name, (t, c) in totals.items()})
+        counts = {name: count for name, (_, count) in totals.items()}
+        shares = loss_shares(list(self.heads), counts, self.device)
         idle = {name: self._idle(name, features) for name in self.heads if name not in totals}
         losses = {name: totals[name][0] * share if name in totals else idle.pop(name) for name, share in shares.items()}
         if self.balancer is None:
@@ -244,24 +249,6 @@ class MultiTaskModel(PreTrainedModel):
 
     def _weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
         return sum(self.config.tasks[name]["weight"] * loss for name, loss in losses.items())
-
-    def _shares(self, counts: Mapping[str, Tensor | int]) -> dict[str, Tensor | float]:
-        """Task -> what its sum of losses is multiplied with, for all tasks that have rows in any process.
-
-        Trainer averages gradients over processes; with the number of rows in all of them this gives the mean over all
-        rows, also where a process has fewer of a task or none.
-        """
-        names = list(self.heads)
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-            return {name: 1 / _at_least_one(counts[name]) for name in names if name in counts}
-        everywhere = torch.tensor([0.0] * 2 * len(names), device=self.device)
-        for index, name in enumerate(names):
-            everywhere[index] = counts.get(name, 0)
-            everywhere[len(names) + index] = name in counts
-        torch.distributed.all_reduce(everywhere)
-        present = everywhere[len(names) :].tolist()
-        size = torch.distributed.get_world_size()
-        return {name: size / everywhere[index].clamp(min=1) for index, name in enumerate(names) if present[index]}
 
     def _idle(self, task: str, features: Mapping[str, Features]) -> Tensor:
         """Zero, made by the head from no rows: its parameters take part, with gradients of exactly zero."""
@@ -312,10 +299,6 @@ class MultiTaskModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         """Nothing: the trunk initialises its own, and heads are made with the weights they begin with."""
-
-
-def _at_least_one(count: Tensor | int) -> Tensor | int:
-    return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)
 
 
 AutoConfig.register(MultiTaskConfig.model_type, MultiTaskConfig)

@@ -192,3 +192,14 @@ def test_batch_norms_alone_may_be_separate():
     model = MultiTaskModel.from_backbone(network, tasks, inputs={"rgb": {}, "grey": {}})
     assert all(isinstance(module.of["rgb"], BatchNorm2d) for module in own_modules(model.trunk).values())
     assert own_modules(model.trunk)
+
+
+def test_a_single_row_of_an_input_is_normalised_by_running_statistics():
+    model = picture_model()
+    batch = picture_batch(rgb=4, grey=1)
+    loss = model(**batch).loss
+    assert loss.isfinite()
+    norms = [module for module in own_modules(model.trunk).values() if isinstance(module.of["grey"], BatchNorm2d)]
+    assert all(module.of["grey"].num_batches_tracked == 0 for module in norms)
+    assert all(module.of["rgb"].num_batches_tracked == 1 for module in norms)
+    assert all(module.of["grey"].training for module in norms)
