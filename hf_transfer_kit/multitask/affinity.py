@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask.balancing.balancer import Balancer
-from hf_transfer_kit.multitask.balancing.task_gradients import learning_tensors, summed_gramian, tasks_gramian
+from hf_transfer_kit.multitask.balancing.task_gradients import learning_tensors, tasks_gramian
 from hf_transfer_kit.options import whole
 
 
@@ -87,8 +87,8 @@ class TaskAffinity(nn.Module):
         names = [name for name in self.tasks if name in losses]
         if not shared or not names:
             return
-        of_tasks = summed_gramian if self.sum_rows else tasks_gramian
-        found = cosines(of_tasks([losses[name] for name in names], shared)).to(self.sums)
+        gramian = tasks_gramian([losses[name] for name in names], shared, sum_rows=self.sum_rows)
+        found = cosines(gramian).to(self.sums)
         present = self.balancer.positions(names)
         pairs = torch.meshgrid(*[torch.tensor(present, device=self.sums.device)] * 2, indexing="ij")
         self.sums[pairs] += found.nan_to_num()

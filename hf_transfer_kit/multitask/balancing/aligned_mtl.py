@@ -20,6 +20,7 @@ class AlignedMTL(GradientBalancer):
     Args:
         tasks: Names of all tasks.
         scale: That length: "min" (default), "median" or "rmse" of the components'.
+        sum_rows: See ``GradientBalancer``.
 
     Raises:
         SettingsError: When the scale is unknown.
@@ -28,8 +29,8 @@ class AlignedMTL(GradientBalancer):
     name: ClassVar[str] = "aligned_mtl"
     summary: ClassVar[str] = "mean of the gradients with their principal components made equal"
 
-    def __init__(self, tasks: Sequence[str], *, scale: str = "min") -> None:
-        super().__init__(tasks)
+    def __init__(self, tasks: Sequence[str], *, scale: str = "min", sum_rows: bool = False) -> None:
+        super().__init__(tasks, sum_rows=sum_rows)
         if scale not in _SCALES:
             raise SettingsError(f"aligned_mtl: scale={scale!r} is unknown; choose {' or '.join(map(repr, _SCALES))}.")
         self.weighting = AlignedMTLWeighting(scale_mode=scale)

@@ -11,7 +11,13 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from hf_transfer_kit.errors import ModelError
-from hf_transfer_kit.multitask.balancing.task_gradients import gradients_at, gramian, head_leaves, stacked
+from hf_transfer_kit.multitask.balancing.task_gradients import (
+    gradients_at,
+    gramian,
+    head_leaves,
+    stacked,
+    summed_gramian,
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,7 @@ class _Heads:
     shared: Sequence[Tensor]
     leaves: Sequence[Tensor]
     weigh: Callable[[Tensor], Tensor]
+    sum_rows: bool
 
 
 class _BalancedBackward(Function):
@@ -40,7 +47,8 @@ class _BalancedBackward(Function):
         # With the loss's scale inside: half-precision heads would underflow without it.
         gradients = gradients_at(heads.losses, [*heads.shared, *heads.leaves], scale)
         rows = stacked([of_task[:count] for of_task in gradients], heads.shared)
-        weights = heads.weigh(gramian(rows, scale))
+        of_rows = summed_gramian(rows, heads.shared, scale) if heads.sum_rows else gramian(rows, scale)
+        weights = heads.weigh(of_rows)
         trunk = [
             (weights.to(matrix) @ matrix).view_as(tensor).to(tensor.dtype)
             for matrix, tensor in zip(rows, heads.shared, strict=True)
@@ -48,7 +56,13 @@ class _BalancedBackward(Function):
         return None, *trunk, *(_total(of_leaf) for of_leaf in zip(*(row[count:] for row in gradients), strict=True))
 
 
-def balanced_loss(losses: Sequence[Tensor], shared: Sequence[Tensor], weigh: Callable[[Tensor], Tensor]) -> Tensor:
+def balanced_loss(
+    losses: Sequence[Tensor],
+    shared: Sequence[Tensor],
+    weigh: Callable[[Tensor], Tensor],
+    *,
+    sum_rows: bool = False,
+) -> Tensor:
     """sum_t L_t, whose gradient at ``shared`` is sum_t w_t g_t, and 1 times each task's own at everything else.
 
     ``backward`` runs each head's graph once, then ``weigh`` on the Gramian of the g_t, then the trunk once. It may be
@@ -58,6 +72,7 @@ def balanced_loss(losses: Sequence[Tensor], shared: Sequence[Tensor], weigh: Cal
         losses: K losses, each of one element.
         shared: Tensors that need gradients and do not depend on each other.
         weigh: Gramian (K, K), float64 on the CPU -> weights (K,).
+        sum_rows: Whether it is the Gramian of gradients summed over rows.
 
     Returns:
         0-dim.
@@ -72,7 +87,7 @@ def balanced_loss(losses: Sequence[Tensor], shared: Sequence[Tensor], weigh: Cal
             "read, not copies or slices of them, and compile no more than the trunk and the heads on their own."
         )
     leaves = list({id(leaf): leaf for own, _ in found for leaf in own}.values())
-    return _BalancedBackward.apply(_Heads(losses, shared, leaves, weigh), *shared, *leaves)
+    return _BalancedBackward.apply(_Heads(losses, shared, leaves, weigh, sum_rows), *shared, *leaves)
 
 
 def _total(gradients: Sequence[Tensor | None]) -> Tensor | None:

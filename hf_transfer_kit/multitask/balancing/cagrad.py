@@ -20,6 +20,7 @@ class CAGrad(GradientBalancer):
     Args:
         tasks: Names of all tasks.
         c: Radius of the ball, at least 0; the paper's 0.4 by default. At 0 it is the mean gradient.
+        sum_rows: See ``GradientBalancer``.
 
     Raises:
         SettingsError: When c is negative, or packages are missing.
@@ -28,8 +29,8 @@ class CAGrad(GradientBalancer):
     name: ClassVar[str] = "cagrad"
     summary: ClassVar[str] = "near the mean gradient, best for the task served worst"
 
-    def __init__(self, tasks: Sequence[str], *, c: float = 0.4) -> None:
-        super().__init__(tasks)
+    def __init__(self, tasks: Sequence[str], *, c: float = 0.4, sum_rows: bool = False) -> None:
+        super().__init__(tasks, sum_rows=sum_rows)
         self.weighting = installed(self.name, CAGradWeighting, c=number(self.name, "c", c, low=0))
 
     def gradient_weights(self, gramian: Tensor, present: list[int]) -> Tensor:

@@ -19,13 +19,14 @@ class DualProj(GradientBalancer):
 
     Args:
         tasks: Names of all tasks.
+        sum_rows: See ``GradientBalancer``.
     """
 
     name: ClassVar[str] = "dual_proj"
     summary: ClassVar[str] = "mean of the gradients, projected to where it conflicts with none"
 
-    def __init__(self, tasks: Sequence[str]) -> None:
-        super().__init__(tasks)
+    def __init__(self, tasks: Sequence[str], *, sum_rows: bool = False) -> None:
+        super().__init__(tasks, sum_rows=sum_rows)
         self.weighting = DualProjWeighting(projector=NonNegativeLeastSquares())
 
     def gradient_weights(self, gramian: Tensor, present: list[int]) -> Tensor:

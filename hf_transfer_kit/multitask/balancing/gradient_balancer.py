@@ -22,7 +22,9 @@ class GradientBalancer(Balancer):
     representation. The loss's value is the plain sum.
 
     Conflict is seen where tasks label the same rows. Between tasks without common rows the g_t are orthogonal: then
-    methods that look for conflict give equal weights, and only lengths count for the others.
+    methods that look for conflict give equal weights, and only lengths count for the others. With ``sum_rows`` w
+    follows from the gradients summed over rows instead, those at a bias added to the representation, which also tasks
+    on different rows share; it weighs the same g_t.
 
     - Accumulation: every ``backward`` balances its own batch; what accumulates is the mean of balanced gradients, not
       the balanced mean.
@@ -33,11 +35,19 @@ class GradientBalancer(Balancer):
     - A frozen trunk: the loss is the plain sum.
 
     A subclass implements ``gradient_weights``.
+
+    Args:
+        tasks: Names of all tasks.
+        sum_rows: Whether weights follow from gradients summed over rows; False by default.
     """
 
     scale_free = True
     """Whether weights do not change when all gradients are multiplied by one number: the Gramian is then divided by its
     mean diagonal, since at a shared representation, where gradients are small, fixed thresholds of solvers bite."""
+
+    def __init__(self, tasks: Sequence[str], *, sum_rows: bool = False) -> None:
+        super().__init__(tasks)
+        self.sum_rows = sum_rows
 
     def combine(self, names: list[str], losses: list[Tensor], shared: Tensor | Sequence[Tensor] | None) -> Tensor:
         """sum_t L_t, whose backward is balanced."""
@@ -45,7 +55,7 @@ class GradientBalancer(Balancer):
         if not tensors:
             self.keep(names, torch.ones(len(names)))
             return torch.stack(losses).sum()
-        return balanced_loss(losses, tensors, lambda gramian: self._weigh(names, gramian))
+        return balanced_loss(losses, tensors, lambda gramian: self._weigh(names, gramian), sum_rows=self.sum_rows)
 
     def gradient_weights(self, gramian: Tensor, present: list[int]) -> Tensor:
         """Weights of the tasks in ``present``.

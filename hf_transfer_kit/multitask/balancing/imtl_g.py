@@ -18,13 +18,14 @@ class IMTLG(GradientBalancer):
 
     Args:
         tasks: Names of all tasks.
+        sum_rows: See ``GradientBalancer``.
     """
 
     name: ClassVar[str] = "imtl_g"
     summary: ClassVar[str] = "equal projections onto all gradients"
 
-    def __init__(self, tasks: Sequence[str]) -> None:
-        super().__init__(tasks)
+    def __init__(self, tasks: Sequence[str], *, sum_rows: bool = False) -> None:
+        super().__init__(tasks, sum_rows=sum_rows)
         self.weighting = IMTLGWeighting()
 
     def gradient_weights(self, gramian: Tensor, present: list[int]) -> Tensor:

@@ -21,6 +21,7 @@ class MGDA(GradientBalancer):
         tasks: Names of all tasks.
         epsilon: The Frank-Wolfe step below which the solver stops, above 0; 0.001 by default.
         max_iters: At most so many steps of the solver, at least 1; 100 by default.
+        sum_rows: See ``GradientBalancer``.
 
     Raises:
         SettingsError: When an option is out of range.
@@ -29,8 +30,10 @@ class MGDA(GradientBalancer):
     name: ClassVar[str] = "mgda"
     summary: ClassVar[str] = "the shortest convex combination of the gradients"
 
-    def __init__(self, tasks: Sequence[str], *, epsilon: float = 0.001, max_iters: int = 100) -> None:
-        super().__init__(tasks)
+    def __init__(
+        self, tasks: Sequence[str], *, epsilon: float = 0.001, max_iters: int = 100, sum_rows: bool = False
+    ) -> None:
+        super().__init__(tasks, sum_rows=sum_rows)
         self.weighting = MGDAWeighting(
             number(self.name, "epsilon", epsilon, low=0, above=True), whole(self.name, "max_iters", max_iters, low=1)
         )

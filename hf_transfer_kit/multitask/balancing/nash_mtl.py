@@ -29,6 +29,7 @@ class NashMTL(GradientBalancer):
         tasks: Names of all tasks.
         max_norm: Longest sum_t w_t g_t at the shared representation; 1 by default, 0 for any length.
         optim_niter: Iterations of the solver, at least 1; 20 by default.
+        sum_rows: See ``GradientBalancer``.
 
     Raises:
         SettingsError: When an option is out of range, or packages are missing.
@@ -38,8 +39,10 @@ class NashMTL(GradientBalancer):
     summary: ClassVar[str] = "the tasks' bargaining solution"
     scale_free = False
 
-    def __init__(self, tasks: Sequence[str], *, max_norm: float = 1.0, optim_niter: int = 20) -> None:
-        super().__init__(tasks)
+    def __init__(
+        self, tasks: Sequence[str], *, max_norm: float = 1.0, optim_niter: int = 20, sum_rows: bool = False
+    ) -> None:
+        super().__init__(tasks, sum_rows=sum_rows)
         self.max_norm = number(self.name, "max_norm", max_norm, low=0)
         self.optim_niter = whole(self.name, "optim_niter", optim_niter, low=1)
         # A solver for each number of tasks that batches have; no submodules, they hold no tensors.

@@ -20,6 +20,7 @@ class PCGrad(GradientBalancer):
     Args:
         tasks: Names of all tasks.
         seed: Of the orders, at least 0; 0 by default.
+        sum_rows: See ``GradientBalancer``.
 
     Raises:
         SettingsError: When the seed is no such number.
@@ -28,8 +29,8 @@ class PCGrad(GradientBalancer):
     name: ClassVar[str] = "pcgrad"
     summary: ClassVar[str] = "each gradient projected off those it conflicts with"
 
-    def __init__(self, tasks: Sequence[str], *, seed: int = 0) -> None:
-        super().__init__(tasks)
+    def __init__(self, tasks: Sequence[str], *, seed: int = 0, sum_rows: bool = False) -> None:
+        super().__init__(tasks, sum_rows=sum_rows)
         self.draws = Draws(self.name, seed)
         self.weighting = PCGradWeighting()
 

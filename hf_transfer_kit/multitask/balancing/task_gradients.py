@@ -110,19 +110,25 @@ def gramian(rows: Sequence[Tensor], scale: Tensor | float = 1.0) -> Tensor:
     return (averaged(product) / number_of_processes()).to("cpu", torch.float64)
 
 
-def tasks_gramian(losses: Sequence[Tensor], shared: Sequence[Tensor]) -> Tensor:
+def tasks_gramian(losses: Sequence[Tensor], shared: Sequence[Tensor], *, sum_rows: bool = False) -> Tensor:
     """The Gramian, (K, K), float64, of K losses at the shared representation, found during ``forward``."""
-    return gramian(stacked(gradients_at(losses, shared), shared))
+    rows = stacked(gradients_at(losses, shared), shared)
+    return summed_gramian(rows, shared) if sum_rows else gramian(rows)
 
 
-def summed_gramian(losses: Sequence[Tensor], shared: Sequence[Tensor]) -> Tensor:
-    """As ``tasks_gramian``, of gradients summed over rows: those at a bias added to every row.
+def summed_gramian(rows: Sequence[Tensor], shared: Sequence[Tensor], scale: Tensor | float = 1.0) -> Tensor:
+    """As ``gramian``, of gradients summed over rows: those at a bias added to every row.
 
     Tensors of the same width D, whose last axis holds the features, count as one representation.
+
+    Args:
+        rows: As for ``gramian``.
+        shared: The tensors that ``rows`` belong to.
+        scale: The factor that is inside ``rows``.
     """
     sums: dict[int, Tensor] = {}
-    for matrix, tensor in zip(stacked(gradients_at(losses, shared), shared), shared, strict=True):
-        of_tensor = matrix.view(len(losses), -1, tensor.shape[-1]).sum(1)  # (K, D)
+    for matrix, tensor in zip(rows, shared, strict=True):
+        of_tensor = matrix.view(len(matrix), -1, tensor.shape[-1]).sum(1)  # (K, D)
         sums[tensor.shape[-1]] = sums.get(tensor.shape[-1], 0) + of_tensor
-    everywhere = [averaged(of_width) for of_width in sums.values()]
+    everywhere = [averaged(of_width / scale) for of_width in sums.values()]
     return sum(matrix @ matrix.T for matrix in everywhere).to("cpu", torch.float64)

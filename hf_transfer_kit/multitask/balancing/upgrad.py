@@ -19,13 +19,14 @@ class UPGrad(GradientBalancer):
 
     Args:
         tasks: Names of all tasks.
+        sum_rows: See ``GradientBalancer``.
     """
 
     name: ClassVar[str] = "upgrad"
     summary: ClassVar[str] = "each gradient projected to where none conflicts, then their mean"
 
-    def __init__(self, tasks: Sequence[str]) -> None:
-        super().__init__(tasks)
+    def __init__(self, tasks: Sequence[str], *, sum_rows: bool = False) -> None:
+        super().__init__(tasks, sum_rows=sum_rows)
         self.weighting = UPGradWeighting(projector=NonNegativeLeastSquares())
 
     def gradient_weights(self, gramian: Tensor, present: list[int]) -> Tensor:

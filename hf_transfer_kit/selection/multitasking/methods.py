@@ -9,6 +9,7 @@ from typing import Any
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask import BALANCERS, MIXINGS, Balancer
+from hf_transfer_kit.multitask.balancing import GradientBalancer
 from hf_transfer_kit.selection.method_text import read_text
 
 SINGLE = "single"
@@ -60,12 +61,14 @@ class MultiTaskMethod:
         """Whether it begins with the network of the source task."""
         return self.name in CONTINUING
 
-    def balancer(self, tasks: Sequence[str], weights: Mapping[str, float]) -> Balancer:
+    def balancer(self, tasks: Sequence[str], weights: Mapping[str, float], *, own_rows: bool = False) -> Balancer:
         """What makes one loss of those of ``tasks``.
 
         Args:
             tasks: Their names.
             weights: Task -> fixed weight.
+            own_rows: Whether tasks label different rows: gradients are then compared summed over rows, unless the
+                method's ``sum_rows`` says otherwise.
 
         Raises:
             SettingsError: When an option is out of range, or a balancer that finds its own weights is given some.
@@ -78,7 +81,10 @@ class MultiTaskMethod:
                 f"{self.text}: {self.balancing} finds the weights itself, but {', '.join(own)} has a weight of "
                 "its own. Leave weight out of the tasks, or balance by fixed weights."
             )
-        return BALANCERS[self.balancing](tasks, **self.balancing_options)
+        kind, options = BALANCERS[self.balancing], dict(self.balancing_options)
+        if own_rows and issubclass(kind, GradientBalancer):
+            options.setdefault("sum_rows", True)
+        return kind(tasks, **options)
 
 
 def make_method(specification: str) -> MultiTaskMethod:

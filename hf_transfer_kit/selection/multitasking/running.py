@@ -146,7 +146,7 @@ def _balance(
     affinity: bool,
 ) -> None:
     weights = {name: model.config.tasks[name]["weight"] for name in learning}
-    balancer = method.balancer(learning, weights)
+    balancer = method.balancer(learning, weights, own_rows=len(sources) > 1)
     if affinity and len(learning) > 1:
         # Tasks that label different rows never meet row by row.
         balancer = TaskAffinity(balancer, sum_rows=len(sources) > 1)

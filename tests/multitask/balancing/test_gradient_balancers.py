@@ -201,6 +201,27 @@ def test_disjoint_rows_never_conflict():
     assert balancer.weights() == {"size": 1, "colour": 1}
 
 
+@pytest.mark.parametrize("name", GRADIENT)
+def test_summed_over_rows_tasks_on_different_rows_are_weighed_as_if_they_met(name):
+    toy = Toy()
+    shared = toy.trunk(toy.inputs)
+    losses = {"size": toy.heads["size"](shared[:4]).sum(), "colour": -2 * toy.heads["size"](shared[4:]).sum()}
+    rows = torch.stack([torch.autograd.grad(loss, shared, retain_graph=True)[0] for loss in losses.values()])
+    sums = rows.sum(1)  # (2, D)
+    balancer = make(name, TASKS, sum_rows=True)
+    expected = make(name, TASKS)
+    expected_losses = {task: (sums[i] * shared[0]).sum() for i, task in enumerate(losses)}
+    expected(expected_losses, shared).backward(retain_graph=True)
+    toy.zero_grad()
+    (3.0 * balancer(losses, shared)).backward()
+    torch.testing.assert_close(last(balancer), last(expected))
+    weights = torch.tensor([balancer.weights()[task] for task in losses], dtype=rows.dtype)
+    trunk = torch.autograd.grad(
+        toy.trunk(toy.inputs), list(toy.trunk.parameters()), (weights @ rows.flatten(1)).view_as(shared)
+    )
+    torch.testing.assert_close(toy.trunk_gradient(), 3.0 * flat(trunk))
+
+
 def test_a_gradient_that_is_not_finite_reaches_the_gradient_scaler():
     toy = Toy()
     balancer = BALANCERS["upgrad"](TASKS)

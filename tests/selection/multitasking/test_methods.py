@@ -52,6 +52,13 @@ def test_what_does_not_fit_is_a_sentence(text, message):
         make_method(text)
 
 
+def test_gradients_of_tasks_on_different_rows_are_summed_unless_told_otherwise():
+    tasks = ["x", "y"]
+    assert make_method("multitask:balancing=pcgrad").balancer(tasks, {}, own_rows=True).sum_rows
+    assert not make_method("multitask:balancing=pcgrad").balancer(tasks, {}).sum_rows
+    assert not make_method("multitask:balancing=pcgrad,sum_rows=false").balancer(tasks, {}, own_rows=True).sum_rows
+
+
 def test_balancers_that_find_weights_take_none():
     method = make_method("multitask:balancing=uncertainty")
     with pytest.raises(SettingsError, match="uncertainty finds the weights itself, but x has a weight of its own"):
