@@ -22,6 +22,7 @@ _ROOMS = {
     "features": ("cache_boundaries", "cache_features", "cache_prefix", "linear_probe"),
     "hub": ("TransferCard",),
     "metrics": ("Accuracy", "ConfusionMatrix", "MacroF1", "TopKAccuracy", "classification_metrics"),
+    "multitask": ("MultiTaskCollator", "MultiTaskConfig", "MultiTaskDataset", "MultiTaskModel"),
     "reports": ("TransferReport", "write_report"),
     "selection": ("compare_strategies", "make_strategy", "search_freeze_depth"),
     "tuning": (

@@ -6,7 +6,8 @@ Every method, the network trained on the source alone and (where the target has 
 bound run under one budget. Which weights and which method are kept is told by a score that needs no labels of the
 target. Writes a report with pictures of the features, a model card, the settings and the adapted network as an ordinary
 classifier. Without arguments it adapts the DANN paper's small network from scikit-learn's digits to digits on
-photographs; --model_name_or_path also takes the names of such networks (dann_mnist, dann_mnist_3x3).
+photographs; --model_name_or_path also takes the names of small networks with random weights (dann_mnist,
+dann_mnist_3x3, small_resnet, ...).
 """
 
 from __future__ import annotations
@@ -25,20 +26,14 @@ from arguments import (
     sentences_for_errors,
 )
 
-from hf_transfer_kit.data import LoadedData
-from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import check_output_dir, save_results
 from hf_transfer_kit.reports import adaptation_report, adaptation_table
-from hf_transfer_kit.selection import ProgressLine
+from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.adapting import (
-    DANN_MNIST,
-    DIGIT_NETWORKS,
     METHODS,
     SELECT,
     Domains,
     compare_adaptations,
-    digit_network,
-    digit_processor,
     make_method,
 )
 from hf_transfer_kit.values import Adaptation
@@ -86,12 +81,11 @@ def main() -> None:
     with args.main_process_first():
         source, target = domain_args.load()
     model_args.model_name_or_path = model_args.model_name_or_path or DANN_MNIST
-    pretrained = model_args.model_name_or_path not in DIGIT_NETWORKS
-    make_model = _model_maker(model_args, source, pretrained)
+    make_model = model_args.model_maker(source)
     network = make_model(adapt_args.seeds[0])
-    processor = model_args.processor(network, source) if pretrained else digit_processor()
+    processor = model_args.processor(network)
     names = [*BASELINES[:1], *adapt_args.method, *(BASELINES[1:] if "train" in target.labelled_splits else ())]
-    invert = not pretrained if adapt_args.invert is None else adapt_args.invert
+    invert = not model_args.pretrained if adapt_args.invert is None else adapt_args.invert
     texts = dict.fromkeys(names if adapt_args.baselines else adapt_args.method)
     methods = [make_method(text, invert=invert) for text in texts]
     with args.main_process_first():
@@ -100,7 +94,7 @@ def main() -> None:
             prepared,
             domain_args.prepare(target, processor, like=prepared),
             labelled=target.labelled_splits,
-            pretrained=pretrained,
+            pretrained=model_args.pretrained,
         )
     budget = args.budget(max(len(prepared.train), len(domains.target.train)), source.modality)
     comparison = compare_adaptations(
@@ -146,14 +140,6 @@ def main() -> None:
     config = resolved_config(model_args, domain_args, adapt_args, args)
     save_results(args.output_dir, report, classifier, processor, config, base_model=model_args.model_name_or_path)
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")
-
-
-def _model_maker(model_args: ModelArguments, source: LoadedData, pretrained: bool):
-    if pretrained:
-        return model_args.model_maker(source)
-    if source.modality != "image":
-        raise SettingsError(f"{source.name} holds {source.modality}: name a network for it with --model_name_or_path.")
-    return lambda seed: digit_network(model_args.model_name_or_path, source.label_names, seed=seed)
 
 
 if __name__ == "__main__":

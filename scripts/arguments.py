@@ -9,9 +9,8 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import datasets
@@ -23,11 +22,19 @@ from transformers import HfArgumentParser, PreTrainedModel, TrainingArguments
 from hf_transfer_kit.backbones import load_model, load_processor, modality_of
 from hf_transfer_kit.data import LoadedData, PreparedData, load_data, prepare_data
 from hf_transfer_kit.errors import DataError, SettingsError, TransferKitError
-from hf_transfer_kit.selection import Budget, PrefixCaches, default_steps, train_digits_source
+from hf_transfer_kit.selection import (
+    FRESH_NETWORKS,
+    Budget,
+    PrefixCaches,
+    default_steps,
+    fresh_network,
+    fresh_processor,
+    train_digits_source,
+)
 
 # Settings that are about one run on one machine.
 _OF_ONE_RUN = ("output_dir", "overwrite_output_dir", "local_rank", "cache_dir")
-_PATHS = ("model_name_or_path", "dataset", "source", "target")
+_PATHS = ("model_name_or_path", "dataset", "source", "target", "tasks", "inputs")
 
 
 @dataclass
@@ -35,7 +42,11 @@ class ModelArguments:
     """Which pretrained network."""
 
     model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Hub name, local folder or timm/NAME. Without it the embedded example runs."}
+        default=None,
+        metadata={
+            "help": "Hub name, local folder, timm/NAME, or a small network with random weights: "
+            f"{', '.join(FRESH_NETWORKS)}. Without it the embedded example runs."
+        },
     )
     model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the Hub."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with a Hub model."})
@@ -45,6 +56,11 @@ class ModelArguments:
         """The model's name for people: of a local path the last folder."""
         return Path(self.model_name_or_path).name if Path(self.model_name_or_path).exists() else self.model_name_or_path
 
+    @property
+    def pretrained(self) -> bool:
+        """Whether the network begins with weights learned elsewhere."""
+        return self.model_name_or_path not in FRESH_NETWORKS
+
     def model_maker(self, data: LoadedData) -> Callable[[int], PreTrainedModel]:
         """Seed -> freshly loaded pretrained model with a fresh head for the classes of ``data``.
 
@@ -52,23 +68,39 @@ class ModelArguments:
             ModelError: When the model cannot be loaded.
             DataError: When the model does not read what the dataset holds.
         """
-        make_model = partial(
-            load_model,
+        make_model = self.network_maker(data.label_names)
+        self.check_modality(make_model(0), data)
+        return make_model
+
+    def network_maker(self, label_names: Sequence[str]) -> Callable[[int], PreTrainedModel]:
+        """Seed -> freshly loaded model with a fresh head for these classes, whatever it reads."""
+        if not self.pretrained:
+            return lambda seed: fresh_network(self.model_name_or_path, label_names, seed=seed)
+        return lambda seed: load_model(
             self.model_name_or_path,
-            id2label=dict(enumerate(data.label_names)),
+            id2label=dict(enumerate(label_names)),
             trust_remote_code=self.trust_remote_code,
             revision=self.model_revision,
+            seed=seed,
         )
-        reads = modality_of(make_model(seed=0))
+
+    def check_modality(self, model: PreTrainedModel, data: LoadedData) -> None:
+        """Refuses data that the model does not read.
+
+        Raises:
+            DataError: With what either is.
+        """
+        reads = modality_of(model)
         if reads != data.modality and (data.modality, reads) != ("audio", "image"):
             raise DataError(
                 f"{self.display_name} reads {reads}, but the column {data.input_columns[0]!r} of {data.name} holds "
                 f"{data.modality}. Give a model for {data.modality}, or another column with --input_column."
             )
-        return lambda seed: make_model(seed=seed)
 
-    def processor(self, model: PreTrainedModel, data: LoadedData):
+    def processor(self, model: PreTrainedModel):
         """The checkpoint's processor for what the model reads."""
+        if not self.pretrained:
+            return fresh_processor(self.model_name_or_path)
         return load_processor(self.model_name_or_path, modality_of(model))
 
 
@@ -120,7 +152,7 @@ class DataArguments(PreparationArguments):
             config_name=self.dataset_config,
             input_column=self.input_column,
             label_column=self.label_column,
-            train_size=_size(self.train_size),
+            train_size=None if self.train_size is None else row_count("--train_size", self.train_size),
             validation_size=self.validation_size,
             skip_bad_rows=self.skip_bad_rows,
             seed=self.split_seed,
@@ -281,13 +313,12 @@ def sentences_for_errors(main: Callable[[], None]) -> None:
         torch.distributed.destroy_process_group()
 
 
-def _size(text: str | None) -> int | float | None:
-    if text is None:
-        return None
+def row_count(flag: str, text: str) -> int | float:
+    """A number of rows, or a share of them."""
     try:
         return int(text) if text.isdigit() else float(text)
     except ValueError:
-        raise SettingsError(f"--train_size {text} is neither a number of rows nor a share such as 0.1.") from None
+        raise SettingsError(f"{flag} {text} is neither a number of rows nor a share such as 0.1.") from None
 
 
 def _rows(flag: str, texts: list[str]) -> dict[str, list[str]] | None:
@@ -336,8 +367,15 @@ def resolved_config(*arguments: object) -> dict[str, object]:
                 continue
             value = getattr(value, "value", value)
             if isinstance(value, (bool, int, float, str, list, dict)):
-                config[f.name] = portable(value) if f.name in _PATHS else value
+                config[f.name] = _portable(value) if f.name in _PATHS else value
     return config
+
+
+def _portable(value: object) -> object:
+    """A path, or paths wherever they stand in a mapping, as seen from the working folder."""
+    if isinstance(value, dict):
+        return {key: _portable(inner) for key, inner in value.items()}
+    return portable(value) if isinstance(value, str) else value
 
 
 def portable(text: str, *, cut: bool = False) -> str:

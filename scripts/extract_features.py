@@ -103,7 +103,7 @@ def main() -> None:
         loaded = data_args.load()
     model = model_args.model_maker(loaded)(args.seed).to(args.device)
     with args.main_process_first():
-        data = data_args.prepare(loaded, model_args.processor(model, loaded))
+        data = data_args.prepare(loaded, model_args.processor(model))
 
     splits = {}
     for split in ("train", "validation", "test"):

@@ -65,7 +65,7 @@ def main() -> None:
         loaded = data_args.load()
     make_model = model_args.model_maker(loaded)
     model = make_model(args.seed)
-    processor = model_args.processor(model, loaded)
+    processor = model_args.processor(model)
     validate_strategies([strategy], model)
     with args.main_process_first():
         data = data_args.prepare(loaded, processor)

@@ -57,7 +57,7 @@ def main() -> None:
     make_model = model_args.model_maker(loaded)
     model = make_model(args.seed)
     with args.main_process_first():
-        data = data_args.prepare(loaded, model_args.processor(model, loaded))
+        data = data_args.prepare(loaded, model_args.processor(model))
     budget = args.budget(len(data.train), data.modality)
     search = search_freeze_depth(
         make_model,

@@ -63,7 +63,7 @@ def main() -> None:
     make_model = model_args.model_maker(loaded)
     model = make_model(race_args.seeds[0])
     validate_strategies(strategies, model)
-    processor = model_args.processor(model, loaded)
+    processor = model_args.processor(model)
     with args.main_process_first():
         data = data_args.prepare(loaded, processor)
     budget = args.budget(len(data.train), data.modality)

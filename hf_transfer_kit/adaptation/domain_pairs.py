@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
-from hf_transfer_kit.data.labels import check_same_classes
+from hf_transfer_kit.data.labels import LABEL_COLUMNS, check_same_classes
 from hf_transfer_kit.errors import DataError, SettingsError
 
 TARGET = "target_"
 """What stands before the names of the target's inputs."""
-LABEL_COLUMNS = frozenset({"label", "labels", "label_ids"})
 
 
 class Pair(NamedTuple):

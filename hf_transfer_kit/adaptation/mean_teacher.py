@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from hf_transfer_kit.adaptation.domain_pairs import TARGET
-from hf_transfer_kit.adaptation.objectives.options import chosen, number
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.options import chosen, number
 
 FILE = "mean_teacher.safetensors"
 

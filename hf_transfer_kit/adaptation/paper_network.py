@@ -27,6 +27,7 @@ class DannMnistConfig(PreTrainedConfig):
         padding: Pixels of zeros around what a convolution reads.
         hidden: Widths of the label head's hidden layers.
         num_labels: Number of classes, 10 by default.
+        num_channels: Of images; grey ones are repeated where it is more than 1.
 
     Raises:
         SettingsError: When nothing of a 28 x 28 image is left after so many convolutions.
@@ -43,6 +44,7 @@ class DannMnistConfig(PreTrainedConfig):
         padding: int = 0,
         hidden: Sequence[int] = (100, 100),
         num_labels: int = 10,
+        num_channels: int = 3,
         **kwargs,
     ) -> None:
         if "id2label" not in kwargs:
@@ -54,6 +56,7 @@ class DannMnistConfig(PreTrainedConfig):
         self.kernel_size = kernel_size
         self.padding = padding
         self.hidden = list(hidden)
+        self.num_channels = num_channels
         if not widths or self.side < 1:
             raise SettingsError(
                 f"widths={list(widths)} with kernel_size={kernel_size} and padding={padding} leave nothing of a "
@@ -93,7 +96,7 @@ class DannMnistModel(DannMnistPreTrainedModel):
     def __init__(self, config: DannMnistConfig) -> None:
         super().__init__(config)
         self.blocks = nn.Sequential(
-            *(_block(inward, outward, config) for inward, outward in pairwise([3, *config.widths]))
+            *(_block(inward, outward, config) for inward, outward in pairwise([config.num_channels, *config.widths]))
         )
         self.post_init()
 
@@ -108,8 +111,7 @@ class DannMnistModel(DannMnistPreTrainedModel):
                 f"The MNIST network of the DANN paper reads images of shape (1 or 3, {IMAGE_SIDE}, {IMAGE_SIDE}), but "
                 f"got {tuple(pixel_values.shape[1:])}. Resize them, or choose another network."
             )
-        images = pixel_values.expand(-1, 3, -1, -1)
-        maps = self.blocks(_normalised(images) if self.config.instance_norm else images)
+        maps = self.blocks(_normalised(pixel_values) if self.config.instance_norm else pixel_values)
         return BaseModelOutputWithPooling(last_hidden_state=maps, pooler_output=maps.flatten(1))
 
 
@@ -132,10 +134,17 @@ class DannMnistForImageClassification(DannMnistPreTrainedModel):
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
+class _Convolution(nn.Conv2d):
+    """A convolution that reads one channel as often as it has channels."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return super().forward(maps.expand(-1, self.in_channels, -1, -1))
+
+
 def _block(inward: int, outward: int, config: DannMnistConfig) -> nn.Sequential:
     # Pooling before ReLU gives the same values from a quarter of the work.
     norm = [nn.BatchNorm2d(outward)] if config.batch_norm else []
-    convolution = nn.Conv2d(inward, outward, kernel_size=config.kernel_size, padding=config.padding)
+    convolution = _Convolution(inward, outward, kernel_size=config.kernel_size, padding=config.padding)
     return nn.Sequential(convolution, *norm, nn.MaxPool2d(2), nn.ReLU())
 
 

@@ -10,10 +10,11 @@ from torch import nn
 from transformers import TrainerCallback
 
 from hf_transfer_kit.adaptation.batch_norm import batch_norms
-from hf_transfer_kit.adaptation.domain_pairs import LABEL_COLUMNS, evenly_spread, unlabelled_batch
+from hf_transfer_kit.adaptation.domain_pairs import evenly_spread, unlabelled_batch
 from hf_transfer_kit.backbones.undisturbed import undisturbed
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
+from hf_transfer_kit.data.labels import LABEL_COLUMNS
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features.layer_output import accepted_inputs
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @contextmanager
@@ -39,3 +40,25 @@ def undisturbed(model: nn.Module, seed: int) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Torch's random numbers come from ``seed`` inside and are untouched outside; None leaves them as they are."""
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def still_batch_norms(model: nn.Module) -> Iterator[None]:
+    """BatchNorms normalise by their running statistics inside, and do not change them."""
+    moving = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training]
+    try:
+        for module in moving:
+            module.training = False
+        yield
+    finally:
+        for module in moving:
+            module.training = True

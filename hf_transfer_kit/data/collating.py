@@ -13,12 +13,21 @@ from torch import Tensor
 from hf_transfer_kit.data.contents import contents_hash
 from hf_transfer_kit.data.images import ImageGeometry
 
+NOT_LABELLED = -100
+
 
 def labels_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """Classes of the rows under ``labels``, int64 of shape (B,); nothing when no row has one."""
+    """What rows have under ``labels``; nothing when no row has one.
+
+    Classes are int64 of shape (B,), numbers float32 (B,), lists int64 or float32 (B, L), padded with -100.
+    """
     if not any("labels" in row for row in rows):
         return {}
-    return {"labels": torch.tensor([int(row["labels"]) for row in rows], dtype=torch.long)}
+    labels = [torch.as_tensor(row["labels"]) for row in rows]
+    labels = [label.float() if label.is_floating_point() else label.long() for label in labels]
+    if labels[0].dim() == 0:
+        return {"labels": torch.stack(labels)}
+    return {"labels": torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=NOT_LABELLED)}
 
 
 def on_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:

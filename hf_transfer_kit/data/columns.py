@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
+from hf_transfer_kit.data.label_kinds import is_list, item_of
 from hf_transfer_kit.errors import DataError
 
 _LABEL_NAMES = ("label", "labels", "target", "class", "category", "y")
+_TEXT_NAMES = ("text", "sentence", "content", "tokens", "words")
 _AUDIO_FIELDS = {"bytes", "path"}
 
 
@@ -29,6 +31,7 @@ def find_columns(
     label_column: str | None = None,
     modality: str | None = None,
     labelled: bool = True,
+    words: bool = False,
 ) -> Columns:
     """Finds the input and the label columns of a dataset.
 
@@ -38,14 +41,14 @@ def find_columns(
         label_column: Its label column, where the user says so.
         modality: ``"image"``, ``"text"`` or ``"audio"``, where several are there.
         labelled: Whether there must be a label column.
+        words: Whether inputs are lists of words, each with a class.
 
     Raises:
         DataError: When a column named does not exist, or none or several fit.
     """
-    label = _label_column(data, label_column, required=labelled)
-    candidates = {
-        name: kind for name, feature in data.features.items() if name != label and (kind := column_modality(feature))
-    }
+    label = _label_column(data, label_column, required=labelled, words=words)
+    kind_of = _word_modality if words else column_modality
+    candidates = {name: kind for name, feature in data.features.items() if name != label and (kind := kind_of(feature))}
     if input_column is not None:
         names = tuple(name.strip() for name in input_column.split(","))
         for name in names:
@@ -59,7 +62,7 @@ def find_columns(
     for kind in kinds:
         found = [name for name, candidate in candidates.items() if candidate == kind]
         if kind == "text" and len(found) > 1:
-            found = [name for name in found if name in ("text", "sentence", "content")] or found
+            found = [name for name in found if name in _TEXT_NAMES] or found
         if len(found) == 1:
             return Columns((found[0],), label, kind)
         if len(found) > 1:
@@ -72,14 +75,20 @@ def find_columns(
     )
 
 
-def check_columns(splits: Mapping[str, Dataset], columns: Columns) -> None:
-    """Refuses splits that lack a column which the others have.
+def check_columns(splits: Mapping[str, Dataset], columns: Columns, further: Sequence[str] = ()) -> None:
+    """Refuses splits that lack a column: one that the others have, or one of ``further``.
 
     Raises:
         DataError: With the split, what it lacks and what it has.
     """
+    wanted = [name for name in (*columns.inputs, columns.label, *further) if name is not None]
     for split, data in splits.items():
-        missing = [name for name in (*columns.inputs, columns.label) if name is not None and name not in data.features]
+        missing = [name for name in wanted if name not in data.features]
+        if missing and split == "train":
+            raise DataError(
+                f"There is no column {', '.join(map(repr, missing))}; the columns are {_listed(data)}. Name one "
+                "of these."
+            )
         if missing:
             raise DataError(
                 f"The split {split} has no column {', '.join(map(repr, missing))}, which train has; its columns are "
@@ -98,7 +107,12 @@ def column_modality(feature: object) -> str | None:
     return None
 
 
-def _label_column(data: Dataset, label_column: str | None, *, required: bool) -> str | None:
+def _word_modality(feature: object) -> str | None:
+    """``"text"`` for a column of lists of words."""
+    return "text" if is_list(feature) and column_modality(item_of(feature)) == "text" else None
+
+
+def _label_column(data: Dataset, label_column: str | None, *, required: bool, words: bool = False) -> str | None:
     if label_column is not None:
         if label_column not in data.features:
             raise DataError(f"There is no column {label_column!r} for the label; the columns are {_listed(data)}.")
@@ -106,7 +120,11 @@ def _label_column(data: Dataset, label_column: str | None, *, required: bool) ->
     named = [name for name in _LABEL_NAMES if name in data.features]
     if named:
         return named[0]
-    classes = [name for name, feature in data.features.items() if isinstance(feature, ClassLabel)]
+    classes = [
+        name
+        for name, feature in data.features.items()
+        if isinstance(item_of(feature) if words and is_list(feature) else feature, ClassLabel)
+    ]
     if len(classes) == 1:
         return classes[0]
     if not (classes or required):

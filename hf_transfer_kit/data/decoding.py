@@ -64,7 +64,7 @@ def problem_of(value: Any, modality: str) -> str | None:
     if value is None:
         return "nothing is there"
     if modality == "text":
-        return None if value.strip() else "the text is empty"
+        return None if "".join(value).strip() else "the text is empty"
     try:
         decoded = rgb_image(value) if modality == "image" else mono_wave(value)
     except Exception as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as Pictures
 from sklearn.datasets import load_digits, load_sample_images
 from sklearn.model_selection import train_test_split
@@ -20,6 +20,9 @@ _SEED = 7
 def embedded_data(name: str) -> DatasetDict:
     """One of the embedded datasets, always the same rows, as images of 32 x 32 with their digit.
 
+    Two more columns serve as further tasks: ``parity`` (even or odd) and ``ink``, the mean grey value of the digit as
+    it was written, in [0, 1].
+
     ``digits``: scikit-learn's handwritten digits (Alpaydin & Kaynak 1998), enlarged from 8 x 8, white on black.
     ``digits_m``: digits on photographs, by the recipe of MNIST-M (Ganin et al. 2016): the absolute difference of the
     digit and a random patch, here of scikit-learn's two photographs.
@@ -33,7 +36,15 @@ def embedded_data(name: str) -> DatasetDict:
     pictures, labels = _enlarged_digits()
     source, target = train_test_split(np.arange(len(labels)), test_size=0.5, stratify=labels, random_state=_SEED)
     rows = {"digits": source, "digits_m": target}[name]
-    features = Features({"image": Image(), "label": ClassLabel(names=_LABELS)})
+    features = Features(
+        {
+            "image": Image(),
+            "label": ClassLabel(names=_LABELS),
+            "parity": ClassLabel(names=["even", "odd"]),
+            "ink": Value("float32"),
+        }
+    )
+    ink = load_digits().data.mean(axis=1) / 16
     splits = {}
     cells = _photograph_cells()
     for split, indices in _split_rows(rows, labels).items():
@@ -41,7 +52,12 @@ def embedded_data(name: str) -> DatasetDict:
         if name == "digits_m":
             images = blended(images, cells[split], np.random.default_rng([_SEED, len(split)]))
         splits[split] = Dataset.from_dict(
-            {"image": [Pictures.fromarray(image) for image in images], "label": labels[indices].tolist()},
+            {
+                "image": [Pictures.fromarray(image) for image in images],
+                "label": labels[indices].tolist(),
+                "parity": (labels[indices] % 2).tolist(),
+                "ink": ink[indices].tolist(),
+            },
             features=features,
         )
     return DatasetDict(splits)

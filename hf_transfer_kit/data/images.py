@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,18 +65,28 @@ class ImageGeometry:
         return (images.float() - mean) / std
 
 
-def image_geometry(processor: Any, *, image_size: int | None = None) -> ImageGeometry:
+def image_geometry(processor: Any, *, image_size: int | None = None, channels: int | None = None) -> ImageGeometry:
     """The geometry of an image processor of transformers, timm's included.
 
     Args:
         processor: The checkpoint's processor.
         image_size: Another side in pixels; the ratio of crop to resize stays.
+        channels: 1 for grey, normalised by the means over the processor's channels; None for the processor's.
 
     Raises:
         DataError: When the processor does not say how large its images are.
     """
     if hasattr(processor, "data_config"):
-        return _timm_geometry(processor.data_config, image_size)
+        geometry = _timm_geometry(processor.data_config, image_size)
+    else:
+        geometry = _transformers_geometry(processor, image_size)
+    if channels is None or channels == geometry.channels:
+        return geometry
+    mean, std = (tuple(channels * [float(np.mean(values))]) for values in (geometry.mean, geometry.std))
+    return replace(geometry, channels=channels, mean=mean, std=std)
+
+
+def _transformers_geometry(processor: Any, image_size: int | None) -> ImageGeometry:
     size = _height_width(getattr(processor, "size", None))
     crop = _height_width(getattr(processor, "crop_size", None)) if getattr(processor, "do_center_crop", False) else None
     if size is None and crop is None:

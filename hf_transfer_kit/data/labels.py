@@ -10,6 +10,8 @@ from datasets import ClassLabel, Dataset, Value
 from hf_transfer_kit.data.row_choice import ROW
 from hf_transfer_kit.errors import DataError
 
+LABEL_COLUMNS = frozenset({"label", "labels", "label_ids"})
+"""What Trainer and its collators call labels."""
 NO_LABEL = -1
 """Class index of a row without a label."""
 _MISSING = (None, NO_LABEL)
@@ -65,8 +67,7 @@ def with_class_order(splits: Mapping[str, Dataset], label: str, class_names: Seq
     place = {index: list(class_names).index(name) for index, name in enumerate(names)} | {NO_LABEL: NO_LABEL}
     feature = ClassLabel(names=list(class_names))
     return {
-        split: _with_classes(data, label, [place[value] for value in data[label]], feature)
-        for split, data in splits.items()
+        split: replaced(data, label, [place[value] for value in data[label]], feature) for split, data in splits.items()
     }
 
 
@@ -133,8 +134,7 @@ def _from_values(
     index = dict.fromkeys(_MISSING, NO_LABEL) | {value: position for position, value in enumerate(found)}
     feature = ClassLabel(names=names)
     return {
-        name: _with_classes(data, label, [index[value] for value in data[label]], feature)
-        for name, data in splits.items()
+        name: replaced(data, label, [index[value] for value in data[label]], feature) for name, data in splits.items()
     }, names
 
 
@@ -152,10 +152,11 @@ def _with_missing_marked(data: Dataset, label: str) -> Dataset:
     if None not in values:
         return data
     marked = [NO_LABEL if value is None else value for value in values]
-    return _with_classes(data, label, marked, data.features[label])
+    return replaced(data, label, marked, data.features[label])
 
 
-def _with_classes(data: Dataset, label: str, classes: list[int], feature: ClassLabel) -> Dataset:
+def replaced(data: Dataset, label: str, classes: list[int], feature: ClassLabel) -> Dataset:
+    """The dataset with these class indices as its column ``label``."""
     return data.remove_columns(label).add_column(label, classes).cast_column(label, feature)
 
 

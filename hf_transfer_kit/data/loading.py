@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 
 from hf_transfer_kit.data.columns import Columns, check_columns, find_columns
 from hf_transfer_kit.data.decoding import readable_rows, require_soundfile
-from hf_transfer_kit.data.labels import all_labelled, any_label, with_class_labels, with_class_order
+from hf_transfer_kit.data.label_kinds import CLASSIFICATION, LABEL_KINDS, TOKEN_CLASSIFICATION, check_task_type, renamed
+from hf_transfer_kit.data.labels import all_labelled, any_label, replaced, with_class_labels, with_class_order
 from hf_transfer_kit.data.row_choice import ROW, numbered_rows
 from hf_transfer_kit.data.splits import make_splits
 from hf_transfer_kit.data.stored_splits import SPLIT_NAMES, display_name, stored_splits
+from hf_transfer_kit.errors import DataError, SettingsError
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,11 @@ class LoadedData:
         validation: Rows to select on.
         test: Rows for the final figures.
         input_columns: One column, or two for pairs of texts.
-        label_column: A ClassLabel column, -1 in rows without a label; None where no row has one.
-        label_names: Names of the classes; none without a label column.
+        label_column: A ClassLabel column, -1 in rows without a label; None where no row has one. Of other tasks what
+            ``hf_transfer_kit.data.label_kinds`` makes of it.
+        label_names: Names of the classes (of the symbols, for ``ctc``); none without a label column.
         skipped_rows: Unreadable rows that were left out.
+        task_type: ``"classification"``, ``"regression"``, ``"multi_label"``, ``"token_classification"`` or ``"ctc"``.
     """
 
     name: str
@@ -41,10 +45,13 @@ class LoadedData:
     label_column: str | None
     label_names: tuple[str, ...]
     skipped_rows: int = 0
+    task_type: str = CLASSIFICATION
 
     @property
     def labelled_splits(self) -> tuple[str, ...]:
         """The splits of which every row has a label."""
+        if self.task_type != CLASSIFICATION:
+            return tuple(SPLIT_NAMES)
         return tuple(split for split in SPLIT_NAMES if all_labelled(getattr(self, split), self.label_column))
 
     def sizes(self) -> dict[str, int]:
@@ -54,6 +61,35 @@ class LoadedData:
     def fingerprints(self) -> dict[str, str]:
         """The fingerprint that ``datasets`` gives each split."""
         return {split: getattr(self, split)._fingerprint for split in SPLIT_NAMES}
+
+    def relabelled(
+        self,
+        label_column: str,
+        task_type: str = CLASSIFICATION,
+        *,
+        rename_classes: Mapping[str, str] | Sequence[str] | None = None,
+    ) -> LoadedData:
+        """The same rows with another column, one of ``keep_columns``, as the label.
+
+        Args:
+            label_column: The column.
+            task_type: What its labels are.
+            rename_classes: As in ``load_data``.
+
+        Raises:
+            DataError: When there is no such column, or it holds no labels of that kind.
+            SettingsError: When the type is unknown, or names do not fit.
+        """
+        check_task_type(task_type)
+        splits = {split: numbered_rows({split: getattr(self, split)})[split] for split in SPLIT_NAMES}
+        if label_column not in self.train.features:
+            raise DataError(
+                f"{self.name} was loaded without the column {label_column!r}; it has "
+                f"{', '.join(self.train.column_names)}. Keep it with keep_columns, under a name of the dataset."
+            )
+        splits, names = _labels_of_kind(splits, label_column, task_type, self.input_columns, rename_classes)
+        splits = {split: data.remove_columns(ROW) for split, data in splits.items()}
+        return replace(self, **splits, label_column=label_column, label_names=names, task_type=task_type)
 
 
 def load_data(
@@ -67,6 +103,9 @@ def load_data(
     keep_rows: Mapping[str, Sequence[str]] | None = None,
     labelled: bool = True,
     class_names: Sequence[str] | None = None,
+    task_type: str = CLASSIFICATION,
+    rename_classes: Mapping[str, str] | Sequence[str] | None = None,
+    keep_columns: Sequence[str] = (),
     train_size: int | float | None = None,
     validation_size: float = 0.2,
     test_size: float = 0.2,
@@ -88,6 +127,12 @@ def load_data(
         labelled: Whether every row needs a label. Rows of a target domain need none (None or -1): labels that are there
             serve for evaluation alone, and its splits are not stratified.
         class_names: Names of the source's classes: those of this dataset must be the same, and are put in their order.
+        task_type: ``"classification"``; ``"regression"`` (a number a row), ``"multi_label"`` (a list of classes),
+            ``"token_classification"`` (lists of words and as many classes) or ``"ctc"`` (a transcript, spelled by its
+            characters).
+        rename_classes: New names of the classes in their order, or old -> new. With ``ctc``, classes are spelled by
+            these names.
+        keep_columns: Further columns that rows keep, such as labels of other tasks (see ``LoadedData.relabelled``).
         train_size: Rows to train on, stratified: a count, or a share in (0, 1]; None for all.
         validation_size: Share held out where there is no validation split.
         test_size: Share held out where there is no test split.
@@ -96,24 +141,48 @@ def load_data(
 
     Raises:
         DataError: When the data cannot be found or read, or columns, labels, classes or sizes do not fit.
-        SettingsError: When ``keep_rows`` has one text where a list of values belongs.
+        SettingsError: When ``keep_rows`` has one text where a list of values belongs, the type of task is unknown or
+            needs labels that may be missing, or names of classes do not fit.
     """
+    check_task_type(task_type)
+    if not labelled and (task_type != CLASSIFICATION or rename_classes):
+        raise SettingsError(
+            f"Rows without labels are known for classification alone, with the names that classes have, but "
+            f"task_type={task_type!r} and rename_classes={rename_classes!r}. Leave both out, or give labels."
+        )
     name = str(name_or_path)
     found = stored_splits(name, config_name=config_name, revision=revision)
     columns = find_columns(
-        found["train"], input_column=input_column, label_column=label_column, modality=modality, labelled=labelled
+        found["train"],
+        input_column=input_column,
+        label_column=label_column,
+        modality=modality,
+        labelled=labelled,
+        words=task_type == TOKEN_CLASSIFICATION,
     )
-    check_columns(found, columns)
+    check_columns(found, columns, keep_columns)
     if columns.modality == "audio":
         require_soundfile()
     found = numbered_rows(found, keep_rows)
-    found, label, names = _labels_read(found, columns, labelled=labelled, class_names=class_names)
+    found = {
+        split: data.select_columns(
+            list(dict.fromkeys([*columns.inputs, *filter(None, [columns.label]), *keep_columns, ROW]))
+        )
+        for split, data in found.items()
+    }
+    if task_type == CLASSIFICATION:
+        found, label, names = _classes_read(found, columns, labelled=labelled, class_names=class_names)
+        if rename_classes is not None:
+            found, names = _with_names(found, label, renamed(names, rename_classes))
+    else:
+        label = columns.label
+        found, names = _labels_of_kind(found, label, task_type, columns.inputs, rename_classes)
     splits = make_splits(
         found["train"],
         found.get("validation"),
         found.get("test"),
         # Labels of a target must not touch anything, the split of its rows included.
-        label if labelled else None,
+        label if labelled and task_type == CLASSIFICATION else None,
         train_size=train_size,
         validation_size=validation_size,
         test_size=test_size,
@@ -128,22 +197,46 @@ def load_data(
         label_column=label,
         label_names=names,
         skipped_rows=skipped,
+        task_type=task_type,
         **splits,
     )
 
 
-def _labels_read(
+def _classes_read(
     splits: dict[str, Dataset], columns: Columns, *, labelled: bool, class_names: Sequence[str] | None
 ) -> tuple[dict[str, Dataset], str | None, tuple[str, ...]]:
-    """The columns that matter of each split, the label column if any row has a label, and the names of its classes."""
+    """The splits, their label column if any row has a label, and the names of its classes."""
     label = columns.label
     if label is None or not (labelled or any_label(splits, label)):
         return {split: data.select_columns([*columns.inputs, ROW]) for split, data in splits.items()}, None, ()
-    splits = {split: data.select_columns([*columns.inputs, label, ROW]) for split, data in splits.items()}
     splits = with_class_labels(splits, label, labelled=labelled)
     if class_names is not None:
         splits = with_class_order(splits, label, class_names)
     return splits, label, tuple(splits["train"].features[label].names)
+
+
+def _labels_of_kind(
+    splits: dict[str, Dataset],
+    label: str,
+    task_type: str,
+    inputs: Sequence[str],
+    rename_classes: Mapping[str, str] | Sequence[str] | None,
+) -> tuple[dict[str, Dataset], tuple[str, ...]]:
+    """The splits with labels of a kind, and their names."""
+    if task_type == CLASSIFICATION:
+        splits = with_class_labels(splits, label)
+        return _with_names(splits, label, renamed(splits["train"].features[label].names, rename_classes))
+    if rename_classes is not None and task_type != "ctc":
+        raise SettingsError(f"rename_classes renames classes of classification and ctc, not of {task_type}.")
+    more = {TOKEN_CLASSIFICATION: (inputs[0],), "ctc": (rename_classes,)}.get(task_type, ())
+    return LABEL_KINDS[task_type](splits, label, *more)
+
+
+def _with_names(
+    splits: dict[str, Dataset], label: str, names: tuple[str, ...]
+) -> tuple[dict[str, Dataset], tuple[str, ...]]:
+    feature = ClassLabel(names=list(names))
+    return {split: replaced(data, label, list(data[label]), feature) for split, data in splits.items()}, names
 
 
 def _readable(

@@ -18,7 +18,7 @@ class Rows(TorchDataset):
 
     Args:
         values: Row -> input: a sequence, or something that decodes when a row is asked for.
-        classes: Class of each row, of shape (rows,); None for rows without labels.
+        classes: Class of each row, of shape (rows,), or its label of another kind; None for rows without labels.
         name: Key of the input in a row; None when the values are dictionaries already.
         change: Applied to the input each time it is asked for, such as augmentation.
     """
@@ -26,7 +26,7 @@ class Rows(TorchDataset):
     def __init__(
         self,
         values: Sequence[Any],
-        classes: np.ndarray | None,
+        classes: np.ndarray | Sequence[Any] | None,
         name: str | None,
         *,
         change: Callable[[Any], Any] | None = None,
@@ -44,7 +44,12 @@ class Rows(TorchDataset):
         if self.change is not None:
             value = self.change(value)
         inputs = value if self.name is None else {self.name: value}
-        return dict(inputs) if self.classes is None else {**inputs, "labels": int(self.classes[row])}
+        return dict(inputs) if self.classes is None else {**inputs, "labels": self.label(row)}
+
+    def label(self, row: int) -> Any:
+        """A row's label, without its input: a class index, a number or a list."""
+        label = self.classes[row]
+        return label.item() if isinstance(label, np.generic) else label
 
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change with any input, class or change made to the inputs."""

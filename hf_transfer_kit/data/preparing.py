@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from hf_transfer_kit.data.collating import FeatureCollator, ImageCollator, TextCollator, WaveCollator
+from hf_transfer_kit.data.collating import NOT_LABELLED, FeatureCollator, ImageCollator, TextCollator, WaveCollator
 from hf_transfer_kit.data.decoding import undecoded
 from hf_transfer_kit.data.images import image_augmentation, image_geometry
+from hf_transfer_kit.data.label_kinds import CLASSIFICATION, TOKEN_CLASSIFICATION
 from hf_transfer_kit.data.labels import class_values
 from hf_transfer_kit.data.loading import LoadedData
 from hf_transfer_kit.data.memory import Rows, held_or_lazy
@@ -31,11 +32,13 @@ class InputSizes:
         image_size: Side of pictures in pixels; None for the processor's.
         max_length: Longest text in tokens.
         max_seconds: Longest sound in seconds; None for the usual length of the data.
+        channels: Of pictures, 3 or 1; None for the processor's.
     """
 
     image_size: int | None = None
     max_length: int = 128
     max_seconds: float | None = None
+    channels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class PreparedData:
         label_names: Names of the classes.
         describe: What was done, for reports: image size, memory in bytes, whether it is decoded once.
         sizes: How large inputs were made.
+        task_type: What the labels are.
     """
 
     train: Rows
@@ -61,16 +65,38 @@ class PreparedData:
     label_names: tuple[str, ...]
     describe: Mapping[str, Any] = field(default_factory=dict)
     sizes: InputSizes = InputSizes()
+    task_type: str = CLASSIFICATION
+
+    def relabelled(self, data: LoadedData) -> PreparedData:
+        """The same inputs with the labels of ``data``, which has the same rows (``LoadedData.relabelled``).
+
+        Raises:
+            DataError: When it has other rows, or a class for each word.
+        """
+        if data.task_type == TOKEN_CLASSIFICATION:
+            raise DataError(f"{data.label_column!r} has a class for each word, which needs a preparation of its own.")
+        labels = {split: _labels(data, split) for split in SPLITS}
+        rows = {}
+        for split in SPLITS:
+            old = getattr(self, split)
+            if labels[split] is not None and len(labels[split]) != len(old):
+                raise DataError(f"{data.name} has {len(labels[split])} rows in {split}, but {len(old)} were prepared.")
+            rows[split] = Rows(old.values, labels[split], old.name, change=old.change)
+        return replace(self, **rows, label_names=data.label_names, task_type=data.task_type)
 
 
 class _Inputs(NamedTuple):
-    """Inputs of each split, what makes batches of them, their key in a row, words for reports, and their sizes."""
+    """Inputs of each split, what makes batches of them, their key in a row, words for reports, and their sizes.
+
+    Of words also the word that each token begins, or None.
+    """
 
     splits: Mapping[str, Sequence[Any]]
     collator: Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]
     name: str | None
     describe: Mapping[str, Any]
     sizes: InputSizes
+    words: Mapping[str, Sequence[Sequence[int | None]]] | None = None
 
 
 def prepare_data(
@@ -81,6 +107,7 @@ def prepare_data(
     image_size: int | None = None,
     max_length: int = 128,
     max_seconds: float | None = None,
+    channels: int | None = None,
     memory_limit: int = GIBIBYTE,
     like: PreparedData | None = None,
 ) -> PreparedData:
@@ -97,9 +124,10 @@ def prepare_data(
         image_size: Another side of the pictures in pixels.
         max_length: Longest text in tokens; longer ones are cut.
         max_seconds: Longest sound in seconds; None takes the length that 99 % of them keep within, at most 10.
+        channels: 1 makes pictures grey, 3 leaves their colours; None is the processor's.
         memory_limit: Bytes that decoded images of one split may take; beyond, rows are decoded when asked for.
         like: The source that this target goes with, prepared before with the same processor: inputs get the sizes of
-            its inputs, so that ``image_size``, ``max_length`` and ``max_seconds`` need not be given.
+            its inputs, so that ``image_size``, ``max_length``, ``max_seconds`` and ``channels`` need not be given.
 
     Raises:
         DataError: When the processor does not fit the data, or ``like`` holds another kind of inputs.
@@ -111,7 +139,9 @@ def prepare_data(
     if augment and data.modality != "image":
         raise SettingsError(f"Augmentation is for images, but {data.name} holds {data.modality}. Leave --augment out.")
     makers = {"image": _images, "text": _texts, "audio": _sounds}
-    sizes = InputSizes(image_size, max_length, max_seconds)
+    if channels not in (None, 1, 3):
+        raise SettingsError(f"channels={channels!r}: pictures have 1 (grey) or 3 (colours).")
+    sizes = InputSizes(image_size, max_length, max_seconds, channels)
     if like is not None:
         sizes = _sizes_like(like, sizes, data)
     inputs = makers[data.modality](data, processor, sizes, memory_limit)
@@ -122,11 +152,10 @@ def prepare_data(
     change = None
     if augment:
         change = image_augmentation(inputs.collator.geometry.size, flip=augment is True)
-    labelled = data.labelled_splits
     rows = {
         split: Rows(
             inputs.splits[split],
-            class_values(getattr(data, split), data.label_column) if split in labelled else None,
+            _labels(data, split, inputs.words),
             inputs.name,
             change=change if split == "train" else None,
         )
@@ -139,7 +168,33 @@ def prepare_data(
         label_names=data.label_names,
         describe={**inputs.describe, "augmented": augment},
         sizes=inputs.sizes,
+        task_type=data.task_type,
     )
+
+
+def _labels(
+    data: LoadedData, split: str, words: Mapping[str, Sequence[Sequence[int | None]]] | None = None
+) -> np.ndarray | list[Any] | None:
+    """Label of each row of a split; None where not every row has one."""
+    rows = getattr(data, split)
+    if split not in data.labelled_splits:
+        return None
+    if data.task_type == CLASSIFICATION:
+        return class_values(rows, data.label_column)
+    labels = rows[data.label_column]
+    if data.task_type == "regression":
+        return np.asarray(labels, dtype=np.float64)
+    if words is None:
+        return list(labels)
+    return [
+        [NOT_LABELLED if word is None else classes[word] for word in row]
+        for classes, row in zip(labels, words[split], strict=True)
+    ]
+
+
+def _first_pieces(words: Sequence[int | None]) -> list[int | None]:
+    """The word of each token that is its first piece, None for the others and for special tokens."""
+    return [word if word != before else None for before, word in zip([None, *words], words, strict=False)]
 
 
 def _sizes_like(like: PreparedData, given: InputSizes, data: LoadedData) -> InputSizes:
@@ -160,7 +215,7 @@ def _sizes_like(like: PreparedData, given: InputSizes, data: LoadedData) -> Inpu
 
 
 def _images(data: LoadedData, processor, sizes: InputSizes, memory_limit: int) -> _Inputs:
-    geometry = image_geometry(processor, image_size=sizes.image_size)
+    geometry = image_geometry(processor, image_size=sizes.image_size, channels=sizes.channels)
     inputs = {
         split: held_or_lazy(
             undecoded(getattr(data, split), data.input_columns[0], "image"),
@@ -180,14 +235,23 @@ def _texts(data: LoadedData, tokenizer, sizes: InputSizes, memory_limit: int) ->
         raise DataError(f"{type(tokenizer).__name__} is no tokenizer, but {data.name} holds texts.")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    inputs = {}
+    split_words = data.task_type == TOKEN_CLASSIFICATION
+    if split_words and not getattr(tokenizer, "is_fast", False):
+        raise DataError(
+            f"{type(tokenizer).__name__} does not say which word a token is of, but {data.name} has a class for each "
+            "word. Use a fast tokenizer (tokenizer.json)."
+        )
+    inputs, words = {}, {}
     for split in SPLITS:
         texts = [list(getattr(data, split)[column]) for column in data.input_columns]
-        tokens = tokenizer(*texts, truncation=True, max_length=sizes.max_length)
+        tokens = tokenizer(*texts, truncation=True, max_length=sizes.max_length, is_split_into_words=split_words)
+        if split_words:
+            words[split] = [_first_pieces(tokens.word_ids(row)) for row in range(len(texts[0]))]
         keys = list(tokens.keys())
         inputs[split] = [dict(zip(keys, row, strict=True)) for row in zip(*(tokens[key] for key in keys), strict=True)]
     longest = max(len(row["input_ids"]) for row in inputs["train"])
-    return _Inputs(inputs, TextCollator(tokenizer), None, {"longest_text": longest, "decoded_once": True}, sizes)
+    describe = {"longest_text": longest, "decoded_once": True}
+    return _Inputs(inputs, TextCollator(tokenizer), None, describe, sizes, words or None)
 
 
 def _sounds(data: LoadedData, processor, sizes: InputSizes, memory_limit: int) -> _Inputs:
@@ -200,7 +264,7 @@ def _sounds(data: LoadedData, processor, sizes: InputSizes, memory_limit: int) -
         waves = {split: [wave[: round(sizes.max_seconds * rate)] for wave in waves[split]] for split in SPLITS}
     describe = {"sampling_rate": rate, "max_seconds": round(sizes.max_seconds, 3), "decoded_once": True}
     if as_picture:
-        geometry = image_geometry(processor, image_size=sizes.image_size)
+        geometry = image_geometry(processor, image_size=sizes.image_size, channels=sizes.channels)
         draw = partial(mel_picture, sampling_rate=rate, size=geometry.size, channels=geometry.channels)
         inputs = {split: torch.stack([draw(wave) for wave in waves[split]]) for split in SPLITS}
         describe["image_size"] = list(geometry.size)

@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 
 import hf_transfer_kit
-from hf_transfer_kit.reports import TransferReport, adaptation_words
+from hf_transfer_kit.reports import TransferReport, adaptation_words, multitask_words
 
 _PIPELINES = {"image": "image-classification", "text": "text-classification", "audio": "audio-classification"}
 _ARGUMENTS = {"image": '"photo.jpg"', "text": '"a sentence"', "audio": '"speech.wav"'}
@@ -41,7 +41,8 @@ class TransferCard(ModelCard):
             datasets: Hub names of the data.
         """
         on_hub = base_model is not None and _HUB_NAME.fullmatch(base_model) and not Path(base_model).exists()
-        pipeline = _PIPELINES[report.data["modality"]]
+        # A network of several tasks is no pipeline's.
+        pipeline = None if report.multitasking else _PIPELINES[report.data["modality"]]
         data = ModelCardData(
             library_name="transformers",
             pipeline_tag=pipeline,
@@ -52,30 +53,19 @@ class TransferCard(ModelCard):
             language=language,
             datasets=list(datasets) or None,
             model_name=report.title,
-            eval_results=[
-                EvalResult(
-                    task_type=pipeline,
-                    dataset_type=datasets[0] if datasets else _slug(report.dataset_name),
-                    dataset_name=report.dataset_name,
-                    dataset_split="test",
-                    metric_type=name,
-                    metric_value=round(value, 6),
-                )
-                for name, value in report.metrics.items()
-                if name in ("accuracy", "macro_f1", "top_k_accuracy")
-            ]
-            or None,
+            eval_results=_results(report, pipeline, datasets),
         )
         text = (
             _environment()
-            .get_template("adaptation.md.jinja" if report.adaptation else "base.md.jinja")
+            .get_template(_template(report))
             .render(
                 card_data=data.to_yaml(),
                 report=report,
                 source=f"[{base_model}](https://huggingface.co/{base_model})" if on_hub else f"`{report.model_name}`",
                 command=without_local_paths(report.command),
-                usage=usage_snippet(pipeline, _ARGUMENTS[report.data["modality"]]),
+                usage=usage_snippet(pipeline, _ARGUMENTS[report.data["modality"]]) if pipeline else "",
                 **(adaptation_words(report.adaptation) if report.adaptation else {}),
+                **(multitask_words(report.multitasking) if report.multitasking else {}),
             )
         )
         return cls(text, ignore_metadata_errors=False)
@@ -110,8 +100,39 @@ def _environment() -> Environment:
     return environment
 
 
+def _template(report: TransferReport) -> str:
+    recipe = "adaptation" if report.adaptation else "multitask" if report.multitasking else "base"
+    return f"{recipe}.md.jinja"
+
+
+def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[str]) -> list[EvalResult] | None:
+    """Metrics of the saved model, each with its task's data."""
+    if report.multitasking:
+        found = [
+            (task.type.replace("_", "-"), task.dataset, task.metric, report.metrics[f"{task.name}_{task.metric}"])
+            for task in report.multitasking.tasks
+        ]
+    else:
+        found = [
+            (pipeline, report.dataset_name, name, value)
+            for name, value in report.metrics.items()
+            if name in ("accuracy", "macro_f1", "top_k_accuracy")
+        ]
+    return [
+        EvalResult(
+            task_type=task_type,
+            dataset_type=datasets[0] if datasets and not report.multitasking else _slug(dataset),
+            dataset_name=dataset,
+            dataset_split="test",
+            metric_type=name,
+            metric_value=round(value, 6),
+        )
+        for task_type, dataset, name, value in found
+    ] or None
+
+
 def _tags(report: TransferReport) -> list[str]:
-    kind = ["domain-adaptation"] if report.adaptation else []
+    kind = ["domain-adaptation"] if report.adaptation else ["multi-task"] if report.multitasking else []
     return ["transfer-learning", *kind, "hf_transfer_kit", str(report.winner).partition(":")[0]]
 
 

@@ -67,7 +67,9 @@ def save_results(
         if processor is not None and not hasattr(processor, "data_config"):
             processor.save_pretrained(staged)
         TransferCard.from_report(report, base_model=base_model).save(staged / "README.md")
-        (staged / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=True, allow_unicode=True))
+        # Mappings inside keep their order, which may be that of tasks.
+        settings = yaml.safe_dump(dict(sorted(config.items())), sort_keys=False, allow_unicode=True)
+        (staged / "config.yaml").write_text(settings)
         write_report(staged, report)
         for path in sorted(staged.iterdir(), key=lambda path: path.name == "report.json"):
             target = folder / path.name

@@ -2,5 +2,23 @@
 
 from hf_transfer_kit.metrics.classification import Accuracy, ConfusionMatrix, MacroF1, TopKAccuracy
 from hf_transfer_kit.metrics.computing import classification_metrics
+from hf_transfer_kit.metrics.entities import EntityF1
+from hf_transfer_kit.metrics.regression import MeanSquaredError, Pearson, Spearman
+from hf_transfer_kit.metrics.tasks import ERRORS, TaskMetrics, task_metrics
+from hf_transfer_kit.metrics.transcripts import ErrorRate
 
-__all__ = ["Accuracy", "ConfusionMatrix", "MacroF1", "TopKAccuracy", "classification_metrics"]
+__all__ = [
+    "ERRORS",
+    "Accuracy",
+    "ConfusionMatrix",
+    "EntityF1",
+    "ErrorRate",
+    "MacroF1",
+    "MeanSquaredError",
+    "Pearson",
+    "Spearman",
+    "TaskMetrics",
+    "TopKAccuracy",
+    "classification_metrics",
+    "task_metrics",
+]

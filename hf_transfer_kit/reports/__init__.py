@@ -7,6 +7,8 @@ from hf_transfer_kit.reports.comparison import comparison_report, strategy_table
 from hf_transfer_kit.reports.depth_curve import depth_picture, save_depth_picture
 from hf_transfer_kit.reports.depth_report import depth_report, depth_table
 from hf_transfer_kit.reports.html import html_report, write_report
+from hf_transfer_kit.reports.multitask_report import multitask_report, multitask_table
+from hf_transfer_kit.reports.multitask_words import multitask_words
 from hf_transfer_kit.reports.report import TransferReport, library_versions, read_report
 
 __all__ = [
@@ -23,6 +25,9 @@ __all__ = [
     "feature_maps_picture",
     "html_report",
     "library_versions",
+    "multitask_report",
+    "multitask_table",
+    "multitask_words",
     "read_report",
     "save_depth_picture",
     "strategy_table",

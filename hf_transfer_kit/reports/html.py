@@ -13,8 +13,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from hf_transfer_kit.reports.adaptation_pictures import adaptation_bars, adaptation_scalars, feature_maps_picture
 from hf_transfer_kit.reports.adaptation_words import adaptation_words
 from hf_transfer_kit.reports.depth_curve import depth_alt_text, depth_picture
+from hf_transfer_kit.reports.multitask_pictures import (
+    affinity_picture,
+    gain_bars,
+    sharing_curve,
+    sharing_results,
+    task_losses_picture,
+)
+from hf_transfer_kit.reports.multitask_words import affinity_sentence, multitask_words
 from hf_transfer_kit.reports.pictures import accuracy_bars, confusion_picture, learning_curves, svg_text
 from hf_transfer_kit.reports.report import TransferReport
+from hf_transfer_kit.values import MultiTasking
 
 
 def write_report(output_dir: str | Path, report: TransferReport) -> None:
@@ -37,7 +46,8 @@ def html_report(report: TransferReport) -> str:
     winner = next((result for result in report.results if result.strategy == report.winner), None)
     page = _environment().get_template("report.html.jinja")
     adapted = _adaptation(report) if report.adaptation else None
-    return page.render(report=report, pictures=pictures, winner=winner, depths=depths, adapted=adapted)
+    tasks = _multitasking(report.multitasking) if report.multitasking else None
+    return page.render(report=report, pictures=pictures, winner=winner, depths=depths, adapted=adapted, tasks=tasks)
 
 
 def _adaptation(report: TransferReport) -> dict[str, Any]:
@@ -52,6 +62,24 @@ def _adaptation(report: TransferReport) -> dict[str, Any]:
         **words,
         "pictures": {name: _inline(svg) for name, svg in pictures.items() if svg is not None},
         "logged": {name for entry in words["chosen"].log for name in entry},
+    }
+
+
+def _multitasking(found: MultiTasking) -> dict[str, Any]:
+    words = multitask_words(found)
+    chosen = words["chosen"]
+    sharing = sharing_results(found)
+    pictures = {
+        "gains": gain_bars(found, chosen),
+        "losses": task_losses_picture(chosen, found.tasks),
+        "sharing": sharing_curve(found),
+        "affinity": affinity_picture(chosen.affinity, found.tasks) if chosen.affinity else None,
+    }
+    return {
+        **words,
+        "pictures": {name: _inline(svg) for name, svg in pictures.items() if svg is not None},
+        "sharing": sharing,
+        "affinity_words": affinity_sentence(chosen.affinity, found.tasks) if chosen.affinity else "",
     }
 
 

@@ -19,8 +19,12 @@ from hf_transfer_kit.values import (
     DepthSearch,
     Diagnosis,
     FeatureMap,
+    MultiTasking,
+    MultiTaskResult,
     ScoreAgreement,
     StrategyResult,
+    TaskDescription,
+    TaskFigure,
     Verdict,
 )
 
@@ -53,6 +57,7 @@ class TransferReport:
         notes: Warnings and limits for people.
         depth_searches: How many layers to freeze, where that was searched for.
         adaptation: What methods of adaptation reached, where the target was learnt without its labels.
+        multitasking: What several tasks on one trunk reached.
     """
 
     recipe: str
@@ -76,6 +81,7 @@ class TransferReport:
     notes: tuple[str, ...] = ()
     depth_searches: tuple[DepthSearch, ...] = ()
     adaptation: Adaptation | None = None
+    multitasking: MultiTasking | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""
@@ -94,6 +100,8 @@ def read_report(path: str | Path) -> TransferReport:
     values["depth_searches"] = tuple(_depth_search(search) for search in values.get("depth_searches", ()))
     adaptation = values.get("adaptation")
     values["adaptation"] = _adaptation(adaptation) if adaptation else None
+    multitasking = values.get("multitasking")
+    values["multitasking"] = _multitasking(multitasking) if multitasking else None
     return TransferReport(**values)
 
 
@@ -145,3 +153,30 @@ def _adaptation_result(values: dict[str, Any]) -> AdaptationResult:
 def _feature_map(values: dict[str, Any]) -> FeatureMap:
     points = tuple((x, y) for x, y in values["points"])
     return FeatureMap(**{**values, "points": points, **{k: tuple(values[k]) for k in ("is_target", "classes")}})
+
+
+def _multitasking(values: dict[str, Any]) -> MultiTasking:
+    return MultiTasking(
+        **{
+            **values,
+            "tasks": tuple(TaskDescription(**task) for task in values["tasks"]),
+            "results": tuple(_multitask_result(result) for result in values["results"]),
+            "before": _task_figure(values["before"]) if values["before"] else None,
+        }
+    )
+
+
+def _multitask_result(values: dict[str, Any]) -> MultiTaskResult:
+    matrix = values["affinity"]
+    return MultiTaskResult(
+        **{
+            **values,
+            **{name: tuple(values[name]) for name in ("seeds", "delta_m_by_seed", "forgetting_by_seed", "log")},
+            "figures": {task: _task_figure(figure) for task, figure in values["figures"].items()},
+            "affinity": None if matrix is None else tuple(tuple(row) for row in matrix),
+        }
+    )
+
+
+def _task_figure(values: dict[str, Any]) -> TaskFigure:
+    return TaskFigure(**{**values, "by_seed": tuple(values["by_seed"])})

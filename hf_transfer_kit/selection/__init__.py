@@ -5,6 +5,7 @@ from hf_transfer_kit.selection.caching import PrefixCaches
 from hf_transfer_kit.selection.depth_search import depth_strategy, groups_frozen_at, search_freeze_depth
 from hf_transfer_kit.selection.digits_source import train_digits_source
 from hf_transfer_kit.selection.found_depths import with_found_depths
+from hf_transfer_kit.selection.fresh_networks import DANN_MNIST, FRESH_NETWORKS, fresh_network, fresh_processor
 from hf_transfer_kit.selection.progress import ProgressLine
 from hf_transfer_kit.selection.race import Comparison, compare_strategies, single_run, validate_strategies
 from hf_transfer_kit.selection.running import finished_run, make_trainer, readable_data, run_strategy
@@ -12,6 +13,8 @@ from hf_transfer_kit.selection.specification import make_strategy, strategy_text
 from hf_transfer_kit.selection.strategies import STRATEGIES, Strategy
 
 __all__ = [
+    "DANN_MNIST",
+    "FRESH_NETWORKS",
     "STRATEGIES",
     "Budget",
     "Comparison",
@@ -22,6 +25,8 @@ __all__ = [
     "default_steps",
     "depth_strategy",
     "finished_run",
+    "fresh_network",
+    "fresh_processor",
     "groups_frozen_at",
     "make_strategy",
     "make_trainer",

@@ -10,6 +10,7 @@ from hf_transfer_kit.values.adaptation import (
 )
 from hf_transfer_kit.values.depths import DepthResult, DepthSearch
 from hf_transfer_kit.values.layers import MODALITIES, LayerGroup, LayerGroups
+from hf_transfer_kit.values.multitasking import MultiTasking, MultiTaskResult, TaskDescription, TaskFigure
 from hf_transfer_kit.values.results import ConfusionTable, CurvePoint, RateCurve, StrategyResult, Verdict
 
 __all__ = [
@@ -25,8 +26,12 @@ __all__ = [
     "FeatureMap",
     "LayerGroup",
     "LayerGroups",
+    "MultiTaskResult",
+    "MultiTasking",
     "RateCurve",
     "ScoreAgreement",
     "StrategyResult",
+    "TaskDescription",
+    "TaskFigure",
     "Verdict",
 ]

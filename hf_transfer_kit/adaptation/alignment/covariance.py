@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from hf_transfer_kit.adaptation.alignment.standardisation import align_standardised
-from hf_transfer_kit.adaptation.objectives.options import number
 from hf_transfer_kit.features.probe_rows import Features
+from hf_transfer_kit.options import number
 
 
 def align_covariance(

@@ -12,10 +12,10 @@ from hf_transfer_kit.adaptation.alignment.rows import both_domains
 from hf_transfer_kit.adaptation.alignment.standardisation import align_standardised
 from hf_transfer_kit.adaptation.alignment.subspace import align_subspace
 from hf_transfer_kit.adaptation.alignment.transport import align_transport
-from hf_transfer_kit.adaptation.objectives.options import chosen
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features import CachedFeatures, LinearProbe, linear_probe
 from hf_transfer_kit.features.probe_rows import Features, LabelledRows
+from hf_transfer_kit.options import chosen
 
 ALIGNMENTS: dict[str, Callable[..., tuple[np.ndarray, np.ndarray]]] = {
     "none": both_domains,

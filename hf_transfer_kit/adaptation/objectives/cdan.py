@@ -11,8 +11,8 @@ from torch import Tensor
 from hf_transfer_kit.adaptation.objectives.domain_head import DomainHead, domain_accuracy, domain_loss, told_apart
 from hf_transfer_kit.adaptation.objectives.entropy_of_rows import certainty_weights
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
-from hf_transfer_kit.adaptation.objectives.options import number, whole, widths
 from hf_transfer_kit.adaptation.reversal import reverse_gradient
+from hf_transfer_kit.options import number, whole, widths
 
 
 def multilinear(features: Tensor, probabilities: Tensor) -> Tensor:

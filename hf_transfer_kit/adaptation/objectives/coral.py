@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
-from hf_transfer_kit.adaptation.objectives.options import chosen, number
+from hf_transfer_kit.options import chosen, number
 
 
 def covariance_distance(source: Tensor, target: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hf_transfer_kit.adaptation.objectives.domain_head import DomainHead, domain_accuracy, domain_loss, told_apart
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
-from hf_transfer_kit.adaptation.objectives.options import number, widths
 from hf_transfer_kit.adaptation.reversal import reverse_gradient
+from hf_transfer_kit.options import number, widths
 
 
 class DANN(Objective):

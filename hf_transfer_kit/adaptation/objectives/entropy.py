@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hf_transfer_kit.adaptation.objectives.entropy_of_rows import row_entropy
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
-from hf_transfer_kit.adaptation.objectives.options import number
+from hf_transfer_kit.options import number
 
 
 def conditional_entropy(logits: Tensor) -> Tensor:

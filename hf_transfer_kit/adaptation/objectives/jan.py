@@ -11,7 +11,7 @@ from torch import Tensor
 from hf_transfer_kit.adaptation.objectives.kernels import gaussian_kernels, kernel_discrepancy, squared_distances
 from hf_transfer_kit.adaptation.objectives.mmd import FACTORS
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
-from hf_transfer_kit.adaptation.objectives.options import number, numbers
+from hf_transfer_kit.options import number, numbers
 
 
 def joint_discrepancy(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hf_transfer_kit.adaptation.objectives.entropy_of_rows import certainty_weights
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
-from hf_transfer_kit.adaptation.objectives.options import number
+from hf_transfer_kit.options import number
 
 
 def class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:

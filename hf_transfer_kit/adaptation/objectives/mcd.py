@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
-from hf_transfer_kit.adaptation.objectives.options import number
 from hf_transfer_kit.adaptation.reversal import reverse_gradient
+from hf_transfer_kit.options import number
 
 
 def classifier_discrepancy(first: Tensor, second: Tensor) -> Tensor:

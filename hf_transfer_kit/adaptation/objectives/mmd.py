@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hf_transfer_kit.adaptation.objectives.kernels import gaussian_kernels, kernel_discrepancy, squared_distances
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
-from hf_transfer_kit.adaptation.objectives.options import number, numbers
+from hf_transfer_kit.options import number, numbers
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Bandwidths, in units of the median squared distance."""

@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from hf_transfer_kit.adaptation.objectives.entropy import prediction_diversity
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
-from hf_transfer_kit.adaptation.objectives.options import number
 from hf_transfer_kit.adaptation.objectives.second_look import changed_class_loss, changed_features
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.options import number
 
 
 def taught(student: Tensor, teacher: Tensor, threshold: float) -> Tensor:

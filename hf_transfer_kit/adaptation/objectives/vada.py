@@ -10,9 +10,9 @@ from torch import Tensor
 from hf_transfer_kit.adaptation.objectives.dann import DANN
 from hf_transfer_kit.adaptation.objectives.entropy import conditional_entropy
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch
-from hf_transfer_kit.adaptation.objectives.options import number, whole
 from hf_transfer_kit.adaptation.objectives.second_look import continuous_input
 from hf_transfer_kit.adaptation.objectives.virtual_adversary import virtual_adversarial_loss
+from hf_transfer_kit.options import number, whole
 
 
 class VADA(DANN):

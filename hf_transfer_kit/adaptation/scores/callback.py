@@ -11,15 +11,16 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 from transformers import TrainerCallback
 
-from hf_transfer_kit.adaptation.domain_pairs import LABEL_COLUMNS, evenly_spread, unlabelled_batch
+from hf_transfer_kit.adaptation.domain_pairs import evenly_spread, unlabelled_batch
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
-from hf_transfer_kit.adaptation.objectives.options import whole
 from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
 from hf_transfer_kit.adaptation.scores.registry import SCORES, target_scores
 from hf_transfer_kit.backbones.undisturbed import undisturbed
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
+from hf_transfer_kit.data.labels import LABEL_COLUMNS
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
+from hf_transfer_kit.options import whole
 
 Rows = Sequence[Mapping[str, Any]]
 Collator = Callable[[list[Mapping[str, Any]]], Mapping[str, Any]]

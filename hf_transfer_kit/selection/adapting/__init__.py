@@ -1,14 +1,11 @@
 """Methods for a target without labels, under one budget, chosen without its labels."""
 
 from hf_transfer_kit.selection.adapting.comparing import SELECT, AdaptationComparison, compare_adaptations
-from hf_transfer_kit.selection.adapting.digits import DANN_MNIST, DIGIT_NETWORKS, digit_network, digit_processor
 from hf_transfer_kit.selection.adapting.keeping import KeepBest
 from hf_transfer_kit.selection.adapting.methods import LAST, METHODS, AdaptationMethod, make_method
 from hf_transfer_kit.selection.adapting.running import AdaptationRun, Domains, run_adaptation
 
 __all__ = [
-    "DANN_MNIST",
-    "DIGIT_NETWORKS",
     "LAST",
     "METHODS",
     "SELECT",
@@ -18,8 +15,6 @@ __all__ = [
     "Domains",
     "KeepBest",
     "compare_adaptations",
-    "digit_network",
-    "digit_processor",
     "make_method",
     "run_adaptation",
 ]

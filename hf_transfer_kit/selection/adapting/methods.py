@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import yaml
-
 from hf_transfer_kit.adaptation import ALIGNMENTS, OBJECTIVES
 from hf_transfer_kit.adaptation.configuration import BATCH_NORMS
-from hf_transfer_kit.adaptation.objectives.options import chosen, number
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.options import chosen, number
+from hf_transfer_kit.selection.method_text import read_text
 
 LAST = "last"
 """In place of a score: the weights at the end are kept."""
@@ -95,10 +94,9 @@ def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
     Raises:
         SettingsError: When the name or an option is unknown or out of range.
     """
-    name, _, text = specification.partition(":")
+    name, given = read_text(specification)
     if name not in METHODS:
         raise SettingsError(f"There is no method {name!r}; choose from {', '.join(METHODS)}.")
-    given = dict(_option(specification, part) for part in filter(None, text.split(",")))
     if name == SHALLOW:
         chosen(name, "alignment", given.get("alignment", "coral"), tuple(ALIGNMENTS))
         return AdaptationMethod(specification, name, given)
@@ -126,10 +124,3 @@ def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
     # Trial: the objective itself knows the range of its options.
     method(width=8, num_labels=2, **options)
     return found
-
-
-def _option(specification: str, part: str) -> tuple[str, Any]:
-    key, equals, value = part.partition("=")
-    if not equals:
-        raise SettingsError(f"{specification!r}: {part!r} is no option. Write name:option=value,option=value.")
-    return key, yaml.safe_load(value)

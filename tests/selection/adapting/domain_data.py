@@ -6,7 +6,8 @@ import torch
 from torch.utils.data import default_collate
 
 from hf_transfer_kit.data.memory import Rows
-from hf_transfer_kit.selection.adapting import DANN_MNIST, Domains, digit_network
+from hf_transfer_kit.selection import DANN_MNIST, fresh_network
+from hf_transfer_kit.selection.adapting import Domains
 
 NAMES = ("left", "right", "top")
 PLACES = {0: (slice(4, 24), slice(2, 10)), 1: (slice(4, 24), slice(18, 26)), 2: (slice(2, 8), slice(4, 24))}
@@ -34,4 +35,4 @@ def domains(labelled=("train", "validation", "test")) -> Domains:
 
 
 def network(seed: int):
-    return digit_network(DANN_MNIST, NAMES, seed=seed)
+    return fresh_network(DANN_MNIST, NAMES, seed=seed)

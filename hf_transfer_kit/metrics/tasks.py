@@ -1,0 +1,123 @@
+"""The metrics of each type of task as Trainer's ``compute_metrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import f1_score
+from transformers import EvalPrediction
+
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.metrics.computing import IGNORED, classification_metrics
+from hf_transfer_kit.metrics.entities import EntityF1
+from hf_transfer_kit.metrics.regression import MeanSquaredError, Pearson, Spearman
+from hf_transfer_kit.metrics.transcripts import ErrorRate, collapsed
+
+ERRORS = ("error_rate", "mse")
+"""Metrics of which less is better."""
+
+
+@dataclass(frozen=True)
+class TaskMetrics:
+    """How predictions of a task are judged.
+
+    Args:
+        compute: Trainer's ``compute_metrics``.
+        names: What it gives; the first is the main one.
+    """
+
+    compute: Callable[[EvalPrediction], dict[str, float]]
+    names: tuple[str, ...]
+
+    @property
+    def main(self) -> str:
+        """The metric that tells how well the task is done."""
+        return self.names[0]
+
+
+def task_metrics(task_type: str, label_names: Sequence[str] = (), *, blank: int = 0) -> TaskMetrics:
+    """Metrics for a type of task; all are fractions, correlations or errors of single numbers.
+
+    ================================ ==================================================================
+    ``classification``               ``accuracy``, ``macro_f1``
+    ``multi_label``                  ``f1`` over all decisions (micro), ``accuracy`` (a row's all right); logits above 0
+    ``regression``                   ``spearman``, ``pearson``, ``mse``
+    ``token_classification``         ``f1`` over entities where names are B-, I- and O, else ``macro_f1``; ``accuracy``
+    ``ctc``                          ``error_rate`` by symbol, ``accuracy`` of whole transcripts; the likeliest path
+    ================================ ==================================================================
+
+    Args:
+        task_type: Which.
+        label_names: Names of the classes.
+        blank: Index of the blank, for ``ctc``.
+
+    Raises:
+        SettingsError: When the type is unknown.
+    """
+    makers: Mapping[str, Callable[[], TaskMetrics]] = {
+        "classification": lambda: TaskMetrics(classification_metrics(label_names), ("accuracy", "macro_f1")),
+        "multi_label": lambda: TaskMetrics(_several_classes, ("f1", "accuracy")),
+        "regression": lambda: TaskMetrics(_numbers, ("spearman", "pearson", "mse")),
+        "token_classification": lambda: _words(label_names),
+        "ctc": lambda: TaskMetrics(_transcripts(blank), ("error_rate", "accuracy")),
+    }
+    if task_type not in makers:
+        raise SettingsError(f"There is no type of task {task_type!r}; choose {', '.join(makers)}.")
+    return makers[task_type]()
+
+
+def logits_of(prediction: EvalPrediction) -> np.ndarray:
+    """The logits, which may stand first among other outputs."""
+    found = prediction.predictions
+    return np.asarray(found[0] if isinstance(found, tuple) else found)
+
+
+def _several_classes(prediction: EvalPrediction) -> dict[str, float]:
+    said, true = logits_of(prediction) > 0, np.asarray(prediction.label_ids) > 0.5
+    return {
+        "f1": float(f1_score(true, said, average="micro", zero_division=0.0)),
+        "accuracy": float((said == true).all(axis=1).mean()),
+    }
+
+
+def _numbers(prediction: EvalPrediction) -> dict[str, float]:
+    given = {
+        "predictions": logits_of(prediction).astype(np.float64).ravel(),
+        "references": np.asarray(prediction.label_ids, dtype=np.float64).ravel(),
+    }
+    return {
+        **Spearman().compute(**given),
+        **Pearson().compute(**given),
+        **MeanSquaredError().compute(**given),
+    }
+
+
+def _words(label_names: Sequence[str]) -> TaskMetrics:
+    by_class = classification_metrics(label_names)
+    if not all(name == "O" or name[:2] in ("B-", "I-") for name in label_names):
+        return TaskMetrics(by_class, ("macro_f1", "accuracy"))
+
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        said, true = logits_of(prediction).argmax(axis=-1), np.asarray(prediction.label_ids)
+        counted = true != IGNORED
+
+        def sentences(classes: np.ndarray) -> list[list[str]]:
+            return [[label_names[i] for i in row[keep]] for row, keep in zip(classes, counted, strict=True)]
+
+        entities = EntityF1().compute(predictions=sentences(said), references=sentences(true))
+        return {**entities, "accuracy": by_class(prediction)["accuracy"]}
+
+    return TaskMetrics(compute, ("f1", "precision", "recall", "accuracy"))
+
+
+def _transcripts(blank: int) -> Callable[[EvalPrediction], dict[str, float]]:
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        logits = logits_of(prediction)
+        paths = np.where((logits == IGNORED).all(axis=-1), IGNORED, logits.argmax(axis=-1))  # Trainer's padding
+        said = [collapsed(path, blank) for path in paths.tolist()]
+        true = [[symbol for symbol in row if symbol >= 0] for row in np.asarray(prediction.label_ids).tolist()]
+        return ErrorRate().compute(predictions=said, references=true)
+
+    return compute

@@ -1,0 +1,41 @@
+"""Ways of balancing tasks, one file each. A new one is a file and a line in ``BALANCERS``."""
+
+from hf_transfer_kit.multitask.balancing.aligned_mtl import AlignedMTL
+from hf_transfer_kit.multitask.balancing.balancer import Balancer
+from hf_transfer_kit.multitask.balancing.cagrad import CAGrad
+from hf_transfer_kit.multitask.balancing.dual_proj import DualProj
+from hf_transfer_kit.multitask.balancing.dwa import DWA
+from hf_transfer_kit.multitask.balancing.epochs import BalancingEpochs
+from hf_transfer_kit.multitask.balancing.fixed import Fixed
+from hf_transfer_kit.multitask.balancing.gls import GLS
+from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer
+from hf_transfer_kit.multitask.balancing.gradnorm import GradNorm
+from hf_transfer_kit.multitask.balancing.imtl_g import IMTLG
+from hf_transfer_kit.multitask.balancing.mgda import MGDA
+from hf_transfer_kit.multitask.balancing.nash_mtl import NashMTL
+from hf_transfer_kit.multitask.balancing.pcgrad import PCGrad
+from hf_transfer_kit.multitask.balancing.rlw import RLW
+from hf_transfer_kit.multitask.balancing.uncertainty import Uncertainty
+from hf_transfer_kit.multitask.balancing.upgrad import UPGrad
+
+BALANCERS: dict[str, type[Balancer]] = {
+    balancer.name: balancer
+    for balancer in (
+        Fixed,
+        Uncertainty,
+        DWA,
+        RLW,
+        GLS,
+        GradNorm,
+        PCGrad,
+        CAGrad,
+        MGDA,
+        IMTLG,
+        NashMTL,
+        AlignedMTL,
+        UPGrad,
+        DualProj,
+    )
+}
+
+__all__ = ["BALANCERS", "Balancer", "BalancingEpochs", "GradientBalancer"]

@@ -1,0 +1,20 @@
+"""Tells balancers that an epoch is over."""
+
+from __future__ import annotations
+
+from torch import nn
+from transformers import TrainerCallback
+
+from hf_transfer_kit.multitask.balancing.balancer import Balancer
+
+
+class BalancingEpochs(TrainerCallback):
+    """Calls ``end_epoch`` of every balancer in the model after each epoch, before a checkpoint of that epoch is saved.
+
+    ``dwa`` needs it; the others do not look.
+    """
+
+    def on_epoch_end(self, args, state, control, model: nn.Module | None = None, **kwargs):
+        for module in model.modules():
+            if isinstance(module, Balancer):
+                module.end_epoch()

@@ -1,0 +1,65 @@
+"""A trained model of some tasks goes on with others: every weight that it has is kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from hf_transfer_kit.multitask.stems import with_channels
+
+if TYPE_CHECKING:
+    from hf_transfer_kit.multitask.modeling import MultiTaskModel
+
+_OWN = re.compile(r"\.of\.([a-z0-9_]+)\.")
+
+
+def carry_over(old: MultiTaskModel, new: MultiTaskModel) -> None:
+    """Copies the weights of ``old`` into ``new``, in place, wherever ``new`` has a place for them.
+
+    Layers that an input has for itself come from the same input's, else from those that ``old`` has there; a first
+    convolution of another number of channels is made to fit, and an embedding of another size stays fresh. Heads come
+    from the task of the same name, where it has the same type and outputs.
+
+    Args:
+        old: Trained.
+        new: Of the same backbone.
+    """
+    weights = old.state_dict()
+    first = next(iter(old.config.inputs))
+    kept = {
+        name
+        for name, task in new.config.tasks.items()
+        if name in old.config.tasks and all(task[key] == old.config.tasks[name][key] for key in ("type", "num_labels"))
+    }
+    state = new.state_dict()
+    with torch.no_grad():
+        for name, tensor in state.items():
+            part, _, rest = name.partition(".")
+            if part == "heads" and rest.partition(".")[0] not in kept:
+                continue
+            found = _found(name, weights, first)
+            if found is not None and (fitting := _fitted(found, tensor)) is not None:
+                tensor.copy_(fitting)
+
+
+def _found(name: str, weights: Mapping[str, Tensor], first: str) -> Tensor | None:
+    """The old weight for a new name."""
+    own = _OWN.search(name)
+    if own is None:
+        # What was an input's own may now be shared.
+        return weights.get(name, next((w for n, w in weights.items() if _OWN.sub(".", n) == name), None))
+    places = (name, _OWN.sub(f".of.{first}.", name, count=1), _OWN.sub(".", name, count=1))
+    return next((weights[place] for place in places if place in weights), None)
+
+
+def _fitted(weight: Tensor, like: Tensor) -> Tensor | None:
+    if weight.shape == like.shape:
+        return weight
+    outer = weight.dim() >= 3 and weight.dim() == like.dim() and weight.shape[0] == like.shape[0]
+    if outer and weight.shape[2:] == like.shape[2:]:
+        return with_channels(weight, like.shape[1])
+    return None

@@ -1,0 +1,78 @@
+"""One task as a plain checkpoint: the trunk with one head, in transformers' own class."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from hf_transfer_kit.backbones.heads import last_layer, replace_head
+from hf_transfer_kit.multitask.heads import HEADS
+from hf_transfer_kit.multitask.stems import join_input
+from hf_transfer_kit.multitask.trunk import auto_class, load_body, restore_head
+
+if TYPE_CHECKING:
+    from hf_transfer_kit.multitask.modeling import MultiTaskModel
+
+
+def plain_model_of(model: MultiTaskModel, task: str) -> PreTrainedModel:
+    """A copy of trunk and head as the class of transformers for one task, its logits those of the multi-task model.
+
+    Args:
+        model: The model; it stays as it is.
+        task: One of its tasks.
+    """
+    settings = model.config.tasks[task]
+    head = model.heads[task]
+    trunk = copy.deepcopy(model.trunk)
+    join_input(trunk, settings["input"])
+    linear = nn.Linear(trunk_width(model), 1, device=head.linear.weight.device, dtype=head.linear.weight.dtype)
+    restore_head(trunk, model.reader.head_name, linear)
+    _tell_input(trunk.config, model.config.inputs[settings["input"]])
+    auto = auto_class(trunk.config, settings["type"])
+    if isinstance(trunk, auto._model_mapping[type(trunk.config)]):
+        plain = trunk
+    else:
+        plain = auto.from_config(_head_config(trunk.config, settings)).to(device=trunk.device, dtype=trunk.dtype)
+        load_body(plain, trunk)
+    id2label = settings.get("id2label")
+    replace_head(plain, None if id2label else settings["num_labels"], id2label=id2label, seed=0)
+    last_layer(plain)[1].load_state_dict(head.plain_state())
+    for name, value in _head_settings(settings).items():
+        setattr(plain.config, name, value)
+    plain.config.architectures = [type(plain).__name__]
+    return plain.eval()
+
+
+def trunk_width(model: MultiTaskModel) -> int:
+    """Features that enter the place of the trunk's own label head."""
+    return next(iter(model.reader.width.values()))
+
+
+def _head_config(config: PreTrainedConfig, settings: dict[str, Any]) -> PreTrainedConfig:
+    config = copy.deepcopy(config)
+    config.num_labels = settings["num_labels"]
+    for name, value in _head_settings(settings).items():
+        setattr(config, name, value)
+    return config
+
+
+def _head_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """What a configuration of transformers says of a task beside its classes."""
+    if settings["type"] == "ctc":
+        return {"vocab_size": settings["num_labels"], "pad_token_id": settings["blank"], "ctc_zero_infinity": True}
+    return {"problem_type": HEADS[settings["type"]].problem_type}
+
+
+def _tell_input(config: PreTrainedConfig, settings: dict[str, int]) -> None:
+    """Writes an input's own sizes where the architecture reads them."""
+    if "vocab_size" in settings:
+        config.vocab_size = settings["vocab_size"]
+    if "channels" not in settings:
+        return
+    if config.model_type == "timm_wrapper":
+        config.model_args = {**(config.model_args or {}), "in_chans": settings["channels"]}
+    else:
+        config.num_channels = settings["channels"]

@@ -1,0 +1,87 @@
+"""What every head is: a linear layer over the trunk's features, and the loss of its kind of labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from hf_transfer_kit.errors import DataError
+
+POOLED = "pooled"
+SEQUENCE = "sequence"
+
+
+class Head(nn.Module):
+    """The layer that turns features of one task's rows into logits.
+
+    Args:
+        width: Number of features D.
+        num_labels: Number of outputs C.
+        dropout: Probability in [0, 1) with which a feature is dropped in training.
+
+    Attributes:
+        kind: The task type, as it stands in a configuration.
+        reads: ``"pooled"``: features (R, D), one row for each row; ``"sequence"``: features (R, T, D).
+        mapping: Name of transformers' mapping of the classes that have such a head; None where it is the classifier
+            of the modality.
+        problem_type: transformers' word for the loss, None where its class knows but one.
+        default_labels: Number of outputs where a configuration names none; None where it must.
+        options: Further settings that a task of this kind may have, with their defaults; arguments of the class.
+    """
+
+    kind: ClassVar[str]
+    reads: ClassVar[str] = POOLED
+    mapping: ClassVar[str | None] = None
+    problem_type: ClassVar[str | None] = None
+    default_labels: ClassVar[int | None] = None
+    options: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, width: int, num_labels: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.num_labels = num_labels
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(width, num_labels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits (R, C) of features (R, D), or (R, T, C) of (R, T, D)."""
+        return self.linear(self.dropout(features))
+
+    def plain_state(self) -> dict[str, Tensor]:
+        """Weights of the linear layer that gives the same logits by itself."""
+        return self.linear.state_dict()
+
+    def load_plain(self, state: dict[str, Tensor]) -> None:
+        """Takes the weights of such a layer."""
+        self.linear.load_state_dict(state)
+
+    def loss(self, logits: Tensor, labels: Tensor, *, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | int]:
+        """Sum of the losses of what is labelled, in float32, and how much that is: the mean is their quotient.
+
+        Args:
+            logits: As ``forward`` gives them.
+            labels: Of the same rows.
+            lengths: Number of positions of each row that are no padding, int64 of shape (R,); only sequences ask for
+                it.
+
+        Raises:
+            DataError: When the labels' shape does not fit.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def wanted(cls, option: str, num_labels: int) -> tuple[str, Callable[[Any], bool]]:
+        """What an option must be, in words, and whether a value is that: a number above 0."""
+        return (
+            "a number above 0",
+            lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf,
+        )
+
+    def _refuse(self, labels: Tensor, logits: Tensor, wanted: str) -> DataError:
+        return DataError(
+            f"Labels of a {self.kind} task must be {wanted}, but they have the shape {tuple(labels.shape)} and dtype "
+            f"{labels.dtype} for logits of shape {tuple(logits.shape)}. Check the task's label column and its "
+            "num_labels."
+        )

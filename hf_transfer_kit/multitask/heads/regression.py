@@ -1,0 +1,72 @@
+"""One or several numbers for each row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torch.nn import functional
+
+from hf_transfer_kit.multitask.heads.head import Head
+
+
+class RegressionHead(Head):
+    """Squared error in units of ``scale``, the mean over numbers; labels are float32 (R, C), or (R,) where C is 1.
+
+    Predictions are ``mean + scale * linear(features)``, in the labels' own unit. With mean and standard deviation of
+    the labels the loss begins near 1 whatever the unit: neither do small numbers vanish beside other tasks, nor do
+    numbers far from 0 push the shared layers about until the head has found their mean.
+
+    Args:
+        width: Number of features D.
+        num_labels: Numbers for each row C.
+        dropout: Probability in [0, 1) with which a feature is dropped in training.
+        mean: What is predicted from features of 0, to begin with.
+        scale: Unit of the error, above 0.
+    """
+
+    kind = "regression"
+    problem_type = "regression"
+    default_labels = 1
+    options: ClassVar[dict[str, Any]] = {"mean": 0.0, "scale": 1.0}
+
+    def __init__(
+        self, width: int, num_labels: int, *, dropout: float = 0.0, mean: float = 0.0, scale: float = 1.0
+    ) -> None:
+        super().__init__(width, num_labels, dropout=dropout)
+        self.mean = mean
+        self.scale = scale
+
+    @classmethod
+    def wanted(cls, option: str, num_labels: int) -> tuple[str, Callable[[Any], bool]]:
+        """A number above 0, and for ``mean`` any."""
+        wanted, above_zero = super().wanted(option, num_labels)
+        if option == "mean":
+            return "a finite number", lambda value: above_zero(abs(value) + 1) and math.isfinite(value)
+        return wanted, above_zero
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Numbers (R, C) of features (R, D)."""
+        return self.mean + self.scale * super().forward(features)
+
+    def plain_state(self) -> dict[str, Tensor]:
+        """The linear layer that gives the same numbers by itself."""
+        weight, bias = self.linear.weight.detach(), self.linear.bias.detach()
+        return {"weight": self.scale * weight, "bias": self.scale * bias + self.mean}
+
+    def load_plain(self, state: dict[str, Tensor]) -> None:
+        """Takes the weights of a linear layer that gives the numbers by itself."""
+        self.linear.load_state_dict(
+            {"weight": state["weight"] / self.scale, "bias": (state["bias"] - self.mean) / self.scale}
+        )
+
+    def loss(self, logits: Tensor, labels: Tensor, *, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | int]:
+        """Sum over rows, and R."""
+        if labels.dim() == 1 and self.num_labels == 1:
+            labels = labels[:, None]
+        if labels.shape != logits.shape:
+            raise self._refuse(labels, logits, "numbers, float32 of shape (R, C), or (R,) with one number a row")
+        each = functional.mse_loss(logits.float() / self.scale, labels.float() / self.scale, reduction="none")  # (R, C)
+        return each.mean(dim=1).sum(), len(labels)

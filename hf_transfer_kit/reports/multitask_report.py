@@ -1,0 +1,100 @@
+"""A comparison of ways to train several tasks as a report and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.reports.multitask_words import mean_and_spread
+from hf_transfer_kit.reports.report import TransferReport, library_versions
+from hf_transfer_kit.selection import Budget
+from hf_transfer_kit.values import MultiTasking
+
+
+def multitask_report(
+    found: MultiTasking,
+    model: nn.Module,
+    *,
+    model_name: str,
+    modality: str,
+    model_metrics: Mapping[str, Mapping[str, float]],
+    budget: Budget,
+    learning_rate: float,
+    seed: int,
+    command: str,
+    seconds: Mapping[str, float],
+    notes: tuple[str, ...] = (),
+) -> TransferReport:
+    """Puts a comparison into a report.
+
+    ``metrics`` are those of the saved model, ``baselines`` the test means of every other method, both as
+    ``TASK_METRIC``.
+
+    Args:
+        found: What was found.
+        model: One task of the saved model as a plain checkpoint, for the table of its layer groups.
+        model_name: The network's name for people.
+        modality: What the first task reads.
+        model_metrics: Task -> metrics of the saved model on test rows.
+        budget: What each task alone spent.
+        learning_rate: The rate of what did not begin fresh, in a network of all tasks.
+        seed: The first seed.
+        command: The command that reproduces the run.
+        seconds: Wall time by phase, ``total`` among them.
+        notes: Warnings and limits for people.
+    """
+    chosen = found.result(found.chosen)
+    others = [result for result in found.results if result.method != found.chosen]
+    return TransferReport(
+        recipe="multitask",
+        title=f"{model_name} for {', '.join(task.name for task in found.tasks)}",
+        model_name=model_name,
+        dataset_name=", ".join(dict.fromkeys(task.dataset for task in found.tasks)),
+        metrics={f"{task}_{name}": value for task, values in model_metrics.items() for name, value in values.items()},
+        baselines={
+            result.method: {f"{t.name}_{t.metric}": result.figures[t.name].test for t in found.tasks}
+            for result in others
+        },
+        plan={
+            "method": found.chosen,
+            "learning_rate": learning_rate,
+            "max_steps": chosen.steps,
+            "batch_size": budget.batch_size,
+            "own layer groups of each input": chosen.shared_from,
+        },
+        layer_groups=layer_groups(model).rows(),
+        data={
+            "modality": modality,
+            "tasks": {task.name: {"sizes": task.sizes, "fingerprints": task.fingerprints} for task in found.tasks},
+        },
+        seconds={**seconds, **{result.method: result.seconds for result in found.results}},
+        versions=library_versions(),
+        seed=seed,
+        command=command,
+        winner=found.chosen,
+        budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": list(chosen.seeds)},
+        notes=notes,
+        multitasking=found,
+    )
+
+
+def multitask_table(found: MultiTasking) -> str:
+    """The table of methods for the console, the chosen one marked; test metrics, a dash where nothing is known."""
+    dash = "\N{EN DASH}"
+    width = max(len("method"), *(len(result.method) for result in found.results))
+    heads = [f"{task.name} ({task.metric})" for task in found.tasks]
+    columns = [max(16, len(head)) for head in heads]
+    title = "  ".join(f"{head:>{size}}" for head, size in zip(heads, columns, strict=True))
+    lines = [f"  {'method':<{width}}  {title}  {'gain over alone':>15}  {'forgetting':>10}  {'seconds':>8}"]
+    for result in found.results:
+        mark = "*" if result.method == found.chosen else " "
+        cells = "  ".join(
+            f"{mean_and_spread(task, result.figures[task.name]):>{size}}"
+            for task, size in zip(found.tasks, columns, strict=True)
+        )
+        gain = dash if result.delta_m is None else f"{100 * result.delta_m:+.1f} %"
+        lost = dash if result.forgetting is None else f"{100 * result.forgetting:+.1f}"
+        lines.append(f"{mark} {result.method:<{width}}  {cells}  {gain:>15}  {lost:>10}  {result.seconds:>8.1f}")
+    return "\n".join(lines)

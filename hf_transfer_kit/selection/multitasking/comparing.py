@@ -1,0 +1,321 @@
+"""Several tasks in one network beside each task alone: one budget, figures for every task, forgetting of the source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.multitask import MultiTaskModel, delta_m, record_logits
+from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.multitasking.methods import METHODS, SINGLE, MultiTaskMethod, make_method
+from hf_transfer_kit.selection.multitasking.running import TasksRun, affinity_of, run_tasks
+from hf_transfer_kit.selection.multitasking.task_data import TaskSet
+from hf_transfer_kit.values import MultiTaskResult, TaskFigure
+
+Callbacks = Callable[[str, int], Sequence[TrainerCallback]]
+
+
+@dataclass(frozen=True, eq=False)
+class MultiTaskComparison:
+    """The outcome.
+
+    Args:
+        results: One entry a method, in the order given.
+        chosen: Method of ``model``: the best on validation rows among those that do all tasks in one network.
+        model: The first seed's network of that method.
+        metrics: Task -> metric name -> value of that network on test rows.
+        learning_rate: Of that run, for what did not begin fresh.
+        before: The source task's figure before anything else was learned; None without a source task.
+    """
+
+    results: tuple[MultiTaskResult, ...]
+    chosen: str
+    model: MultiTaskModel
+    metrics: Mapping[str, Mapping[str, float]]
+    learning_rate: float
+    before: TaskFigure | None = None
+
+
+def compare_multitask(
+    methods: Sequence[str | MultiTaskMethod],
+    make_network: Callable[[int], PreTrainedModel],
+    tasks: TaskSet,
+    args: TrainingArguments,
+    budget: Budget,
+    *,
+    seeds: Sequence[int] = (0,),
+    shared_from: int = 0,
+    source_task: str | None = None,
+    callbacks: Callbacks | None = None,
+    on_result: Callable[[MultiTaskResult], None] | None = None,
+) -> MultiTaskComparison:
+    """Trains every method with every seed; all keep the weights of their last step.
+
+    ``budget.max_steps`` is what a task alone may spend. A network of several tasks may spend as much for each dataset
+    that it reads, so that with equal mixing a dataset's rows are read as often as when it is alone. ``sequential``,
+    ``lwf`` and ``replay`` begin with the network that learned the source task alone, and spend it on the others.
+
+    Args:
+        methods: Texts, or what ``make_method`` makes of them; at least one that does all tasks in one network.
+        make_network: Seed -> network with the weights to begin with; its head is replaced.
+        tasks: The tasks and their rows.
+        args: Arguments for the stock Trainer.
+        budget: Steps and rows a step of a task alone, and the rate.
+        seeds: One run each, at least one, none twice.
+        shared_from: First layer groups that each input has for itself, where a method does not say.
+        source_task: The task that is learned first and is not to be lost.
+        callbacks: Method text and seed -> callbacks for that run.
+        on_result: Called after each method.
+
+    Raises:
+        SettingsError: Before anything is trained, when a method, the seeds or the source task do not fit.
+    """
+    chosen_methods = [make_method(m) if isinstance(m, str) else m for m in methods]
+    _check(chosen_methods, tasks, seeds, source_task)
+    maker = _Maker(make_network, tasks, args, budget, tuple(seeds), shared_from, source_task, callbacks)
+    sources = [maker.alone(source_task, seed, title="source") for seed in seeds] if source_task else []
+    before = _figure([_of(run, source_task, tasks) for run in sources]) if source_task else None
+    results: list[MultiTaskResult] = []
+    alone: list[Mapping[str, TasksRun]] = []
+    first_runs: dict[str, TasksRun] = {}
+    # The single tasks first, whatever the order: the others are measured against them.
+    for method in sorted(chosen_methods, key=lambda method: method.name != SINGLE):
+        if method.name == SINGLE:
+            alone = [
+                {name: sources[index] if name == source_task else maker.alone(name, seed) for name in tasks.names}
+                for index, seed in enumerate(seeds)
+            ]
+            runs = alone
+        else:
+            trained = [
+                maker.together(method, seed, sources[index].model if method.continues else None)
+                for index, seed in enumerate(seeds)
+            ]
+            first_runs[method.text] = trained[0]
+            runs = [dict.fromkeys(tasks.names, run) for run in trained]
+        result = _result(method, runs, alone, tasks, seeds, before if method.name != SINGLE else None, source_task)
+        result = replace(result, shared_from=maker.own_groups(method))
+        results.append(result)
+        if on_result:
+            on_result(result)
+    results.sort(key=lambda result: [method.text for method in chosen_methods].index(result.method))
+    name = _chosen([result for result in results if result.method in first_runs], tasks)
+    run = first_runs[name]
+    run.model.balancer = None  # it belongs to training
+    return MultiTaskComparison(tuple(results), name, run.model, run.test, run.learning_rate, before)
+
+
+@dataclass(frozen=True, eq=False)
+class _Maker:
+    """Makes the networks of a comparison and trains them."""
+
+    make_network: Callable[[int], PreTrainedModel]
+    tasks: TaskSet
+    args: TrainingArguments
+    budget: Budget
+    seeds: tuple[int, ...]
+    shared_from: int
+    source_task: str | None
+    callbacks: Callbacks | None
+
+    def own_groups(self, method: MultiTaskMethod) -> int:
+        """First layer groups that each input has for itself."""
+        return self.shared_from if method.shared_from is None else method.shared_from
+
+    def alone(self, name: str, seed: int, *, title: str = SINGLE) -> TasksRun:
+        """One task in a network of its own."""
+        method = make_method(SINGLE)
+        model = self._new([name], method, seed)
+        return run_tasks(
+            model,
+            self.tasks.sources([name]),
+            self.tasks,
+            method,
+            self.args,
+            self.budget,
+            steps=self.budget.max_steps,
+            learning_rate=self._rate(pretrained=self.tasks.pretrained, names=[name]),
+            fresh=[name] if self.tasks.pretrained else [],
+            seed=seed,
+            callbacks=self.callbacks(f"{title} {name}", seed) if self.callbacks else (),
+        )
+
+    def together(self, method: MultiTaskMethod, seed: int, source: MultiTaskModel | None) -> TasksRun:
+        """All tasks in one network, which begins with that of the source task where there is one."""
+        names = list(self.tasks.names)
+        others = [name for name in names if name != self.source_task]
+        taught = names if source is None or method.name == "replay" else others
+        pretrained = self.tasks.pretrained or source is not None
+        if source is None:
+            model = self._new(names, method, seed)
+            sources = self.tasks.sources(names)
+            steps = len(sources) * self.budget.max_steps
+        else:
+            model = self._continued(method, source, seed)
+            sources = self._sources(method, source, taught, seed)
+            steps = len(self.tasks.groups(others)) * self.budget.max_steps
+        return run_tasks(
+            model,
+            sources,
+            self.tasks,
+            method,
+            self.args,
+            self.budget,
+            steps=steps,
+            learning_rate=self._rate(pretrained=pretrained, names=names),
+            fresh=(names if source is None else others) if pretrained else [],
+            seed=seed,
+            affinity=seed == self.seeds[0],
+            callbacks=self.callbacks(method.text, seed) if self.callbacks else (),
+        )
+
+    def _new(self, names: Sequence[str], method: MultiTaskMethod, seed: int) -> MultiTaskModel:
+        inputs = self.tasks.inputs_of(names)
+        return MultiTaskModel.from_backbone(
+            self.make_network(seed),
+            {name: self.tasks[name].config for name in names},
+            inputs=inputs,
+            shared_from=self.own_groups(method) if inputs else 0,
+            seed=seed,
+        )
+
+    def _continued(self, method: MultiTaskMethod, source: MultiTaskModel, seed: int) -> MultiTaskModel:
+        weight = {"sequential": 0.0, "lwf": method.strength}.get(method.name)
+        config = {name: self.tasks[name].config for name in self.tasks.names}
+        if weight is not None:
+            config[self.source_task] = {**config[self.source_task], "weight": weight}
+        inputs = self.tasks.inputs
+        return MultiTaskModel.from_multitask(
+            source, config, inputs=inputs, shared_from=self.own_groups(method) if inputs else 0, seed=seed
+        )
+
+    def _sources(self, method: MultiTaskMethod, source: MultiTaskModel, taught: Sequence[str], seed: int):
+        name = self.source_task
+        if method.name == "replay":
+            count = len(self.tasks[name].prepared.train)
+            kept = np.random.default_rng(seed).permutation(count)[: min(method.rows, count)]
+            return self.tasks.sources(taught, rows={self.tasks[name].group: np.sort(kept).tolist()})
+        if method.name != "lwf":
+            return self.tasks.sources(taught)
+        said = {}
+        for group in self.tasks.groups(taught):
+            task = self.tasks.of_group(group, taught)[0]
+            if task.input == self.tasks[name].input:
+                rows = task.prepared.train
+                said[group] = {name: record_logits(source, rows, task.prepared.collator, task=name)}
+        if not said:
+            raise SettingsError(
+                f"{method.text}: no other task reads {name}'s input {self.tasks[name].input!r}, so its network can say "
+                "nothing of their rows. Use replay instead."
+            )
+        return self.tasks.sources(taught, more=said)
+
+    def _rate(self, *, pretrained: bool, names: Sequence[str]) -> float:
+        kind = "body" if pretrained else "scratch"
+        return min(self.budget.rate(self.tasks[name].prepared.modality, kind) for name in names)
+
+
+def _check(methods: Sequence[MultiTaskMethod], tasks: TaskSet, seeds: Sequence[int], source_task: str | None) -> None:
+    texts = [method.text for method in methods]
+    if len(set(texts)) < len(texts) or len(set(seeds)) < len(seeds) or not seeds:
+        raise SettingsError(
+            f"Methods are {', '.join(texts)}, seeds {', '.join(map(str, seeds))}: at least one of each, none twice."
+        )
+    if all(method.name == SINGLE for method in methods):
+        raise SettingsError(
+            f"{', '.join(texts) or 'No method'} does not do all tasks in one network: add one of "
+            f"{', '.join(name for name in METHODS if name != SINGLE)}."
+        )
+    if source_task is not None and source_task not in tasks.names:
+        raise SettingsError(f"source_task={source_task!r} is no task; the tasks are {', '.join(tasks.names)}.")
+    if source_task is not None and len(tasks.names) == 1:
+        raise SettingsError(f"{source_task!r} is the only task, so nothing can be learned after it. Add another task.")
+    continuing = [method.text for method in methods if method.continues]
+    if continuing and source_task is None:
+        raise SettingsError(
+            f"{', '.join(continuing)} keeps a source task, but none is named. Say which task the network can do first: "
+            "--source_task."
+        )
+    if continuing and len(tasks.of_group(tasks[source_task].group)) > 1:
+        raise SettingsError(
+            f"{source_task!r} labels the same rows as other tasks, so they would not be learned after it. Leave out "
+            f"{', '.join(continuing)}, or load the source task's rows as a dataset of their own."
+        )
+
+
+def _of(run: TasksRun, name: str, tasks: TaskSet) -> tuple[float, float]:
+    """The task's main metric on validation and on test rows."""
+    metric = tasks[name].main_metric
+    return run.validation[name][metric], run.test[name][metric]
+
+
+def _figure(pairs: Sequence[tuple[float, float]]) -> TaskFigure:
+    validation, test = (tuple(values) for values in zip(*pairs, strict=True))
+    spread = float(np.std(test, ddof=1)) if len(test) > 1 else 0.0
+    return TaskFigure(float(np.mean(validation)), float(np.mean(test)), spread, test)
+
+
+def _result(
+    method: MultiTaskMethod,
+    runs: Sequence[Mapping[str, TasksRun]],
+    alone: Sequence[Mapping[str, TasksRun]],
+    tasks: TaskSet,
+    seeds: Sequence[int],
+    before: TaskFigure | None,
+    source_task: str | None,
+) -> MultiTaskResult:
+    figures = {name: _figure([_of(run[name], name, tasks) for run in runs]) for name in tasks.names}
+    lower = {name for name in tasks.names if not tasks[name].larger_is_better}
+    gains: dict[str, tuple[float, ...]] = {}
+    if alone and method.name != SINGLE:
+        for split, place in (("validation", 0), ("test", 1)):
+            gains[split] = tuple(
+                _gain(run, single, tasks, lower, place) for run, single in zip(runs, alone, strict=True)
+            )
+    gains = {split: values for split, values in gains.items() if None not in values}
+    lost: tuple[float, ...] = ()
+    if before is not None:
+        sign = 1 if tasks[source_task].larger_is_better else -1
+        lost = tuple(sign * (was - now) for was, now in zip(before.by_seed, figures[source_task].by_seed, strict=True))
+    each = [list({id(run): run for run in of_seed.values()}.values()) for of_seed in runs]
+    first = each[0][0]
+    return MultiTaskResult(
+        method=method.text,
+        summary=METHODS[method.name],
+        seeds=tuple(seeds),
+        figures=figures,
+        delta_m=float(np.mean(gains["test"])) if "test" in gains else None,
+        delta_m_by_seed=gains.get("test", ()),
+        validation_delta_m=float(np.mean(gains["validation"])) if "validation" in gains else None,
+        forgetting=float(np.mean(lost)) if lost else None,
+        forgetting_by_seed=lost,
+        affinity=affinity_of(first.model, tasks.names),
+        log=tuple(dict(entry) for entry in first.log if "loss" in entry) if method.name != SINGLE else (),
+        steps=first.steps,
+        seconds=float(np.mean([sum(run.seconds for run in of_seed) for of_seed in each])),
+    )
+
+
+def _gain(
+    run: Mapping[str, TasksRun], single: Mapping[str, TasksRun], tasks: TaskSet, lower: set[str], place: int
+) -> float | None:
+    """Mean relative gain of a run; None where a metric is not defined or 0 alone, which no gain is relative to."""
+    together = {name: _of(run[name], name, tasks)[place] for name in tasks.names}
+    apart = {name: _of(single[name], name, tasks)[place] for name in tasks.names}
+    if not all(np.isfinite([*together.values(), *apart.values()])) or 0 in apart.values():
+        return None
+    return delta_m(together, apart, lower)
+
+
+def _chosen(results: Sequence[MultiTaskResult], tasks: TaskSet) -> str:
+    """The best on validation rows: by relative gain over the single tasks, else by the mean over the tasks."""
+    if all(result.validation_delta_m is not None for result in results):
+        return max(results, key=lambda result: result.validation_delta_m).method
+    signs = {name: 1 if tasks[name].larger_is_better else -1 for name in tasks.names}
+    return max(
+        results, key=lambda result: sum(signs[name] * figure.validation for name, figure in result.figures.items())
+    ).method

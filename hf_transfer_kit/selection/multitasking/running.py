@@ -1,0 +1,187 @@
+"""One run of several tasks on one trunk in the stock Trainer, and what it reached on each."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.multitask import (
+    BalancingEpochs,
+    MultiTaskDataset,
+    MultiTaskEpochs,
+    MultiTaskModel,
+    Source,
+    TaskAffinity,
+)
+from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.multitasking.methods import MultiTaskMethod
+from hf_transfer_kit.selection.multitasking.task_data import TaskSet
+from hf_transfer_kit.selection.running import lay_out, metrics_of
+from hf_transfer_kit.tuning import LogScalars
+
+FRESH_FACTOR = 10.0
+"""How much faster than pretrained weights fresh heads learn."""
+
+
+@dataclass(frozen=True, eq=False)
+class TasksRun:
+    """What one run gave.
+
+    Args:
+        model: With the weights of the last step.
+        validation: Task -> metric name -> value on validation rows.
+        test: The same on test rows.
+        log: Trainer's log.
+        steps: Optimizer steps.
+        seconds: Wall time of training.
+        learning_rate: Of what did not begin fresh.
+    """
+
+    model: MultiTaskModel
+    validation: Mapping[str, Mapping[str, float]]
+    test: Mapping[str, Mapping[str, float]]
+    log: Sequence[Mapping[str, float]]
+    steps: int
+    seconds: float
+    learning_rate: float
+
+
+def run_tasks(
+    model: MultiTaskModel,
+    sources: Mapping[str, Source],
+    tasks: TaskSet,
+    method: MultiTaskMethod,
+    args: TrainingArguments,
+    budget: Budget,
+    *,
+    steps: int,
+    learning_rate: float,
+    fresh: Sequence[str],
+    seed: int,
+    affinity: bool = False,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> TasksRun:
+    """Trains a model on the sources for a number of steps and evaluates every task that it has.
+
+    Args:
+        model: Whose tasks are all labelled by the sources, or have weight 0 and stay as they are.
+        sources: Group -> training rows.
+        tasks: All tasks, for collating and evaluating.
+        method: How rows are mixed and losses balanced.
+        args: The user's arguments; steps, rates and the seed are written into a copy.
+        budget: Rows a step, and how often is logged.
+        steps: Optimizer steps.
+        learning_rate: Of what has been learned before.
+        fresh: Tasks whose heads begin fresh on a trunk that does not: they learn ``FRESH_FACTOR`` times as fast.
+        seed: Of the order of rows.
+        affinity: Whether the cosines of the tasks' gradients are kept.
+        callbacks: Further ones.
+    """
+    for name, settings in model.config.tasks.items():
+        model.heads[name].requires_grad_(settings["weight"] > 0)
+    learning = [name for name, settings in model.config.tasks.items() if settings["weight"] > 0]
+    _balance(model, method, learning, sources, affinity)
+    lay_out(model, tasks[learning[0]].prepared)
+    run_args = _arguments(args, budget, steps=steps, learning_rate=learning_rate, seed=seed)
+    run_args.run_name = f"{method.name}-{seed}"
+    rows = MultiTaskDataset(sources, method.mixing, temperature=method.temperature, seed=seed)
+    trainer = Trainer(
+        model,
+        run_args,
+        train_dataset=rows,
+        data_collator=tasks.collator(model.config.tasks),
+        callbacks=[MultiTaskEpochs(), BalancingEpochs(), LogScalars(), *callbacks],
+        optimizer_cls_and_kwargs=_optimizer(model, run_args, fresh),
+    )
+    trainer.remove_callback(PrinterCallback)
+    started = time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - started
+    return TasksRun(
+        model=model,
+        validation={name: judged(model, tasks, name, "validation", run_args) for name in model.config.tasks},
+        test={name: judged(model, tasks, name, "test", run_args) for name in model.config.tasks},
+        log=trainer.state.log_history,
+        steps=steps,
+        seconds=seconds,
+        learning_rate=learning_rate,
+    )
+
+
+def judged(model: MultiTaskModel, tasks: TaskSet, name: str, split: str, args: TrainingArguments) -> dict[str, float]:
+    """Metrics of one task on a split."""
+    trainer = Trainer(
+        model,
+        args,
+        data_collator=tasks.collator(model.config.tasks),
+        compute_metrics=tasks[name].metrics.compute,
+    )
+    return metrics_of(trainer.predict(tasks.judged(name, split), metric_key_prefix="test").metrics, "test")
+
+
+def affinity_of(model: MultiTaskModel, names: Sequence[str]) -> tuple[tuple[float | None, ...], ...] | None:
+    """Mean cosines of the tasks' gradients in the order of ``names``, where they were kept; None where never met."""
+    if not isinstance(model.balancer, TaskAffinity):
+        return None
+    matrix, place = model.balancer.matrix().numpy(), {name: i for i, name in enumerate(model.balancer.tasks)}
+
+    def entry(row: str, column: str) -> float | None:
+        if row not in place or column not in place or not np.isfinite(matrix[place[row], place[column]]):
+            return None
+        return float(matrix[place[row], place[column]])
+
+    return tuple(tuple(entry(row, column) for column in names) for row in names)
+
+
+def _balance(
+    model: MultiTaskModel,
+    method: MultiTaskMethod,
+    learning: Sequence[str],
+    sources: Mapping[str, Source],
+    affinity: bool,
+) -> None:
+    weights = {name: model.config.tasks[name]["weight"] for name in learning}
+    balancer = method.balancer(learning, weights, own_rows=len(sources) > 1)
+    if affinity and len(learning) > 1:
+        # Tasks that label different rows never meet row by row.
+        balancer = TaskAffinity(balancer, sum_rows=len(sources) > 1)
+    model.balancer = balancer.to(model.device)
+
+
+def _optimizer(model: MultiTaskModel, args: TrainingArguments, fresh: Sequence[str]):
+    """AdamW, or what the arguments name, with a larger rate for fresh heads; None where one rate serves all."""
+    if not fresh:
+        return None
+    new = {id(parameter) for name in fresh for parameter in model.heads[name].parameters()}
+    optimizer, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
+    parts: dict[bool, list] = {True: [], False: []}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parts[id(parameter) in new].append(parameter)
+    rates = {True: FRESH_FACTOR * args.learning_rate, False: args.learning_rate}
+    groups = [
+        {"params": parts[key], "lr": rates[key], "weight_decay": args.weight_decay} for key in parts if parts[key]
+    ]
+    return optimizer, {**kwargs, "params": groups}
+
+
+def _arguments(
+    args: TrainingArguments, budget: Budget, *, steps: int, learning_rate: float, seed: int
+) -> TrainingArguments:
+    run_args = copy.copy(args)
+    run_args.max_steps = steps
+    run_args.num_train_epochs = 0.0  # max_steps alone decides
+    run_args.learning_rate = learning_rate
+    run_args.seed = run_args.data_seed = seed
+    run_args.remove_unused_columns = False
+    run_args.eval_strategy = run_args.save_strategy = "no"  # all runs keep the weights of their last step
+    run_args.logging_strategy = "steps"
+    run_args.logging_steps = max(1, steps // 40)
+    run_args.load_best_model_at_end = False
+    run_args.push_to_hub = False
+    return run_args

@@ -1,0 +1,121 @@
+"""Several tasks on one trunk, beside each task alone: which way of sharing, what it gains, and whether it hurts.
+
+    python scripts/multitask.py --config tasks.yaml
+
+Tasks may share rows, and inputs that differ (grey and colour pictures, two vocabularies) may have first layers of their
+own. Every method, and each task alone, runs under one budget. With --source_task one task is learned first and must
+not be lost: forgetting is in the table. Writes a report with the tasks' affinities, a model card, the settings and the
+network. Without arguments a small network learns the digit and the amount of ink of scikit-learn's digits in grey,
+together with the digit of a hundred digits on photographs in colour.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from arguments import (
+    KitTrainingArguments,
+    ModelArguments,
+    PreparationArguments,
+    command_line,
+    parse_arguments,
+    resolved_config,
+    sentences_for_errors,
+)
+from task_arguments import TaskArguments
+
+from hf_transfer_kit.hub import check_output_dir, save_results
+from hf_transfer_kit.reports import multitask_report, multitask_table
+from hf_transfer_kit.selection import DANN_MNIST, FRESH_NETWORKS, ProgressLine
+from hf_transfer_kit.selection.multitasking import METHODS, compare_multitask, make_method
+from hf_transfer_kit.values import MultiTasking
+
+EMBEDDED_TASKS = {
+    "digit": {"dataset": "digits", "input": "grey"},
+    "ink": {"dataset": "digits", "input": "grey", "label": "ink", "type": "regression"},
+    "colour_digit": {"dataset": "digits_m", "input": "colour", "train_size": 100},
+}
+EMBEDDED_INPUTS = {"grey": {"channels": 1}, "colour": {}}
+
+
+@dataclass
+class MethodArguments:
+    """How to train them."""
+
+    method: list[str] = field(
+        default_factory=lambda: ["single", "multitask"],
+        metadata={"help": f"Of {', '.join(METHODS)}; options after a colon: multitask:balancing=pcgrad,mixing=equal."},
+    )
+    shared_from: int | None = field(
+        default=None, metadata={"help": "First layer groups that each input has for itself; default: 1 with inputs."}
+    )
+    source_task: str | None = field(
+        default=None, metadata={"help": "Task that is learned first and must not be lost (sequential, lwf, replay)."}
+    )
+    seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run each."})
+
+
+def main() -> None:
+    started = time.perf_counter()
+    model_args, task_args, preparation, method_args, args = parse_arguments(
+        ModelArguments, TaskArguments, PreparationArguments, MethodArguments, KitTrainingArguments
+    )
+    check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    methods = [make_method(text) for text in method_args.method]
+    if task_args.tasks is None:
+        print("Embedded example: digits in grey and their ink, with a hundred digits on photographs in colour.")
+        task_args.tasks, task_args.inputs = EMBEDDED_TASKS, EMBEDDED_INPUTS
+        if args.max_steps <= 0 and args.num_train_epochs is None:
+            args.max_steps = 200
+    model_args.model_name_or_path = model_args.model_name_or_path or DANN_MNIST
+    with args.main_process_first():
+        make_network, tasks = task_args.load(model_args, preparation)
+    shared_from = method_args.shared_from
+    if shared_from is None:
+        shared_from = 1 if tasks.inputs else 0
+    rows = max(len(task.prepared.train) for task in tasks.tasks)
+    budget = args.budget(rows, tasks.tasks[0].prepared.modality)
+    comparison = compare_multitask(
+        methods,
+        make_network,
+        tasks,
+        args,
+        budget,
+        seeds=method_args.seeds,
+        shared_from=shared_from,
+        source_task=method_args.source_task,
+        callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}")],
+    )
+    if not args.should_save:
+        return
+    found = MultiTasking(
+        tasks=tuple(task.describe() for task in tasks.tasks),
+        results=comparison.results,
+        chosen=comparison.chosen,
+        source_task=method_args.source_task,
+        before=comparison.before,
+    )
+    report = multitask_report(
+        found,
+        comparison.model.export(found.tasks[0].name),
+        model_name=model_args.display_name,
+        modality=tasks.tasks[0].prepared.modality,
+        model_metrics=comparison.metrics,
+        budget=budget,
+        learning_rate=comparison.learning_rate,
+        seed=method_args.seeds[0],
+        command=command_line(),
+        seconds={"total": time.perf_counter() - started},
+    )
+    print(multitask_table(found))
+    config = resolved_config(model_args, task_args, preparation, method_args, args)
+    base_model = None if model_args.model_name_or_path in FRESH_NETWORKS else model_args.model_name_or_path
+    save_results(args.output_dir, report, comparison.model, task_args.only_processor, config, base_model=base_model)
+    task_args.save_processors(Path(args.output_dir))
+    print(f"The report is {Path(args.output_dir) / 'report.html'}.")
+
+
+if __name__ == "__main__":
+    sentences_for_errors(main)

@@ -1,0 +1,179 @@
+"""Tasks and inputs as they stand in a YAML file, and their data loaded and prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from arguments import ModelArguments, PreparationArguments, row_count
+from transformers import PreTrainedModel
+
+from hf_transfer_kit.backbones import load_processor, modality_of
+from hf_transfer_kit.data import LoadedData, PreparedData, load_data
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.multitask import DEFAULT_INPUT
+from hf_transfer_kit.selection.multitasking import TaskData, TaskSet
+
+_OF_ROWS = ("dataset", "config", "columns", "rows", "train_size", "input")
+_OF_LABELS = ("label", "type", "classes")
+_OF_HEAD = ("weight", "temperature")
+_OF_TASK = (*_OF_ROWS, *_OF_LABELS, *_OF_HEAD, "metric")
+
+
+@dataclass
+class TaskArguments:
+    """Which tasks, on which data, through which inputs; in YAML as mappings."""
+
+    tasks: dict | str | None = field(
+        default=None,
+        metadata={"help": f"Name -> settings, as YAML: dataset, and of {', '.join(_OF_TASK[1:])}. Without it digits."},
+    )
+    inputs: dict | str | None = field(
+        default=None, metadata={"help": "Name -> settings of separate inputs: channels, vocab_size, processor."}
+    )
+
+    train_size: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Labelled rows of a task to train on, a number or a share: task=100 task=0.05."},
+    )
+
+    def __post_init__(self) -> None:
+        self.tasks = _mapping("--tasks", self.tasks)
+        self.inputs = _mapping("--inputs", self.inputs)
+        for text in self.train_size:
+            name, _, size = text.partition("=")
+            if name not in (self.tasks or {}):
+                raise SettingsError(f"--train_size {text}: write task=100 or task=0.05, with the name of a task.")
+            self.tasks[name] = {**self.tasks[name], "train_size": row_count("--train_size", size)}
+        self._processors: dict[str, Any] = {}
+        self._by_name: dict[str | None, Any] = {}
+
+    @property
+    def only_processor(self) -> Any:
+        """The processor, where all inputs have the same."""
+        found = list({id(processor): processor for processor in self._processors.values()}.values())
+        return found[0] if len(found) == 1 else None
+
+    def save_processors(self, folder: Path) -> None:
+        """Each input's processor in ``processors/INPUT``, where they differ."""
+        if self.only_processor is None:
+            for name, processor in self._processors.items():
+                processor.save_pretrained(folder / "processors" / name)
+
+    def load(
+        self, model_args: ModelArguments, preparation: PreparationArguments
+    ) -> tuple[Callable[[int], PreTrainedModel], TaskSet]:
+        """What makes a network from a seed, and the tasks with their rows.
+
+        Raises:
+            SettingsError: When a setting is unknown, or missing.
+            DataError: When data cannot be read, or does not fit the network.
+        """
+        self._check()
+        make_network = model_args.network_maker(("0", "1"))  # heads are the tasks' own
+        network = make_network(0)
+        groups: dict[str, list[str]] = {}
+        for name, settings in self.tasks.items():
+            groups.setdefault(yaml.safe_dump([settings.get(key) for key in _OF_ROWS]), []).append(name)
+        tasks: dict[str, TaskData] = {}
+        seen: dict[str, PreparedData] = {}
+        for names in groups.values():
+            loaded = self._loaded(names, preparation)
+            given = self.tasks[names[0]].get("input") or self._default_input()
+            self._processors[given] = self._processor(given, model_args, network)
+            model_args.check_modality(network, loaded[names[0]])
+            prepared = preparation.prepare(
+                loaded[names[0]],
+                self._processors[given],
+                channels=(self.inputs or {}).get(given, {}).get("channels"),
+                like=seen.get(given),
+            )
+            seen.setdefault(given, prepared)
+            for name in names:
+                settings = self.tasks[name]
+                tasks[name] = TaskData(
+                    name=name,
+                    loaded=loaded[name],
+                    prepared=prepared if name == names[0] else prepared.relabelled(loaded[name]),
+                    group=names[0],
+                    input=given,
+                    settings={key: settings[key] for key in _OF_HEAD if key in settings},
+                    metric=settings.get("metric"),
+                )
+        inputs = self.inputs and {
+            name: {key: value for key, value in (settings or {}).items() if key != "processor"}
+            for name, settings in self.inputs.items()
+        }
+        return make_network, TaskSet([tasks[name] for name in self.tasks], inputs, pretrained=model_args.pretrained)
+
+    def _check(self) -> None:
+        if not self.tasks:
+            raise SettingsError("--tasks names no task; give name: {dataset: ...} for each.")
+        for name, settings in self.tasks.items():
+            if not isinstance(settings, Mapping) or "dataset" not in settings:
+                raise SettingsError(f"--tasks: {name} has no dataset; give it a Hub name, a folder or a file.")
+            if unknown := sorted(set(settings) - set(_OF_TASK)):
+                raise SettingsError(
+                    f"--tasks: {name} has unknown settings {', '.join(unknown)}; known are {', '.join(_OF_TASK)}."
+                )
+            given = settings.get("input") or self._default_input()
+            if self.inputs and given not in self.inputs:
+                raise SettingsError(
+                    f"--tasks: {name} reads the input {given!r}, but the inputs are {', '.join(self.inputs)}. Give it "
+                    "input: one of them."
+                )
+
+    def _default_input(self) -> str:
+        return next(iter(self.inputs)) if self.inputs and len(self.inputs) == 1 else DEFAULT_INPUT
+
+    def _loaded(self, names: list[str], preparation: PreparationArguments) -> dict[str, LoadedData]:
+        """The same rows with each task's labels."""
+        first = self.tasks[names[0]]
+        further = [self.tasks[name].get("label") for name in names[1:]]
+        if None in further or len({self.tasks[name].get("label") for name in names}) < len(names):
+            raise SettingsError(
+                f"--tasks: {', '.join(names)} read the same rows, so each needs a label column of its own: label: NAME."
+            )
+        loaded = load_data(
+            first["dataset"],
+            config_name=first.get("config"),
+            input_column=first.get("columns") or preparation.input_column,
+            label_column=first.get("label") or preparation.label_column,
+            task_type=first.get("type", "classification"),
+            rename_classes=first.get("classes"),
+            keep_columns=further,
+            keep_rows=first.get("rows"),
+            train_size=first.get("train_size"),
+            validation_size=preparation.validation_size,
+            skip_bad_rows=preparation.skip_bad_rows,
+            seed=preparation.split_seed,
+        )
+        found = {names[0]: loaded}
+        for name in names[1:]:
+            settings = self.tasks[name]
+            found[name] = loaded.relabelled(settings["label"], settings.get("type", "classification"))
+        return found
+
+    def _processor(self, name: str, model_args: ModelArguments, network: PreTrainedModel) -> Any:
+        """The input's own, or the network's; one object where inputs have the same."""
+        own = ((self.inputs or {}).get(name) or {}).get("processor")
+        if own not in self._by_name:
+            self._by_name[own] = (
+                model_args.processor(network) if own is None else load_processor(own, modality_of(network))
+            )
+        return self._by_name[own]
+
+
+def _mapping(flag: str, value: dict | str | None) -> dict[str, Any] | None:
+    if value is None or isinstance(value, Mapping):
+        return value
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{flag} is not valid YAML: {error}") from error
+    if not isinstance(read, Mapping):
+        raise SettingsError(f"{flag} holds a {type(read).__name__}, but must map names to settings.")
+    return dict(read)

@@ -1,0 +1,234 @@
+"""Several tasks compared: what is trained, on which rows, for how long, and what is reported."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from selection.adapting.domain_data import NAMES, PLACES, network
+from torch.utils.data import default_collate
+from transformers import TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.data.memory import Rows
+from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.multitask import delta_m
+from hf_transfer_kit.selection import Budget
+from hf_transfer_kit.selection.multitasking import TaskData, TaskSet, compare_multitask
+
+SIZES = {"train": 24, "validation": 12, "test": 15}
+
+
+def _splits(task_type: str, seed: int, channels: int) -> dict[str, Rows]:
+    found = {}
+    for number, (split, count) in enumerate(SIZES.items()):
+        generator = torch.Generator().manual_seed(seed + number)
+        images = 0.1 * torch.randn(count, channels, 28, 28, generator=generator) - 0.5
+        classes = torch.arange(count) % 3
+        for image, label in zip(images, classes.tolist(), strict=True):
+            image[(slice(None), *PLACES[label])] += 1.0
+        labels = classes.numpy() if task_type == "classification" else classes.numpy() * 100.0 + 5000.0
+        found[split] = Rows(images, labels, "pixel_values")
+    return found
+
+
+def task(name: str, task_type: str = "classification", *, group=None, seed=0, channels=3, **settings) -> TaskData:
+    splits = _splits(task_type, seed, channels)
+    names = NAMES if task_type == "classification" else ()
+    loaded = SimpleNamespace(
+        name=f"data of {name}",
+        task_type=task_type,
+        label_names=names,
+        sizes=lambda: SIZES,
+        fingerprints=lambda: dict.fromkeys(SIZES, "f"),
+    )
+    prepared = SimpleNamespace(**splits, collator=default_collate, modality="image", label_names=names)
+    return TaskData(name, loaded, prepared, group or name, **settings)
+
+
+def arguments(tmp_path, **changes) -> TrainingArguments:
+    return TrainingArguments(
+        tmp_path, per_device_train_batch_size=6, report_to="none", use_cpu=True, disable_tqdm=True, **changes
+    )
+
+
+class Steps(TrainerCallback):
+    """Which runs took how many steps, with what rates."""
+
+    def __init__(self):
+        self.runs = {}
+        self.rates = {}
+
+    def of(self, text, seed):
+        outer = self
+
+        class One(TrainerCallback):
+            def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
+                outer.rates[text, seed] = sorted({round(group["lr"], 9) for group in optimizer.param_groups})
+
+            def on_train_end(self, args, state, control, **kwargs):
+                outer.runs[text, seed] = state.global_step
+
+        return [One()]
+
+
+@pytest.fixture
+def compared(tmp_path):
+    def compare(methods, tasks, *, pretrained=False, inputs=None, seeds=(0,), steps=4, **settings):
+        seen = Steps()
+        found = compare_multitask(
+            methods,
+            network,
+            TaskSet(tasks, inputs, pretrained=pretrained),
+            arguments(tmp_path),
+            Budget(steps, 6, learning_rate=1e-3),
+            seeds=seeds,
+            callbacks=seen.of,
+            **settings,
+        )
+        return found, seen
+
+    return compare
+
+
+def test_each_dataset_is_read_as_often_as_alone(compared):
+    tasks = [task("shape"), task("height", "regression", group="shape"), task("other", seed=9)]
+    found, seen = compared(["single", "multitask:balancing=uncertainty"], tasks, seeds=(0, 1))
+    assert seen.runs == {
+        **{(f"single {name}", seed): 4 for name in ("shape", "height", "other") for seed in (0, 1)},
+        **{("multitask:balancing=uncertainty", seed): 8 for seed in (0, 1)},
+    }
+    single, together = found.results
+    assert (single.steps, together.steps) == (4, 8)
+    assert (single.delta_m, single.affinity, single.log) == (None, None, ())
+    assert found.chosen == together.method
+    assert set(found.metrics) == {"shape", "height", "other"}
+    assert found.metrics["shape"]["accuracy"] == together.figures["shape"].by_seed[0]
+    assert {"loss_shape", "loss_height", "loss_other", "weight_shape", "step"} <= set(together.log[-1])
+    by_seed = [
+        delta_m(
+            {name: together.figures[name].by_seed[seed] for name in found.metrics},
+            {name: single.figures[name].by_seed[seed] for name in found.metrics},
+        )
+        if all(single.figures[name].by_seed[seed] for name in found.metrics)
+        else None
+        for seed in (0, 1)
+    ]
+    if None not in by_seed:
+        assert together.delta_m_by_seed == pytest.approx(by_seed)
+        assert together.delta_m == pytest.approx(np.mean(by_seed))
+    matrix = np.array(together.affinity, dtype=float)
+    assert matrix.shape == (3, 3)
+    assert np.allclose(np.diag(matrix), 1)
+    assert np.allclose(matrix, matrix.T)
+
+
+def test_two_comparisons_give_the_same_figures(compared):
+    tasks = [task("shape"), task("other", seed=9)]
+    first, second = (compared(["single", "multitask"], tasks)[0] for _ in range(2))
+    for one, two in zip(first.results, second.results, strict=True):
+        assert one.figures == two.figures
+
+
+def test_labels_far_from_zero_begin_with_a_loss_near_one(compared):
+    found, _ = compared(["multitask"], [task("height", "regression"), task("shape", seed=3)], steps=1)
+    assert found.model.heads["height"].mean == pytest.approx(5100.0)
+    assert found.model.heads["height"].scale == pytest.approx(np.std([0.0, 100.0, 200.0]))
+    assert 0.2 < found.results[0].log[0]["loss_height"] < 5
+
+
+def test_the_source_task_is_learned_once_and_goes_on_in_every_way(compared):
+    tasks = [task("old"), task("new", seed=9)]
+    methods = ["single", "multitask", "sequential", "lwf:strength=2", "replay:rows=6"]
+    found, seen = compared(methods, tasks, source_task="old", pretrained=True)
+    assert seen.runs == {
+        ("source old", 0): 4,
+        ("single new", 0): 4,
+        ("multitask", 0): 8,
+        **{(method, 0): 4 for method in methods[2:]},
+    }
+    before = found.before.test
+    for result in found.results:
+        if result.method == "single":
+            assert result.figures["old"].test == before
+            assert result.forgetting is None
+        else:
+            assert result.forgetting == pytest.approx(before - result.figures["old"].test)
+    logged = {result.method: set(result.log[-1]) for result in found.results if result.log}
+    assert "loss_old" not in logged["sequential"]
+    assert "loss_old" in logged["lwf:strength=2"]
+    assert "loss_old" in logged["replay:rows=6"]
+    # A fresh head learns ten times as fast as what has been learned before.
+    assert len(seen.rates["sequential", 0]) == 2
+    slow, fast = seen.rates["sequential", 0]
+    assert fast == pytest.approx(10 * slow)
+
+
+def test_a_source_head_does_not_move_while_others_learn(tmp_path):
+    heads = {}
+
+    class Keep(TrainerCallback):
+        def __init__(self, text):
+            self.text = text
+
+        def on_train_end(self, args, state, control, model=None, **kwargs):
+            heads[self.text] = {name: w.clone() for name, w in model.heads["old"].state_dict().items()}
+
+    compare_multitask(
+        ["sequential"],
+        network,
+        TaskSet([task("old"), task("new", seed=9)], pretrained=False),
+        arguments(tmp_path, weight_decay=0.5),
+        Budget(3, 6),
+        source_task="old",
+        callbacks=lambda text, seed: [Keep(text)],
+    )
+    for name, weight in heads["source old"].items():
+        assert torch.equal(weight, heads["sequential"][name])
+
+
+def test_separate_inputs_and_how_many_layers_they_own(compared):
+    inputs = {"grey": {"channels": 1}, "rgb": {}}
+    tasks = [task("drawn", channels=1, input="grey"), task("real", seed=9, input="rgb")]
+    methods = ["single", "multitask", "multitask:shared_from=2", "replay"]
+    found, _ = compared(methods, tasks, inputs=inputs, shared_from=1, source_task="drawn")
+    assert [result.shared_from for result in found.results] == [1, 1, 2, 1]
+    assert set(found.model.config.inputs) == {"grey", "rgb"}
+    with pytest.raises(SettingsError, match="no other task reads drawn's input 'grey'"):
+        compared(["lwf"], tasks, inputs=inputs, shared_from=1, source_task="drawn")
+
+
+def test_what_does_not_fit_is_refused_before_training(compared):
+    two = [task("a"), task("b", seed=3)]
+    cases = [
+        ((["single"], two), {}, "does not do all tasks in one network"),
+        ((["multitask", "multitask"], two), {}, "none twice"),
+        ((["multitask"], two), {"seeds": ()}, "at least one of each"),
+        ((["replay"], two), {}, "replay keeps a source task, but none is named"),
+        ((["replay"], two), {"source_task": "c"}, "source_task='c' is no task; the tasks are a, b"),
+        ((["replay"], two[:1]), {"source_task": "a"}, "'a' is the only task"),
+        ((["multitask"], []), {}, "The tasks are none"),
+        ((["multitask"], [task("a"), task("a")]), {}, "none twice"),
+        (
+            (["lwf"], [task("a"), task("b", group="a"), task("c")]),
+            {"source_task": "a"},
+            "'a' labels the same rows as other tasks",
+        ),
+    ]
+    for positional, named, message in cases:
+        with pytest.raises(SettingsError, match=message):
+            compared(*positional, **named)
+    short = task("b", group="a")
+    short.prepared.train = Rows(torch.zeros(5, 3, 28, 28), np.zeros(5, dtype=int), "pixel_values")
+    with pytest.raises(DataError, match="Tasks on the same rows have different numbers of them"):
+        compared(["multitask"], [task("a"), short])
+
+
+def test_a_metric_that_is_zero_alone_gives_no_gain_and_no_crash(compared, monkeypatch):
+    from hf_transfer_kit.selection.multitasking import running
+
+    values = iter([0.0] * 4 + [0.5] * 100)
+    monkeypatch.setattr(running, "judged", lambda *args: {"accuracy": next(values)})
+    found, _ = compared(["single", "multitask"], [task("a"), task("b", seed=3)], steps=1)
+    assert found.results[1].delta_m is None
+    assert not math.isnan(found.results[1].figures["a"].test)
