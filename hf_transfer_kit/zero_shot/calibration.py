@@ -27,10 +27,8 @@ class SeenUnseenCurve:
     @property
     def area(self) -> float:
         """Area under unseen accuracy by seen accuracy, in [0, 1] (AUSUC)."""
-        order = np.argsort(self.seen, kind="stable")
-        seen, unseen = np.array(self.seen)[order], np.array(self.unseen)[order]
-        # The curve runs from seen = 0 to its largest value.
-        return float(np.trapezoid(np.concatenate([[unseen[0]], unseen]), np.concatenate([[0.0], seen])))
+        # From the largest gamma, where nothing is given to seen classes, to the smallest.
+        return float(np.trapezoid(self.unseen[::-1], self.seen[::-1]))
 
     @property
     def best(self) -> int:

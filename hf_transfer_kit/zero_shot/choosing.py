@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.zero_shot.calibration import per_class_accuracy, seen_unseen_curve
+from hf_transfer_kit.zero_shot.calibration import SeenUnseenCurve, harmonic_mean, per_class_accuracy, seen_unseen_curve
 from hf_transfer_kit.zero_shot.methods import METHODS
 
 
@@ -84,8 +84,9 @@ def choose_options(
     best = int(np.argmax(means))
     curves = [curve for _, curve in trials[best]]
     candidates = np.linspace(-1.0, 4.0, 101)
-    harmonic = [np.mean([_harmonic_at(curve, gamma) for curve in curves]) for gamma in candidates]
-    return Choice(combinations[best], float(candidates[int(np.argmax(harmonic))]), means[best])
+    harmonic = np.array([np.mean([_harmonic_at(curve, gamma) for curve in curves]) for gamma in candidates])
+    equally_good = np.flatnonzero(harmonic >= harmonic.max() - 1e-12)
+    return Choice(combinations[best], float(candidates[equally_good[len(equally_good) // 2]]), means[best])
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,6 @@ def _trial(
     return accuracy, curve
 
 
-def _harmonic_at(curve, gamma: float) -> float:
-    from hf_transfer_kit.zero_shot.calibration import harmonic_mean
-
-    place = int(np.searchsorted(curve.gammas, gamma))
-    place = min(place, len(curve.gammas) - 1)
+def _harmonic_at(curve: SeenUnseenCurve, gamma: float) -> float:
+    place = int(np.abs(np.array(curve.gammas) - gamma).argmin())
     return harmonic_mean(curve.seen[place], curve.unseen[place])
