@@ -1,0 +1,31 @@
+"""Classes never seen, named by their attributes."""
+
+from hf_transfer_kit.zero_shot.calibration import (
+    SeenUnseenCurve,
+    harmonic_mean,
+    per_class_accuracy,
+    seen_unseen_curve,
+    stacked,
+)
+from hf_transfer_kit.zero_shot.choosing import Choice, choose_options
+from hf_transfer_kit.zero_shot.digit_strokes import digit_strokes
+from hf_transfer_kit.zero_shot.methods import METHODS, ZeroShotMethod
+from hf_transfer_kit.zero_shot.protocol import HoldOut, hold_out, random_hold_outs
+from hf_transfer_kit.zero_shot.table import AttributeTable
+
+__all__ = [
+    "METHODS",
+    "AttributeTable",
+    "Choice",
+    "HoldOut",
+    "SeenUnseenCurve",
+    "ZeroShotMethod",
+    "choose_options",
+    "digit_strokes",
+    "harmonic_mean",
+    "hold_out",
+    "per_class_accuracy",
+    "random_hold_outs",
+    "seen_unseen_curve",
+    "stacked",
+]

@@ -1,0 +1,103 @@
+"""Seen and unseen classes side by side: how far the scores of seen ones must be lowered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_transfer_kit.errors import DataError
+
+
+@dataclass(frozen=True)
+class SeenUnseenCurve:
+    """Accuracy on seen and on unseen classes as the scores of seen ones are lowered (Chao et al. 2016, ECCV).
+
+    Args:
+        gammas: What is subtracted, rising; everything between two of them gives the same predictions.
+        seen: Mean accuracy over seen classes, among all classes.
+        unseen: The same over unseen ones.
+    """
+
+    gammas: tuple[float, ...]
+    seen: tuple[float, ...]
+    unseen: tuple[float, ...]
+
+    @property
+    def area(self) -> float:
+        """Area under unseen accuracy by seen accuracy, in [0, 1] (AUSUC)."""
+        # From the largest gamma, where nothing is given to seen classes, to the smallest.
+        return float(np.trapezoid(self.unseen[::-1], self.seen[::-1]))
+
+    @property
+    def best(self) -> int:
+        """Place of the largest harmonic mean."""
+        return int(np.argmax([harmonic_mean(s, u) for s, u in zip(self.seen, self.unseen, strict=True)]))
+
+
+def harmonic_mean(seen: float, unseen: float) -> float:
+    """2 s u / (s + u), 0 where both are 0 (Xian et al. 2018)."""
+    return 2 * seen * unseen / (seen + unseen) if seen + unseen else 0.0
+
+
+def per_class_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Accuracy of each class that occurs, averaged with equal weight.
+
+    Args:
+        labels: True classes, (N,).
+        predicted: (N,).
+
+    Raises:
+        DataError: When there is no row.
+    """
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    if not len(labels):
+        raise DataError("There is no row to be right about. Give rows of the classes that are to be judged.")
+    return float(np.mean([(predicted[labels == label] == label).mean() for label in np.unique(labels)]))
+
+
+def stacked(scores: np.ndarray, seen: Sequence[bool], gamma: float) -> np.ndarray:
+    """Calibrated stacking: scores (N, C) with ``gamma`` subtracted from those of seen classes."""
+    return np.asarray(scores) - gamma * np.asarray(seen, dtype=float)
+
+
+def seen_unseen_curve(scores: np.ndarray, labels: np.ndarray, seen: Sequence[bool]) -> SeenUnseenCurve:
+    """The whole curve: every gamma at which a prediction changes.
+
+    Args:
+        scores: (N, C), all classes.
+        labels: True classes, (N,).
+        seen: Of each class, (C,).
+
+    Raises:
+        DataError: When there are no rows, or no classes, of either kind.
+    """
+    scores, labels, seen = np.asarray(scores, dtype=float), np.asarray(labels), np.asarray(seen, dtype=bool)
+    of_seen = seen[labels]
+    if seen.all() or not seen.any() or of_seen.all() or not of_seen.any():
+        raise DataError("A seen-unseen curve needs rows of seen and of unseen classes. Give both.")
+    best_seen, best_unseen = scores[:, seen].max(axis=1), scores[:, ~seen].max(axis=1)
+    # A row turns from its best seen to its best unseen class where gamma passes their difference.
+    turns = best_seen - best_unseen
+    seen_right = np.flatnonzero(seen)[scores[:, seen].argmax(axis=1)] == labels
+    unseen_right = np.flatnonzero(~seen)[scores[:, ~seen].argmax(axis=1)] == labels
+    weights = _class_weights(labels)
+    order = np.argsort(turns, kind="stable")
+    # Before the first turn all rows are given to seen classes, after the last to unseen ones.
+    lost = np.cumsum((weights * (seen_right & of_seen))[order])
+    won = np.cumsum((weights * (unseen_right & ~of_seen))[order])
+    at_once = np.append(np.diff(turns[order]) > 0, True)  # rows that turn together
+    total, kinds = lost[-1], (len(np.unique(labels[of_seen])), len(np.unique(labels[~of_seen])))
+    edges = turns[order][at_once]
+    middles = (edges[:-1] + edges[1:]) / 2
+    gammas = np.concatenate([[edges[0] - 1.0], middles, [edges[-1] + 1.0]])
+    seen_accuracy = np.concatenate([[total], total - lost[at_once]]) / kinds[0]
+    unseen_accuracy = np.concatenate([[0.0], won[at_once]]) / kinds[1]
+    return SeenUnseenCurve(tuple(gammas.tolist()), tuple(seen_accuracy.tolist()), tuple(unseen_accuracy.tolist()))
+
+
+def _class_weights(labels: np.ndarray) -> np.ndarray:
+    """1 over the number of rows of a row's class, so that classes count alike."""
+    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return 1.0 / counts[inverse]

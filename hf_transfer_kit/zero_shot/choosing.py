@@ -1,0 +1,131 @@
+"""Options and calibration chosen on seen classes alone: some of them play the unseen ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.zero_shot.calibration import SeenUnseenCurve, harmonic_mean, per_class_accuracy, seen_unseen_curve
+from hf_transfer_kit.zero_shot.methods import METHODS
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen.
+
+    Args:
+        options: Of the method.
+        gamma: To subtract from the scores of seen classes, in their standard deviations.
+        pseudo_unseen: Mean accuracy over the classes that played the unseen ones, among themselves.
+    """
+
+    options: Mapping[str, Any]
+    gamma: float
+    pseudo_unseen: float
+
+
+def spread_of(scores: Tensor | np.ndarray) -> float:
+    """Standard deviation of scores, the unit of gamma: other classes and other rows have other scores."""
+    return float(np.std(np.asarray(scores))) or 1.0
+
+
+def choose_options(
+    method: str,
+    features: Tensor,
+    labels: Tensor,
+    signatures: Tensor,
+    *,
+    splits: int = 5,
+    share: float = 0.3,
+    held_rows: float = 0.2,
+    seed: int = 0,
+    tries: Mapping[str, Sequence[Any]] | None = None,
+) -> Choice:
+    """Tries every combination of options on splits of the seen classes into seen and pseudo-unseen ones.
+
+    In each split a share of the classes plays the unseen ones, none of whose rows is learned from, and a share of the
+    others' rows is held back, for the accuracy on seen classes. Options are those with the best mean accuracy over
+    the pseudo-unseen classes; gamma is the one with the best mean harmonic mean.
+
+    Args:
+        method: Key of ``METHODS``.
+        features: Of rows of seen classes, (N, D).
+        labels: int64 (N,), rows of ``signatures``.
+        signatures: (S, A) of the seen classes, S at least 4.
+        splits: How many, at least 1.
+        share: Of the classes that play the unseen ones; at least two do.
+        held_rows: Share of the others' rows that is not learned from.
+        seed: Of the splits.
+        tries: Option -> values, in place of the method's own.
+
+    Raises:
+        SettingsError: When there are fewer than 4 seen classes, or a number is out of range.
+    """
+    count = len(signatures)
+    if count < 4 or splits < 1 or not (0 < share < 1 and 0 < held_rows < 1):
+        raise SettingsError(
+            f"{count} seen classes, {splits} splits, share={share}, held_rows={held_rows}: choosing needs at least 4 "
+            "seen classes, one split, and shares between 0 and 1."
+        )
+    grid = METHODS[method].tries if tries is None else tries
+    combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    drawn = [_split(labels, count, share, held_rows, np.random.default_rng([seed, number])) for number in range(splits)]
+    trials = [
+        [_trial(method, options, features, labels, signatures, split) for split in drawn] for options in combinations
+    ]
+    means = [float(np.mean([unseen for unseen, _ in of_options])) for of_options in trials]
+    best = int(np.argmax(means))
+    curves = [curve for _, curve in trials[best]]
+    candidates = np.linspace(-1.0, 4.0, 101)
+    harmonic = np.array([np.mean([_harmonic_at(curve, gamma) for curve in curves]) for gamma in candidates])
+    equally_good = np.flatnonzero(harmonic >= harmonic.max() - 1e-12)
+    return Choice(combinations[best], float(candidates[equally_good[len(equally_good) // 2]]), means[best])
+
+
+@dataclass(frozen=True)
+class _Split:
+    unseen: np.ndarray  # classes
+    learned: np.ndarray  # rows
+    held: np.ndarray  # rows of seen classes that are not learned from
+    of_unseen: np.ndarray  # rows
+
+
+def _split(labels: Tensor, count: int, share: float, held_rows: float, generator: np.random.Generator) -> _Split:
+    classes = generator.permutation(count)
+    unseen = np.sort(classes[: min(max(2, round(share * count)), count - 2)])
+    names = labels.numpy()
+    rows = generator.permutation(len(names))
+    of_unseen = np.isin(names[rows], unseen)
+    seen_rows = rows[~of_unseen]
+    held = round(held_rows * len(seen_rows))
+    return _Split(unseen, seen_rows[held:], seen_rows[:held], rows[of_unseen])
+
+
+def _trial(
+    method: str, options: Mapping[str, Any], features: Tensor, labels: Tensor, signatures: Tensor, split: _Split
+):
+    """Accuracy over the pseudo-unseen classes among themselves, and what the harmonic mean needs at any gamma."""
+    seen = np.setdiff1d(np.arange(len(signatures)), split.unseen)
+    place = torch.full((len(signatures),), -1, dtype=torch.long)
+    place[seen] = torch.arange(len(seen))
+    fitted = METHODS[method](**options).fit(features[split.learned], place[labels[split.learned]], signatures[seen])
+    judged = np.concatenate([split.held, split.of_unseen])
+    scores = fitted.scores(features[judged], signatures).numpy()
+    true = labels[judged].numpy()
+    among = scores[len(split.held) :][:, split.unseen]
+    accuracy = per_class_accuracy(true[len(split.held) :], split.unseen[among.argmax(axis=1)])
+    is_seen = np.isin(np.arange(len(signatures)), seen)
+    curve = seen_unseen_curve(scores / spread_of(scores), true, is_seen)
+    return accuracy, curve
+
+
+def _harmonic_at(curve: SeenUnseenCurve, gamma: float) -> float:
+    place = int(np.abs(np.array(curve.gammas) - gamma).argmin())
+    return harmonic_mean(curve.seen[place], curve.unseen[place])

@@ -1,0 +1,70 @@
+"""An embarrassingly simple approach: a bilinear map in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from hf_transfer_kit.options import number
+from hf_transfer_kit.zero_shot.methods.method import Standardised, ZeroShotMethod, unit_rows
+
+
+def eszsl_map(features: Tensor, labels: Tensor, signatures: Tensor, *, gamma: float, penalty: float) -> Tensor:
+    """V = (X^T X + gamma I)^-1 X^T Y S (S^T S + lambda I)^-1, (D, A) (Romera-Paredes & Torr 2015, ICML).
+
+    It minimises |X V S^T - Y|^2 + gamma |V S^T|^2 + lambda |X V|^2 + gamma lambda |V|^2 with Y 1 for a row's own class
+    and -1 for the others.
+
+    Args:
+        features: X, (N, D).
+        labels: int64 (N,).
+        signatures: S, (S, A).
+        gamma: Above 0.
+        penalty: lambda, above 0.
+    """
+    targets = torch.full((len(labels), len(signatures)), -1.0, dtype=features.dtype)
+    targets[torch.arange(len(labels)), labels] = 1.0
+    left = features.T @ features + gamma * torch.eye(features.shape[1], dtype=features.dtype)
+    right = signatures.T @ signatures + penalty * torch.eye(signatures.shape[1], dtype=features.dtype)
+    middle = features.T @ targets @ signatures  # (D, A)
+    return torch.linalg.solve(right, torch.linalg.solve(left, middle).T).T
+
+
+class ESZSL(ZeroShotMethod):
+    """Scores x^T V s, with V in closed form.
+
+    Features are standardised and of length 1, signatures of length 1.
+
+    Args:
+        gamma: Penalty on the side of the features, above 0.
+        penalty: Penalty on the side of the signatures, above 0.
+
+    Raises:
+        SettingsError: When an option is out of range.
+    """
+
+    name: ClassVar[str] = "eszsl"
+    summary: ClassVar[str] = "a bilinear map between features and attributes, in closed form"
+    tries: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "gamma": (0.01, 0.1, 1.0, 10.0, 100.0),
+        "penalty": (0.001, 0.01, 0.1, 1.0, 10.0),
+    }
+
+    def __init__(self, *, gamma: float = 1.0, penalty: float = 0.1) -> None:
+        self.gamma = number(self.name, "gamma", gamma, low=0, above=True)
+        self.penalty = number(self.name, "penalty", penalty, low=0, above=True)
+
+    def fit(self, features: Tensor, labels: Tensor, signatures: Tensor) -> ESZSL:
+        """Solves for V."""
+        self.standardised = Standardised(features)
+        self.map = eszsl_map(
+            self.standardised(features), labels, unit_rows(signatures), gamma=self.gamma, penalty=self.penalty
+        )
+        return self
+
+    def scores(self, features: Tensor, signatures: Tensor) -> Tensor:
+        """x^T V s."""
+        return self.standardised(features) @ self.map @ unit_rows(signatures).T

@@ -1,0 +1,123 @@
+"""A bilinear map learned so that a row's own class scores above the others: ALE and DeViSE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from hf_transfer_kit.options import number, whole
+from hf_transfer_kit.zero_shot.methods.method import Standardised, ZeroShotMethod, unit_rows
+
+
+def hinge_weights(scores: Tensor, labels: Tensor, *, margin: float) -> Tensor:
+    """Which classes come too near a row's own, (B, S): 1 where margin + s_y > s_own, 0 for the own class."""
+    own = scores.gather(1, labels[:, None])
+    return (margin + scores > own).to(scores.dtype).scatter(1, labels[:, None], 0.0)
+
+
+def warp_weights(scores: Tensor, labels: Tensor, *, margin: float) -> Tensor:
+    """The same, each row's times l(r) / r, with r violations and l(r) = sum_{i<=r} 1/i (Weston et al. 2010).
+
+    A row whose class is near the top counts almost as much as one whose class is far down.
+    """
+    violating = hinge_weights(scores, labels, margin=margin)
+    ranks = violating.sum(dim=1)
+    steps = torch.cat([torch.zeros(1, dtype=scores.dtype), (1 / torch.arange(1, scores.shape[1] + 1)).cumsum(0)])
+    return violating * (steps.to(scores)[ranks.long()] / ranks.clamp(min=1))[:, None]
+
+
+def ranking_gradient(features: Tensor, signatures: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """d/dW of the mean over rows of sum_y w_y (margin + x^T W s_y - x^T W s_own), (D, A).
+
+    Args:
+        features: (B, D).
+        signatures: (S, A).
+        labels: int64 (B,).
+        weights: w, (B, S), 0 for the own class.
+    """
+    pull = weights.clone()
+    pull.scatter_(1, labels[:, None], -weights.sum(dim=1, keepdim=True))
+    return features.T @ (pull @ signatures) / len(features)
+
+
+class _Ranking(ZeroShotMethod):
+    """What both share: plain stochastic gradient descent from zero, rows in an order drawn from ``seed``."""
+
+    tries: ClassVar[Mapping[str, Sequence[Any]]] = {"learning_rate": (0.1, 1.0, 10.0), "epochs": (10, 50)}
+
+    def __init__(
+        self, *, margin: float = 0.1, learning_rate: float = 1.0, epochs: int = 50, batch_size: int = 32, seed: int = 0
+    ) -> None:
+        self.margin = number(self.name, "margin", margin, low=0, above=True)
+        self.learning_rate = number(self.name, "learning_rate", learning_rate, low=0, above=True)
+        self.epochs = whole(self.name, "epochs", epochs, low=1)
+        self.batch_size = whole(self.name, "batch_size", batch_size, low=1)
+        self.seed = whole(self.name, "seed", seed, low=0)
+
+    def fit(self, features: Tensor, labels: Tensor, signatures: Tensor) -> _Ranking:
+        """Descends."""
+        self.standardised = Standardised(features)
+        rows, classes = self.standardised(features), unit_rows(signatures)
+        self.map = torch.zeros(rows.shape[1], classes.shape[1], dtype=torch.float64)
+        generator = torch.Generator().manual_seed(self.seed)
+        for _ in range(self.epochs):
+            for batch in torch.randperm(len(rows), generator=generator).split(self.batch_size):
+                own = labels[batch]
+                weights = self.weigh(rows[batch] @ self.map @ classes.T, own)
+                self.map -= self.learning_rate * ranking_gradient(rows[batch], classes, own, weights)
+        return self
+
+    def weigh(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Weight of each class against a row's own, (B, S)."""
+        raise NotImplementedError
+
+    def scores(self, features: Tensor, signatures: Tensor) -> Tensor:
+        """x^T W s."""
+        return self.standardised(features) @ self.map @ unit_rows(signatures).T
+
+
+class DeViSE(_Ranking):
+    """Every class that comes too near counts alike (Frome et al. 2013, NeurIPS).
+
+    Args:
+        margin: By how much the own class must be ahead, above 0; the paper's 0.1.
+        learning_rate: Above 0.
+        epochs: At least 1.
+        batch_size: At least 1.
+        seed: Of the order of rows.
+
+    Raises:
+        SettingsError: When an option is out of range.
+    """
+
+    name: ClassVar[str] = "devise"
+    summary: ClassVar[str] = "a bilinear map that ranks the own class first, by a hinge"
+
+    def weigh(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """1 for each class within the margin."""
+        return hinge_weights(scores, labels, margin=self.margin)
+
+
+class ALE(_Ranking):
+    """Classes that come too near count by rank (Akata et al. 2013, CVPR; 2016, TPAMI).
+
+    Args:
+        margin: By how much the own class must be ahead, above 0.
+        learning_rate: Above 0.
+        epochs: At least 1.
+        batch_size: At least 1.
+        seed: Of the order of rows.
+
+    Raises:
+        SettingsError: When an option is out of range.
+    """
+
+    name: ClassVar[str] = "ale"
+    summary: ClassVar[str] = "a bilinear map that ranks the own class first, weighed by rank"
+
+    def weigh(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """WARP's."""
+        return warp_weights(scores, labels, margin=self.margin)

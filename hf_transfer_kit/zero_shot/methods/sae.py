@@ -1,0 +1,65 @@
+"""A semantic autoencoder: features to attributes and back, with one matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from hf_transfer_kit.options import number
+from hf_transfer_kit.zero_shot.methods.method import Standardised, ZeroShotMethod, unit_rows
+
+
+def sae_map(features: Tensor, attributes: Tensor, *, weight: float) -> Tensor:
+    """W, (A, D), with S S^T W + W (lambda X X^T) = (1 + lambda) S X^T (Kodirov et al. 2017, CVPR).
+
+    It minimises |X - W^T S|^2 + lambda |W X - S|^2, columns being rows of data. Both matrices are symmetric, so that
+    the Sylvester equation is solved in their eigenvectors.
+
+    Args:
+        features: X^T, (N, D).
+        attributes: S^T, (N, A): the signature of each row's class.
+        weight: lambda, above 0.
+    """
+    left, right = attributes.T @ attributes, weight * features.T @ features  # (A, A), (D, D)
+    constant = (1 + weight) * attributes.T @ features  # (A, D)
+    left_values, left_vectors = torch.linalg.eigh(left)
+    right_values, right_vectors = torch.linalg.eigh(right)
+    sums = left_values.clamp(min=0)[:, None] + right_values.clamp(min=0)[None]  # (A, D)
+    inner = left_vectors.T @ constant @ right_vectors
+    # Where both eigenvalues are 0 any value solves it; 0 is the shortest.
+    solved = torch.where(sums > 1e-10 * sums.max(), inner / sums, torch.zeros_like(inner))
+    return left_vectors @ solved @ right_vectors.T
+
+
+class SAE(ZeroShotMethod):
+    """Scores are cosines between W x and a class's signature.
+
+    Args:
+        weight: lambda: how much reading attributes counts against rebuilding features, above 0.
+
+    Raises:
+        SettingsError: When it is out of range.
+    """
+
+    name: ClassVar[str] = "sae"
+    summary: ClassVar[str] = "one matrix from features to attributes and back"
+    tries: ClassVar[Mapping[str, Sequence[Any]]] = {"weight": (0.01, 0.1, 1.0, 10.0, 100.0)}
+
+    def __init__(self, *, weight: float = 1.0) -> None:
+        self.weight = number(self.name, "weight", weight, low=0, above=True)
+
+    def fit(self, features: Tensor, labels: Tensor, signatures: Tensor) -> SAE:
+        """Solves for W."""
+        self.standardised = Standardised(features)
+        self.centre = signatures.mean(dim=0)
+        attributes = unit_rows(signatures - self.centre)[labels]  # (N, A)
+        self.map = sae_map(self.standardised(features), attributes, weight=self.weight)
+        return self
+
+    def scores(self, features: Tensor, signatures: Tensor) -> Tensor:
+        """cos(W x, s - mean of the seen signatures)."""
+        read = unit_rows(self.standardised(features) @ self.map.T)  # (M, A)
+        return read @ unit_rows(signatures - self.centre).T

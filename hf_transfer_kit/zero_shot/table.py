@@ -1,0 +1,238 @@
+"""Classes described by attributes: a row for each class, seen in training or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, load_dataset
+
+from hf_transfer_kit.errors import DataError, SettingsError
+
+_BUILDERS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "json"}
+MISSING = ("refuse", "mean")
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class AttributeTable:
+    """A class x attribute matrix.
+
+    Args:
+        classes: Names, none twice.
+        attributes: Names, none twice.
+        values: float64 of shape (C, A), binary or continuous, finite; no row of zeros alone.
+
+    Raises:
+        DataError: When the shape does not fit, a name stands twice, a value is missing or not finite, or a row is all
+            zeros.
+    """
+
+    classes: tuple[str, ...]
+    attributes: tuple[str, ...]
+    values: np.ndarray
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.values, dtype=np.float64)
+        object.__setattr__(self, "classes", tuple(map(str, self.classes)))
+        object.__setattr__(self, "attributes", tuple(map(str, self.attributes)))
+        object.__setattr__(self, "values", values)
+        if values.shape != (len(self.classes), len(self.attributes)) or not values.size:
+            raise DataError(
+                f"The table has {len(self.classes)} classes and {len(self.attributes)} attributes, but values of shape "
+                f"{values.shape}. Give a row for each class with a value for each attribute."
+            )
+        for what, names in (("class", self.classes), ("attribute", self.attributes)):
+            if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+                raise DataError(f"The {what} {_listed(twice)} stands twice in the table. Give each its own name.")
+        if not np.isfinite(values).all():
+            row, column = np.argwhere(~np.isfinite(values))[0]
+            raise DataError(
+                f"{self.attributes[column]!r} of {self.classes[row]!r} is {values[row, column]}. Give a finite number, "
+                "or fill missing ones with missing='mean'."
+            )
+        if empty := [name for name, row in zip(self.classes, values, strict=True) if not row.any()]:
+            raise DataError(
+                f"All attributes of {_listed(empty)} are 0, so nothing describes it. Give it a value that is not, or "
+                "leave the class out."
+            )
+
+    @classmethod
+    def of(
+        cls,
+        source: AttributeTable | str | Path | Dataset | Mapping[str, Any],
+        *,
+        class_column: str | None = None,
+        missing: str = "refuse",
+    ) -> AttributeTable:
+        """Reads a table.
+
+        Args:
+            source: A csv, tsv, parquet or json file; a dataset with a row for each class; or class -> values, each a
+                mapping of attributes or a list.
+            class_column: Column with the names of the classes; the first column of text by default.
+            missing: What to do with missing values: ``"refuse"``, or ``"mean"``, the attribute's mean over the classes
+                that have it.
+
+        Raises:
+            DataError: When it cannot be read, a cell holds no number, or the table does not hold together.
+            SettingsError: When ``missing`` is unknown.
+        """
+        if missing not in MISSING:
+            raise SettingsError(f"missing={missing!r} is unknown; choose {' or '.join(map(repr, MISSING))}.")
+        if isinstance(source, AttributeTable):
+            return source
+        if isinstance(source, Mapping):
+            classes, attributes, cells = _from_mapping(source)
+        else:
+            data = source if isinstance(source, Dataset) else _file(Path(source))
+            classes, attributes, cells = _from_rows(data, class_column)
+        return cls(classes, attributes, _filled(_numbers(classes, attributes, cells), classes, attributes, missing))
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def rows(self, classes: Sequence[str]) -> np.ndarray:
+        """Values of these classes in this order, (len(classes), A).
+
+        Raises:
+            DataError: When a class has no row.
+        """
+        place = {name: row for row, name in enumerate(self.classes)}
+        if absent := [name for name in classes if name not in place]:
+            raise DataError(
+                f"{_listed(absent)} has no row in the table, which describes {_listed(self.classes)}. Add a row, or "
+                "rename the class."
+            )
+        return self.values[[place[name] for name in classes]]
+
+    def select(self, classes: Sequence[str]) -> AttributeTable:
+        """The table of these classes alone."""
+        return AttributeTable(tuple(classes), self.attributes, self.rows(classes))
+
+    def joined(self, other: AttributeTable) -> AttributeTable:
+        """This table with the classes of ``other``; rows of classes that both have come from ``other``.
+
+        Raises:
+            DataError: When the attributes are not the same.
+        """
+        if set(self.attributes) != set(other.attributes):
+            ours = [name for name in self.attributes if name not in other.attributes]
+            theirs = [name for name in other.attributes if name not in self.attributes]
+            only = [
+                f"only in {whose}: {_listed(names)}" for whose, names in (("the first", ours), ("the second", theirs))
+                if names
+            ]  # fmt: skip
+            raise DataError(f"Both tables need the same attributes, but they differ; {'; '.join(only)}.")
+        order = [other.attributes.index(name) for name in self.attributes]
+        kept = [name for name in self.classes if name not in other.classes]
+        values = np.concatenate([self.rows(kept), other.values[:, order]]) if kept else other.values[:, order]
+        return AttributeTable((*kept, *other.classes), self.attributes, values)
+
+    def findings(self) -> tuple[str, ...]:
+        """Sentences on what the table cannot tell: classes with equal rows, attributes that are the same everywhere."""
+        found = []
+        equal: dict[bytes, list[str]] = {}
+        for name, row in zip(self.classes, self.values, strict=True):
+            equal.setdefault(row.tobytes(), []).append(name)
+        found += [
+            f"{' and '.join(map(repr, names))} have equal rows, so nothing can tell them apart. Add an attribute in "
+            "which they differ."
+            for names in equal.values()
+            if len(names) > 1
+        ]
+        same = [name for name, column in zip(self.attributes, self.values.T, strict=True) if np.ptp(column) == 0]
+        if same and len(self.classes) > 1:
+            found.append(f"{_listed(same)} is the same for every class and tells nothing. Leave it out.")
+        return tuple(found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for a model's configuration."""
+        return {
+            "classes": list(self.classes), "attributes": list(self.attributes), "values": self.values.tolist(),
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> AttributeTable:
+        """What ``to_dict`` gave."""
+        return cls(tuple(values["classes"]), tuple(values["attributes"]), np.array(values["values"], dtype=np.float64))
+
+
+def _file(path: Path) -> Dataset:
+    if path.suffix not in _BUILDERS or not path.is_file():
+        raise DataError(f"{path} is no table: give a file that ends in {', '.join(_BUILDERS)}.")
+    options = {"sep": "\t"} if path.suffix == ".tsv" else {}
+    try:
+        return load_dataset(_BUILDERS[path.suffix], data_files=str(path), split="train", **options)
+    except Exception as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise DataError(f"{path} cannot be read as {_BUILDERS[path.suffix]}: {reason}") from error
+
+
+def _from_rows(data: Dataset, class_column: str | None) -> tuple[list[str], list[str], list[list[Any]]]:
+    if class_column is None:
+        texts = [name for name, f in data.features.items() if "string" in str(getattr(f, "dtype", ""))]
+        if not texts:
+            raise DataError(f"No column holds names of classes; the columns are {_listed(data.column_names)}.")
+        class_column = texts[0]
+    if class_column not in data.column_names:
+        raise DataError(f"There is no column {class_column!r}; the columns are {_listed(data.column_names)}.")
+    attributes = [name for name in data.column_names if name != class_column]
+    columns = [data[name][:] for name in attributes]
+    return list(data[class_column]), attributes, [list(row) for row in zip(*columns, strict=True)]
+
+
+def _from_mapping(source: Mapping[str, Any]) -> tuple[list[str], list[str], list[list[Any]]]:
+    classes = [str(name) for name in source]
+    if not classes:
+        raise DataError("The table is empty: give class -> values of its attributes.")
+    first = next(iter(source.values()))
+    if isinstance(first, Mapping):
+        attributes = list(first)
+        for name, row in source.items():
+            if set(row) != set(attributes):
+                differing = sorted(set(row) ^ set(attributes))
+                raise DataError(
+                    f"{name!r} and {classes[0]!r} have different attributes: {_listed(differing)}. Give every class "
+                    "the same ones."
+                )
+        return classes, attributes, [[row[attribute] for attribute in attributes] for row in source.values()]
+    lengths = {name: len(row) for name, row in source.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"Classes have different numbers of values: {lengths}. Give every class the same attributes.")
+    return classes, [f"attribute {number}" for number in range(len(first))], [list(row) for row in source.values()]
+
+
+def _numbers(classes: Sequence[str], attributes: Sequence[str], cells: list[list[Any]]) -> np.ndarray:
+    values = np.empty((len(classes), len(attributes)))
+    for row, column in np.ndindex(*values.shape):
+        cell = cells[row][column]
+        try:
+            values[row, column] = np.nan if cell is None else float(cell)
+        except (TypeError, ValueError):
+            raise DataError(
+                f"{attributes[column]!r} of {classes[row]!r} is {cell!r}, but attributes are numbers: 1 and 0 for yes "
+                "and no."
+            ) from None
+    return values
+
+
+def _filled(values: np.ndarray, classes: Sequence[str], attributes: Sequence[str], missing: str) -> np.ndarray:
+    if missing == "refuse" or not np.isnan(values).any():
+        return values
+    nothing = np.isnan(values).all(axis=0)
+    if nothing.any():
+        raise DataError(f"{_listed(np.array(attributes)[nothing])} is missing for every class. Leave it out.")
+    unknown = np.isnan(values).all(axis=1)
+    if unknown.any():
+        raise DataError(f"{_listed(np.array(classes)[unknown])} has no value at all. Describe it, or leave it out.")
+    return np.where(np.isnan(values), np.nanmean(values, axis=0), values)
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(repr(str(name)) for name in names[:_SHOWN]) + more
