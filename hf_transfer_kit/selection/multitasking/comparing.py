@@ -6,17 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.multitask import MultiTaskModel, delta_m, record_logits
+from hf_transfer_kit.multitask import MultiTaskModel, delta_m
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.multitasking.methods import METHODS, SINGLE, MultiTaskMethod, make_method
-from hf_transfer_kit.selection.multitasking.running import TasksRun, affinity_of, run_tasks
+from hf_transfer_kit.selection.multitasking.running import TasksRun, affinity_of
 from hf_transfer_kit.selection.multitasking.task_data import TaskSet
+from hf_transfer_kit.selection.multitasking.trials import Callbacks, Trials
 from hf_transfer_kit.values import MultiTaskResult, TaskFigure
-
-Callbacks = Callable[[str, int], Sequence[TrainerCallback]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +75,8 @@ def compare_multitask(
     """
     chosen_methods = [make_method(m) if isinstance(m, str) else m for m in methods]
     _check(chosen_methods, tasks, seeds, source_task)
-    maker = _Maker(make_network, tasks, args, budget, tuple(seeds), shared_from, source_task, callbacks)
-    sources = [maker.alone(source_task, seed, title="source") for seed in seeds] if source_task else []
+    trials = Trials(make_network, tasks, args, budget, tuple(seeds), shared_from, source_task, callbacks)
+    sources = [trials.alone(source_task, seed, title="source") for seed in seeds] if source_task else []
     before = _figure([_of(run, source_task, tasks) for run in sources]) if source_task else None
     results: list[MultiTaskResult] = []
     alone: list[Mapping[str, TasksRun]] = []
@@ -86,19 +85,19 @@ def compare_multitask(
     for method in sorted(chosen_methods, key=lambda method: method.name != SINGLE):
         if method.name == SINGLE:
             alone = [
-                {name: sources[index] if name == source_task else maker.alone(name, seed) for name in tasks.names}
+                {name: sources[index] if name == source_task else trials.alone(name, seed) for name in tasks.names}
                 for index, seed in enumerate(seeds)
             ]
             runs = alone
         else:
             trained = [
-                maker.together(method, seed, sources[index].model if method.continues else None)
+                trials.together(method, seed, sources[index].model if method.continues else None)
                 for index, seed in enumerate(seeds)
             ]
             first_runs[method.text] = trained[0]
             runs = [dict.fromkeys(tasks.names, run) for run in trained]
         result = _result(method, runs, alone, tasks, seeds, before if method.name != SINGLE else None, source_task)
-        result = replace(result, shared_from=maker.own_groups(method))
+        result = replace(result, shared_from=trials.own_groups(method))
         results.append(result)
         if on_result:
             on_result(result)
@@ -107,116 +106,6 @@ def compare_multitask(
     run = first_runs[name]
     run.model.balancer = None  # it belongs to training
     return MultiTaskComparison(tuple(results), name, run.model, run.test, run.learning_rate, before)
-
-
-@dataclass(frozen=True, eq=False)
-class _Maker:
-    """Makes the networks of a comparison and trains them."""
-
-    make_network: Callable[[int], PreTrainedModel]
-    tasks: TaskSet
-    args: TrainingArguments
-    budget: Budget
-    seeds: tuple[int, ...]
-    shared_from: int
-    source_task: str | None
-    callbacks: Callbacks | None
-
-    def own_groups(self, method: MultiTaskMethod) -> int:
-        """First layer groups that each input has for itself."""
-        return self.shared_from if method.shared_from is None else method.shared_from
-
-    def alone(self, name: str, seed: int, *, title: str = SINGLE) -> TasksRun:
-        """One task in a network of its own."""
-        method = make_method(SINGLE)
-        model = self._new([name], method, seed)
-        return run_tasks(
-            model,
-            self.tasks.sources([name]),
-            self.tasks,
-            method,
-            self.args,
-            self.budget,
-            steps=self.budget.max_steps,
-            learning_rate=self._rate(pretrained=self.tasks.pretrained, names=[name]),
-            fresh=[name] if self.tasks.pretrained else [],
-            seed=seed,
-            callbacks=self.callbacks(f"{title} {name}", seed) if self.callbacks else (),
-        )
-
-    def together(self, method: MultiTaskMethod, seed: int, source: MultiTaskModel | None) -> TasksRun:
-        """All tasks in one network, which begins with that of the source task where there is one."""
-        names = list(self.tasks.names)
-        others = [name for name in names if name != self.source_task]
-        taught = names if source is None or method.name == "replay" else others
-        pretrained = self.tasks.pretrained or source is not None
-        if source is None:
-            model = self._new(names, method, seed)
-            sources = self.tasks.sources(names)
-            steps = len(sources) * self.budget.max_steps
-        else:
-            model = self._continued(method, source, seed)
-            sources = self._sources(method, source, taught, seed)
-            steps = len(self.tasks.groups(others)) * self.budget.max_steps
-        return run_tasks(
-            model,
-            sources,
-            self.tasks,
-            method,
-            self.args,
-            self.budget,
-            steps=steps,
-            learning_rate=self._rate(pretrained=pretrained, names=names),
-            fresh=(names if source is None else others) if pretrained else [],
-            seed=seed,
-            affinity=seed == self.seeds[0],
-            callbacks=self.callbacks(method.text, seed) if self.callbacks else (),
-        )
-
-    def _new(self, names: Sequence[str], method: MultiTaskMethod, seed: int) -> MultiTaskModel:
-        inputs = self.tasks.inputs_of(names)
-        return MultiTaskModel.from_backbone(
-            self.make_network(seed),
-            {name: self.tasks[name].config for name in names},
-            inputs=inputs,
-            shared_from=self.own_groups(method) if inputs else 0,
-            seed=seed,
-        )
-
-    def _continued(self, method: MultiTaskMethod, source: MultiTaskModel, seed: int) -> MultiTaskModel:
-        weight = {"sequential": 0.0, "lwf": method.strength}.get(method.name)
-        config = {name: self.tasks[name].config for name in self.tasks.names}
-        if weight is not None:
-            config[self.source_task] = {**config[self.source_task], "weight": weight}
-        inputs = self.tasks.inputs
-        return MultiTaskModel.from_multitask(
-            source, config, inputs=inputs, shared_from=self.own_groups(method) if inputs else 0, seed=seed
-        )
-
-    def _sources(self, method: MultiTaskMethod, source: MultiTaskModel, taught: Sequence[str], seed: int):
-        name = self.source_task
-        if method.name == "replay":
-            count = len(self.tasks[name].prepared.train)
-            kept = np.random.default_rng(seed).permutation(count)[: min(method.rows, count)]
-            return self.tasks.sources(taught, rows={self.tasks[name].group: np.sort(kept).tolist()})
-        if method.name != "lwf":
-            return self.tasks.sources(taught)
-        said = {}
-        for group in self.tasks.groups(taught):
-            task = self.tasks.of_group(group, taught)[0]
-            if task.input == self.tasks[name].input:
-                rows = task.prepared.train
-                said[group] = {name: record_logits(source, rows, task.prepared.collator, task=name)}
-        if not said:
-            raise SettingsError(
-                f"{method.text}: no other task reads {name}'s input {self.tasks[name].input!r}, so its network can say "
-                "nothing of their rows. Use replay instead."
-            )
-        return self.tasks.sources(taught, more=said)
-
-    def _rate(self, *, pretrained: bool, names: Sequence[str]) -> float:
-        kind = "body" if pretrained else "scratch"
-        return min(self.budget.rate(self.tasks[name].prepared.modality, kind) for name in names)
 
 
 def _check(methods: Sequence[MultiTaskMethod], tasks: TaskSet, seeds: Sequence[int], source_task: str | None) -> None:
@@ -244,6 +133,25 @@ def _check(methods: Sequence[MultiTaskMethod], tasks: TaskSet, seeds: Sequence[i
         raise SettingsError(
             f"{source_task!r} labels the same rows as other tasks, so they would not be learned after it. Leave out "
             f"{', '.join(continuing)}, or load the source task's rows as a dataset of their own."
+        )
+    _check_lwf(methods, tasks, source_task)
+
+
+def _check_lwf(methods: Sequence[MultiTaskMethod], tasks: TaskSet, source_task: str | None) -> None:
+    """Refuses learning without forgetting where the source's network cannot read the others' rows."""
+    lwf = [method.text for method in methods if method.name == "lwf"]
+    if not lwf:
+        return
+    source = tasks[source_task]
+    if source.loaded.task_type != "classification":
+        raise SettingsError(
+            f"{lwf[0]} holds the classes that a network says, but {source_task!r} is {source.loaded.task_type}. Use "
+            "replay instead."
+        )
+    if all(task.input != source.input for task in tasks.tasks if task.name != source_task):
+        raise SettingsError(
+            f"{lwf[0]}: no other task reads {source_task}'s input {source.input!r}, so its network can say nothing of "
+            "their rows. Use replay instead."
         )
 
 

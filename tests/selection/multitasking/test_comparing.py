@@ -191,11 +191,13 @@ def test_separate_inputs_and_how_many_layers_they_own(compared):
     inputs = {"grey": {"channels": 1}, "rgb": {}}
     tasks = [task("drawn", channels=1, input="grey"), task("real", seed=9, input="rgb")]
     methods = ["single", "multitask", "multitask:shared_from=2", "replay"]
-    found, _ = compared(methods, tasks, inputs=inputs, shared_from=1, source_task="drawn")
+    found, seen = compared(methods, tasks, inputs=inputs, shared_from=1, source_task="drawn")
     assert [result.shared_from for result in found.results] == [1, 1, 2, 1]
     assert set(found.model.config.inputs) == {"grey", "rgb"}
+    before = dict(seen.runs)
     with pytest.raises(SettingsError, match="no other task reads drawn's input 'grey'"):
         compared(["lwf"], tasks, inputs=inputs, shared_from=1, source_task="drawn")
+    assert seen.runs == before
 
 
 def test_what_does_not_fit_is_refused_before_training(compared):
@@ -209,6 +211,11 @@ def test_what_does_not_fit_is_refused_before_training(compared):
         ((["replay"], two[:1]), {"source_task": "a"}, "'a' is the only task"),
         ((["multitask"], []), {}, "The tasks are none"),
         ((["multitask"], [task("a"), task("a")]), {}, "none twice"),
+        (
+            (["lwf"], [task("a", "regression"), task("b")]),
+            {"source_task": "a"},
+            "lwf holds the classes that a network says, but 'a' is regression",
+        ),
         (
             (["lwf"], [task("a"), task("b", group="a"), task("c")]),
             {"source_task": "a"},
