@@ -35,7 +35,7 @@ class MultiTaskConfig(PreTrainedConfig):
             for ``"regression"`` ``mean`` and ``scale`` of the labels (0.0, 1.0). Or the same as pairs.
             Names are words of a-z, 0-9 and single ``_``.
         inputs: Name -> settings of each separate input; ``channels`` or ``vocab_size`` where it differs from the
-            backbone's. None is a single one, called ``"default"``.
+            backbone's. Or the same as pairs. None is a single one, called ``"default"``.
         shared_from: Number of first layer groups that each input has for itself; the rest is shared.
         batch_norm: ``"per_input"`` (default): of several inputs each has all BatchNorms for itself, for what is shared
             sees them one after the other, and means over several kinds of rows fit none; ``"joint"``: those of shared
@@ -77,8 +77,17 @@ class MultiTaskConfig(PreTrainedConfig):
         self.shared_from = shared_from
         self.batch_norm = batch_norm
 
+    def to_dict(self) -> dict[str, Any]:
+        """As any configuration's, with tasks and inputs as pairs.
 
-def _checked_inputs(inputs: Mapping[str, Mapping[str, Any] | None] | None, shared_from: int) -> dict[str, dict]:
+        A file sorts what stands under names, and the order of tasks and inputs is that of the parameters, by which an
+        optimizer's state is resumed.
+        """
+        pairs = {key: [[name, dict(of)] for name, of in getattr(self, key).items()] for key in ("tasks", "inputs")}
+        return {**super().to_dict(), **pairs}
+
+
+def _checked_inputs(inputs: Any, shared_from: int) -> dict[str, dict]:
     if isinstance(shared_from, bool) or not isinstance(shared_from, int) or shared_from < 0:
         raise SettingsError(f"shared_from={shared_from!r}: give a number of layer groups, at least 0.")
     if inputs is None:
@@ -86,7 +95,7 @@ def _checked_inputs(inputs: Mapping[str, Mapping[str, Any] | None] | None, share
     if not inputs:
         raise SettingsError("inputs is empty: name at least one input, or leave it out for a single one.")
     checked = {}
-    for name, settings in inputs.items():
+    for name, settings in inputs.items() if isinstance(inputs, Mapping) else inputs:
         settings = dict(settings or {})
         _check_name("input", name)
         _check_known(f"Input {name!r}", settings, _INPUT_SETTINGS)
@@ -165,7 +174,7 @@ def _checked_labels(
             f"Task {name!r} has num_labels={settings['num_labels']} but {len(id2label)} label names "
             f"({', '.join(list(id2label.values())[:5])}). Make them agree, or give id2label alone."
         )
-    return len(id2label), id2label
+    return len(id2label), dict(sorted(id2label.items()))  # files have 10 before 2
 
 
 def _check_name(what: str, name: Any) -> None:

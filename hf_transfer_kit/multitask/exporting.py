@@ -9,6 +9,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from hf_transfer_kit.backbones.heads import last_layer, replace_head
+from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.multitask.heads import HEADS
 from hf_transfer_kit.multitask.stems import join_input
 from hf_transfer_kit.multitask.trunk import auto_class, load_body, restore_head
@@ -23,12 +24,16 @@ def plain_model_of(model: MultiTaskModel, task: str) -> PreTrainedModel:
     Args:
         model: The model; it stays as it is.
         task: One of its tasks.
+
+    Raises:
+        ModelError: When the class has no place for what the head learned.
     """
     settings = model.config.tasks[task]
     head = model.heads[task]
     trunk = copy.deepcopy(model.trunk)
     join_input(trunk, settings["input"])
-    linear = nn.Linear(trunk_width(model), 1, device=head.linear.weight.device, dtype=head.linear.weight.dtype)
+    like = {"device": head.linear.weight.device, "dtype": head.linear.weight.dtype}
+    linear = nn.Linear(trunk_width(model), 1, bias=model.reader.has_bias, **like)
     restore_head(trunk, model.reader.head_name, linear)
     _tell_input(trunk.config, model.config.inputs[settings["input"]])
     auto = auto_class(trunk.config, settings["type"])
@@ -39,7 +44,13 @@ def plain_model_of(model: MultiTaskModel, task: str) -> PreTrainedModel:
         load_body(plain, trunk)
     id2label = settings.get("id2label")
     replace_head(plain, None if id2label else settings["num_labels"], id2label=id2label, seed=0)
-    last_layer(plain)[1].load_state_dict(head.plain_state())
+    layer, state = last_layer(plain)[1], head.plain_state()
+    if layer.bias is None and "bias" in state:
+        raise ModelError(
+            f"{type(plain).__name__} has a head without a bias, so it cannot hold the mean of {task!r}. Give the task "
+            "mean=0 before it is trained, or export the whole model."
+        )
+    layer.load_state_dict(state)
     for name, value in _head_settings(settings).items():
         setattr(plain.config, name, value)
     plain.config.architectures = [type(plain).__name__]

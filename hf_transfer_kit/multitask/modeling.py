@@ -20,7 +20,7 @@ from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.multitask.configuration import SEPARATOR, MultiTaskConfig
 from hf_transfer_kit.multitask.continuing import carry_over
 from hf_transfer_kit.multitask.exporting import plain_model_of
-from hf_transfer_kit.multitask.heads import HEADS
+from hf_transfer_kit.multitask.heads import HEADS, POOLED
 from hf_transfer_kit.multitask.packed_batch import PackedBatch, unpack
 from hf_transfer_kit.multitask.row_counts import at_least_one, loss_shares
 from hf_transfer_kit.multitask.stems import check_channels, own_modules, parameters_of, separate_inputs
@@ -199,7 +199,10 @@ class MultiTaskModel(PreTrainedModel):
         if task is not None:
             wanted = [name for name in wanted if name == task] or [task]
         logits = {name: self.heads[name](self._rows(name, features, packed)[0]) for name in wanted}
-        loss = self._loss(logits, features, packed) if set(logits) <= set(packed.labels) else None
+        if self.training and task is None and not packed.labels:
+            loss = self._loss({}, features, packed)  # such a batch teaches nothing, but every parameter takes part
+        else:
+            loss = self._loss(logits, features, packed) if set(logits) <= set(packed.labels) else None
         return SequenceClassifierOutput(loss=loss, logits=next(iter(logits.values())) if len(logits) == 1 else logits)
 
     def _read(self, name: str, inputs: Mapping[str, Tensor]) -> Features:
@@ -236,19 +239,30 @@ class MultiTaskModel(PreTrainedModel):
         shares = loss_shares(list(self.heads), counts, self.device)
         idle = {name: self._idle(name, features) for name in self.heads if name not in totals}
         losses = {name: totals[name][0] * share if name in totals else idle.pop(name) for name, share in shares.items()}
-        if self.balancer is None:
+        if self.balancer is None or not losses:
             loss = self._weighted(losses)
         else:
             shared = [tensor for of_input in features.values() for tensor in of_input.of.values()]
             loss = self.balancer(losses, shared[0] if len(shared) == 1 else shared)
             if hasattr(self.balancer, "weights"):
                 record_scalars(self, {f"weight_{name}": weight for name, weight in self.balancer.weights().items()})
-        absent = [name for name in self.config.inputs if name not in features]
-        unused = [p.flatten()[:0].sum() for name in absent for p in parameters_of(self.trunk, name)]
-        return sum([*idle.values(), *unused], start=loss)
+        return sum([*idle.values(), *self._unused(features)], start=loss)
 
     def _weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
         return sum(self.config.tasks[name]["weight"] * loss for name, loss in losses.items())
+
+    def _unused(self, features: Mapping[str, Features]) -> list[Tensor]:
+        """Zeros made of an absent input's own parameters, and of features that no task reads."""
+        absent = [name for name in self.config.inputs if name not in features]
+        read = {(task["input"], self.heads[name].reads) for name, task in self.config.tasks.items()}
+        parts = [parameter.flatten() for name in absent for parameter in parameters_of(self.trunk, name)]
+        parts += [
+            tensor
+            for name, of_input in features.items()
+            for kind, tensor in of_input.of.items()
+            if (name, kind) not in read
+        ]
+        return [part[:0].sum() for part in parts]
 
     def _idle(self, task: str, features: Mapping[str, Features]) -> Tensor:
         """Zero, made by the head from no rows: its parameters take part, with gradients of exactly zero."""
@@ -272,6 +286,8 @@ class MultiTaskModel(PreTrainedModel):
         ).to(device=near.device, dtype=near.dtype)
         if not hasattr(self.trunk, "timm_model"):
             initialize_module(self.trunk, head.linear)
+        if kind.reads == POOLED and not self.reader.has_bias:
+            head.linear.bias = None
         return head
 
     def _can_run_layers_again(self) -> bool:

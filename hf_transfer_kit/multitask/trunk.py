@@ -130,6 +130,7 @@ class FeatureReader:
     Attributes:
         head_name: Where the label head was.
         width: ``"pooled"`` and ``"sequence"`` -> number of features D.
+        has_bias: Whether the label head had a bias: a plain checkpoint has no place for one otherwise.
 
     Raises:
         ModelError: When the network has no linear layer at its end, or several of them side by side.
@@ -145,6 +146,7 @@ class FeatureReader:
         self.reads = kinds_read(kinds)
         self.head_name, layer = logits_layer(network)
         self.width = {POOLED: layer.in_features}
+        self.has_bias = layer.bias is not None
         network.set_submodule(self.head_name, nn.Identity())
         if SEQUENCE in self.reads:
             self.width[SEQUENCE] = network.config.hidden_size

@@ -6,6 +6,7 @@ import torch
 import transformers as tf
 from multitask_packed import TEXT_TASKS, picture_batch, picture_model, text_batch, text_model
 
+from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.multitask import MultiTaskModel
 
 CLASSES = {
@@ -89,3 +90,15 @@ def test_spelling_beside_classes_of_sounds(alone, tmp_path):
     loss = model(**inputs, task="words", labels=labels).loss
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert words.config.pad_token_id == 2
+
+
+def test_a_class_whose_head_has_no_bias_loses_nothing(tmp_path):
+    tasks = {"topic": {"type": "classification", "num_labels": 3}, "score": {"type": "regression", "mean": 2.0}}
+    network, inputs = tiny.TRANSFORMERS["gpt2"]()
+    model = MultiTaskModel.from_backbone(network, tasks, seed=0).eval()
+    assert model.heads["topic"].linear.bias is None
+    model.export("topic").save_pretrained(tmp_path)
+    again = tf.AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    assert torch.allclose(again(**inputs).logits, model(task="topic", **inputs).logits, atol=1e-6)
+    with pytest.raises(ModelError, match="a head without a bias, so it cannot hold the mean of 'score'"):
+        model.export("score")

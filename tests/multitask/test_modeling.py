@@ -343,3 +343,32 @@ def test_bad_input_is_a_sentence():
         MultiTaskModel.from_backbone(tiny.TRANSFORMERS["bert"]()[0], {"a": {"type": "ctc", "num_labels": 5}})
     with pytest.raises(DataError, match="need the input 'grey', but the batch holds rgb"):
         picture_model()(**picture_batch(grey=0), task="drawn")
+
+
+def test_parameters_come_back_in_the_order_that_an_optimizers_state_has(tmp_path):
+    model = picture_model(shared_from=1)  # "rgb" before "grey", "real" before "drawn"
+    model.save_pretrained(tmp_path)
+    again = AutoModel.from_pretrained(tmp_path)
+    assert [name for name, _ in again.named_parameters()] == [name for name, _ in model.named_parameters()]
+    assert again.main_input_name == model.main_input_name == "rgb__pixel_values"
+
+
+def test_a_batch_without_labels_teaches_nothing_and_leaves_no_parameter_out():
+    model = text_model()
+    loss = model(**text_batch()).loss
+    loss.backward()
+    assert loss.item() == 0
+    assert set(gradients(model)) == {name for name, _ in model.named_parameters()}
+    assert not any(gradient.any() for gradient in gradients(model).values())
+    assert model.eval()(**text_batch()).loss is None
+
+
+def test_features_that_no_task_of_an_input_reads_take_part():
+    tasks = {
+        "topic": {"type": "classification", "num_labels": 3, "input": "a"},
+        "names": {"type": "token_classification", "num_labels": 4, "input": "b"},
+    }
+    model = text_model(tasks, inputs={"a": {}, "b": {}}, shared_from=0)
+    labels = {"names__rows": torch.tensor([0]), "names__labels": torch.tensor([[1, 2, -100, -100, -100, -100]])}
+    model(**text_batch(prefix="b"), **labels).loss.backward()
+    assert set(gradients(model)) == {name for name, _ in model.named_parameters()}

@@ -53,8 +53,12 @@ class RegressionHead(Head):
 
     def plain_state(self) -> dict[str, Tensor]:
         """The linear layer that gives the same numbers by itself."""
-        weight, bias = self.linear.weight.detach(), self.linear.bias.detach()
-        return {"weight": self.scale * weight, "bias": self.scale * bias + self.mean}
+        weight, bias = self.linear.weight.detach(), self.linear.bias
+        state = {"weight": self.scale * weight}
+        if bias is not None or self.mean:
+            own = weight.new_zeros(len(weight)) if bias is None else bias.detach()
+            state["bias"] = self.scale * own + self.mean
+        return state
 
     def load_plain(self, state: dict[str, Tensor]) -> None:
         """Takes the weights of a linear layer that gives the numbers by itself."""
