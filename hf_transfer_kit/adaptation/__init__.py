@@ -7,7 +7,6 @@ from hf_transfer_kit.adaptation.domain_pairs import DomainCollator, DomainPairs,
 from hf_transfer_kit.adaptation.mean_teacher import MeanTeacher
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.adaptation.objectives import OBJECTIVES, DomainBatch, Objective
-from hf_transfer_kit.adaptation.paper_network import DannMnistConfig, DannMnistForImageClassification, DannMnistModel
 from hf_transfer_kit.adaptation.reestimation import ReestimateBatchNorm, reestimate_batch_norm
 from hf_transfer_kit.adaptation.reversal import reverse_gradient
 from hf_transfer_kit.adaptation.schedule import (
@@ -18,6 +17,7 @@ from hf_transfer_kit.adaptation.schedule import (
 )
 from hf_transfer_kit.adaptation.scores import SCORES, TargetScores, agreement, domain_outputs, target_scores
 from hf_transfer_kit.adaptation.streamed_pairs import StreamedDomainPairs
+from hf_transfer_kit.backbones.dann_mnist import DannMnistConfig, DannMnistForImageClassification, DannMnistModel
 
 __all__ = [
     "ALIGNMENTS",

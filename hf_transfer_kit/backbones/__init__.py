@@ -1,6 +1,7 @@
 """What a pretrained network is made of."""
 
 from hf_transfer_kit.backbones.adapters import adaptable_layers, is_adapted, merged
+from hf_transfer_kit.backbones.dann_mnist import DannMnistConfig, DannMnistForImageClassification
 from hf_transfer_kit.backbones.heads import find_head, replace_head
 from hf_transfer_kit.backbones.initialization import reinitialize
 from hf_transfer_kit.backbones.layer_groups import layer_groups
@@ -8,6 +9,8 @@ from hf_transfer_kit.backbones.loading import load_model, load_processor
 from hf_transfer_kit.backbones.modality import modality_of
 
 __all__ = [
+    "DannMnistConfig",
+    "DannMnistForImageClassification",
     "adaptable_layers",
     "find_head",
     "is_adapted",

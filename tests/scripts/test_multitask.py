@@ -1,11 +1,13 @@
 """scripts/multitask.py as a user runs it."""
 
 import json
+import subprocess
+import sys
 
 import torch
 import yaml
 from PIL import Image
-from scripts.test_scripts import run
+from scripts.test_scripts import ROOT, run
 from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassification
 
 import hf_transfer_kit.multitask  # noqa: F401 - registers the class
@@ -35,6 +37,13 @@ def test_the_embedded_example_leaves_a_report_and_a_network_of_all_tasks(tmp_pat
     assert torch.allclose(again(grey).logits, said, atol=1e-6)
     processor = AutoImageProcessor.from_pretrained(tmp_path)
     assert processor(Image.new("RGB", (32, 32)), return_tensors="pt")["pixel_values"].shape == (1, 3, 28, 28)
+    # In a process that has nothing but the class's module, as the card says.
+    usage = (
+        "import hf_transfer_kit.multitask\nfrom transformers import AutoModel\n"
+        f"print(type(AutoModel.from_pretrained({str(tmp_path)!r}).export('digit')).__name__)"
+    )
+    said = subprocess.run([sys.executable, "-c", usage], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert said.stdout.strip() == "DannMnistForImageClassification", said.stderr
     accuracy = found["results"][1]["figures"]["digit"]["by_seed"][0]
     assert report["metrics"]["digit_accuracy"] == accuracy
     assert "model-index" in (tmp_path / "README.md").read_text()
