@@ -198,7 +198,7 @@ class MultiTaskModel(PreTrainedModel):
         )
         if task is not None:
             wanted = [name for name in wanted if name == task] or [task]
-        logits = {name: self.heads[name](self._rows(name, features, packed)[0]) for name in wanted}
+        logits = {name: self.heads[name](*self._rows(name, features, packed)) for name in wanted}
         if self.training and task is None and not packed.labels:
             loss = self._loss({}, features, packed)  # such a batch teaches nothing, but every parameter takes part
         else:

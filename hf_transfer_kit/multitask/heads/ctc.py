@@ -42,6 +42,14 @@ class CTCHead(Head):
             lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value < num_labels,
         )
 
+    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Logits (R, T, C), -100 where a row is padding, as Trainer pads: nothing is spelled there."""
+        logits = super().forward(features)
+        if lengths is None:
+            return logits
+        padding = torch.arange(logits.shape[1], device=logits.device) >= lengths[:, None]  # (R, T)
+        return logits.masked_fill(padding[..., None], -100.0)
+
     def loss(self, logits: Tensor, labels: Tensor, *, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | int]:
         """Sum over rows, and R."""
         if labels.dim() != 2 or len(labels) != len(logits) or labels.is_floating_point():

@@ -45,8 +45,13 @@ class Head(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(width, num_labels)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits (R, C) of features (R, D), or (R, T, C) of (R, T, D)."""
+    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Logits (R, C) of features (R, D), or (R, T, C) of (R, T, D).
+
+        Args:
+            features: Of the task's rows.
+            lengths: Number of positions of each row that are no padding, int64 of shape (R,); None where all are.
+        """
         return self.linear(self.dropout(features))
 
     def plain_state(self) -> dict[str, Tensor]:
@@ -63,8 +68,7 @@ class Head(nn.Module):
         Args:
             logits: As ``forward`` gives them.
             labels: Of the same rows.
-            lengths: Number of positions of each row that are no padding, int64 of shape (R,); only sequences ask for
-                it.
+            lengths: As ``forward`` has them; only sequences ask for them.
 
         Raises:
             DataError: When the labels' shape does not fit.

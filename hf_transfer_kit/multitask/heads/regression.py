@@ -47,7 +47,7 @@ class RegressionHead(Head):
             return "a finite number", lambda value: above_zero(abs(value) + 1) and math.isfinite(value)
         return wanted, above_zero
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Numbers (R, C) of features (R, D)."""
         return self.mean + self.scale * super().forward(features)
 
