@@ -43,6 +43,7 @@ _ROOMS = {
         "layerwise_optimizer",
         "record_scalars",
     ),
+    "zero_shot": ("AttributeTable", "ZeroShotConfig", "ZeroShotModel"),
 }
 _ROOM_OF = {word: room for room, words in _ROOMS.items() for word in words}
 

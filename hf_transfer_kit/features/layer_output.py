@@ -48,7 +48,7 @@ def find_tap(model: nn.Module, layer: str | int, *, example_inputs: Callable[[],
     Args:
         model: The model.
         layer: ``"pooled"``: what enters the first layer of the head that has parameters; the model's own output where
-            it has no head. Or the name or depth of a layer group before the head.
+            it has none. Or the name or depth of a layer group before the head.
         example_inputs: Gives one batch; asked for where the architecture is unknown and one forward must tell its
             order.
 
@@ -56,7 +56,8 @@ def find_tap(model: nn.Module, layer: str | int, *, example_inputs: Callable[[],
         SettingsError: When there is no such layer group.
     """
     if layer == POOLED:
-        return Tap(POOLED, (head_input(model)[0],), True) if find_head(model) else Tap(POOLED, ("",), False)
+        has_head = any(True for module in find_head(model).values() for _ in module.parameters())
+        return Tap(POOLED, (head_input(model)[0],), True) if has_head else Tap(POOLED, ("",), False)
     try:
         groups = layer_groups(model)
     except ModelError:

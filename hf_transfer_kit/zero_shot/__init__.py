@@ -8,8 +8,11 @@ from hf_transfer_kit.zero_shot.calibration import (
     stacked,
 )
 from hf_transfer_kit.zero_shot.choosing import Choice, choose_options
+from hf_transfer_kit.zero_shot.configuration import ZeroShotConfig
 from hf_transfer_kit.zero_shot.digit_strokes import digit_strokes
-from hf_transfer_kit.zero_shot.methods import METHODS, ZeroShotMethod
+from hf_transfer_kit.zero_shot.explaining import Explanation, Voice
+from hf_transfer_kit.zero_shot.methods import METHODS, ZeroShotMethod, fitted_method
+from hf_transfer_kit.zero_shot.modeling import ZeroShotModel
 from hf_transfer_kit.zero_shot.protocol import HoldOut, hold_out, random_hold_outs
 from hf_transfer_kit.zero_shot.table import AttributeTable
 
@@ -17,11 +20,16 @@ __all__ = [
     "METHODS",
     "AttributeTable",
     "Choice",
+    "Explanation",
     "HoldOut",
     "SeenUnseenCurve",
+    "Voice",
+    "ZeroShotConfig",
     "ZeroShotMethod",
+    "ZeroShotModel",
     "choose_options",
     "digit_strokes",
+    "fitted_method",
     "harmonic_mean",
     "hold_out",
     "per_class_accuracy",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.zero_shot.calibration import SeenUnseenCurve, harmonic_mean, per_class_accuracy, seen_unseen_curve
-from hf_transfer_kit.zero_shot.methods import METHODS
+from hf_transfer_kit.zero_shot.methods import METHODS, ZeroShotMethod, fitted_method
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Choice:
 
     Args:
         options: Of the method.
-        gamma: To subtract from the scores of seen classes, in their standard deviations.
+        gamma: To subtract from the scores of seen classes, in units of ``spread_of``.
         pseudo_unseen: Mean accuracy over the classes that played the unseen ones, among themselves.
     """
 
@@ -31,9 +31,12 @@ class Choice:
     pseudo_unseen: float
 
 
-def spread_of(scores: Tensor | np.ndarray) -> float:
-    """Standard deviation of scores, the unit of gamma: other classes and other rows have other scores."""
-    return float(np.std(np.asarray(scores))) or 1.0
+def spread_of(method: ZeroShotMethod, features: Tensor) -> float:
+    """Standard deviation of the scores of seen classes on rows that were learned from: the unit of gamma.
+
+    Methods, options and numbers of classes have scores of other sizes.
+    """
+    return float(method.scores(features, method.signatures).std()) or 1.0
 
 
 def choose_options(
@@ -115,14 +118,14 @@ def _trial(
     seen = np.setdiff1d(np.arange(len(signatures)), split.unseen)
     place = torch.full((len(signatures),), -1, dtype=torch.long)
     place[seen] = torch.arange(len(seen))
-    fitted = METHODS[method](**options).fit(features[split.learned], place[labels[split.learned]], signatures[seen])
+    fitted = fitted_method(method, options, features[split.learned], place[labels[split.learned]], signatures[seen])
     judged = np.concatenate([split.held, split.of_unseen])
     scores = fitted.scores(features[judged], signatures).numpy()
     true = labels[judged].numpy()
     among = scores[len(split.held) :][:, split.unseen]
     accuracy = per_class_accuracy(true[len(split.held) :], split.unseen[among.argmax(axis=1)])
     is_seen = np.isin(np.arange(len(signatures)), seen)
-    curve = seen_unseen_curve(scores / spread_of(scores), true, is_seen)
+    curve = seen_unseen_curve(scores / spread_of(fitted, features[split.learned]), true, is_seen)
     return accuracy, curve
 
 

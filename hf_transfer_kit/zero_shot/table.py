@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ class AttributeTable:
                 f"{values.shape}. Give a row for each class with a value for each attribute."
             )
         for what, names in (("class", self.classes), ("attribute", self.attributes)):
-            if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            if twice := [name for name, count in Counter(names).items() if count > 1]:
                 raise DataError(f"The {what} {_listed(twice)} stands twice in the table. Give each its own name.")
         if not np.isfinite(values).all():
             row, column = np.argwhere(~np.isfinite(values))[0]
@@ -113,8 +114,12 @@ class AttributeTable:
         """The table of these classes alone."""
         return AttributeTable(tuple(classes), self.attributes, self.rows(classes))
 
-    def joined(self, other: AttributeTable) -> AttributeTable:
+    def joined(self, other: AttributeTable, *, replace: bool = False) -> AttributeTable:
         """This table with the classes of ``other``; rows of classes that both have come from ``other``.
+
+        Args:
+            other: A table of the same attributes, in any order.
+            replace: Whether the classes of this one are left out.
 
         Raises:
             DataError: When the attributes are not the same.
@@ -128,9 +133,9 @@ class AttributeTable:
             ]  # fmt: skip
             raise DataError(f"Both tables need the same attributes, but they differ; {'; '.join(only)}.")
         order = [other.attributes.index(name) for name in self.attributes]
-        kept = [name for name in self.classes if name not in other.classes]
-        values = np.concatenate([self.rows(kept), other.values[:, order]]) if kept else other.values[:, order]
-        return AttributeTable((*kept, *other.classes), self.attributes, values)
+        rows = {} if replace else dict(zip(self.classes, self.values, strict=True))
+        rows.update(zip(other.classes, other.values[:, order], strict=True))
+        return AttributeTable(tuple(rows), self.attributes, np.stack(list(rows.values())))
 
     def findings(self) -> tuple[str, ...]:
         """Sentences on what the table cannot tell: classes with equal rows, attributes that are the same everywhere."""

@@ -7,7 +7,6 @@ from zero_shot.test_methods import world
 
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.zero_shot import (
-    METHODS,
     choose_options,
     harmonic_mean,
     hold_out,
@@ -16,6 +15,8 @@ from hf_transfer_kit.zero_shot import (
     seen_unseen_curve,
     stacked,
 )
+from hf_transfer_kit.zero_shot.choosing import spread_of
+from hf_transfer_kit.zero_shot.methods import fitted_method
 
 SEEN = [True, True, False]
 
@@ -64,10 +65,10 @@ def test_options_and_gamma_come_from_seen_classes():
     assert 0.3 < first.pseudo_unseen <= 1.0
     bad = choose_options("eszsl", *given, splits=3, seed=1, tries={"gamma": [1e9], "penalty": [1e9]})
     assert bad.options == {"gamma": 1e9, "penalty": 1e9}
-    fitted = METHODS["eszsl"](**first.options).fit(*given)
+    fitted = fitted_method("eszsl", first.options, *given)
     scores = fitted.scores(features, signatures).numpy()
     seen = np.arange(20) < 14
-    said = stacked(scores / scores.std(), seen, first.gamma).argmax(axis=1)
+    said = stacked(scores / spread_of(fitted, given[0]), seen, first.gamma).argmax(axis=1)
     true, of_seen = labels.numpy(), train.numpy()
     unseen = per_class_accuracy(true[~of_seen], said[~of_seen])
     assert harmonic_mean(per_class_accuracy(true[of_seen], said[of_seen]), unseen) > 0.6

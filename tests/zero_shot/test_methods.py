@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 from scipy.linalg import solve_sylvester
+from sklearn.linear_model import LogisticRegression
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.zero_shot import METHODS, AttributeTable
+from hf_transfer_kit.zero_shot.methods import fitted_method
 from hf_transfer_kit.zero_shot.methods.attribute_prediction import class_log_likelihoods
 from hf_transfer_kit.zero_shot.methods.eszsl import eszsl_map
 from hf_transfer_kit.zero_shot.methods.prototype import ridge_map
-from hf_transfer_kit.zero_shot.methods.ranking import hinge_weights, ranking_gradient, warp_weights
+from hf_transfer_kit.zero_shot.methods.ranking import hinge_weights, ranking_gradient, ranking_loss, warp_weights
 from hf_transfer_kit.zero_shot.methods.sae import sae_map
 
 
@@ -71,6 +73,7 @@ def test_the_gradient_of_ranking_is_autograds():
     weights = warp_weights(scores.detach(), labels, margin=0.1)
     own = scores.gather(1, labels[:, None])
     loss = (weights * (0.1 + scores - own)).sum(dim=1).mean()
+    assert ranking_loss(scores, labels, weights, margin=0.1).item() == pytest.approx(loss.item())
     expected = torch.autograd.grad(loss, matrix)[0]
     assert torch.allclose(ranking_gradient(features, signatures, labels, weights), expected, atol=1e-12)
 
@@ -98,11 +101,15 @@ def world(classes: np.ndarray, seen: int, *, rows=20, width=60, noise=1.0, seed=
 def test_every_method_names_classes_it_never_saw(name):
     generator = np.random.default_rng(3)
     features, labels, signatures, train = world(generator.integers(0, 2, (24, 12)).astype(float), 18, noise=0.3)
-    fitted = METHODS[name]().fit(features[train], labels[train], signatures[:18])
+    fitted = fitted_method(name, {}, features[train], labels[train], signatures[:18])
     scores = fitted.scores(features[~train], signatures[18:])
     assert scores.shape == (120, 6)
     assert scores.isfinite().all()
     assert (scores.argmax(1) + 18 == labels[~train]).double().mean() > 0.6  # chance is 1/6
+    parts = fitted.contributions(features[~train], signatures[labels[~train]])
+    assert parts.shape == (120, 12)
+    own = scores.gather(1, labels[~train][:, None] - 18)[:, 0]
+    assert torch.allclose(parts.sum(dim=1), own, atol=1e-9)  # an explanation leaves nothing out
     # Scores of a class do not depend on which others there are.
     alone = fitted.scores(features[~train], signatures[20:21])
     assert torch.allclose(alone[:, 0], scores[:, 2], atol=1e-9)
@@ -117,7 +124,7 @@ def test_on_the_table_of_fifty_animals_bilinear_maps_are_ahead_of_attributes_by_
         for seed in (0, 1):
             order = np.random.default_rng(seed).permutation(50)
             features, labels, signatures, train = world(table.values[order], 40, noise=2.0, seed=seed)
-            fitted = METHODS[name](**options).fit(features[train], labels[train], signatures[:40])
+            fitted = fitted_method(name, options, features[train], labels[train], signatures[:40])
             said = fitted.scores(features[~train], signatures[40:]).argmax(1) + 40
             accuracies.append((said == labels[~train]).double().mean().item())
         found[name] = np.mean(accuracies)
@@ -139,4 +146,46 @@ def test_on_the_table_of_fifty_animals_bilinear_maps_are_ahead_of_attributes_by_
 )
 def test_options_out_of_range_are_sentences(name, options, message):
     with pytest.raises(SettingsError, match=message):
-        METHODS[name](**options)
+        METHODS[name](5, 4, 3, **options)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_loss_falls_when_trainer_descends_it(name):
+    generator = np.random.default_rng(3)
+    features, labels, signatures, train = world(generator.integers(0, 2, (24, 12)).astype(float), 18, noise=0.3)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        method = METHODS[name](60, 12, 18).double()
+    method.begin(signatures[:18])
+    optimizer = torch.optim.Adam(method.parameters(), lr=0.05)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        losses.append(method.loss(features[train], labels[train]))
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < 0.7 * losses[0]
+    said = method.scores(features[~train], signatures[18:]).argmax(1) + 18
+    assert (said == labels[~train]).double().mean() > 0.5  # chance is 1/6
+
+
+@pytest.mark.parametrize("name", ["dap", "iap"])
+def test_logistic_regressions_are_those_of_scikit_learn(name):
+    features, labels, signatures, train = world(np.eye(5)[[0, 1, 2, 3, 4]] + np.eye(5)[[1, 2, 3, 4, 0]], 4, noise=0.5)
+    fitted = fitted_method(name, {"c": 0.3}, features[train], labels[train], signatures[:4])
+    rows = fitted.rows(features[train]).numpy()
+    if name == "iap":
+        reference = LogisticRegression(C=0.3, max_iter=5000, tol=1e-8).fit(rows, labels[train].numpy())
+        assert np.allclose(fitted.weight - fitted.weight.mean(0), reference.coef_, atol=1e-4)
+        assert np.allclose(fitted._logits(features[train]).softmax(1), reference.predict_proba(rows), atol=1e-4)
+        return
+    binary = fitted.binary(signatures[:4])
+    for attribute in range(5):
+        column = binary[labels[train]][:, attribute].numpy()
+        if np.ptp(column):
+            reference = LogisticRegression(C=0.3, max_iter=5000, tol=1e-8).fit(rows, column)
+            assert np.allclose(fitted.weight[attribute], reference.coef_[0], atol=1e-4)
+            assert fitted.bias[attribute].item() == pytest.approx(reference.intercept_[0], abs=1e-4)
+        else:
+            assert fitted.priors[attribute] == 0.5
+            assert not fitted.weight[attribute].any()

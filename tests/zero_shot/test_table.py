@@ -34,8 +34,9 @@ def test_rows_are_looked_up_by_name():
 def test_a_joined_table_follows_names_not_places():
     other = AttributeTable.of({"wolf": {"paws": 1, "stripes": 0.5}, "cat": {"paws": 0.9, "stripes": 0}})
     joined = AttributeTable.of(ANIMALS).joined(other)
-    assert joined.classes == ("zebra", "wolf", "cat")
+    assert joined.classes == ("cat", "zebra", "wolf")  # old ones keep their places
     assert joined.rows(["wolf", "cat", "zebra"]).tolist() == [[0.5, 1.0], [0.0, 0.9], [1.0, 0.0]]
+    assert AttributeTable.of(ANIMALS).joined(other, replace=True).classes == ("wolf", "cat")
     with pytest.raises(DataError, match="only in the first: 'paws'; only in the second: 'wings'"):
         AttributeTable.of(ANIMALS).joined(AttributeTable.of({"owl": {"stripes": 1, "wings": 1}}))
 

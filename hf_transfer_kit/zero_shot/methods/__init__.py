@@ -1,5 +1,12 @@
 """Methods of zero-shot learning, one idea a file. A new one is a file and a line in ``METHODS``."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
 from hf_transfer_kit.zero_shot.methods.attribute_prediction import DAP, IAP
 from hf_transfer_kit.zero_shot.methods.eszsl import ESZSL
 from hf_transfer_kit.zero_shot.methods.method import ZeroShotMethod
@@ -11,4 +18,24 @@ METHODS: dict[str, type[ZeroShotMethod]] = {
     method.name: method for method in (DAP, IAP, ESZSL, SAE, ALE, DeViSE, Prototype)
 }
 
-__all__ = ["METHODS", "ZeroShotMethod"]
+
+def fitted_method(
+    method: str, options: Mapping[str, Any], features: Tensor, labels: Tensor, signatures: Tensor
+) -> ZeroShotMethod:
+    """A method learned from features, all in float64.
+
+    Args:
+        method: Key of ``METHODS``.
+        options: Of the method.
+        features: (N, D).
+        labels: int64 (N,), rows of ``signatures``.
+        signatures: (S, A) of the seen classes.
+
+    Raises:
+        SettingsError: When an option is out of range.
+    """
+    made = METHODS[method](features.shape[1], signatures.shape[1], len(signatures), **options).double()
+    return made.requires_grad_(False).fit(features, labels, signatures)
+
+
+__all__ = ["METHODS", "ZeroShotMethod", "fitted_method"]

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from hf_transfer_kit.options import number
-from hf_transfer_kit.zero_shot.methods.method import Standardised, ZeroShotMethod
+from hf_transfer_kit.zero_shot.methods.logistic import fit_logistic
+from hf_transfer_kit.zero_shot.methods.method import ZeroShotMethod, random_map
 
 _LEAST = 1e-6
+
+
+def attribute_log_ratios(present: Tensor, priors: Tensor) -> tuple[Tensor, Tensor]:
+    """log p(a_m = 1 | x) / p(a_m = 1), and the same of a_m = 0, both (M, A)."""
+    present, priors = present.clamp(_LEAST, 1 - _LEAST), priors.clamp(_LEAST, 1 - _LEAST)
+    return present.log() - priors.log(), (1 - present).log() - (1 - priors).log()
 
 
 def class_log_likelihoods(present: Tensor, binary: Tensor, priors: Tensor) -> Tensor:
@@ -24,8 +30,7 @@ def class_log_likelihoods(present: Tensor, binary: Tensor, priors: Tensor) -> Te
         binary: a^z, 0 or 1, (C, A).
         priors: p(a_m = 1), (A,).
     """
-    present, priors = present.clamp(_LEAST, 1 - _LEAST), priors.clamp(_LEAST, 1 - _LEAST)
-    has, lacks = present.log() - priors.log(), (1 - present).log() - (1 - priors).log()  # (M, A)
+    has, lacks = attribute_log_ratios(present, priors)
     return has @ binary.T + lacks @ (1 - binary).T
 
 
@@ -36,38 +41,45 @@ class _AttributePrediction(ZeroShotMethod):
 
     tries: ClassVar[Mapping[str, Sequence[Any]]] = {"c": (0.01, 0.1, 1.0, 10.0)}
 
-    def __init__(self, *, c: float = 1.0) -> None:
+    def __init__(self, width: int, attributes: int, seen: int, *, c: float = 1.0) -> None:
+        super().__init__(width, attributes, seen)
         self.c = number(self.name, "c", c, low=0, above=True)
 
-    def _begin(self, features: Tensor, signatures: Tensor) -> tuple[np.ndarray, Tensor]:
-        self.standardised = Standardised(features)
-        self.threshold = signatures.mean(dim=0)
-        binary = self._binary(signatures)
-        priors = binary.mean(dim=0)
-        self.priors = torch.where((priors == 0) | (priors == 1), torch.full_like(priors, 0.5), priors)
-        return self._rows(features), binary
+    def rows(self, features: Tensor) -> Tensor:
+        """As long as standardised rows are, so that c means the same for any number of features."""
+        return super().rows(features) * features.shape[1] ** 0.5
 
-    def _rows(self, features: Tensor) -> np.ndarray:
-        # Rows of length 1 are made as long as standardised ones, so that c means the same for any number of features.
-        return (self.standardised(features) * features.shape[1] ** 0.5).numpy()
+    def binary(self, signatures: Tensor) -> Tensor:
+        """Whether classes have the attributes, 1.0 or 0.0, (C, A)."""
+        return (signatures > self.signatures.mean(dim=0)).to(signatures)
 
-    def _binary(self, signatures: Tensor) -> Tensor:
-        return (signatures > self.threshold).to(torch.float64)
-
-    def scores(self, features: Tensor, signatures: Tensor) -> Tensor:
-        """Log-likelihoods of the classes."""
-        return class_log_likelihoods(self.attributes(features), self._binary(signatures), self.priors)
+    @property
+    def priors(self) -> Tensor:
+        """p(a_m = 1), (A,)."""
+        share = self.binary(self.signatures).mean(dim=0)
+        return torch.where((share == 0) | (share == 1), torch.full_like(share, 0.5), share)
 
     def attributes(self, features: Tensor) -> Tensor:
         """p(a_m = 1 | x), (M, A)."""
         raise NotImplementedError
 
+    def scores(self, features: Tensor, signatures: Tensor) -> Tensor:
+        """Log-likelihoods of the classes."""
+        return class_log_likelihoods(self.attributes(features), self.binary(signatures), self.priors)
+
+    def contributions(self, features: Tensor, signatures: Tensor) -> Tensor:
+        """Each attribute's logarithm."""
+        has, lacks = attribute_log_ratios(self.attributes(features), self.priors)
+        return torch.where(self.binary(signatures) > 0, has, lacks)
+
 
 class DAP(_AttributePrediction):
-    """A logistic regression for each attribute (Lampert et al. 2009 and 2014).
+    """Each attribute predicted from the features (Lampert et al. 2009, CVPR; 2014, TPAMI).
+
+    Trainer descends the mean binary cross entropy of the attributes.
 
     Args:
-        c: Inverse strength of the regressions' penalty, above 0.
+        c: Inverse strength of the penalty of the logistic regressions, above 0.
 
     Raises:
         SettingsError: When it is out of range.
@@ -76,28 +88,39 @@ class DAP(_AttributePrediction):
     name: ClassVar[str] = "dap"
     summary: ClassVar[str] = "each attribute predicted by itself, then the class looked up"
 
-    def fit(self, features: Tensor, labels: Tensor, signatures: Tensor) -> DAP:
+    def __init__(self, width: int, attributes: int, seen: int, *, c: float = 1.0) -> None:
+        super().__init__(width, attributes, seen, c=c)
+        self.weight, self.bias = random_map(attributes, width), nn.Parameter(torch.zeros(attributes))
+        with torch.no_grad():
+            self.weight /= width  # rows are long here
+
+    def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
         """Fits the regressions; an attribute that all seen classes have, or none, is not learned."""
-        rows, binary = self._begin(features, signatures)
-        of_rows = binary[labels].numpy().astype(int)  # (N, A)
-        self.regressions = [
-            LogisticRegression(C=self.c, max_iter=2000).fit(rows, column) if np.ptp(column) else None
-            for column in of_rows.T
-        ]
-        return self
+        wide = rows * rows.shape[1] ** 0.5
+        binary = (signatures > signatures.mean(dim=0)).to(torch.float64)
+        learned = (binary.amax(dim=0) != binary.amin(dim=0)).nonzero()[:, 0]
+        self.weight.zero_()
+        self.bias.zero_()
+        if len(learned):
+            weight, bias = fit_logistic(wide, binary[labels][:, learned], c=self.c)
+            self.weight[learned], self.bias[learned] = weight.to(self.weight), bias.to(self.bias)
+
+    def _logits(self, features: Tensor) -> Tensor:
+        return self.rows(features) @ self.weight.T + self.bias
 
     def attributes(self, features: Tensor) -> Tensor:
-        """As the regressions say; the prior where there is none."""
-        rows = self._rows(features)
-        columns = [
-            np.full(len(rows), float(prior)) if regression is None else regression.predict_proba(rows)[:, 1]
-            for regression, prior in zip(self.regressions, self.priors, strict=True)
-        ]
-        return torch.from_numpy(np.stack(columns, axis=1))
+        """As the regressions say; 1/2, which says nothing, where there is none."""
+        return self._logits(features).sigmoid()
+
+    def loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Mean binary cross entropy over rows and attributes."""
+        return functional.binary_cross_entropy_with_logits(self._logits(features), self.binary(self.signatures)[labels])
 
 
 class IAP(_AttributePrediction):
     """Seen classes predicted first, attributes through them (Lampert et al. 2009 and 2014).
+
+    Trainer descends the cross entropy of the seen classes.
 
     Args:
         c: Inverse strength of the penalty of the multi-class logistic regression, above 0.
@@ -109,13 +132,28 @@ class IAP(_AttributePrediction):
     name: ClassVar[str] = "iap"
     summary: ClassVar[str] = "seen classes predicted, attributes through them, then the class looked up"
 
-    def fit(self, features: Tensor, labels: Tensor, signatures: Tensor) -> IAP:
-        """Fits the regression."""
-        rows, self.binary = self._begin(features, signatures)
-        self.regression = LogisticRegression(C=self.c, max_iter=2000).fit(rows, labels.numpy())
-        return self
+    def __init__(self, width: int, attributes: int, seen: int, *, c: float = 1.0) -> None:
+        super().__init__(width, attributes, seen, c=c)
+        self.weight, self.bias = random_map(seen, width), nn.Parameter(torch.zeros(seen))
+        with torch.no_grad():
+            self.weight /= width
+
+    def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
+        """Fits the regression; a class without rows is never predicted."""
+        weight, bias = fit_logistic(rows * rows.shape[1] ** 0.5, labels, c=self.c)
+        self.weight.zero_()
+        self.bias.zero_()
+        self.weight[: len(weight)], self.bias[: len(bias)] = weight.to(self.weight), bias.to(self.bias)
+        present = torch.bincount(labels, minlength=len(self.bias)) > 0
+        self.bias[~present] = -1e4
+
+    def _logits(self, features: Tensor) -> Tensor:
+        return self.rows(features) @ self.weight.T + self.bias
 
     def attributes(self, features: Tensor) -> Tensor:
         """p(a_m = 1 | x) = sum over seen classes y with a_m^y = 1 of p(y | x)."""
-        likely = torch.from_numpy(self.regression.predict_proba(self._rows(features)))
-        return likely @ self.binary[torch.from_numpy(self.regression.classes_)]
+        return self._logits(features).softmax(dim=1) @ self.binary(self.signatures)
+
+    def loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Cross entropy of the seen classes."""
+        return functional.cross_entropy(self._logits(features), labels)

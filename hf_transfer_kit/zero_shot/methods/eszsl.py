@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.options import number
-from hf_transfer_kit.zero_shot.methods.method import Standardised, ZeroShotMethod, unit_rows
+from hf_transfer_kit.zero_shot.methods.bilinear import Bilinear
+from hf_transfer_kit.zero_shot.methods.method import unit_rows
 
 
 def eszsl_map(features: Tensor, labels: Tensor, signatures: Tensor, *, gamma: float, penalty: float) -> Tensor:
@@ -25,18 +26,21 @@ def eszsl_map(features: Tensor, labels: Tensor, signatures: Tensor, *, gamma: fl
         gamma: Above 0.
         penalty: lambda, above 0.
     """
-    targets = torch.full((len(labels), len(signatures)), -1.0, dtype=features.dtype)
-    targets[torch.arange(len(labels)), labels] = 1.0
+    targets = signed_targets(labels, len(signatures), features)
     left = features.T @ features + gamma * torch.eye(features.shape[1], dtype=features.dtype)
     right = signatures.T @ signatures + penalty * torch.eye(signatures.shape[1], dtype=features.dtype)
     middle = features.T @ targets @ signatures  # (D, A)
     return torch.linalg.solve(right, torch.linalg.solve(left, middle).T).T
 
 
-class ESZSL(ZeroShotMethod):
-    """Scores x^T V s, with V in closed form.
+def signed_targets(labels: Tensor, classes: int, like: Tensor) -> Tensor:
+    """1 for a row's own class and -1 for the others, (N, classes)."""
+    targets = like.new_full((len(labels), classes), -1.0)
+    return targets.scatter(1, labels[:, None], 1.0)
 
-    Features are standardised and of length 1, signatures of length 1.
+
+class ESZSL(Bilinear):
+    """V in closed form; Trainer descends the squared error of the scores, weight decay being the penalty.
 
     Args:
         gamma: Penalty on the side of the features, above 0.
@@ -53,18 +57,16 @@ class ESZSL(ZeroShotMethod):
         "penalty": (0.001, 0.01, 0.1, 1.0, 10.0),
     }
 
-    def __init__(self, *, gamma: float = 1.0, penalty: float = 0.1) -> None:
+    def __init__(self, width: int, attributes: int, seen: int, *, gamma: float = 1.0, penalty: float = 0.1) -> None:
+        super().__init__(width, attributes, seen)
         self.gamma = number(self.name, "gamma", gamma, low=0, above=True)
         self.penalty = number(self.name, "penalty", penalty, low=0, above=True)
 
-    def fit(self, features: Tensor, labels: Tensor, signatures: Tensor) -> ESZSL:
+    def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
         """Solves for V."""
-        self.standardised = Standardised(features)
-        self.map = eszsl_map(
-            self.standardised(features), labels, unit_rows(signatures), gamma=self.gamma, penalty=self.penalty
-        )
-        return self
+        self.weight.copy_(eszsl_map(rows, labels, unit_rows(signatures), gamma=self.gamma, penalty=self.penalty))
 
-    def scores(self, features: Tensor, signatures: Tensor) -> Tensor:
-        """x^T V s."""
-        return self.standardised(features) @ self.map @ unit_rows(signatures).T
+    def loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Squared error to 1 for the own class and -1 for the others, mean over rows and classes."""
+        scores = self.scores(features, self.signatures)
+        return (scores - signed_targets(labels, scores.shape[1], scores)).square().mean()

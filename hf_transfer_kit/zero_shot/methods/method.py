@@ -6,27 +6,47 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
-class ZeroShotMethod:
-    """Scores of classes for features, from the classes' signatures.
+class ZeroShotMethod(nn.Module):
+    """A head on features: scores of classes from the classes' signatures.
 
-    A subclass sets ``name``, ``summary`` and ``tries``, takes keyword-only options with defaults, and implements
-    ``fit`` and ``scores``. Everything is float64.
+    ``fit`` learns at once from features of all rows, by a closed form or a solver of its own; ``loss`` is what Trainer
+    descends, together with the network where it is not frozen. A subclass sets ``name``, ``summary`` and ``tries``,
+    takes keyword-only options with defaults, and implements ``fit_rows``, ``loss``, ``scores`` and ``contributions``.
+
+    Args:
+        width: Number of features D.
+        attributes: Number of attributes A.
+        seen: Number of seen classes S.
 
     Attributes:
         name: Key in ``METHODS``.
         summary: One line for people.
         tries: Option -> values among which ``choose_options`` looks.
+        signatures: Of the seen classes, buffer (S, A).
+        mean: Of each feature over the rows that ``fit`` saw, buffer (D,); 0 before.
+        deviation: The same, 1 before.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     tries: ClassVar[Mapping[str, Sequence[Any]]] = {}
 
+    def __init__(self, width: int, attributes: int, seen: int) -> None:
+        super().__init__()
+        self.register_buffer("signatures", torch.zeros(seen, attributes))
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
+
+    def begin(self, signatures: Tensor) -> None:
+        """Takes the signatures (S, A) of the seen classes, which ``loss`` and ``scores`` need."""
+        with torch.no_grad():
+            self.signatures.copy_(signatures)
+
     def fit(self, features: Tensor, labels: Tensor, signatures: Tensor) -> ZeroShotMethod:
-        """Learns from rows of seen classes.
+        """Learns from rows of seen classes, in float64 whatever the weights' type is.
 
         Args:
             features: (N, D).
@@ -35,6 +55,42 @@ class ZeroShotMethod:
 
         Returns:
             Itself.
+        """
+        features, signatures = features.to(torch.float64), signatures.to(torch.float64)
+        mean, deviation = features.mean(dim=0), features.std(dim=0, correction=0)
+        # A feature that is always the same tells nothing; the first new value of it must not tell everything.
+        deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
+        self.begin(signatures)
+        with torch.no_grad():
+            self.mean.copy_(mean)
+            self.deviation.copy_(deviation)
+            self.fit_rows(unit_rows((features - mean) / deviation), labels, signatures)
+        return self
+
+    def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
+        """Writes the weights.
+
+        Args:
+            rows: Standardised features of length 1, (N, D), float64.
+            labels: int64 (N,).
+            signatures: (S, A), float64.
+        """
+        raise NotImplementedError
+
+    def rows(self, features: Tensor) -> Tensor:
+        """Features standardised as at ``fit``, then of length 1, (M, D)."""
+        return unit_rows((features - self.mean) / self.deviation)
+
+    def directions(self, signatures: Tensor) -> Tensor:
+        """Signatures as seen from the mean of the seen classes', of length 1, (C, A): what sets classes apart."""
+        return unit_rows(signatures - self.signatures.mean(dim=0))
+
+    def loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        """What Trainer descends, a mean over rows.
+
+        Args:
+            features: (N, D), of seen classes.
+            labels: int64 (N,), rows of ``self.signatures``.
         """
         raise NotImplementedError
 
@@ -47,23 +103,21 @@ class ZeroShotMethod:
         """
         raise NotImplementedError
 
+    def contributions(self, features: Tensor, signatures: Tensor) -> Tensor:
+        """What each attribute adds to the score of one class a row, (M, A); their sum is the score.
+
+        Args:
+            features: (M, D).
+            signatures: (M, A): of the class that is asked about in each row.
+        """
+        raise NotImplementedError
+
 
 def unit_rows(matrix: Tensor) -> Tensor:
     """Rows of length 1; those of zeros stay."""
     return matrix / matrix.norm(dim=1, keepdim=True).clamp(min=1e-12)
 
 
-class Standardised:
-    """Features with mean 0 and deviation 1 on the rows given first, then of length 1.
-
-    Args:
-        features: (N, D).
-    """
-
-    def __init__(self, features: Tensor) -> None:
-        self.mean = features.mean(dim=0)
-        self.deviation = features.std(dim=0, correction=0).clamp(min=1e-6)
-
-    def __call__(self, features: Tensor) -> Tensor:
-        """The same transformation of any rows, (M, D)."""
-        return unit_rows((features.to(torch.float64) - self.mean) / self.deviation)
+def random_map(*shape: int) -> nn.Parameter:
+    """A small random matrix for Trainer to begin with."""
+    return nn.Parameter(torch.randn(*shape) / shape[0] ** 0.5)

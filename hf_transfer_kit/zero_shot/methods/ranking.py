@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.options import number, whole
-from hf_transfer_kit.zero_shot.methods.method import Standardised, ZeroShotMethod, unit_rows
+from hf_transfer_kit.zero_shot.methods.bilinear import Bilinear
+from hf_transfer_kit.zero_shot.methods.method import unit_rows
 
 
 def hinge_weights(scores: Tensor, labels: Tensor, *, margin: float) -> Tensor:
@@ -25,12 +26,26 @@ def warp_weights(scores: Tensor, labels: Tensor, *, margin: float) -> Tensor:
     """
     violating = hinge_weights(scores, labels, margin=margin)
     ranks = violating.sum(dim=1)
-    steps = torch.cat([torch.zeros(1, dtype=scores.dtype), (1 / torch.arange(1, scores.shape[1] + 1)).cumsum(0)])
-    return violating * (steps.to(scores)[ranks.long()] / ranks.clamp(min=1))[:, None]
+    harmonic = (1 / torch.arange(1, scores.shape[1] + 1, device=scores.device)).cumsum(0)
+    steps = torch.cat([harmonic.new_zeros(1), harmonic]).to(scores)
+    return violating * (steps[ranks.long()] / ranks.clamp(min=1))[:, None]
+
+
+def ranking_loss(scores: Tensor, labels: Tensor, weights: Tensor, *, margin: float) -> Tensor:
+    """Mean over rows of sum_y w_y (margin + s_y - s_own).
+
+    Args:
+        scores: (B, S).
+        labels: int64 (B,).
+        weights: w, (B, S), 0 for the own class.
+        margin: Above 0.
+    """
+    own = scores.gather(1, labels[:, None])
+    return (weights * (margin + scores - own)).sum(dim=1).mean()
 
 
 def ranking_gradient(features: Tensor, signatures: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """d/dW of the mean over rows of sum_y w_y (margin + x^T W s_y - x^T W s_own), (D, A).
+    """Gradient of ``ranking_loss`` by W, scores being x^T W s, (D, A).
 
     Args:
         features: (B, D).
@@ -43,40 +58,50 @@ def ranking_gradient(features: Tensor, signatures: Tensor, labels: Tensor, weigh
     return features.T @ (pull @ signatures) / len(features)
 
 
-class _Ranking(ZeroShotMethod):
-    """What both share: plain stochastic gradient descent from zero, rows in an order drawn from ``seed``."""
+class _Ranking(Bilinear):
+    """What both share: ``fit`` is plain stochastic gradient descent from zero, rows in an order drawn from ``seed``."""
 
     tries: ClassVar[Mapping[str, Sequence[Any]]] = {"learning_rate": (0.1, 1.0, 10.0), "epochs": (10, 50)}
 
     def __init__(
-        self, *, margin: float = 0.1, learning_rate: float = 1.0, epochs: int = 50, batch_size: int = 32, seed: int = 0
+        self,
+        width: int,
+        attributes: int,
+        seen: int,
+        *,
+        margin: float = 0.1,
+        learning_rate: float = 1.0,
+        epochs: int = 50,
+        batch_size: int = 32,
+        seed: int = 0,
     ) -> None:
+        super().__init__(width, attributes, seen)
         self.margin = number(self.name, "margin", margin, low=0, above=True)
         self.learning_rate = number(self.name, "learning_rate", learning_rate, low=0, above=True)
         self.epochs = whole(self.name, "epochs", epochs, low=1)
         self.batch_size = whole(self.name, "batch_size", batch_size, low=1)
         self.seed = whole(self.name, "seed", seed, low=0)
 
-    def fit(self, features: Tensor, labels: Tensor, signatures: Tensor) -> _Ranking:
+    def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
         """Descends."""
-        self.standardised = Standardised(features)
-        rows, classes = self.standardised(features), unit_rows(signatures)
-        self.map = torch.zeros(rows.shape[1], classes.shape[1], dtype=torch.float64)
+        classes = unit_rows(signatures)
+        weight = rows.new_zeros(self.weight.shape)
         generator = torch.Generator().manual_seed(self.seed)
         for _ in range(self.epochs):
             for batch in torch.randperm(len(rows), generator=generator).split(self.batch_size):
                 own = labels[batch]
-                weights = self.weigh(rows[batch] @ self.map @ classes.T, own)
-                self.map -= self.learning_rate * ranking_gradient(rows[batch], classes, own, weights)
-        return self
+                weights = self.weigh(rows[batch] @ weight @ classes.T, own)
+                weight -= self.learning_rate * ranking_gradient(rows[batch], classes, own, weights)
+        self.weight.copy_(weight)
 
     def weigh(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Weight of each class against a row's own, (B, S)."""
         raise NotImplementedError
 
-    def scores(self, features: Tensor, signatures: Tensor) -> Tensor:
-        """x^T W s."""
-        return self.standardised(features) @ self.map @ unit_rows(signatures).T
+    def loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        """The ranking loss, with weights that are constants of the step."""
+        scores = self.scores(features, self.signatures)
+        return ranking_loss(scores, labels, self.weigh(scores.detach(), labels), margin=self.margin)
 
 
 class DeViSE(_Ranking):
@@ -84,7 +109,7 @@ class DeViSE(_Ranking):
 
     Args:
         margin: By how much the own class must be ahead, above 0; the paper's 0.1.
-        learning_rate: Above 0.
+        learning_rate: Of ``fit``, above 0, like the next three.
         epochs: At least 1.
         batch_size: At least 1.
         seed: Of the order of rows.
@@ -106,7 +131,7 @@ class ALE(_Ranking):
 
     Args:
         margin: By how much the own class must be ahead, above 0.
-        learning_rate: Above 0.
+        learning_rate: Of ``fit``, above 0, like the next three.
         epochs: At least 1.
         batch_size: At least 1.
         seed: Of the order of rows.

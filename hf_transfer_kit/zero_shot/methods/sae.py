@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.options import number
-from hf_transfer_kit.zero_shot.methods.method import Standardised, ZeroShotMethod, unit_rows
+from hf_transfer_kit.zero_shot.methods.method import ZeroShotMethod, random_map, unit_rows
 
 
 def sae_map(features: Tensor, attributes: Tensor, *, weight: float) -> Tensor:
@@ -35,7 +35,9 @@ def sae_map(features: Tensor, attributes: Tensor, *, weight: float) -> Tensor:
 
 
 class SAE(ZeroShotMethod):
-    """Scores are cosines between W x and a class's signature.
+    """Scores are cosines between W x and a class's direction from the mean of the seen ones.
+
+    Trainer descends both errors of the autoencoder, a mean over rows.
 
     Args:
         weight: lambda: how much reading attributes counts against rebuilding features, above 0.
@@ -48,18 +50,27 @@ class SAE(ZeroShotMethod):
     summary: ClassVar[str] = "one matrix from features to attributes and back"
     tries: ClassVar[Mapping[str, Sequence[Any]]] = {"weight": (0.01, 0.1, 1.0, 10.0, 100.0)}
 
-    def __init__(self, *, weight: float = 1.0) -> None:
-        self.weight = number(self.name, "weight", weight, low=0, above=True)
+    def __init__(self, width: int, attributes: int, seen: int, *, weight: float = 1.0) -> None:
+        super().__init__(width, attributes, seen)
+        self.reading = number(self.name, "weight", weight, low=0, above=True)
+        self.weight = random_map(attributes, width)
 
-    def fit(self, features: Tensor, labels: Tensor, signatures: Tensor) -> SAE:
+    def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
         """Solves for W."""
-        self.standardised = Standardised(features)
-        self.centre = signatures.mean(dim=0)
-        attributes = unit_rows(signatures - self.centre)[labels]  # (N, A)
-        self.map = sae_map(self.standardised(features), attributes, weight=self.weight)
-        return self
+        attributes = self.directions(signatures)[labels].to(rows)  # (N, A)
+        self.weight.copy_(sae_map(rows, attributes, weight=self.reading))
 
     def scores(self, features: Tensor, signatures: Tensor) -> Tensor:
         """cos(W x, s - mean of the seen signatures)."""
-        read = unit_rows(self.standardised(features) @ self.map.T)  # (M, A)
-        return read @ unit_rows(signatures - self.centre).T
+        return unit_rows(self.rows(features) @ self.weight.T) @ self.directions(signatures).T
+
+    def contributions(self, features: Tensor, signatures: Tensor) -> Tensor:
+        """The products whose sum is the cosine."""
+        return unit_rows(self.rows(features) @ self.weight.T) * self.directions(signatures)
+
+    def loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        """|x - W^T s|^2 + lambda |W x - s|^2."""
+        rows, attributes = self.rows(features), self.directions(self.signatures)[labels]
+        rebuilt = (rows - attributes @ self.weight).square().sum(dim=1)
+        read = (rows @ self.weight.T - attributes).square().sum(dim=1)
+        return (rebuilt + self.reading * read).mean()

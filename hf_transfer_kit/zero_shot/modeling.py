@@ -1,0 +1,319 @@
+"""A network that names classes by their attributes, those it never saw among them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from hf_transfer_kit.backbones.feature_maps import logits_layer
+from hf_transfer_kit.backbones.heads import find_head
+from hf_transfer_kit.backbones.loading import classifier_class, classifier_modalities
+from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.errors import DataError, ModelError, SettingsError
+from hf_transfer_kit.tuning.scalars import record_scalars
+from hf_transfer_kit.values import MODALITIES
+from hf_transfer_kit.zero_shot.configuration import ZeroShotConfig
+from hf_transfer_kit.zero_shot.explaining import Explanation, explained
+from hf_transfer_kit.zero_shot.methods import METHODS
+from hf_transfer_kit.zero_shot.table import AttributeTable
+
+
+class ZeroShotModel(PreTrainedModel):
+    """A network without its label head, and a method that scores classes from their attributes.
+
+    ``fit`` learns the method at once from features; or Trainer trains it, the network with it where that is not frozen:
+    the loss of training is the method's, over the seen classes alone. Logits are the scores of all classes of the
+    table, those of seen ones lowered by ``config.gamma``.
+
+    Args:
+        config: The configuration.
+        network: A classifier that fits ``config.backbone_config``, which loses its head; None makes a random one.
+
+    Attributes:
+        network: The network; its label head is an identity.
+        head: The method.
+        class_attributes: Values of the table, buffer (C, A).
+    """
+
+    config_class = ZeroShotConfig
+    base_model_prefix = "network"
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: ZeroShotConfig, *, network: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        self.network = _classifier(config.backbone_config) if network is None else network
+        width = _take_head_off(self.network)
+        self.main_input_name = self.network.main_input_name
+        self.supports_gradient_checkpointing = bool(self.network.supports_gradient_checkpointing)
+        self.head = METHODS[config.method](width, len(config.attributes), len(config.seen), **config.method_options)
+        self.register_buffer("class_attributes", torch.zeros(len(config.classes), len(config.attributes)))
+        self.post_init()
+
+    @classmethod
+    def from_backbone(
+        cls,
+        network: nn.Module,
+        table: AttributeTable | str | Path | Dataset | Mapping[str, Any],
+        *,
+        seen: Sequence[str] | None = None,
+        method: str = "eszsl",
+        method_options: Mapping[str, Any] | None = None,
+        gamma: float = 0.0,
+    ) -> ZeroShotModel:
+        """Puts a method on a loaded network, which loses its head and keeps its other weights.
+
+        Args:
+            network: A classifier of transformers, timm's among them, as ``load_model`` gives it.
+            table: Rows of all classes, seen or not, or what ``AttributeTable.of`` reads; labels count its rows.
+            seen: Classes that training shows; None: all that the table has now.
+            method: As in ``ZeroShotConfig``, like the rest.
+            method_options: Keyword arguments of the method.
+            gamma: What is subtracted from the scores of seen classes.
+
+        Raises:
+            ModelError: When it is no classifier of transformers with one linear layer at its end.
+            DataError: When the table does not hold together, or a seen class has no row.
+            SettingsError: When a setting is unknown or out of range.
+        """
+        inner, _ = plain_model(network)
+        if not isinstance(inner, PreTrainedModel):
+            raise ModelError(
+                f"{type(inner).__name__} is no model of transformers, so it cannot be saved with its table. Load "
+                "timm's networks with load_model('timm/NAME')."
+            )
+        table = AttributeTable.of(table)
+        seen = table.classes if seen is None else tuple(seen)
+        signatures = torch.from_numpy(table.rows(seen))
+        config = ZeroShotConfig(
+            copy.deepcopy(inner.config), table.classes, table.attributes, seen, method, method_options, gamma
+        )
+        for module in inner.modules():
+            module._is_hf_initialized = True  # so that post_init leaves its weights alone
+        model = cls(config, network=inner)
+        model.class_attributes.copy_(torch.from_numpy(table.values))
+        model.head.begin(signatures)
+        return model.to(inner.device)
+
+    @property
+    def table(self) -> AttributeTable:
+        """The classes and their attributes."""
+        config = self.config
+        return AttributeTable(tuple(config.classes), tuple(config.attributes), self.class_attributes.double().cpu())
+
+    @property
+    def is_seen(self) -> Tensor:
+        """Of each class whether training shows it, bool (C,)."""
+        seen = set(self.config.seen)
+        return torch.tensor([name in seen for name in self.config.classes], device=self.class_attributes.device)
+
+    def set_classes(
+        self, rows: AttributeTable | str | Path | Dataset | Mapping[str, Any], *, replace: bool = False
+    ) -> ZeroShotModel:
+        """Adds classes, or gives classes other attributes, without training.
+
+        Args:
+            rows: A table of the same attributes, in any order, or what ``AttributeTable.of`` reads.
+            replace: Whether these are all classes from now on.
+
+        Returns:
+            Itself. Logits have the order of ``config.id2label``: classes there were before, then new ones.
+
+        Raises:
+            DataError: When the attributes are others, or a row is missing values or all zeros.
+        """
+        joined = self.table.joined(AttributeTable.of(rows), replace=replace)
+        self.config.id2label = dict(enumerate(joined.classes))
+        self.config.label2id = {name: index for index, name in enumerate(joined.classes)}
+        self.class_attributes = torch.from_numpy(joined.values).to(self.class_attributes)
+        return self
+
+    def fit(self, features: Tensor, labels: Sequence[str] | Tensor) -> ZeroShotModel:
+        """Learns the method from features of seen classes, as ``cache_features`` gives them.
+
+        Args:
+            features: What the network gives before its label head, (N, D).
+            labels: Name of each row's class, or its place in ``config.classes``, int64 (N,).
+
+        Returns:
+            Itself.
+
+        Raises:
+            DataError: When a row's class is not among the seen ones, or features do not fit.
+        """
+        if isinstance(labels, Tensor):
+            places = self._seen_places(labels.cpu())
+        else:
+            order = {name: index for index, name in enumerate(self.config.seen)}
+            _check_seen(sorted({name for name in labels if name not in order}))
+            places = torch.tensor([order[name] for name in labels])
+        features = torch.as_tensor(features)
+        if features.shape != (len(places), len(self.head.mean)):
+            raise DataError(
+                f"Features have the shape {tuple(features.shape)} for {len(places)} labels, but this network gives "
+                f"{len(self.head.mean)} features a row. Cache those of the same network, layer='pooled'."
+            )
+        signatures = torch.from_numpy(self.table.rows(self.config.seen))
+        device = self.class_attributes.device
+        self.head.cpu().fit(features.cpu(), places, signatures)
+        self.head.to(device)
+        return self
+
+    def features(self, **inputs: Tensor) -> Tensor:
+        """What the network gives before its label head, (N, D)."""
+        return self.network(**inputs).logits
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Scores of all classes for features (N, D), those of seen ones lowered by gamma, (N, C)."""
+        scores = self.head.scores(features, self.class_attributes.to(features.dtype))
+        return scores - self.config.gamma * self.is_seen.to(scores) if self.config.gamma else scores
+
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        input_values: Tensor | None = None,
+        input_features: Tensor | None = None,
+        features: Tensor | None = None,
+        labels: Tensor | None = None,
+        return_dict: bool | None = None,
+        **others: Tensor,
+    ) -> SequenceClassifierOutput:
+        """Logits (N, C) of all classes, and with labels the method's loss over rows of seen ones.
+
+        Args:
+            pixel_values: Or another input of the network under its own name.
+            input_ids: As above, like the next four.
+            attention_mask: As above.
+            token_type_ids: As above.
+            input_values: As above.
+            input_features: As above.
+            features: What the network would give, (N, D), where it was computed before; the network then rests.
+            labels: Places in ``config.classes``, int64 (N,). In evaluation rows of unseen classes do not count in the
+                loss, which is 0 without others.
+            return_dict: Accepted for other libraries' sake; the output is always a ModelOutput.
+            **others: Further inputs of the network.
+
+        Raises:
+            DataError: In training, when a row shows a class that must stay unseen.
+        """
+        if features is None:
+            inputs = {
+                "pixel_values": pixel_values,
+                "input_ids": input_ids,
+                "attention_mask": attention_mask,
+                "token_type_ids": token_type_ids,
+                "input_values": input_values,
+                "input_features": input_features,
+                **others,
+            }
+            features = self.features(**{name: value for name, value in inputs.items() if value is not None})
+        # Cosines and logarithms of probabilities lose too much in half precision.
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.to(self.head.mean.dtype)
+            logits = self.scores(features)
+            loss = None if labels is None else self._loss(features, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def explain(
+        self,
+        classes: Sequence[str] | None = None,
+        *,
+        against: Sequence[str] | None = None,
+        features: Tensor | None = None,
+        **inputs: Tensor,
+    ) -> list[Explanation]:
+        """Which attributes spoke for a class, and which against it, compared with another class.
+
+        Args:
+            classes: One a row; None: those that are predicted.
+            against: One a row; None: the class with the next best score.
+            features: In place of inputs.
+            **inputs: Inputs of the network by its own names.
+
+        Returns:
+            One a row; the contributions of attributes add up to the difference of the two scores, without gamma.
+
+        Raises:
+            DataError: When a class has no row in the table, or there is no other to compare with.
+        """
+        was_training = self.training
+        self.eval()
+        with torch.no_grad():
+            features = self.features(**inputs) if features is None else features
+            found = explained(self.head, features, self.scores(features), self.table, classes, against)
+        self.train(was_training)
+        return found
+
+    def _loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        places = self._seen_places(labels, strict=self.training)
+        shown = places >= 0
+        if not self.training:
+            if not shown.any():
+                return features.new_zeros(())
+            features, places = features[shown], places[shown]
+        loss = self.head.loss(features, places)
+        if self.training:
+            record_scalars(self, {f"{self.config.method}_loss": loss})
+        return loss
+
+    def _seen_places(self, labels: Tensor, *, strict: bool = True) -> Tensor:
+        """Rows of the head's signatures of these classes, -1 for unseen ones."""
+        order = {name: index for index, name in enumerate(self.config.seen)}
+        places = torch.tensor([order.get(name, -1) for name in self.config.classes], device=labels.device)
+        found = places[labels]
+        if strict and (unseen := labels[found < 0].unique().tolist()):
+            _check_seen([self.config.classes[index] for index in unseen])
+        return found
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Nothing: the network initialises its own, and methods are made with the weights they begin with."""
+
+
+def _check_seen(unseen: Sequence[str]) -> None:
+    if unseen:
+        raise DataError(
+            f"Training rows show {', '.join(map(repr, unseen))}, which must stay unseen. Drop these rows, or count the "
+            "classes as seen; otherwise nothing is learned about classes never seen."
+        )
+
+
+def _take_head_off(network: PreTrainedModel) -> int:
+    """Leaves an identity in place of the label head, and gives the number of features that entered it."""
+    heads = [name for name, module in find_head(network).items() if isinstance(module, nn.Linear)]
+    if hasattr(network, "timm_model") and len(heads) > 1:
+        raise ModelError(
+            f"{type(network).__name__} averages the logits of {', '.join(heads)}, so no single row of features stands "
+            "before its head. Choose an architecture with one head."
+        )
+    name, layer = logits_layer(network)
+    network.set_submodule(name, nn.Identity())
+    return layer.in_features
+
+
+def _classifier(config: PreTrainedConfig | None) -> PreTrainedModel:
+    if config is None:
+        raise SettingsError(
+            "A ZeroShotConfig needs backbone_config, the configuration of a classifier, to make a model of; or use "
+            "ZeroShotModel.from_backbone(load_model(...), table)."
+        )
+    if type(config) is not ZeroShotConfig and (kinds := classifier_modalities(config)):
+        return classifier_class(kinds[0]).from_config(config)
+    raise ModelError(
+        f"backbone_config is a {type(config).__name__}, an architecture without a classifier for images, texts or "
+        "sounds. Choose one that has it."
+    )
+
+
+AutoConfig.register(ZeroShotConfig.model_type, ZeroShotConfig)
+for _auto in (AutoModel, *map(classifier_class, MODALITIES)):
+    _auto.register(ZeroShotConfig, ZeroShotModel)
