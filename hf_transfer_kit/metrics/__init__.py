@@ -4,6 +4,16 @@ from hf_transfer_kit.metrics.classification import Accuracy, ConfusionMatrix, Ma
 from hf_transfer_kit.metrics.computing import classification_metrics
 from hf_transfer_kit.metrics.entities import EntityF1
 from hf_transfer_kit.metrics.regression import MeanSquaredError, Pearson, Spearman
+from hf_transfer_kit.metrics.seen_unseen import (
+    SeenUnseen,
+    SeenUnseenCurve,
+    harmonic_mean,
+    per_class_accuracy,
+    seen_unseen_accuracies,
+    seen_unseen_curve,
+    seen_unseen_metrics,
+    stacked,
+)
 from hf_transfer_kit.metrics.tasks import ERRORS, TaskMetrics, task_metrics
 from hf_transfer_kit.metrics.transcripts import ErrorRate
 
@@ -16,9 +26,17 @@ __all__ = [
     "MacroF1",
     "MeanSquaredError",
     "Pearson",
+    "SeenUnseen",
+    "SeenUnseenCurve",
     "Spearman",
     "TaskMetrics",
     "TopKAccuracy",
     "classification_metrics",
+    "harmonic_mean",
+    "per_class_accuracy",
+    "seen_unseen_accuracies",
+    "seen_unseen_curve",
+    "seen_unseen_metrics",
+    "stacked",
     "task_metrics",
 ]

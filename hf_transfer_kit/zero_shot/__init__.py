@@ -1,13 +1,6 @@
 """Classes never seen, named by their attributes."""
 
-from hf_transfer_kit.zero_shot.calibration import (
-    SeenUnseenCurve,
-    harmonic_mean,
-    per_class_accuracy,
-    seen_unseen_curve,
-    stacked,
-)
-from hf_transfer_kit.zero_shot.choosing import Choice, choose_options
+from hf_transfer_kit.zero_shot.choosing import Choice, choose_options, spread_of
 from hf_transfer_kit.zero_shot.configuration import ZeroShotConfig
 from hf_transfer_kit.zero_shot.digit_strokes import digit_strokes
 from hf_transfer_kit.zero_shot.explaining import Explanation, Voice
@@ -22,7 +15,6 @@ __all__ = [
     "Choice",
     "Explanation",
     "HoldOut",
-    "SeenUnseenCurve",
     "Voice",
     "ZeroShotConfig",
     "ZeroShotMethod",
@@ -30,10 +22,7 @@ __all__ = [
     "choose_options",
     "digit_strokes",
     "fitted_method",
-    "harmonic_mean",
     "hold_out",
-    "per_class_accuracy",
     "random_hold_outs",
-    "seen_unseen_curve",
-    "stacked",
+    "spread_of",
 ]

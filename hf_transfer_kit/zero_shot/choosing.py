@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.zero_shot.calibration import SeenUnseenCurve, harmonic_mean, per_class_accuracy, seen_unseen_curve
+from hf_transfer_kit.metrics import SeenUnseenCurve, harmonic_mean, per_class_accuracy, seen_unseen_curve
 from hf_transfer_kit.zero_shot.methods import METHODS, ZeroShotMethod, fitted_method
 
 

@@ -1,4 +1,4 @@
-"""Seen and unseen classes side by side, and what is chosen on seen classes alone."""
+"""What is chosen on seen classes alone, and which classes are seen."""
 
 import numpy as np
 import pytest
@@ -6,54 +6,8 @@ import torch
 from zero_shot.test_methods import world
 
 from hf_transfer_kit.errors import DataError, SettingsError
-from hf_transfer_kit.zero_shot import (
-    choose_options,
-    harmonic_mean,
-    hold_out,
-    per_class_accuracy,
-    random_hold_outs,
-    seen_unseen_curve,
-    stacked,
-)
-from hf_transfer_kit.zero_shot.choosing import spread_of
-from hf_transfer_kit.zero_shot.methods import fitted_method
-
-SEEN = [True, True, False]
-
-
-def test_classes_count_alike_whatever_their_rows():
-    assert per_class_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 2, 0])) == pytest.approx((2 / 3 + 0) / 2)
-    assert harmonic_mean(0.5, 0.25) == pytest.approx(1 / 3)
-    assert harmonic_mean(0.0, 0.0) == 0.0
-    with pytest.raises(DataError, match="no row to be right about"):
-        per_class_accuracy(np.array([]), np.array([]))
-
-
-def test_the_curve_is_what_every_gamma_gives():
-    generator = np.random.default_rng(0)
-    scores, labels = generator.normal(size=(60, 5)), generator.integers(0, 5, 60)
-    seen = np.array([True, True, True, False, False])
-    curve = seen_unseen_curve(scores, labels, seen)
-    for gamma, of_seen, of_unseen in zip(curve.gammas, curve.seen, curve.unseen, strict=True):
-        said = stacked(scores, seen, gamma).argmax(axis=1)
-        rows = seen[labels]
-        assert of_seen == pytest.approx(per_class_accuracy(labels[rows], said[rows]))
-        assert of_unseen == pytest.approx(per_class_accuracy(labels[~rows], said[~rows]))
-    assert list(curve.gammas) == sorted(curve.gammas)
-    assert curve.unseen[0] == 0.0
-    assert curve.seen[-1] == 0.0
-    means = [harmonic_mean(s, u) for s, u in zip(curve.seen, curve.unseen, strict=True)]
-    assert means[curve.best] == max(means)
-
-
-def test_a_perfect_and_a_blind_network_have_areas_of_one_and_of_chance():
-    labels = np.array([0, 1, 2, 2])
-    perfect = seen_unseen_curve(10.0 * np.eye(3)[labels], labels, SEEN)
-    assert perfect.area == pytest.approx(1.0)
-    wrong = seen_unseen_curve(-10.0 * np.eye(3)[labels], labels, SEEN)
-    assert wrong.area == pytest.approx(0.0)
-    with pytest.raises(DataError, match="needs rows of seen and of unseen classes"):
-        seen_unseen_curve(np.eye(3), np.array([0, 1, 1]), SEEN)
+from hf_transfer_kit.metrics import harmonic_mean, per_class_accuracy, stacked
+from hf_transfer_kit.zero_shot import choose_options, fitted_method, hold_out, random_hold_outs, spread_of
 
 
 def test_options_and_gamma_come_from_seen_classes():

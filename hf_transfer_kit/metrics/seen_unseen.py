@@ -1,11 +1,14 @@
-"""Seen and unseen classes side by side: how far the scores of seen ones must be lowered."""
+"""Seen and unseen classes side by side, and how far the scores of seen ones must be lowered."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import datasets
+import evaluate
 import numpy as np
+from transformers import EvalPrediction
 
 from hf_transfer_kit.errors import DataError
 
@@ -101,3 +104,84 @@ def _class_weights(labels: np.ndarray) -> np.ndarray:
     """1 over the number of rows of a row's class, so that classes count alike."""
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     return 1.0 / counts[inverse]
+
+
+class SeenUnseen(evaluate.Metric):
+    """Accuracies of zero-shot learning, all means over classes, fractions in [0, 1] (Xian et al. 2018, TPAMI).
+
+    ``predictions`` are scores of shape (rows, classes), ``references`` places among the classes. ``compute`` also takes
+    ``seen``, a bool for each class, and ``gamma`` (default 0.0), which is subtracted from the scores of seen classes.
+    It gives, as far as there are rows and classes of a kind:
+
+    =============================== ================================================================
+    ``unseen_accuracy``             rows of unseen classes, named among unseen classes alone
+    ``generalised_seen_accuracy``   rows of seen classes, named among all classes
+    ``generalised_unseen_accuracy`` rows of unseen classes, named among all classes
+    ``harmonic_mean``               of the two
+    ``ausuc``                       area under the seen-unseen curve, whatever gamma is
+    =============================== ================================================================
+    """
+
+    def _info(self):
+        scores = datasets.Sequence(datasets.Value("float32"))
+        return evaluate.MetricInfo(
+            description="Accuracies of seen and unseen classes, averaged over classes.",
+            citation="",
+            inputs_description="",
+            features=datasets.Features({"predictions": scores, "references": datasets.Value("int64")}),
+        )
+
+    def _compute(self, predictions, references, seen: Sequence[bool] = (), gamma: float = 0.0):
+        return seen_unseen_accuracies(np.asarray(predictions), np.asarray(references), seen, gamma)
+
+
+def seen_unseen_accuracies(
+    scores: np.ndarray, labels: np.ndarray, seen: Sequence[bool], gamma: float = 0.0
+) -> dict[str, float]:
+    """What ``SeenUnseen`` gives.
+
+    Args:
+        scores: (N, C).
+        labels: Places among the classes, (N,).
+        seen: Of each class, (C,).
+        gamma: Subtracted from the scores of seen classes.
+
+    Raises:
+        DataError: When there is no row, or ``seen`` does not fit.
+    """
+    seen = np.asarray(seen, dtype=bool)
+    if scores.ndim != 2 or seen.shape != (scores.shape[1],):
+        raise DataError(
+            f"Scores have the shape {scores.shape} and seen {seen.shape}: give a score for each row and class, and "
+            "whether each class was seen."
+        )
+    of_seen = seen[labels]
+    found = {}
+    if not of_seen.all():
+        among = np.flatnonzero(~seen)[scores[~of_seen][:, ~seen].argmax(axis=1)]
+        found["unseen_accuracy"] = per_class_accuracy(labels[~of_seen], among)
+    if seen.any() and not seen.all():
+        said = stacked(scores, seen, gamma).argmax(axis=1)
+        for kind, rows in (("seen", of_seen), ("unseen", ~of_seen)):
+            if rows.any():
+                found[f"generalised_{kind}_accuracy"] = per_class_accuracy(labels[rows], said[rows])
+    if len(found) == 3:
+        of_kinds = (found["generalised_seen_accuracy"], found["generalised_unseen_accuracy"])
+        found |= {"harmonic_mean": harmonic_mean(*of_kinds), "ausuc": seen_unseen_curve(scores, labels, seen).area}
+    return found
+
+
+def seen_unseen_metrics(seen: Sequence[bool]) -> Callable[[EvalPrediction], dict[str, float]]:
+    """Trainer's ``compute_metrics`` for a model whose logits are scores of seen and unseen classes.
+
+    Args:
+        seen: Of each class, in the order of the logits.
+    """
+    seen = [bool(value) for value in seen]
+
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        logits = prediction.predictions
+        logits = logits[0] if isinstance(logits, tuple) else logits
+        return SeenUnseen().compute(predictions=logits, references=prediction.label_ids, seen=seen)
+
+    return compute
