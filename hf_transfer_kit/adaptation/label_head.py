@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.adaptation.subclassing import override_forward
-from hf_transfer_kit.backbones.feature_maps import logits_layer
-from hf_transfer_kit.backbones.heads import find_head
+from hf_transfer_kit.backbones.feature_maps import label_head
 from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.features.pooling import pooled_positions
 
@@ -43,15 +42,9 @@ class LabelHead:
     """
 
     def __init__(self, network: PreTrainedModel) -> None:
-        heads = [name for name, module in find_head(network).items() if isinstance(module, nn.Linear)]
-        if hasattr(network, "timm_model") and len(heads) > 1:
-            raise ModelError(
-                f"{type(network).__name__} averages the logits of {', '.join(heads)}, so no single row of features "
-                "stands before its head. Choose an architecture with one head."
-            )
         self.network_name = type(network).__name__
         self.pad_token_id = getattr(network.config, "pad_token_id", None)
-        self.name, self.module = _whole_head(network)
+        self.name, self.module = label_head(network)
         self.width = next(layer.in_features for layer in self.module.modules() if isinstance(layer, nn.Linear))
         override_forward(self.module, _catching)
 
@@ -82,16 +75,3 @@ class LabelHead:
         logits = self.module(features)
         vars(self.module).pop(_CAUGHT)
         return logits
-
-
-def _whole_head(network: PreTrainedModel) -> tuple[str, nn.Module]:
-    name, head = logits_layer(network)
-    heads = list(find_head(network))
-    while any(name.startswith(f"{outer}.") for outer in heads):
-        outer_name = name.rpartition(".")[0]
-        outer = network.get_submodule(outer_name)
-        first = next(layer for layer in outer.modules() if any(True for _ in layer.parameters(recurse=False)))
-        if not (isinstance(outer, nn.Sequential) and isinstance(first, nn.Linear)):
-            break
-        name, head = outer_name, outer
-    return name, head

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from hf_transfer_kit.backbones.heads import find_head, last_layer
 from hf_transfer_kit.backbones.layer_groups import layer_groups
@@ -157,6 +158,33 @@ def logits_layer(model: nn.Module) -> tuple[str, nn.Linear]:
             "be carried over only where it is a Linear."
         )
     return name, layer
+
+
+def label_head(network: PreTrainedModel) -> tuple[str, nn.Module]:
+    """What turns one row of features into logits, with its name.
+
+    It is the linear layer that gives the logits; where that ends a Sequential of the head, all of the Sequential, so
+    that a head of several layers (that of the DANN paper, say) is not counted as features.
+
+    Raises:
+        ModelError: When there is no linear layer at the end, or several stand side by side.
+    """
+    heads = find_head(network)
+    side_by_side = [name for name, module in heads.items() if isinstance(module, nn.Linear)]
+    if hasattr(network, "timm_model") and len(side_by_side) > 1:
+        raise ModelError(
+            f"{type(network).__name__} averages the logits of {', '.join(side_by_side)}, so no single row of features "
+            "stands before its head. Choose an architecture with one head."
+        )
+    name, head = logits_layer(network)
+    while any(name.startswith(f"{outer}.") for outer in heads):
+        outer_name = name.rpartition(".")[0]
+        outer = network.get_submodule(outer_name)
+        first = next(layer for layer in outer.modules() if any(True for _ in layer.parameters(recurse=False)))
+        if not (isinstance(outer, nn.Sequential) and isinstance(first, nn.Linear)):
+            break
+        name, head = outer_name, outer
+    return name, head
 
 
 def group_output(group: LayerGroup, *, first: bool) -> list[str]:

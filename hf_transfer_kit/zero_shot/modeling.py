@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_transfer_kit.backbones.feature_maps import logits_layer
-from hf_transfer_kit.backbones.heads import find_head
+from hf_transfer_kit.backbones.feature_maps import label_head
 from hf_transfer_kit.backbones.loading import classifier_class, classifier_modalities
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
@@ -288,16 +287,10 @@ def _check_seen(unseen: Sequence[str]) -> None:
 
 
 def _take_head_off(network: PreTrainedModel) -> int:
-    """Leaves an identity in place of the label head, and gives the number of features that entered it."""
-    heads = [name for name, module in find_head(network).items() if isinstance(module, nn.Linear)]
-    if hasattr(network, "timm_model") and len(heads) > 1:
-        raise ModelError(
-            f"{type(network).__name__} averages the logits of {', '.join(heads)}, so no single row of features stands "
-            "before its head. Choose an architecture with one head."
-        )
-    name, layer = logits_layer(network)
-    network.set_submodule(name, nn.Identity())
-    return layer.in_features
+    """Leaves nothing of the label head, and gives the number of features that entered it."""
+    name, head = label_head(network)
+    network.set_submodule(name, nn.Flatten() if isinstance(head, nn.Sequential) else nn.Identity())
+    return next(layer.in_features for layer in head.modules() if isinstance(layer, nn.Linear))
 
 
 def _classifier(config: PreTrainedConfig | None) -> PreTrainedModel:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForImageClassification, Trainer, TrainingArguments
 
 from hf_transfer_kit import AttributeTable, FreezeLayers, ZeroShotConfig, ZeroShotModel, cache_features, layer_groups
+from hf_transfer_kit.backbones.dann_mnist import DannMnistConfig, DannMnistForImageClassification
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.tuning import L2SP
 from hf_transfer_kit.tuning.scalars import take_scalars
@@ -97,6 +98,14 @@ def test_features_cached_of_the_network_are_those_that_fit_wants(tmp_path):
     with torch.no_grad():
         expected = model.features(pixel_values=pictures(6))
     assert np.allclose(np.array(cached.features), expected.numpy(), atol=1e-6)
+
+
+def test_a_head_of_several_layers_is_left_away_as_a_whole():
+    network = DannMnistForImageClassification(DannMnistConfig(batch_norm=True))
+    model = ZeroShotModel.from_backbone(network, TABLE, seen=SEEN).eval()
+    assert len(model.head.mean) == 768  # what the convolutions give, not what the label head makes of it
+    with torch.no_grad():
+        assert model(pixel_values=torch.zeros(2, 3, 28, 28)).logits.shape == (2, 4)
 
 
 def test_seen_classes_are_lowered_by_gamma():
