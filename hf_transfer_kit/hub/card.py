@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 
 import hf_transfer_kit
-from hf_transfer_kit.reports import TransferReport, adaptation_words, multitask_words
+from hf_transfer_kit.reports import TransferReport, adaptation_words, multitask_words, zero_shot_words
 
 _PIPELINES = {"image": "image-classification", "text": "text-classification", "audio": "audio-classification"}
 _ARGUMENTS = {"image": '"photo.jpg"', "text": '"a sentence"', "audio": '"speech.wav"'}
@@ -41,8 +41,8 @@ class TransferCard(ModelCard):
             datasets: Hub names of the data.
         """
         on_hub = base_model is not None and _HUB_NAME.fullmatch(base_model) and not Path(base_model).exists()
-        # A network of several tasks is no pipeline's.
-        pipeline = None if report.multitasking else _PIPELINES[report.data["modality"]]
+        # A network of several tasks is no pipeline's, nor is one whose classes change.
+        pipeline = None if report.multitasking or report.zero_shot else _PIPELINES[report.data["modality"]]
         data = ModelCardData(
             library_name="transformers",
             pipeline_tag=pipeline,
@@ -66,6 +66,7 @@ class TransferCard(ModelCard):
                 usage=usage_snippet(pipeline, _ARGUMENTS[report.data["modality"]]) if pipeline else "",
                 **(adaptation_words(report.adaptation) if report.adaptation else {}),
                 **(multitask_words(report.multitasking) if report.multitasking else {}),
+                **(zero_shot_words(report.zero_shot) if report.zero_shot else {}),
             )
         )
         return cls(text, ignore_metadata_errors=False)
@@ -101,8 +102,13 @@ def _environment() -> Environment:
 
 
 def _template(report: TransferReport) -> str:
-    recipe = "adaptation" if report.adaptation else "multitask" if report.multitasking else "base"
+    recipe = next((name for name, found in _kinds(report).items() if found), "base")
     return f"{recipe}.md.jinja"
+
+
+def _kinds(report: TransferReport) -> dict[str, object]:
+    """Template of each recipe that has one of its own -> what it found, or None."""
+    return {"adaptation": report.adaptation, "multitask": report.multitasking, "zero_shot": report.zero_shot}
 
 
 def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[str]) -> list[EvalResult] | None:
@@ -114,9 +120,9 @@ def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[st
         ]
     else:
         found = [
-            (pipeline, report.dataset_name, name, value)
+            (pipeline or f"zero-shot-{_PIPELINES[report.data['modality']]}", report.dataset_name, name, value)
             for name, value in report.metrics.items()
-            if name in ("accuracy", "macro_f1", "top_k_accuracy")
+            if name in ("accuracy", "macro_f1", "top_k_accuracy", "unseen_accuracy", "harmonic_mean")
         ]
     return [
         EvalResult(
@@ -132,7 +138,8 @@ def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[st
 
 
 def _tags(report: TransferReport) -> list[str]:
-    kind = ["domain-adaptation"] if report.adaptation else ["multi-task"] if report.multitasking else []
+    names = {"adaptation": "domain-adaptation", "multitask": "multi-task", "zero_shot": "zero-shot"}
+    kind = [names[recipe] for recipe, found in _kinds(report).items() if found]
     return ["transfer-learning", *kind, "hf_transfer_kit", str(report.winner).partition(":")[0]]
 
 

@@ -10,6 +10,8 @@ from hf_transfer_kit.reports.html import html_report, write_report
 from hf_transfer_kit.reports.multitask_report import multitask_report, multitask_table
 from hf_transfer_kit.reports.multitask_words import multitask_words
 from hf_transfer_kit.reports.report import TransferReport, library_versions, read_report
+from hf_transfer_kit.reports.zero_shot_report import zero_shot_report, zero_shot_table
+from hf_transfer_kit.reports.zero_shot_words import zero_shot_words
 
 __all__ = [
     "TransferReport",
@@ -32,4 +34,7 @@ __all__ = [
     "save_depth_picture",
     "strategy_table",
     "write_report",
+    "zero_shot_report",
+    "zero_shot_table",
+    "zero_shot_words",
 ]

@@ -23,7 +23,9 @@ from hf_transfer_kit.reports.multitask_pictures import (
 from hf_transfer_kit.reports.multitask_words import affinity_sentence, multitask_words
 from hf_transfer_kit.reports.pictures import accuracy_bars, confusion_picture, learning_curves, svg_text
 from hf_transfer_kit.reports.report import TransferReport
-from hf_transfer_kit.values import MultiTasking
+from hf_transfer_kit.reports.zero_shot_pictures import attribute_bars, seen_unseen_picture, table_picture, unseen_bars
+from hf_transfer_kit.reports.zero_shot_words import zero_shot_words
+from hf_transfer_kit.values import MultiTasking, UnseenClasses
 
 
 def write_report(output_dir: str | Path, report: TransferReport) -> None:
@@ -47,7 +49,10 @@ def html_report(report: TransferReport) -> str:
     page = _environment().get_template("report.html.jinja")
     adapted = _adaptation(report) if report.adaptation else None
     tasks = _multitasking(report.multitasking) if report.multitasking else None
-    return page.render(report=report, pictures=pictures, winner=winner, depths=depths, adapted=adapted, tasks=tasks)
+    unseen = _zero_shot(report.zero_shot) if report.zero_shot else None
+    return page.render(
+        report=report, pictures=pictures, winner=winner, depths=depths, adapted=adapted, tasks=tasks, unseen=unseen
+    )
 
 
 def _adaptation(report: TransferReport) -> dict[str, Any]:
@@ -80,6 +85,20 @@ def _multitasking(found: MultiTasking) -> dict[str, Any]:
         "pictures": {name: _inline(svg) for name, svg in pictures.items() if svg is not None},
         "sharing": sharing,
         "affinity_words": affinity_sentence(chosen.affinity, found.tasks) if chosen.affinity else "",
+    }
+
+
+def _zero_shot(found: UnseenClasses) -> dict[str, Any]:
+    pictures = {
+        "bars": unseen_bars(found),
+        "curve": seen_unseen_picture(found),
+        "table": table_picture(found),
+        "attributes": attribute_bars(found),
+        "confusion": confusion_picture(found.confusion) if found.confusion else None,
+    }
+    return {
+        **zero_shot_words(found),
+        "pictures": {name: _inline(svg) for name, svg in pictures.items() if svg is not None},
     }
 
 

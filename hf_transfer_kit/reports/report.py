@@ -13,6 +13,7 @@ from hf_transfer_kit.values import (
     Adaptation,
     AdaptationPoint,
     AdaptationResult,
+    AttributeFigure,
     ConfusionTable,
     CurvePoint,
     DepthResult,
@@ -22,10 +23,14 @@ from hf_transfer_kit.values import (
     MultiTasking,
     MultiTaskResult,
     ScoreAgreement,
+    SeenUnseenLine,
     StrategyResult,
     TaskDescription,
     TaskFigure,
+    UnseenClasses,
+    UnseenFigures,
     Verdict,
+    ZeroShotResult,
 )
 
 _LIBRARIES = ("hf_transfer_kit", "torch", "transformers", "datasets", "accelerate", "timm", "scikit-learn")
@@ -58,6 +63,7 @@ class TransferReport:
         depth_searches: How many layers to freeze, where that was searched for.
         adaptation: What methods of adaptation reached, where the target was learnt without its labels.
         multitasking: What several tasks on one trunk reached.
+        zero_shot: How classes never seen were named.
     """
 
     recipe: str
@@ -82,6 +88,7 @@ class TransferReport:
     depth_searches: tuple[DepthSearch, ...] = ()
     adaptation: Adaptation | None = None
     multitasking: MultiTasking | None = None
+    zero_shot: UnseenClasses | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""
@@ -93,15 +100,15 @@ def read_report(path: str | Path) -> TransferReport:
     values = json.loads(Path(path).read_text())
     values["results"] = tuple(_result(result) for result in values["results"])
     values["verdict"] = Verdict(**values["verdict"]) if values["verdict"] else None
-    if values["confusion"]:
-        counts = tuple(tuple(row) for row in values["confusion"]["counts"])
-        values["confusion"] = ConfusionTable(tuple(values["confusion"]["labels"]), counts)
+    values["confusion"] = _confusion(values["confusion"])
     values["notes"] = tuple(values["notes"])
     values["depth_searches"] = tuple(_depth_search(search) for search in values.get("depth_searches", ()))
     adaptation = values.get("adaptation")
     values["adaptation"] = _adaptation(adaptation) if adaptation else None
     multitasking = values.get("multitasking")
     values["multitasking"] = _multitasking(multitasking) if multitasking else None
+    unseen = values.get("zero_shot")
+    values["zero_shot"] = _unseen_classes(unseen) if unseen else None
     return TransferReport(**values)
 
 
@@ -180,3 +187,34 @@ def _multitask_result(values: dict[str, Any]) -> MultiTaskResult:
 
 def _task_figure(values: dict[str, Any]) -> TaskFigure:
     return TaskFigure(**{**values, "by_seed": tuple(values["by_seed"])})
+
+
+def _confusion(values: dict[str, Any] | None) -> ConfusionTable | None:
+    return ConfusionTable(tuple(values["labels"]), _rows(values["counts"])) if values else None
+
+
+def _unseen_classes(values: dict[str, Any]) -> UnseenClasses:
+    lists = ("classes", "attributes", "labelled", "explanations", "findings")
+    return UnseenClasses(
+        **{
+            **values,
+            **{name: tuple(values[name]) for name in lists},
+            "values": _rows(values["values"]),
+            "unseen": _rows(values["unseen"]),
+            "results": tuple(_zero_shot_result(result) for result in values["results"]),
+            "lines": tuple(
+                SeenUnseenLine(**{**line, **{name: tuple(line[name]) for name in ("seen", "unseen", "point")}})
+                for line in values["lines"]
+            ),
+            "confusion": _confusion(values["confusion"]),
+            "attribute_figures": tuple(AttributeFigure(**figure) for figure in values["attribute_figures"]),
+        }
+    )
+
+
+def _zero_shot_result(values: dict[str, Any]) -> ZeroShotResult:
+    return ZeroShotResult(**{**values, "splits": tuple(UnseenFigures(**split) for split in values["splits"])})
+
+
+def _rows(values: list[list[Any]]) -> tuple[tuple[Any, ...], ...]:
+    return tuple(tuple(row) for row in values)

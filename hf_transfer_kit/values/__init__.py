@@ -12,12 +12,20 @@ from hf_transfer_kit.values.depths import DepthResult, DepthSearch
 from hf_transfer_kit.values.layers import MODALITIES, LayerGroup, LayerGroups
 from hf_transfer_kit.values.multitasking import MultiTasking, MultiTaskResult, TaskDescription, TaskFigure
 from hf_transfer_kit.values.results import ConfusionTable, CurvePoint, RateCurve, StrategyResult, Verdict
+from hf_transfer_kit.values.zero_shot import (
+    AttributeFigure,
+    SeenUnseenLine,
+    UnseenClasses,
+    UnseenFigures,
+    ZeroShotResult,
+)
 
 __all__ = [
     "MODALITIES",
     "Adaptation",
     "AdaptationPoint",
     "AdaptationResult",
+    "AttributeFigure",
     "ConfusionTable",
     "CurvePoint",
     "DepthResult",
@@ -30,8 +38,12 @@ __all__ = [
     "MultiTasking",
     "RateCurve",
     "ScoreAgreement",
+    "SeenUnseenLine",
     "StrategyResult",
     "TaskDescription",
     "TaskFigure",
+    "UnseenClasses",
+    "UnseenFigures",
     "Verdict",
+    "ZeroShotResult",
 ]

@@ -2,6 +2,7 @@
 
 from hf_transfer_kit.zero_shot.choosing import Choice, choose_options, spread_of
 from hf_transfer_kit.zero_shot.configuration import ZeroShotConfig
+from hf_transfer_kit.zero_shot.descriptions import described_classes
 from hf_transfer_kit.zero_shot.digit_strokes import digit_strokes
 from hf_transfer_kit.zero_shot.explaining import Explanation, Voice
 from hf_transfer_kit.zero_shot.methods import METHODS, ZeroShotMethod, fitted_method
@@ -20,6 +21,7 @@ __all__ = [
     "ZeroShotMethod",
     "ZeroShotModel",
     "choose_options",
+    "described_classes",
     "digit_strokes",
     "fitted_method",
     "hold_out",

@@ -24,11 +24,13 @@ class Choice:
         options: Of the method.
         gamma: To subtract from the scores of seen classes, in units of ``spread_of``.
         pseudo_unseen: Mean accuracy over the classes that played the unseen ones, among themselves.
+        pseudo_harmonic: Mean harmonic mean with seen ones, at gamma.
     """
 
     options: Mapping[str, Any]
     gamma: float
     pseudo_unseen: float
+    pseudo_harmonic: float
 
 
 def spread_of(method: ZeroShotMethod, features: Tensor) -> float:
@@ -48,6 +50,7 @@ def choose_options(
     splits: int = 5,
     share: float = 0.3,
     held_rows: float = 0.2,
+    max_rows: int = 2000,
     seed: int = 0,
     tries: Mapping[str, Sequence[Any]] | None = None,
 ) -> Choice:
@@ -65,6 +68,7 @@ def choose_options(
         splits: How many, at least 1.
         share: Of the classes that play the unseen ones; at least two do.
         held_rows: Share of the others' rows that is not learned from.
+        max_rows: Of more rows, so many drawn at random are looked at.
         seed: Of the splits.
         tries: Option -> values, in place of the method's own.
 
@@ -77,6 +81,9 @@ def choose_options(
             f"{count} seen classes, {splits} splits, share={share}, held_rows={held_rows}: choosing needs at least 4 "
             "seen classes, one split, and shares between 0 and 1."
         )
+    if len(labels) > max_rows:
+        drawn = torch.from_numpy(np.random.default_rng(seed).permutation(len(labels))[:max_rows])
+        features, labels = features[drawn], labels[drawn]
     grid = METHODS[method].tries if tries is None else tries
     combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     drawn = [_split(labels, count, share, held_rows, np.random.default_rng([seed, number])) for number in range(splits)]
@@ -89,7 +96,8 @@ def choose_options(
     candidates = np.linspace(-1.0, 4.0, 101)
     harmonic = np.array([np.mean([_harmonic_at(curve, gamma) for curve in curves]) for gamma in candidates])
     equally_good = np.flatnonzero(harmonic >= harmonic.max() - 1e-12)
-    return Choice(combinations[best], float(candidates[equally_good[len(equally_good) // 2]]), means[best])
+    gamma = float(candidates[equally_good[len(equally_good) // 2]])
+    return Choice(combinations[best], gamma, means[best], float(harmonic.max()))
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ class ZeroShotModel(PreTrainedModel):
 
     Args:
         config: The configuration.
-        network: A classifier that fits ``config.backbone_config``, which loses its head; None makes a random one.
+        network: A classifier that fits ``config.backbone_config``, which loses its head; another ``ZeroShotModel``,
+            whose network is shared; None makes a random one.
 
     Attributes:
         network: The network; its label head is an identity.
@@ -48,8 +49,11 @@ class ZeroShotModel(PreTrainedModel):
 
     def __init__(self, config: ZeroShotConfig, *, network: PreTrainedModel | None = None) -> None:
         super().__init__(config)
-        self.network = _classifier(config.backbone_config) if network is None else network
-        width = _take_head_off(self.network)
+        if isinstance(network, ZeroShotModel):
+            self.network, width = network.network, len(network.head.mean)
+        else:
+            self.network = _classifier(config.backbone_config) if network is None else network
+            width = _take_head_off(self.network)
         self.main_input_name = self.network.main_input_name
         self.supports_gradient_checkpointing = bool(self.network.supports_gradient_checkpointing)
         self.head = METHODS[config.method](width, len(config.attributes), len(config.seen), **config.method_options)
@@ -70,7 +74,8 @@ class ZeroShotModel(PreTrainedModel):
         """Puts a method on a loaded network, which loses its head and keeps its other weights.
 
         Args:
-            network: A classifier of transformers, timm's among them, as ``load_model`` gives it.
+            network: A classifier of transformers, timm's among them, as ``load_model`` gives it; or a
+                ``ZeroShotModel``, whose network gets another method.
             table: Rows of all classes, seen or not, or what ``AttributeTable.of`` reads; labels count its rows.
             seen: Classes that training shows; None: all that the table has now.
             method: As in ``ZeroShotConfig``, like the rest.
@@ -88,11 +93,12 @@ class ZeroShotModel(PreTrainedModel):
                 f"{type(inner).__name__} is no model of transformers, so it cannot be saved with its table. Load "
                 "timm's networks with load_model('timm/NAME')."
             )
+        backbone = inner.config.backbone_config if isinstance(inner, ZeroShotModel) else inner.config
         table = AttributeTable.of(table)
         seen = table.classes if seen is None else tuple(seen)
         signatures = torch.from_numpy(table.rows(seen))
         config = ZeroShotConfig(
-            copy.deepcopy(inner.config), table.classes, table.attributes, seen, method, method_options, gamma
+            copy.deepcopy(backbone), table.classes, table.attributes, seen, method, method_options, gamma
         )
         for module in inner.modules():
             module._is_hf_initialized = True  # so that post_init leaves its weights alone

@@ -20,8 +20,9 @@ def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_eszsl_is_where_the_gradient_of_its_loss_is_zero():
-    features, signatures, labels = random(12, 5), random(4, 3, seed=1), torch.arange(12) % 4
+@pytest.mark.parametrize("width", [5, 15])
+def test_eszsl_is_where_the_gradient_of_its_loss_is_zero(width):
+    features, signatures, labels = random(12, width), random(4, 3, seed=1), torch.arange(12) % 4
     gamma, penalty = 0.7, 0.3
     found = eszsl_map(features, labels, signatures, gamma=gamma, penalty=penalty).requires_grad_()
     targets = 2.0 * torch.nn.functional.one_hot(labels, 4).double() - 1
@@ -33,10 +34,10 @@ def test_eszsl_is_where_the_gradient_of_its_loss_is_zero():
     )
     assert torch.autograd.grad(loss, found)[0].abs().max() < 1e-9
     # The same by Kronecker products: (R kron L) vec V = vec M.
-    left = features.T @ features + gamma * torch.eye(5, dtype=torch.float64)
+    left = features.T @ features + gamma * torch.eye(width, dtype=torch.float64)
     right = signatures.T @ signatures + penalty * torch.eye(3, dtype=torch.float64)
     solved = np.linalg.solve(np.kron(right, left), (features.T @ targets @ signatures).numpy().ravel(order="F"))
-    assert np.allclose(found.detach().numpy(), solved.reshape(5, 3, order="F"), atol=1e-9)
+    assert np.allclose(found.detach().numpy(), solved.reshape(width, 3, order="F"), atol=1e-9)
 
 
 @pytest.mark.parametrize(("rows", "width"), [(20, 6), (5, 9)])

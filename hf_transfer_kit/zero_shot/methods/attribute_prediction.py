@@ -39,7 +39,7 @@ class _AttributePrediction(ZeroShotMethod):
     classes that have them (1/2 where all or none do).
     """
 
-    tries: ClassVar[Mapping[str, Sequence[Any]]] = {"c": (0.01, 0.1, 1.0, 10.0)}
+    tries: ClassVar[Mapping[str, Sequence[Any]]] = {"c": (0.01, 0.1, 1.0)}
 
     def __init__(self, width: int, attributes: int, seen: int, *, c: float = 1.0) -> None:
         super().__init__(width, attributes, seen)

@@ -26,11 +26,15 @@ def eszsl_map(features: Tensor, labels: Tensor, signatures: Tensor, *, gamma: fl
         gamma: Above 0.
         penalty: lambda, above 0.
     """
-    targets = signed_targets(labels, len(signatures), features)
-    left = features.T @ features + gamma * torch.eye(features.shape[1], dtype=features.dtype)
+    targets = signed_targets(labels, len(signatures), features) @ signatures  # (N, A)
+    if len(features) < features.shape[1]:  # (X^T X + gamma I)^-1 X^T = X^T (X X^T + gamma I)^-1
+        kernel = features @ features.T + gamma * torch.eye(len(features), dtype=features.dtype)
+        left = features.T @ torch.linalg.solve(kernel, targets)
+    else:
+        covariance = features.T @ features + gamma * torch.eye(features.shape[1], dtype=features.dtype)
+        left = torch.linalg.solve(covariance, features.T @ targets)
     right = signatures.T @ signatures + penalty * torch.eye(signatures.shape[1], dtype=features.dtype)
-    middle = features.T @ targets @ signatures  # (D, A)
-    return torch.linalg.solve(right, torch.linalg.solve(left, middle).T).T
+    return torch.linalg.solve(right, left.T).T
 
 
 def signed_targets(labels: Tensor, classes: int, like: Tensor) -> Tensor:

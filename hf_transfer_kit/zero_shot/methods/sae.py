@@ -23,15 +23,13 @@ def sae_map(features: Tensor, attributes: Tensor, *, weight: float) -> Tensor:
         attributes: S^T, (N, A): the signature of each row's class.
         weight: lambda, above 0.
     """
-    left, right = attributes.T @ attributes, weight * features.T @ features  # (A, A), (D, D)
-    constant = (1 + weight) * attributes.T @ features  # (A, D)
-    left_values, left_vectors = torch.linalg.eigh(left)
-    right_values, right_vectors = torch.linalg.eigh(right)
-    sums = left_values.clamp(min=0)[:, None] + right_values.clamp(min=0)[None]  # (A, D)
-    inner = left_vectors.T @ constant @ right_vectors
-    # Where both eigenvalues are 0 any value solves it; 0 is the shortest.
+    left_values, left_vectors = torch.linalg.eigh(attributes.T @ attributes)
+    # Across the span of the rows the right-hand side is 0, and so is the shortest solution.
+    of_rows, singular, right_vectors = torch.linalg.svd(features, full_matrices=False)
+    sums = left_values.clamp(min=0)[:, None] + weight * singular.square()[None]  # (A, R)
+    inner = (1 + weight) * left_vectors.T @ attributes.T @ (of_rows * singular)
     solved = torch.where(sums > 1e-10 * sums.max(), inner / sums, torch.zeros_like(inner))
-    return left_vectors @ solved @ right_vectors.T
+    return left_vectors @ solved @ right_vectors
 
 
 class SAE(ZeroShotMethod):

@@ -1,0 +1,107 @@
+"""A comparison of ways to name classes never seen, as a report and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hf_transfer_kit.data import LoadedData
+from hf_transfer_kit.reports.report import TransferReport, library_versions
+from hf_transfer_kit.reports.zero_shot_words import shown
+from hf_transfer_kit.values import UnseenClasses
+
+_FIGURES = ("unseen_accuracy", "generalised_seen_accuracy", "generalised_unseen_accuracy", "harmonic_mean", "ausuc")
+
+
+def zero_shot_report(
+    found: UnseenClasses,
+    metrics: Mapping[str, float],
+    layer_groups: list[dict[str, Any]],
+    *,
+    model_name: str,
+    pretrained: bool,
+    data: LoadedData,
+    trained: int,
+    seed: int,
+    command: str,
+    seconds: Mapping[str, float],
+    notes: tuple[str, ...] = (),
+) -> TransferReport:
+    """Puts a comparison into a report.
+
+    ``metrics`` are those of the saved model on the first split, ``baselines`` the means over the splits of every other
+    method.
+
+    Args:
+        found: What was found.
+        metrics: Of the saved model on test rows.
+        layer_groups: Rows of ``LayerGroups.rows()`` of the saved model.
+        model_name: The network's name for people.
+        pretrained: Whether it begins with weights learned elsewhere, which may know the unseen classes.
+        data: The data.
+        trained: Steps that the network was trained on seen classes; 0 where it was frozen.
+        seed: Of options and splits.
+        command: The command that reproduces the run.
+        seconds: Wall time by phase, ``total`` among them.
+        notes: Warnings and limits for people.
+    """
+    chosen = found.result(found.chosen)
+    first = chosen.splits[0]
+    known = (
+        (
+            f"What {model_name} was pretrained on may show the very classes that are called unseen here, so this "
+            "judges how attributes are read and looked up, not the network's own knowledge.",
+        )
+        if pretrained
+        else ()
+    )
+    return TransferReport(
+        recipe="zero_shot",
+        title=f"{model_name} for classes of {data.name} never seen",
+        model_name=model_name,
+        dataset_name=data.name,
+        metrics=dict(metrics),
+        baselines={
+            result.name: {figure: result.mean(figure) for figure in _FIGURES}
+            for result in found.results
+            if result.name != found.chosen
+        },
+        plan={
+            "method": found.chosen,
+            **{f"{chosen.method} {name}": value for name, value in first.options.items()},
+            "gamma": round(first.gamma, 6),
+            "unseen classes of the saved model": ", ".join(found.unseen[0]),
+            "network": f"trained for {trained} steps on seen classes" if trained else "frozen",
+        },
+        layer_groups=layer_groups,
+        data={
+            "modality": data.modality,
+            "sizes": data.sizes(),
+            "fingerprints": data.fingerprints(),
+            "classes": list(data.label_names),
+            "skipped_rows": data.skipped_rows,
+        },
+        seconds={**seconds, **{result.name: result.seconds for result in found.results}},
+        versions=library_versions(),
+        seed=seed,
+        command=command,
+        winner=found.chosen,
+        budget={"splits": len(found.unseen)},
+        notes=(*known, *found.findings, *notes),
+        zero_shot=found,
+    )
+
+
+def zero_shot_table(found: UnseenClasses) -> str:
+    """The table of methods for the console, the chosen one marked; test rows, mean and spread over the splits."""
+    heads = ("unseen", "all: seen", "all: unseen", "harmonic", "ausuc", "seconds")
+    width = max(len("method"), *(len(result.name) for result in found.results))
+    lines = [f"  {'method':<{width}}" + "".join(f"  {head:>14}" for head in heads)]
+    for result in found.results:
+        mark = "*" if result.name == found.chosen else " "
+        cells = "".join(f"  {shown(result, figure):>14}" for figure in _FIGURES)
+        lines.append(f"{mark} {result.name:<{width}}{cells}  {result.seconds:>14.1f}")
+    lines.append(f"  guessing names {100 * found.chance:.1f} %; attributes read rightly {100 * found.lookup:.1f} %")
+    if found.labelled:
+        lines[-1] += f"; a classifier with their labels {100 * sum(found.labelled) / len(found.labelled):.1f} %"
+    return "\n".join(lines)

@@ -1,0 +1,157 @@
+"""Every method on every split of the classes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.features import linear_probe
+from hf_transfer_kit.metrics import per_class_accuracy
+from hf_transfer_kit.selection.unseen_classes.data import FeatureMaker, SplitFeatures
+from hf_transfer_kit.selection.unseen_classes.first_split import FirstSplit
+from hf_transfer_kit.selection.unseen_classes.fitting import Fitted, fitted
+from hf_transfer_kit.values import UnseenClasses, ZeroShotResult
+from hf_transfer_kit.zero_shot import (
+    METHODS,
+    AttributeTable,
+    HoldOut,
+    ZeroShotModel,
+)
+
+ATTRIBUTES = "attributes"
+"""Name of the table that is the user's own."""
+
+
+@dataclass(frozen=True, eq=False)
+class ZeroShotComparison:
+    """The outcome.
+
+    Args:
+        found: Figures of everything.
+        model: The chosen method on the first split's network, with all classes, calibrated.
+        metrics: Of that model on the first split's test rows.
+    """
+
+    found: UnseenClasses
+    model: ZeroShotModel
+    metrics: Mapping[str, float]
+
+
+def compare_zero_shot(
+    methods: Sequence[str],
+    make_features: FeatureMaker,
+    table: AttributeTable,
+    hold_outs: Sequence[HoldOut],
+    *,
+    other_tables: Mapping[str, AttributeTable] | None = None,
+    with_labels: bool = True,
+    seed: int = 0,
+    on_split: Callable[[int, HoldOut], None] | None = None,
+) -> ZeroShotComparison:
+    """Learns every method on the seen classes of every split, with options and gamma chosen on seen classes alone.
+
+    The method that is kept has the best harmonic mean on seen classes that play unseen ones, mean over the splits.
+    Test rows choose nothing.
+
+    Args:
+        methods: Keys of ``hf_transfer_kit.zero_shot.METHODS``.
+        make_features: Split -> features of its network: ``frozen_features`` or ``trained_features``.
+        table: Describes all classes of the splits.
+        hold_outs: The splits; the first one's network is kept.
+        other_tables: Name -> descriptions of the same classes in its place, such as texts of their names.
+        with_labels: Whether a linear classifier that has the labels of unseen classes is measured beside.
+        seed: Of the splits into seen and pseudo-unseen classes.
+        on_split: Called with a split and its place when it is done.
+
+    Raises:
+        SettingsError: When a method is unknown or named twice, or there is no method or split.
+        DataError: When a class has no row in a table, or no test row.
+    """
+    tables = {ATTRIBUTES: table, **(other_tables or {})}
+    _check(methods, hold_outs, tables)
+    fits: dict[tuple[str, str], list[Fitted]] = {(name, method): [] for name in tables for method in methods}
+    seconds = dict.fromkeys(fits, 0.0)
+    labelled, first = [], None
+    for index, split in enumerate(hold_outs):
+        features = make_features(index, split)
+        _check_rows(features, split)
+        first = first or features
+        for key in fits:
+            started = time.perf_counter()
+            fits[key].append(fitted(key[1], features, tables[key[0]], split, seed))
+            seconds[key] += time.perf_counter() - started
+        if with_labels:
+            labelled.append(_with_labels(features, split, seed))
+        if on_split:
+            on_split(index, split)
+    results = tuple(
+        ZeroShotResult(key[1], METHODS[key[1]].summary, key[0], tuple(fit.figures for fit in found), seconds[key])
+        for key, found in fits.items()
+    )
+    best = max(results, key=lambda result: result.mean("pseudo_harmonic"))
+    kept = FirstSplit(first, hold_outs[0], tables[best.table], {_name(*key): found[0] for key, found in fits.items()})
+    found = UnseenClasses(
+        classes=table.classes,
+        attributes=table.attributes,
+        values=tuple(map(tuple, table.values.tolist())),
+        unseen=tuple(split.unseen for split in hold_outs),
+        results=results,
+        chosen=best.name,
+        chance=float(np.mean([1 / len(split.unseen) for split in hold_outs])),
+        lookup=float(np.mean([_lookup(table, split) for split in hold_outs])),
+        labelled=tuple(labelled),
+        lines=kept.lines(),
+        confusion=kept.confusion(best.name),
+        attribute_figures=kept.attribute_figures(table),
+        explanations=kept.explanations(best.name),
+        findings=table.findings(),
+    )
+    return ZeroShotComparison(found, kept.model(best.name), kept.metrics(best.name))
+
+
+def _name(table: str, method: str) -> str:
+    return method if table == ATTRIBUTES else f"{method} on {table}"
+
+
+def _with_labels(features: SplitFeatures, split: HoldOut, seed: int) -> float:
+    """Accuracy among the unseen classes of a classifier that learned from their labelled training rows."""
+    train, test = features.train.of(split.unseen), features.test.of(split.unseen)
+    probe = linear_probe(train.features.float().numpy(), train.places(split.unseen).numpy(), seed=seed)
+    said = probe.predict(test.features.float().numpy())
+    return per_class_accuracy(test.places(split.unseen).numpy(), said)
+
+
+def _lookup(table: AttributeTable, split: HoldOut) -> float:
+    """Accuracy among the unseen classes when every attribute is read rightly: equal rows share what they get."""
+    rows = [row.tobytes() for row in table.rows(split.unseen)]
+    return float(np.mean([1 / rows.count(row) for row in rows]))
+
+
+def _check(methods: Sequence[str], hold_outs: Sequence[HoldOut], tables: Mapping[str, AttributeTable]) -> None:
+    if unknown := [name for name in methods if name not in METHODS]:
+        raise SettingsError(f"{', '.join(map(repr, unknown))} is no method; choose {', '.join(METHODS)}.")
+    if not methods or len(set(methods)) < len(methods) or not hold_outs:
+        raise SettingsError(
+            f"Methods are {', '.join(methods) or 'none'}, splits {len(hold_outs)}: at least one of each, no method "
+            "twice."
+        )
+    for split in hold_outs:
+        if len(split.seen) < 4:
+            raise SettingsError(
+                f"Only {', '.join(split.seen)} are seen, but choosing options needs at least 4 seen classes. Hold "
+                "fewer out."
+            )
+        for table in tables.values():
+            table.rows(split.classes)
+
+
+def _check_rows(features: SplitFeatures, split: HoldOut) -> None:
+    for rows, what, classes in (
+        (features.train, "training", split.seen), (features.test, "test", split.classes),
+    ):  # fmt: skip
+        if absent := sorted(set(classes) - set(rows.names)):
+            raise DataError(f"{', '.join(absent)} has no {what} row. Add rows, or leave the class out.")

@@ -1,0 +1,176 @@
+"""Features of rows with the names of their classes: of a frozen network, or of one trained on the seen classes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Dataset
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.data import SPLITS, PreparedData
+from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.features import cache_features
+from hf_transfer_kit.zero_shot import AttributeTable, HoldOut, ZeroShotModel
+
+
+@dataclass(frozen=True, eq=False)
+class NamedRows:
+    """Features (N, D), float64, and the name of each row's class."""
+
+    features: Tensor
+    names: tuple[str, ...]
+
+    def of(self, classes: Sequence[str]) -> NamedRows:
+        """The rows of these classes."""
+        wanted = set(classes)
+        kept = [index for index, name in enumerate(self.names) if name in wanted]
+        return NamedRows(self.features[kept], tuple(self.names[index] for index in kept))
+
+    def places(self, classes: Sequence[str]) -> Tensor:
+        """Place of each row's class among these, int64 (N,).
+
+        Raises:
+            DataError: When a row's class is none of them.
+        """
+        place = {name: index for index, name in enumerate(classes)}
+        if unknown := sorted(set(self.names) - set(place)):
+            raise DataError(f"Rows show {', '.join(unknown)}, which the classes {', '.join(classes)} do not have.")
+        return torch.tensor([place[name] for name in self.names], dtype=torch.long)
+
+
+@dataclass(frozen=True, eq=False)
+class SplitFeatures:
+    """What one split of the classes is judged with.
+
+    Args:
+        model: Whose network gave the features.
+        train: Rows to learn from; those of unseen classes are dropped before anything is learned.
+        test: Rows of all classes for the final figures.
+    """
+
+    model: ZeroShotModel
+    train: NamedRows
+    test: NamedRows
+
+
+FeatureMaker = Callable[[int, HoldOut], SplitFeatures]
+
+
+def frozen_features(
+    network: PreTrainedModel,
+    data: PreparedData,
+    table: AttributeTable,
+    *,
+    batch_size: int = 32,
+    cache_dir: str | None = None,
+) -> FeatureMaker:
+    """The network as a fixed feature extractor: one pass for all splits.
+
+    Args:
+        network: A pretrained classifier, which loses its head.
+        data: Its rows; training and validation rows are learned from.
+        table: Describes all classes.
+        batch_size: Rows of a forward.
+        cache_dir: Where features are kept; None is the library's own place.
+    """
+
+    @cache
+    def found() -> SplitFeatures:
+        model = ZeroShotModel.from_backbone(network, table).eval()
+        parts = {
+            split: cache_features(
+                model.network,
+                getattr(data, split),
+                collator=data.collator,
+                batch_size=batch_size,
+                cache_dir=cache_dir,
+                progress=False,
+            ).features
+            for split in SPLITS
+        }
+        both = torch.from_numpy(np.concatenate([parts["train"], parts["validation"]])).to(torch.float64)
+        test = torch.from_numpy(parts["test"]).to(torch.float64)
+        return SplitFeatures(
+            model, NamedRows(both, _names(data, "train", "validation")), NamedRows(test, _names(data, "test"))
+        )
+
+    return lambda index, split: found()
+
+
+def trained_features(
+    make_network: Callable[[int], PreTrainedModel],
+    data: PreparedData,
+    table: AttributeTable,
+    args: TrainingArguments,
+    *,
+    method: str,
+    callbacks: Callable[[str], Sequence[TrainerCallback]] | None = None,
+) -> FeatureMaker:
+    """A network of its own for each split, trained by the stock Trainer on the seen classes before it is asked.
+
+    Args:
+        make_network: Seed -> network to begin with.
+        data: Rows; of training rows those of unseen classes are dropped before training.
+        table: Describes all classes.
+        args: For the Trainer; its output folder is not written to.
+        method: Whose loss teaches the network.
+        callbacks: Title -> callbacks of that run, such as ``FreezeLayers`` or ``L2SP``.
+    """
+    both = ConcatDataset([data.train, data.validation])
+    names = _names(data, "train", "validation")
+
+    def make(index: int, split: HoldOut) -> SplitFeatures:
+        seed = args.seed + index
+        model = ZeroShotModel.from_backbone(make_network(seed), table, seen=split.seen, method=method)
+        shown = [row for row, name in enumerate(names) if name in split.seen]
+        split.check_no_leak(names[row] for row in shown)
+        settings = copy.deepcopy(args)
+        settings.seed, settings.save_strategy, settings.eval_strategy = seed, "no", "no"
+        trainer = Trainer(
+            model,
+            settings,
+            train_dataset=_Placed(both, shown, [table.classes.index(names[row]) for row in shown]),
+            data_collator=data.collator,
+            callbacks=list(callbacks(f"split {index + 1}")) if callbacks else [],
+        )
+        trainer.train()
+        model.eval()
+        train, test = (_features(model, part, data, args.per_device_eval_batch_size) for part in (both, data.test))
+        return SplitFeatures(model, NamedRows(train, names), NamedRows(test, _names(data, "test")))
+
+    return make
+
+
+class _Placed(Dataset):
+    """Rows of a dataset with other labels: places in the table in place of those among the data's classes."""
+
+    def __init__(self, rows: Dataset, shown: Sequence[int], places: Sequence[int]) -> None:
+        self.rows, self.shown, self.places = rows, shown, places
+
+    def __len__(self) -> int:
+        return len(self.shown)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {**self.rows[self.shown[index]], "labels": self.places[index]}
+
+
+def _names(data: PreparedData, *splits: str) -> tuple[str, ...]:
+    """Name of each row's class."""
+    return tuple(data.label_names[place] for split in splits for place in getattr(data, split).classes)
+
+
+@torch.no_grad()
+def _features(model: ZeroShotModel, part: Dataset, data: PreparedData, batch_size: int) -> Tensor:
+    found = []
+    for start in range(0, len(part), batch_size):
+        batch = data.collator([part[row] for row in range(start, min(start + batch_size, len(part)))])
+        inputs = {name: value.to(model.device) for name, value in batch.items() if name != "labels"}
+        found.append(model.features(**inputs).to("cpu", torch.float64))
+    return torch.cat(found)

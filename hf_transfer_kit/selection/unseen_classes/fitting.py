@@ -1,0 +1,66 @@
+"""One method on one split of the classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hf_transfer_kit.metrics import seen_unseen_accuracies
+from hf_transfer_kit.selection.unseen_classes.data import SplitFeatures
+from hf_transfer_kit.values import UnseenFigures
+from hf_transfer_kit.zero_shot import (
+    AttributeTable,
+    Choice,
+    HoldOut,
+    ZeroShotMethod,
+    choose_options,
+    fitted_method,
+    spread_of,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """One method on one split.
+
+    Args:
+        method: Learned, in float64.
+        choice: Its options and gamma, from seen classes.
+        gamma: To subtract from the scores of seen classes.
+        scores: Of test rows, (N, C), classes in the split's order.
+        figures: On test rows.
+    """
+
+    method: ZeroShotMethod
+    choice: Choice
+    gamma: float
+    scores: np.ndarray
+    figures: UnseenFigures
+
+
+def fitted(method: str, features: SplitFeatures, table: AttributeTable, split: HoldOut, seed: int) -> Fitted:
+    """Chooses options and gamma on seen classes, learns from all their rows, and judges on test rows."""
+    learned = features.train.of(split.seen)
+    signatures = torch.from_numpy(table.rows(split.seen))
+    given = (learned.features, learned.places(split.seen), signatures)
+    choice = choose_options(method, *given, seed=seed)
+    learned_method = fitted_method(method, choice.options, *given)
+    gamma = choice.gamma * spread_of(learned_method, learned.features)
+    scores = learned_method.scores(features.test.features, torch.from_numpy(table.rows(split.classes))).numpy()
+    places = features.test.places(split.classes).numpy()
+    seen = [name in split.seen for name in split.classes]
+    plain, lowered = (seen_unseen_accuracies(scores, places, seen, subtracted) for subtracted in (0.0, gamma))
+    figures = UnseenFigures(
+        unseen_accuracy=plain["unseen_accuracy"],
+        generalised_seen_accuracy=lowered["generalised_seen_accuracy"],
+        generalised_unseen_accuracy=lowered["generalised_unseen_accuracy"],
+        harmonic_mean=lowered["harmonic_mean"],
+        uncalibrated={name: plain[name] for name in lowered if name not in ("unseen_accuracy", "ausuc")},
+        ausuc=plain["ausuc"],
+        gamma=gamma,
+        options=dict(choice.options),
+        pseudo_harmonic=choice.pseudo_harmonic,
+    )
+    return Fitted(learned_method, choice, gamma, scores, figures)

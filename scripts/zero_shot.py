@@ -1,0 +1,162 @@
+"""Classes never seen, named by their attributes: which method, how well, and what calibration makes of it.
+
+    python scripts/zero_shot.py --dataset PHOTOS --attributes table.csv --unseen zebra wolf --model_name_or_path MODEL
+
+Every method learns on the seen classes of every split; options and calibration are chosen on seen classes that play
+unseen ones, and rows of unseen classes are only ever tested on. With --train_network STEPS the stock Trainer first
+trains the network on the seen classes of each split. Writes a report with the table, the seen-unseen curve, what is
+confused and why, a model card, the settings and the model, to which new classes can be added by set_classes. Without
+arguments seven of scikit-learn's handwritten digits teach the other three, by their strokes, through a small network
+of random weights.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from arguments import (
+    DataArguments,
+    KitTrainingArguments,
+    ModelArguments,
+    command_line,
+    parse_arguments,
+    resolved_config,
+    sentences_for_errors,
+)
+from transformers import AutoModel, AutoTokenizer
+
+from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.hub import check_output_dir, save_results
+from hf_transfer_kit.reports import zero_shot_report, zero_shot_table
+from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
+from hf_transfer_kit.selection.unseen_classes import compare_zero_shot, frozen_features, trained_features
+from hf_transfer_kit.zero_shot import (
+    METHODS,
+    AttributeTable,
+    described_classes,
+    digit_strokes,
+    hold_out,
+    random_hold_outs,
+)
+
+
+@dataclass
+class ZeroShotArguments:
+    """Which classes, how described, and how to name them."""
+
+    attributes: str | None = field(
+        default=None, metadata={"help": "Table with a row for each class: csv, tsv, parquet, json; or digit_strokes."}
+    )
+    class_column: str | None = field(default=None, metadata={"help": "Its column with the names of the classes."})
+    missing: str = field(default="refuse", metadata={"help": "Of missing values: refuse, or mean over the classes."})
+    unseen: list[str] = field(
+        default_factory=list, metadata={"help": "Classes never shown in training, of the first split."}
+    )
+    unseen_count: int = field(default=3, metadata={"help": "Classes of each random split that are never shown."})
+    splits: int = field(default=10, metadata={"help": "How many random splits, beside that of --unseen."})
+    method: list[str] = field(default_factory=lambda: list(METHODS), metadata={"help": f"Of {', '.join(METHODS)}."})
+    describe_with: str | None = field(
+        default=None, metadata={"help": "Text encoder whose embeddings of the classes' names stand beside the table."}
+    )
+    with_labels: bool = field(default=True, metadata={"help": "Also a classifier that has the unseen classes' labels."})
+    train_network: int = field(default=0, metadata={"help": "Steps of the stock Trainer on each split's seen classes."})
+    train_method: str = field(default="dap", metadata={"help": "Whose loss teaches the network then."})
+    cache_dir: str | None = field(default=None, metadata={"help": "Folder of the features of a frozen network."})
+
+    def table(self, classes: tuple[str, ...]) -> AttributeTable:
+        """The rows of the data's classes."""
+        if self.attributes is None:
+            raise SettingsError("--attributes is missing: give a table with a row for each class, or digit_strokes.")
+        if self.attributes == "digit_strokes":
+            return digit_strokes().select(classes)
+        table = AttributeTable.of(self.attributes, class_column=self.class_column, missing=self.missing)
+        return table.select(classes)
+
+    def hold_outs(self, classes: tuple[str, ...]):
+        """The split of --unseen, where it is given, and random ones."""
+        named = [hold_out(classes, self.unseen)] if self.unseen else []
+        if not self.splits:
+            return named
+        count = self.unseen_count if not self.unseen else len(self.unseen)
+        return [*named, *random_hold_outs(classes, count, count=self.splits)]
+
+    def texts(self, table: AttributeTable) -> dict[str, AttributeTable]:
+        """The classes described by their names, where an encoder is given."""
+        if self.describe_with is None:
+            return {}
+        encoder = AutoModel.from_pretrained(self.describe_with)
+        tokenizer = AutoTokenizer.from_pretrained(self.describe_with)
+        return {"names": described_classes(table.classes, encoder, tokenizer)}
+
+
+def main() -> None:
+    started = time.perf_counter()
+    model_args, data_args, shot_args, args = parse_arguments(
+        ModelArguments, DataArguments, ZeroShotArguments, KitTrainingArguments
+    )
+    check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    if data_args.dataset is None and shot_args.attributes is None:
+        print("Embedded example: handwritten digits by their strokes, three at a time never shown.")
+        data_args.dataset, shot_args.attributes = "digits", "digit_strokes"
+    model_args.model_name_or_path = model_args.model_name_or_path or DANN_MNIST
+    with args.main_process_first():
+        data = data_args.load()
+    table = shot_args.table(data.label_names)
+    splits = shot_args.hold_outs(table.classes)
+    texts = shot_args.texts(table)
+    make_network = model_args.model_maker(data)
+    processor = model_args.processor(make_network(args.seed))
+    with args.main_process_first():
+        prepared = data_args.prepare(data, processor)
+    if shot_args.train_network:
+        args.max_steps = shot_args.train_network
+        args.learning_rate = args.learning_rate or (1e-4 if model_args.pretrained else 1e-3)
+        features = trained_features(
+            make_network, prepared, table, args, method=shot_args.train_method, callbacks=lambda t: [ProgressLine(t)]
+        )
+    else:
+        features = frozen_features(
+            make_network(args.seed),
+            prepared,
+            table,
+            batch_size=args.per_device_eval_batch_size,
+            cache_dir=shot_args.cache_dir,
+        )
+    comparison = compare_zero_shot(
+        shot_args.method,
+        features,
+        table,
+        splits,
+        other_tables=texts,
+        with_labels=shot_args.with_labels,
+        seed=args.seed,
+        on_split=lambda index, split: print(
+            f"split {index + 1} of {len(splits)}, unseen {', '.join(split.unseen)}: {time.perf_counter() - started:.0f} s"
+        ),
+    )
+    if not args.should_save:
+        return
+    report = zero_shot_report(
+        comparison.found,
+        comparison.metrics,
+        layer_groups(comparison.model).rows(),
+        model_name=model_args.display_name,
+        pretrained=model_args.pretrained,
+        data=data,
+        trained=shot_args.train_network,
+        seed=args.seed,
+        command=command_line(),
+        seconds={"total": time.perf_counter() - started},
+    )
+    print(zero_shot_table(comparison.found))
+    config = resolved_config(model_args, data_args, shot_args, args)
+    base_model = model_args.model_name_or_path if model_args.pretrained else None
+    save_results(args.output_dir, report, comparison.model, processor, config, base_model=base_model)
+    print(f"The report is {Path(args.output_dir) / 'report.html'}.")
+
+
+if __name__ == "__main__":
+    sentences_for_errors(main)
