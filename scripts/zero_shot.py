@@ -133,9 +133,7 @@ def main() -> None:
         other_tables=texts,
         with_labels=shot_args.with_labels,
         seed=args.seed,
-        on_split=lambda index, split: print(
-            f"split {index + 1} of {len(splits)}, unseen {', '.join(split.unseen)}: {time.perf_counter() - started:.0f} s"
-        ),
+        on_split=lambda index, split: print(f"split {index + 1} of {len(splits)}: {', '.join(split.unseen)} unseen"),
     )
     if not args.should_save:
         return
