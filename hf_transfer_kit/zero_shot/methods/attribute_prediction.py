@@ -39,9 +39,9 @@ class _AttributePrediction(ZeroShotMethod):
     classes that have them (1/2 where all or none do).
     """
 
-    tries: ClassVar[Mapping[str, Sequence[Any]]] = {"c": (0.01, 0.1, 1.0)}
+    tries: ClassVar[Mapping[str, Sequence[Any]]] = {"c": (0.0001, 0.001, 0.01, 0.1)}
 
-    def __init__(self, width: int, attributes: int, seen: int, *, c: float = 1.0) -> None:
+    def __init__(self, width: int, attributes: int, seen: int, *, c: float = 0.01) -> None:
         super().__init__(width, attributes, seen)
         self.c = number(self.name, "c", c, low=0, above=True)
 
@@ -88,7 +88,7 @@ class DAP(_AttributePrediction):
     name: ClassVar[str] = "dap"
     summary: ClassVar[str] = "each attribute predicted by itself, then the class looked up"
 
-    def __init__(self, width: int, attributes: int, seen: int, *, c: float = 1.0) -> None:
+    def __init__(self, width: int, attributes: int, seen: int, *, c: float = 0.01) -> None:
         super().__init__(width, attributes, seen, c=c)
         self.weight, self.bias = random_map(attributes, width), nn.Parameter(torch.zeros(attributes))
         with torch.no_grad():
@@ -132,7 +132,7 @@ class IAP(_AttributePrediction):
     name: ClassVar[str] = "iap"
     summary: ClassVar[str] = "seen classes predicted, attributes through them, then the class looked up"
 
-    def __init__(self, width: int, attributes: int, seen: int, *, c: float = 1.0) -> None:
+    def __init__(self, width: int, attributes: int, seen: int, *, c: float = 0.01) -> None:
         super().__init__(width, attributes, seen, c=c)
         self.weight, self.bias = random_map(seen, width), nn.Parameter(torch.zeros(seen))
         with torch.no_grad():

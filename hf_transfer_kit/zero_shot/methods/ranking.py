@@ -61,7 +61,7 @@ def ranking_gradient(features: Tensor, signatures: Tensor, labels: Tensor, weigh
 class _Ranking(Bilinear):
     """What both share: ``fit`` is plain stochastic gradient descent from zero, rows in an order drawn from ``seed``."""
 
-    tries: ClassVar[Mapping[str, Sequence[Any]]] = {"learning_rate": (0.1, 1.0, 10.0), "epochs": (10, 50)}
+    tries: ClassVar[Mapping[str, Sequence[Any]]] = {"learning_rate": (0.001, 0.01, 0.1, 1.0), "epochs": (10, 50)}
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class _Ranking(Bilinear):
         seen: int,
         *,
         margin: float = 0.1,
-        learning_rate: float = 1.0,
+        learning_rate: float = 0.1,
         epochs: int = 50,
         batch_size: int = 32,
         seed: int = 0,

@@ -1,0 +1,79 @@
+"""scripts/zero_shot.py as a user runs it."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from scripts.test_scripts import run
+from transformers import AutoModel
+
+import hf_transfer_kit.zero_shot  # noqa: F401 - registers the class
+
+FAST = ["--splits", "2", "--method", "eszsl", "prototype", "--use_cpu"]
+
+
+def test_the_embedded_example_leaves_a_report_and_a_model_that_takes_new_classes(tmp_path):
+    done = run("zero_shot.py", *FAST, "--output_dir", tmp_path, "--cache_dir", tmp_path / "cache")
+    report = json.loads((tmp_path / "report.json").read_text())
+    found = report["zero_shot"]
+    assert "split 2 of 2" in done.stdout
+    assert found["classes"] == [str(digit) for digit in range(10)]
+    assert len(found["unseen"]) == 2
+    assert found["lookup"] == 1.0
+    assert all(accuracy > 0.9 for accuracy in found["labelled"])
+    assert f"* {found['chosen']}" in done.stdout
+    model = AutoModel.from_pretrained(tmp_path).eval()
+    assert model.config.seen == [name for name in found["classes"] if name not in found["unseen"][0]]
+    assert model.config.gamma == pytest.approx(report["plan"]["gamma"], abs=1e-6)
+    pictures = torch.rand(2, 3, 28, 28)
+    assert model(pixel_values=pictures).logits.shape == (2, 10)
+    assert len(model.explain(pixel_values=pictures)) == 2
+    # In a process that has nothing but the class's module, as the card says.
+    usage = re.search(r"```python\n(.*?)```", (tmp_path / "README.md").read_text(), re.DOTALL)[1]
+    done = subprocess.run([sys.executable, "-c", usage], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert "10: 'a new class'" in done.stdout, done.stderr
+
+
+def test_the_network_may_be_trained_first_and_config_gives_the_same_again(tmp_path):
+    flags = ["--train_network", "3", "--train_method", "ale", "--per_device_train_batch_size", "8"]
+    run("zero_shot.py", *FAST, *flags, "--unseen", "2", "7", "--output_dir", tmp_path / "first")
+    run("zero_shot.py", "--config", tmp_path / "first" / "config.yaml", "--output_dir", tmp_path / "second")
+    first, second = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("first", "second"))
+    assert first["metrics"] == second["metrics"]
+    assert first["zero_shot"]["unseen"] == second["zero_shot"]["unseen"]
+    assert first["zero_shot"]["unseen"][0] == ["2", "7"]
+    assert len(first["zero_shot"]["unseen"]) == 3
+    assert first["plan"]["network"] == "trained for 3 steps on seen classes"
+
+
+def test_a_table_of_ones_own(tmp_path):
+    rows = ["digit,loops,open,name"] + [f"{d},{int(d in (0, 6, 8, 9))},{int(d not in (0, 8))},x" for d in range(10)]
+    (tmp_path / "table.csv").write_text("\n".join(rows).replace(",x", ",").replace(",name", ",extra"))
+    done = run(
+        "zero_shot.py", *FAST, "--dataset", "digits", "--attributes", tmp_path / "table.csv", "--class_column", "digit",
+        "--output_dir", tmp_path / "run", ok=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "'extra'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run" / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--method", "magic"], "'magic' is no method"),
+        (["--dataset", "digits"], "--attributes is missing"),
+        (["--unseen", "eleven", "2"], "eleven is no class"),
+        (["--unseen_count", "9"], "at least 4 seen classes"),
+        (["--train_network", "2", "--train_method", "magic"], "method='magic' is unknown"),
+    ],
+)
+def test_what_does_not_fit_ends_in_a_sentence(flags, message, tmp_path):
+    done = run("zero_shot.py", "--splits", "1", "--use_cpu", *flags, "--output_dir", tmp_path / "run", ok=False)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
