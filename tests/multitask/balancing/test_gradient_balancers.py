@@ -14,6 +14,7 @@ from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.multitask import BALANCERS
 from hf_transfer_kit.multitask.balancing import GradientBalancer
 from hf_transfer_kit.multitask.balancing.dual_cone import NonNegativeLeastSquares
+from hf_transfer_kit.multitask.balancing.nash_mtl import bargaining_weights
 
 GRADIENT = [name for name, balancer in BALANCERS.items() if issubclass(balancer, GradientBalancer)]
 MEAN = ("mgda", "imtl_g")  # weights of sum 1
@@ -22,7 +23,8 @@ MEAN = ("mgda", "imtl_g")  # weights of sum 1
 def reference(name):
     """torchjd's own, with the kit's defaults; on the Jacobian for Nash-MTL, on the Gramian otherwise."""
     if name == "nash_mtl":
-        return aggregation.NashMTL(len(TASKS)).weighting
+        pytest.importorskip("ecos")
+        return aggregation.NashMTL(len(TASKS), optim_niter=100).weighting
     weighting = {
         "pcgrad": aggregation.PCGradWeighting,
         "cagrad": lambda: aggregation.CAGradWeighting(c=0.4),
@@ -37,9 +39,9 @@ def reference(name):
 
 def make(name, tasks=TASKS, **options):
     """The balancer; skips where its packages are missing."""
-    if name in ("cagrad", "nash_mtl"):
+    if name == "cagrad":
         pytest.importorskip("cvxpy")
-        pytest.importorskip("clarabel" if name == "cagrad" else "ecos")
+        pytest.importorskip("clarabel")
     return BALANCERS[name](tasks, **options)
 
 
@@ -56,14 +58,15 @@ def last(balancer):
 
 @pytest.mark.parametrize("name", GRADIENT)
 def test_weights_are_torchjds_on_the_explicit_jacobian(name):
-    # Where the mean gradient conflicts dual_proj has work to do, and the solver of nash_mtl fails.
+    # Where the mean gradient conflicts dual_proj has work to do, and torchjd's solver of nash_mtl fails.
     toy = Toy(seed=3 if name == "dual_proj" else 4)
     if name in ("upgrad", "dual_proj"):
         pytest.importorskip("quadprog")
     weights = last(balanced(name, toy))
     torch.manual_seed(0)  # the first seed of pcgrad's orders
     expected = reference(name)(shared_jacobian(toy))
-    tolerance = 1e-5 if name in ("nash_mtl", "cagrad") else 1e-10  # those two are solved iteratively
+    # Solved iteratively, by torchjd until the equation of nash_mtl holds to 1e-3.
+    tolerance = {"nash_mtl": 2e-3, "cagrad": 1e-5}.get(name, 1e-10)
     torch.testing.assert_close(weights, expected.double(), rtol=tolerance, atol=tolerance)
     assert (weights - weights.mean()).abs().max() > 1e-3  # there is something to weigh
 
@@ -347,14 +350,23 @@ def test_orders_are_drawn_apart_from_the_global_state_and_go_on_after_a_resume()
     assert any(not torch.equal(drawn[0], weights) for weights in drawn)
 
 
-def test_nash_begins_at_the_weights_before_also_after_a_resume():
-    one, other, fresh = make("nash_mtl"), make("nash_mtl"), make("nash_mtl")
-    one(*Toy().losses()).backward()
-    other.load_state_dict(one.state_dict())
-    for balancer in (one, other, fresh):
-        balancer(*Toy(seed=3).losses()).backward()
-    assert torch.equal(last(one), last(other))
-    assert not torch.allclose(last(one), last(fresh))
+def test_nash_weights_solve_their_equation():
+    jacobian = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for scale in (1e-3, 1.0, 1e3):
+        gramian = scale * jacobian @ jacobian.T
+        weights = bargaining_weights(gramian)
+        assert (weights > 0).all()
+        torch.testing.assert_close(gramian @ weights, 1 / weights, rtol=1e-5, atol=0)
+    # By hand: tasks that do not touch weigh 1 / |g|; tasks of one direction share.
+    assert bargaining_weights(torch.diag(torch.tensor([4.0, 0.25]).double())).tolist() == pytest.approx(
+        [0.5, 2.0], rel=1e-5
+    )
+    assert bargaining_weights(torch.ones(2, 2).double()).tolist() == pytest.approx([0.5**0.5] * 2, rel=1e-5)
+    opposed = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).double()
+    assert bargaining_weights(opposed).isfinite().all()
+    balancer = BALANCERS["nash_mtl"](TASKS[:2], max_norm=0.5)
+    found = balancer.gradient_weights(torch.diag(torch.tensor([4.0, 1.0]).double()), [0, 1])
+    assert (found @ torch.diag(torch.tensor([4.0, 1.0]).double()) @ found).sqrt().item() == pytest.approx(0.5)
 
 
 def test_least_squares_project_as_the_conditions_of_optimality_say():
@@ -378,11 +390,10 @@ def test_losses_that_do_not_use_the_representation_are_refused():
         BALANCERS["mgda"](TASKS)(losses)
 
 
-@pytest.mark.parametrize("name", ["cagrad", "nash_mtl"])
-def test_missing_packages_are_named(name, monkeypatch):
+def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setattr("torchjd._mixins.find_spec", lambda name: None)
-    with pytest.raises(SettingsError, match=rf"{name} lacks packages: .*torchjd\[{name}\]"):
-        BALANCERS[name](TASKS)
+    with pytest.raises(SettingsError, match=r"cagrad lacks packages: .*torchjd\[cagrad\]"):
+        BALANCERS["cagrad"](TASKS)
 
 
 def test_two_processes_choose_the_weights_of_one(two_processes, tmp_path):
