@@ -33,6 +33,7 @@ class Choice:
     pseudo_harmonic: float
 
 
+@torch.no_grad()
 def spread_of(method: ZeroShotMethod, features: Tensor) -> float:
     """Standard deviation of the scores of seen classes on rows that were learned from: the unit of gamma.
 

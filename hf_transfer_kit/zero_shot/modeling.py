@@ -19,9 +19,10 @@ from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.tuning.scalars import record_scalars
 from hf_transfer_kit.values import MODALITIES
+from hf_transfer_kit.zero_shot.choosing import choose_options, spread_of
 from hf_transfer_kit.zero_shot.configuration import ZeroShotConfig
 from hf_transfer_kit.zero_shot.explaining import Explanation, explained
-from hf_transfer_kit.zero_shot.methods import METHODS
+from hf_transfer_kit.zero_shot.methods import METHODS, fitted_method
 from hf_transfer_kit.zero_shot.table import AttributeTable
 
 
@@ -140,18 +141,24 @@ class ZeroShotModel(PreTrainedModel):
         self.class_attributes = torch.from_numpy(joined.values).to(self.class_attributes)
         return self
 
-    def fit(self, features: Tensor, labels: Sequence[str] | Tensor) -> ZeroShotModel:
+    def fit(
+        self, features: Tensor, labels: Sequence[str] | Tensor, *, choose: bool = False, seed: int = 0
+    ) -> ZeroShotModel:
         """Learns the method from features of seen classes, as ``cache_features`` gives them.
 
         Args:
             features: What the network gives before its label head, (N, D).
             labels: Name of each row's class, or its place in ``config.classes``, int64 (N,).
+            choose: Whether options of the method and ``config.gamma`` are first chosen on seen classes that play unseen
+                ones, by ``choose_options``.
+            seed: Of that choice.
 
         Returns:
             Itself.
 
         Raises:
             DataError: When a row's class is not among the seen ones, or features do not fit.
+            SettingsError: When ``choose`` is asked for with fewer than 4 seen classes.
         """
         if isinstance(labels, Tensor):
             places = self._seen_places(labels.cpu())
@@ -165,10 +172,16 @@ class ZeroShotModel(PreTrainedModel):
                 f"Features have the shape {tuple(features.shape)} for {len(places)} labels, but this network gives "
                 f"{len(self.head.mean)} features a row. Cache those of the same network, layer='pooled'."
             )
+        features = features.to("cpu", torch.float64)
         signatures = torch.from_numpy(self.table.rows(self.config.seen))
-        device = self.class_attributes.device
-        self.head.cpu().fit(features.cpu(), places, signatures)
-        self.head.to(device)
+        config, like = self.config, self.class_attributes
+        if choose:
+            choice = choose_options(config.method, features, places, signatures, seed=seed)
+            config.method_options = dict(choice.options)
+        fitted = fitted_method(config.method, config.method_options, features, places, signatures)
+        if choose:
+            config.gamma = choice.gamma * spread_of(fitted, features)
+        self.head = fitted.requires_grad_(True).to(like)
         return self
 
     def features(self, **inputs: Tensor) -> Tensor:

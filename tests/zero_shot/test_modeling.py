@@ -14,7 +14,7 @@ from hf_transfer_kit.backbones.dann_mnist import DannMnistConfig, DannMnistForIm
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.tuning import L2SP
 from hf_transfer_kit.tuning.scalars import take_scalars
-from hf_transfer_kit.zero_shot import METHODS
+from hf_transfer_kit.zero_shot import METHODS, choose_options, spread_of
 
 FAMILIES = (
     "wrapped/resnet18",
@@ -89,6 +89,26 @@ def test_a_fitted_model_is_its_method_on_the_networks_features(method, tmp_path)
         model.save_pretrained(tmp_path)
         again = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
         assert torch.equal(again(features=features).logits, model(features=features).logits)
+
+
+def test_options_and_gamma_can_be_chosen_at_once(tmp_path):
+    generator = np.random.default_rng(0)
+    table = AttributeTable(tuple("abcdefgh"), tuple("uvwxyz"), generator.integers(0, 2, (8, 6)) + 0.01)
+    network, _ = tiny.classifiers()["resnet"]()
+    model = ZeroShotModel.from_backbone(network, table, seen=tuple("abcdef"), method="prototype")
+    names = [name for name in "abcdef" for _ in range(10)]
+    picture = torch.from_numpy(generator.normal(size=(6, len(model.head.mean))))
+    features = torch.from_numpy(table.rows(names)) @ picture + 0.3 * torch.from_numpy(generator.normal(size=(60, 1)))
+    model.fit(features, names, choose=True)
+    signatures = torch.from_numpy(table.rows("abcdef"))
+    choice = choose_options("prototype", features, torch.arange(60) // 10, signatures)
+    assert model.config.method_options == choice.options
+    assert model.head.penalty == choice.options["penalty"]
+    assert model.config.gamma == pytest.approx(choice.gamma * spread_of(model.head.double(), features), rel=1e-4)
+    model.float().save_pretrained(tmp_path)
+    again = ZeroShotModel.from_pretrained(tmp_path)
+    assert (again.config.gamma, again.head.penalty) == (model.config.gamma, model.head.penalty)
+    assert all(parameter.requires_grad for parameter in model.head.parameters())
 
 
 def test_features_cached_of_the_network_are_those_that_fit_wants(tmp_path):
