@@ -8,6 +8,7 @@ from zero_shot.test_methods import world
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.metrics import harmonic_mean, per_class_accuracy, stacked
 from hf_transfer_kit.zero_shot import choose_options, fitted_method, hold_out, random_hold_outs, spread_of
+from hf_transfer_kit.zero_shot.choosing import _splits
 
 
 def test_options_and_gamma_come_from_seen_classes():
@@ -47,3 +48,17 @@ def test_splits_of_classes():
         hold_out(names, ["a"])
     with pytest.raises(SettingsError, match="fewer than all"):
         random_hold_outs(names, 5, count=1)
+
+
+def test_all_classes_play_the_unseen_ones_equally_often():
+    drawn = _splits(torch.arange(10).repeat(20), 10, 10, 0.3, 0.2, np.random.default_rng(0))
+    counts = np.bincount(np.concatenate([split.unseen for split in drawn]), minlength=10)
+    assert counts.tolist() == [3] * 10
+    for split in drawn:
+        assert len(split.unseen) == 3
+        assert len(np.unique(split.unseen)) == 3
+        assert not set(split.learned) & (set(split.held) | set(split.of_unseen))
+        assert len(split.learned) + len(split.held) + len(split.of_unseen) == 200
+    odd = _splits(torch.arange(7).repeat(4), 7, 5, 0.3, 0.2, np.random.default_rng(1))
+    assert all(len(np.unique(split.unseen)) == 2 for split in odd)
+    assert np.ptp(np.bincount(np.concatenate([split.unseen for split in odd]), minlength=7)) <= 1

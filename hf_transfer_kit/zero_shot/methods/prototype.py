@@ -41,7 +41,7 @@ class Prototype(ZeroShotMethod):
 
     name: ClassVar[str] = "prototype"
     summary: ClassVar[str] = "where a class's features should lie, by ridge regression from its attributes"
-    tries: ClassVar[Mapping[str, Sequence[Any]]] = {"penalty": (0.01, 0.1, 1.0, 10.0)}
+    tries: ClassVar[Mapping[str, Sequence[Any]]] = {"penalty": (0.01, 0.1, 1.0, 10.0, 100.0)}
 
     def __init__(
         self, width: int, attributes: int, seen: int, *, penalty: float = 0.1, temperature: float = 0.1

@@ -61,7 +61,7 @@ def ranking_gradient(features: Tensor, signatures: Tensor, labels: Tensor, weigh
 class _Ranking(Bilinear):
     """What both share: ``fit`` is plain stochastic gradient descent from zero, rows in an order drawn from ``seed``."""
 
-    tries: ClassVar[Mapping[str, Sequence[Any]]] = {"learning_rate": (0.001, 0.01, 0.1, 1.0), "epochs": (10, 50)}
+    tries: ClassVar[Mapping[str, Sequence[Any]]] = {"learning_rate": (0.001, 0.01, 0.1, 1.0)}
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class _Ranking(Bilinear):
         *,
         margin: float = 0.1,
         learning_rate: float = 0.1,
-        epochs: int = 50,
+        epochs: int = 20,
         batch_size: int = 32,
         seed: int = 0,
     ) -> None:
