@@ -1,5 +1,6 @@
 """The model that names classes by attributes: every family, the stock Trainer, new classes, explanations."""
 
+import copy
 import time
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForImageClassification, Trainer, TrainingArguments
+from transformers import AutoModel, AutoModelForImageClassification, Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit import AttributeTable, FreezeLayers, ZeroShotConfig, ZeroShotModel, cache_features, layer_groups
 from hf_transfer_kit.backbones.dann_mnist import DannMnistConfig, DannMnistForImageClassification
@@ -212,13 +213,21 @@ def test_an_explanation_adds_up_to_the_difference_of_the_scores():
         model.explain(["zebra"], features=features)
 
 
-def train(model, rows, folder, *, callbacks=(), **settings):
+class Stop(TrainerCallback):
+    def __init__(self, after):
+        self.after = after
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step == self.after
+
+
+def train(model, rows, folder, *, callbacks=(), resume=False, **settings):
     args = TrainingArguments(
-        output_dir=str(folder), use_cpu=True, report_to=[], disable_tqdm=True, save_strategy="no", seed=0,
-        per_device_train_batch_size=4, **{"max_steps": 6, "learning_rate": 1e-2, **settings},
+        output_dir=str(folder), use_cpu=True, report_to=[], disable_tqdm=True, seed=0, per_device_train_batch_size=4,
+        **{"max_steps": 6, "learning_rate": 1e-2, "save_strategy": "no", **settings},
     )  # fmt: skip
     trainer = Trainer(model, args, train_dataset=rows, eval_dataset=rows, callbacks=list(callbacks))
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume or None)
     return trainer
 
 
@@ -248,6 +257,78 @@ def test_a_frozen_network_stays_bit_for_bit_while_the_attributes_are_learned(tmp
     after = model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"head.weight"}
+
+
+def test_cached_features_train_the_attributes_alone(tmp_path):
+    model, _ = make(method="dap")
+    rows = [{"pixel_values": picture, "labels": 1 + i % 3} for i, picture in enumerate(pictures(12))]
+    cached = cache_features(model.network, rows, cache_dir=tmp_path / "cache", progress=False)
+    body = {name: value.clone() for name, value in model.network.state_dict().items()}
+    whole = copy.deepcopy(model)
+    train(model, cached, tmp_path, max_steps=4)
+    assert all(torch.equal(value, body[name]) for name, value in model.network.state_dict().items())
+    # The same steps as with the network in front, frozen.
+    train(whole, rows, tmp_path, max_steps=4, callbacks=[FreezeLayers(all_but_head=True)])
+    assert torch.allclose(model.head.weight, whole.head.weight, atol=1e-6)
+
+
+TWO_PROCESSES = """
+import sys
+import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+from zero_shot.test_modeling import make, pictures
+
+distributed.init_process_group("gloo")
+rank = distributed.get_rank()
+torch.manual_seed(0)
+model, _ = make("wrapped/vit_tiny_patch16_224", method=sys.argv[2])
+model.train()
+spread = DistributedDataParallel(model)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+rows = slice(4 * rank, 4 * rank + 4)
+labels = torch.tensor([1, 2, 3, 1, 2, 3, 1, 2])
+for _ in range(3):
+    optimizer.zero_grad()
+    spread(pixel_values=pictures(8)[rows], labels=labels[rows]).loss.backward()
+    optimizer.step()
+if rank == 0:
+    torch.save(model.state_dict(), sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("method", ["dap", "ale"])
+def test_two_processes_equal_one(method, two_processes, tmp_path):
+    two_processes(TWO_PROCESSES, tmp_path / "spread.pt", method)
+    torch.manual_seed(0)
+    model, _ = make("wrapped/vit_tiny_patch16_224", method=method)
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(pixel_values=pictures(8), labels=torch.tensor([1, 2, 3, 1, 2, 3, 1, 2])).loss.backward()
+        optimizer.step()
+    spread = torch.load(tmp_path / "spread.pt")
+    for name, value in model.state_dict().items():
+        assert torch.allclose(value, spread[name], atol=1e-5), name
+
+
+def test_a_run_resumes_where_it_stopped(tmp_path):
+    rows = [{"pixel_values": picture, "labels": 1 + i % 3} for i, picture in enumerate(pictures(12))]
+    found = []
+    for steps in ((6,), (3, 6)):
+        torch.manual_seed(0)
+        model, _ = make("wrapped/vit_tiny_patch16_224", method="prototype")
+        folder = tmp_path / str(len(steps))
+        for number, stop in enumerate(steps):
+            settings = {"save_strategy": "steps", "save_steps": 3, "max_steps": 6}
+            callbacks = [Stop(stop)]
+            train(model, rows, folder, callbacks=callbacks, resume=bool(number), **settings)
+            if number + 1 < len(steps):
+                torch.manual_seed(1)
+                model, _ = make("wrapped/vit_tiny_patch16_224", method="prototype")
+        found.append({name: value.clone() for name, value in model.state_dict().items()})
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
 
 
 def test_weights_are_held_near_the_pretrained_ones(tmp_path):
