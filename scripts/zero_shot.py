@@ -66,14 +66,13 @@ class ZeroShotArguments:
     train_method: str = field(default="dap", metadata={"help": "Whose loss teaches the network then."})
     cache_dir: str | None = field(default=None, metadata={"help": "Folder of the features of a frozen network."})
 
-    def table(self, classes: tuple[str, ...]) -> AttributeTable:
-        """The rows of the data's classes."""
+    def table(self) -> AttributeTable:
+        """All rows."""
         if self.attributes is None:
             raise SettingsError("--attributes is missing: give a table with a row for each class, or digit_strokes.")
         if self.attributes == "digit_strokes":
-            return digit_strokes().select(classes)
-        table = AttributeTable.of(self.attributes, class_column=self.class_column, missing=self.missing)
-        return table.select(classes)
+            return digit_strokes()
+        return AttributeTable.of(self.attributes, class_column=self.class_column, missing=self.missing)
 
     def hold_outs(self, classes: tuple[str, ...]):
         """The split of --unseen, where it is given, and random ones."""
@@ -104,7 +103,9 @@ def main() -> None:
     model_args.model_name_or_path = model_args.model_name_or_path or DANN_MNIST
     with args.main_process_first():
         data = data_args.load()
-    table = shot_args.table(data.label_names)
+    described = shot_args.table()
+    table = described.select(data.label_names)
+    left = [name for name in described.classes if name not in table.classes]
     splits = shot_args.hold_outs(table.classes)
     texts = shot_args.texts(table)
     make_network = model_args.model_maker(data)
@@ -148,6 +149,7 @@ def main() -> None:
         seed=args.seed,
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
+        notes=(f"{len(left)} classes of the table have no rows in the data and took no part.",) if left else (),
     )
     print(zero_shot_table(comparison.found))
     config = resolved_config(model_args, data_args, shot_args, args)

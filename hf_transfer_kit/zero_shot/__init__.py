@@ -5,6 +5,7 @@ from hf_transfer_kit.zero_shot.configuration import ZeroShotConfig
 from hf_transfer_kit.zero_shot.descriptions import described_classes
 from hf_transfer_kit.zero_shot.digit_strokes import digit_strokes
 from hf_transfer_kit.zero_shot.explaining import Explanation, Voice
+from hf_transfer_kit.zero_shot.lookup import look_up
 from hf_transfer_kit.zero_shot.methods import METHODS, ZeroShotMethod, fitted_method
 from hf_transfer_kit.zero_shot.modeling import ZeroShotModel
 from hf_transfer_kit.zero_shot.protocol import HoldOut, hold_out, random_hold_outs
@@ -25,6 +26,7 @@ __all__ = [
     "digit_strokes",
     "fitted_method",
     "hold_out",
+    "look_up",
     "random_hold_outs",
     "spread_of",
 ]

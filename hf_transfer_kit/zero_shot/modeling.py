@@ -15,6 +15,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_transfer_kit.backbones.feature_maps import label_head
 from hf_transfer_kit.backbones.loading import classifier_class, classifier_modalities
+from hf_transfer_kit.backbones.undisturbed import seeded
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.tuning.scalars import record_scalars
@@ -71,6 +72,7 @@ class ZeroShotModel(PreTrainedModel):
         method: str = "eszsl",
         method_options: Mapping[str, Any] | None = None,
         gamma: float = 0.0,
+        seed: int | None = None,
     ) -> ZeroShotModel:
         """Puts a method on a loaded network, which loses its head and keeps its other weights.
 
@@ -82,6 +84,7 @@ class ZeroShotModel(PreTrainedModel):
             method: As in ``ZeroShotConfig``, like the rest.
             method_options: Keyword arguments of the method.
             gamma: What is subtracted from the scores of seen classes.
+            seed: Of the method's weights before ``fit``, without touching the global random state; None draws from it.
 
         Raises:
             ModelError: When it is no classifier of transformers with one linear layer at its end.
@@ -103,7 +106,8 @@ class ZeroShotModel(PreTrainedModel):
         )
         for module in inner.modules():
             module._is_hf_initialized = True  # so that post_init leaves its weights alone
-        model = cls(config, network=inner)
+        with seeded(seed):
+            model = cls(config, network=inner)
         model.class_attributes.copy_(torch.from_numpy(table.values))
         model.head.begin(signatures)
         return model.to(inner.device)

@@ -128,7 +128,7 @@ def trained_features(
 
     def make(index: int, split: HoldOut) -> SplitFeatures:
         seed = args.seed + index
-        model = ZeroShotModel.from_backbone(make_network(seed), table, seen=split.seen, method=method)
+        model = ZeroShotModel.from_backbone(make_network(seed), table, seen=split.seen, method=method, seed=seed)
         shown = [row for row, name in enumerate(names) if name in split.seen]
         split.check_no_leak(names[row] for row in shown)
         settings = copy.deepcopy(args)
