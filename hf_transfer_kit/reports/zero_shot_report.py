@@ -55,6 +55,14 @@ def zero_shot_report(
         if pretrained
         else ()
     )
+    taught = (
+        (
+            "The network was trained on all seen classes, so those that played unseen ones were known to it when "
+            "options and calibration were chosen: they may suit classes that are truly unseen less well.",
+        )
+        if trained
+        else ()
+    )
     return TransferReport(
         recipe="zero_shot",
         title=f"{model_name} for classes of {data.name} never seen",
@@ -87,7 +95,7 @@ def zero_shot_report(
         command=command,
         winner=found.chosen,
         budget={"splits": len(found.unseen)},
-        notes=(*known, *found.findings, *notes),
+        notes=(*known, *taught, *notes),
         zero_shot=found,
     )
 

@@ -10,20 +10,20 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_transfer_kit.backbones.feature_maps import label_head
-from hf_transfer_kit.backbones.loading import classifier_class, classifier_modalities
+from hf_transfer_kit.backbones.loading import classifier_class
 from hf_transfer_kit.backbones.undisturbed import seeded
 from hf_transfer_kit.backbones.unwrapping import plain_model
-from hf_transfer_kit.errors import DataError, ModelError, SettingsError
+from hf_transfer_kit.errors import DataError, ModelError
 from hf_transfer_kit.tuning.scalars import record_scalars
 from hf_transfer_kit.values import MODALITIES
 from hf_transfer_kit.zero_shot.choosing import choose_options, spread_of
 from hf_transfer_kit.zero_shot.configuration import ZeroShotConfig
 from hf_transfer_kit.zero_shot.explaining import Explanation, explained
 from hf_transfer_kit.zero_shot.methods import METHODS, fitted_method
+from hf_transfer_kit.zero_shot.network import new_network, take_head_off
 from hf_transfer_kit.zero_shot.table import AttributeTable
 
 
@@ -54,8 +54,8 @@ class ZeroShotModel(PreTrainedModel):
         if isinstance(network, ZeroShotModel):
             self.network, width = network.network, len(network.head.mean)
         else:
-            self.network = _classifier(config.backbone_config) if network is None else network
-            width = _take_head_off(self.network)
+            self.network = new_network(config.backbone_config) if network is None else network
+            width = take_head_off(self.network)
         self.main_input_name = self.network.main_input_name
         self.supports_gradient_checkpointing = bool(self.network.supports_gradient_checkpointing)
         self.head = METHODS[config.method](width, len(config.attributes), len(config.seen), **config.method_options)
@@ -307,27 +307,6 @@ def _check_seen(unseen: Sequence[str]) -> None:
             f"Training rows show {', '.join(map(repr, unseen))}, which must stay unseen. Drop these rows, or count the "
             "classes as seen; otherwise nothing is learned about classes never seen."
         )
-
-
-def _take_head_off(network: PreTrainedModel) -> int:
-    """Leaves nothing of the label head, and gives the number of features that entered it."""
-    name, head = label_head(network)
-    network.set_submodule(name, nn.Flatten() if isinstance(head, nn.Sequential) else nn.Identity())
-    return next(layer.in_features for layer in head.modules() if isinstance(layer, nn.Linear))
-
-
-def _classifier(config: PreTrainedConfig | None) -> PreTrainedModel:
-    if config is None:
-        raise SettingsError(
-            "A ZeroShotConfig needs backbone_config, the configuration of a classifier, to make a model of; or use "
-            "ZeroShotModel.from_backbone(load_model(...), table)."
-        )
-    if type(config) is not ZeroShotConfig and (kinds := classifier_modalities(config)):
-        return classifier_class(kinds[0]).from_config(config)
-    raise ModelError(
-        f"backbone_config is a {type(config).__name__}, an architecture without a classifier for images, texts or "
-        "sounds. Choose one that has it."
-    )
 
 
 AutoConfig.register(ZeroShotConfig.model_type, ZeroShotConfig)

@@ -72,6 +72,8 @@ def test_the_page_is_whole_and_reads_back(tmp_path):
         assert text in page, text
     assert "http" not in re.sub(r"data:[^\"]*", "", page).replace("http-equiv", "")
     assert html_report(report_of(unseen_classes(), pretrained=False)).count("may show the very classes") == 0
+    assert "was trained on all seen classes" in html_report(report_of(unseen_classes(), trained=60))
+    assert "was trained on all seen classes" not in page
     assert "Unseen classes, as named" not in html_report(report_of(unseen_classes(confusion=None)))
 
 

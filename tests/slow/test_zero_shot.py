@@ -47,5 +47,5 @@ def test_animals_are_named_by_their_attributes(shared, tmp_path):
         "--unseen", "chimpanzee", "killer whale", "wolf", "zebra",
     )  # fmt: skip
     for method, figures in found.items():
-        assert figures["unseen_accuracy"] >= 0.65, (method, figures)  # chance is 0.25
-        assert figures["harmonic_mean"] >= 0.45, (method, figures)
+        assert figures["unseen_accuracy"] >= 0.75, (method, figures)  # chance is 0.25
+        assert figures["harmonic_mean"] >= 0.50, (method, figures)
