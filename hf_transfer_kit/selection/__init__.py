@@ -11,6 +11,7 @@ from hf_transfer_kit.selection.race import Comparison, compare_strategies, singl
 from hf_transfer_kit.selection.running import finished_run, make_trainer, readable_data, run_strategy
 from hf_transfer_kit.selection.specification import make_strategy, strategy_text
 from hf_transfer_kit.selection.strategies import STRATEGIES, Strategy
+from hf_transfer_kit.selection.transferability import transferability
 
 __all__ = [
     "DANN_MNIST",
@@ -36,6 +37,7 @@ __all__ = [
     "single_run",
     "strategy_text",
     "train_digits_source",
+    "transferability",
     "validate_strategies",
     "with_found_depths",
 ]

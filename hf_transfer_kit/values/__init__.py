@@ -12,6 +12,7 @@ from hf_transfer_kit.values.depths import DepthResult, DepthSearch
 from hf_transfer_kit.values.layers import MODALITIES, LayerGroup, LayerGroups
 from hf_transfer_kit.values.multitasking import MultiTasking, MultiTaskResult, TaskDescription, TaskFigure
 from hf_transfer_kit.values.results import ConfusionTable, CurvePoint, RateCurve, StrategyResult, Verdict
+from hf_transfer_kit.values.transferability import RankedSource, Score, SourceRanking, Transferability
 from hf_transfer_kit.values.zero_shot import (
     AttributeFigure,
     SeenUnseenLine,
@@ -36,12 +37,16 @@ __all__ = [
     "LayerGroups",
     "MultiTaskResult",
     "MultiTasking",
+    "RankedSource",
     "RateCurve",
+    "Score",
     "ScoreAgreement",
     "SeenUnseenLine",
+    "SourceRanking",
     "StrategyResult",
     "TaskDescription",
     "TaskFigure",
+    "Transferability",
     "UnseenClasses",
     "UnseenFigures",
     "Verdict",

@@ -1,0 +1,80 @@
+"""LogME: the evidence that features give for the classes, under a Bayesian linear model (You et al. 2021)."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import blas, eigh
+
+_ITERATIONS = 1_000
+_TOLERANCE = 1e-10
+
+
+def log_me(features: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes of log p(y_c | F) / N, y_c being 1 in rows of class c and 0 elsewhere; higher is better.
+
+    p(y | F) integrates N(y; F w, 1/beta) over w ~ N(0, 1/alpha), alpha and beta at their maximum, found by MacKay's
+    fixed point. With the eigenvalues sigma and vectors u of F F^T, u_i^T y is all that an iteration needs, so the
+    features are multiplied once, whatever the number of classes and iterations.
+
+    Args:
+        features: F, of shape (N, D), finite.
+        labels: Of shape (N,), two classes or more.
+
+    Returns:
+        A number without bounds, of the order of 1.
+    """
+    classes = np.unique(labels)
+    targets = (labels[:, None] == classes).astype(np.float64)  # (N, C)
+    eigenvalues, projected = spectrum(features, targets)
+    return float(np.mean(log_evidence(eigenvalues, projected, targets.sum(0), *features.shape)) / len(labels))
+
+
+def spectrum(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues above rounding of F F^T, of shape (K,), and (u_i^T y)^2 for each target, of shape (K, C)."""
+    features = np.asarray(features, dtype=np.float64)
+    rows, width = features.shape
+    if rows <= width:
+        gram = features @ features.T
+    else:
+        # The lower triangle of F^T F, half the work of the product; C order makes F^T the matrix BLAS sees.
+        gram = blas.dsyrk(1.0, np.ascontiguousarray(features).T, lower=1)
+    values, vectors = eigh(gram, lower=True, overwrite_a=True, check_finite=False)
+    kept = values > values[-1] * max(rows, width) * np.finfo(np.float64).eps
+    values, vectors = values[kept], vectors[:, kept]
+    if rows <= width:
+        return values, (vectors.T @ targets) ** 2
+    return values, (vectors.T @ (features.T @ targets)) ** 2 / values[:, None]
+
+
+def log_evidence(eigenvalues: np.ndarray, projected: np.ndarray, squared: np.ndarray, rows: int, width: int):
+    """log p(y | F) at its maximum over alpha and beta, for each of C targets.
+
+    Args:
+        eigenvalues: Of F F^T, above zero, of shape (K,).
+        projected: (u_i^T y)^2, of shape (K, C).
+        squared: |y|^2, above zero, of shape (C,).
+        rows: N.
+        width: D.
+
+    Returns:
+        Of shape (C,).
+    """
+    sigma = eigenvalues[:, None]
+    # What no weights can explain; below rounding of |y|^2 nothing is left of it.
+    outside = np.maximum(squared - projected.sum(0), np.finfo(np.float64).eps * squared)  # (C,)
+    alpha, beta = np.ones_like(squared), np.ones_like(squared)
+    for _ in range(_ITERATIONS):
+        posterior = alpha + beta * sigma  # (K, C)
+        gamma = (beta * sigma / posterior).sum(0)  # number of weights that the data determine
+        weights = (beta**2 * sigma * projected / posterior**2).sum(0)  # |m|^2
+        residual = outside + ((alpha / posterior) ** 2 * projected).sum(0)  # |F m - y|^2
+        before = alpha / beta
+        alpha, beta = gamma / np.maximum(weights, 1e-300), np.maximum(rows - gamma, 1e-12) / residual
+        if np.all(np.abs(alpha / beta - before) <= _TOLERANCE * before):
+            break
+    posterior = alpha + beta * sigma
+    weights = (beta**2 * sigma * projected / posterior**2).sum(0)
+    residual = outside + ((alpha / posterior) ** 2 * projected).sum(0)
+    # Of the D weights only K meet the data: the others' log alpha cancels.
+    determinant = np.log(posterior).sum(0) - len(eigenvalues) * np.log(alpha)
+    return 0.5 * (rows * np.log(beta / (2 * np.pi)) - determinant - beta * residual - alpha * weights)
