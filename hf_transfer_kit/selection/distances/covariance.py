@@ -11,6 +11,10 @@ def covariance_distances(rows: np.ndarray, deals: np.ndarray) -> np.ndarray:
     The covariances are never formed: |C_s|^2, |C_t|^2 and <C_s, C_t> are sums over the products of rows, which all
     deals share. Means do not count. The value grows with the fourth power of the features' scale.
 
+    Deals mix the domains' means into their covariances, so that next to a large difference of means one of covariances
+    may pass for chance. Taking the means off first would be wrong: with few rows for many features, equal domains would
+    then come out as different far too often.
+
     Args:
         rows: Of both domains, (N, D), float64.
         deals: Whether a row is of the source, (P, N), bool; all with as many source rows, two or more of each domain.
