@@ -24,7 +24,13 @@ _ROOMS = {
     "metrics": ("Accuracy", "ConfusionMatrix", "MacroF1", "TopKAccuracy", "classification_metrics"),
     "multitask": ("MultiTaskCollator", "MultiTaskConfig", "MultiTaskDataset", "MultiTaskModel"),
     "reports": ("TransferReport", "write_report"),
-    "selection": ("compare_strategies", "make_strategy", "search_freeze_depth", "transferability"),
+    "selection": (
+        "compare_strategies",
+        "domain_distance",
+        "make_strategy",
+        "search_freeze_depth",
+        "transferability",
+    ),
     "tuning": (
         "BSS",
         "CoTuning",

@@ -4,6 +4,7 @@ from hf_transfer_kit.selection.budget import Budget, default_steps
 from hf_transfer_kit.selection.caching import PrefixCaches
 from hf_transfer_kit.selection.depth_search import depth_strategy, groups_frozen_at, search_freeze_depth
 from hf_transfer_kit.selection.digits_source import train_digits_source
+from hf_transfer_kit.selection.distances import DISTANCES, domain_distance
 from hf_transfer_kit.selection.found_depths import with_found_depths
 from hf_transfer_kit.selection.fresh_networks import DANN_MNIST, FRESH_NETWORKS, fresh_network, fresh_processor
 from hf_transfer_kit.selection.progress import ProgressLine
@@ -15,6 +16,7 @@ from hf_transfer_kit.selection.transferability import transferability
 
 __all__ = [
     "DANN_MNIST",
+    "DISTANCES",
     "FRESH_NETWORKS",
     "STRATEGIES",
     "Budget",
@@ -25,6 +27,7 @@ __all__ = [
     "compare_strategies",
     "default_steps",
     "depth_strategy",
+    "domain_distance",
     "finished_run",
     "fresh_network",
     "fresh_processor",

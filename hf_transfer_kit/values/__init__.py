@@ -8,6 +8,7 @@ from hf_transfer_kit.values.adaptation import (
     FeatureMap,
     ScoreAgreement,
 )
+from hf_transfer_kit.values.choosing import ClassDistance, DistanceBesideChance, DomainDistance
 from hf_transfer_kit.values.depths import DepthResult, DepthSearch
 from hf_transfer_kit.values.layers import MODALITIES, LayerGroup, LayerGroups
 from hf_transfer_kit.values.multitasking import MultiTasking, MultiTaskResult, TaskDescription, TaskFigure
@@ -27,11 +28,14 @@ __all__ = [
     "AdaptationPoint",
     "AdaptationResult",
     "AttributeFigure",
+    "ClassDistance",
     "ConfusionTable",
     "CurvePoint",
     "DepthResult",
     "DepthSearch",
     "Diagnosis",
+    "DistanceBesideChance",
+    "DomainDistance",
     "FeatureMap",
     "LayerGroup",
     "LayerGroups",

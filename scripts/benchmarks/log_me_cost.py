@@ -2,8 +2,8 @@
 
     python scripts/benchmarks/log_me_cost.py --rows 50000 --width 1280 --classes 100
 
-The transcription is the fixed point of You et al. 2021, algorithm 1 with the singular value decomposition of its section
-on speed: one decomposition of the features, then for each class iterations that multiply by the features.
+The transcription is the fixed point of You et al. 2021, algorithm 1, with one singular value decomposition of the
+features, then for each class iterations that multiply by the features.
 """
 
 from __future__ import annotations

@@ -18,7 +18,9 @@ def both_domains(source: Features, target: Features) -> tuple[np.ndarray, np.nda
     for name, features in (("source", source), ("target", target)):
         rows = feature_rows(features).astype(np.float64)
         if len(rows) < 2:
-            raise DataError(f"The {name} has {len(rows)} rows of features; aligning domains needs two or more of each.")
+            raise DataError(
+                f"The {name} has {len(rows)} rows of features; aligning or comparing domains needs two or more of each."
+            )
         arrays.append(rows)
     if arrays[0].shape[1] != arrays[1].shape[1]:
         raise DataError(

@@ -22,5 +22,9 @@ def proxy_a_distance(source: np.ndarray, target: np.ndarray, *, seed: int = 0) -
         DataError: When a domain has fewer than two rows.
     """
     own, other = source_probabilities(source, target, seed=seed)
-    error = (np.mean(own <= 0.5) + np.mean(other > 0.5)) / 2
-    return float(max(0.0, 2 * (1 - 2 * error)))
+    return a_distance(float((np.mean(own <= 0.5) + np.mean(other > 0.5)) / 2))
+
+
+def a_distance(error: float) -> float:
+    """max(0, 2 (1 - 2 error)), of the error of telling domains apart, in [0, 1]."""
+    return max(0.0, 2 * (1 - 2 * error))

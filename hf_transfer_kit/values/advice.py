@@ -1,0 +1,102 @@
+"""What is known of a case before training, and what is advised for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CaseMeasures:
+    """Size of the data and its likeness to what the network knows, measured without training the network.
+
+    Args:
+        rows: Labelled training rows.
+        classes: Number of classes.
+        smallest_class: Rows of the class with the fewest.
+        parameters: Weights of the network.
+        modality: ``"image"``, ``"text"`` or ``"audio"``.
+        measured_rows: Rows that the probes were fitted on.
+        probe_accuracy: Of a ridge classifier on the network's features, on rows left out, in [0, 1].
+        half_accuracy: The same learned from half as many rows.
+        random_accuracy: The same on features of the architecture with random weights.
+        seconds: What measuring took.
+    """
+
+    rows: int
+    classes: int
+    smallest_class: int
+    parameters: int
+    modality: str
+    measured_rows: int
+    probe_accuracy: float
+    half_accuracy: float
+    random_accuracy: float
+    seconds: float = 0.0
+
+    @property
+    def rows_per_class(self) -> float:
+        """Mean number of rows of a class."""
+        return self.rows / self.classes
+
+    @property
+    def known(self) -> float:
+        """Probe accuracy above guessing, as a share of what there is above guessing; in (-1, 1]."""
+        chance = 1 / self.classes
+        return (self.probe_accuracy - chance) / (1 - chance)
+
+    @property
+    def gain(self) -> float:
+        """Probe accuracy above that of random weights: what the source's training is worth here."""
+        return self.probe_accuracy - self.random_accuracy
+
+    @property
+    def slope(self) -> float:
+        """Probe accuracy won by the second half of the rows: what more labels may be worth."""
+        return self.probe_accuracy - self.half_accuracy
+
+
+@dataclass(frozen=True)
+class StrategyOutlook:
+    """What one strategy is expected to reach.
+
+    Args:
+        strategy: As ``finetune.py --strategy`` takes it.
+        difference: Expected test accuracy less that of fine-tuning everything.
+        error: Standard error of it, from the spread among the measured cases that are nearest.
+    """
+
+    strategy: str
+    difference: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A plan for a network and a dataset, with reasons.
+
+    Args:
+        strategy: As ``finetune.py --strategy`` takes it.
+        quadrant: ``"small, similar"``, ``"small, different"``, ``"large, similar"`` or ``"large, different"``.
+        plan: Flags of ``finetune.py`` and their values, which ``--config`` reads.
+        reasons: Sentences.
+        confidence: ``"high"``, ``"medium"`` or ``"low"``.
+        would_change: Sentences: what would lead to another plan.
+        outlook: What each strategy is expected to reach, best first.
+        measures: What was measured.
+    """
+
+    strategy: str
+    quadrant: str
+    plan: Mapping[str, Any]
+    reasons: tuple[str, ...]
+    confidence: str
+    would_change: tuple[str, ...]
+    outlook: tuple[StrategyOutlook, ...]
+    measures: CaseMeasures
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [f"{self.quadrant}: {self.strategy} (confidence {self.confidence})", *self.reasons]
+        return "\n".join([*lines, *(f"Another plan: {sentence}" for sentence in self.would_change)])
