@@ -8,6 +8,7 @@ from hf_transfer_kit.values.adaptation import (
     FeatureMap,
     ScoreAgreement,
 )
+from hf_transfer_kit.values.advice import CaseMeasures, Recommendation, StrategyOutlook
 from hf_transfer_kit.values.choosing import ClassDistance, DistanceBesideChance, DomainDistance
 from hf_transfer_kit.values.depths import DepthResult, DepthSearch
 from hf_transfer_kit.values.layers import MODALITIES, LayerGroup, LayerGroups
@@ -28,6 +29,7 @@ __all__ = [
     "AdaptationPoint",
     "AdaptationResult",
     "AttributeFigure",
+    "CaseMeasures",
     "ClassDistance",
     "ConfusionTable",
     "CurvePoint",
@@ -43,10 +45,12 @@ __all__ = [
     "MultiTasking",
     "RankedSource",
     "RateCurve",
+    "Recommendation",
     "Score",
     "ScoreAgreement",
     "SeenUnseenLine",
     "SourceRanking",
+    "StrategyOutlook",
     "StrategyResult",
     "TaskDescription",
     "TaskFigure",

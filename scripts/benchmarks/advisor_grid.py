@@ -75,12 +75,18 @@ def main() -> None:
     (options,) = HfArgumentParser(GridArguments).parse_args_into_dataclasses()
     folder = Path(options.output_dir)
     (folder / "cells").mkdir(parents=True, exist_ok=True)
-    grid = yaml.safe_load(Path(options.grid).read_text())
-    for source in grid["sources"].values():
-        source["model"] = options.minilm if source.get("model") == "MINILM" else source.get("model")
+    grid = read_grid(options)
     for cell in cells(grid):
         if options.only_source in (None, cell.source):
             compute(cell, grid, folder)
+
+
+def read_grid(options: GridArguments) -> dict:
+    """The grid with the places of its checkpoints."""
+    grid = yaml.safe_load(Path(options.grid).read_text())
+    for source in grid["sources"].values():
+        source["model"] = options.minilm if source.get("model") == "MINILM" else source.get("model")
+    return grid
 
 
 def cells(grid: Mapping) -> Iterator[Cell]:
@@ -114,7 +120,7 @@ def cell_results(cell: Cell, grid: Mapping, folder: Path) -> dict[str, object]:
     """What each strategy reached on the test rows."""
     source = grid["sources"][cell.source]
     checkpoint = source["model"] or learned_source(cell.source, source, folder)
-    make_model, data = prepared_cell(cell, source, checkpoint, test_rows=grid["test_rows"])
+    make_model, data = prepared_cell(cell, source, checkpoint, test_rows=source.get("test_rows", grid["test_rows"]))
     rows = len(data.train)
     batch_size = min(source["batch_size"], rows)
     args = training_arguments(folder, batch_size)

@@ -1,0 +1,102 @@
+"""What is measured of a case before a plan is made: two passes over some rows, and probes on the features."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import Subset
+from transformers import PreTrainedModel
+
+from hf_transfer_kit.backbones import reinitialize
+from hf_transfer_kit.data import PreparedData
+from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.features import CachedFeatures, cache_features
+from hf_transfer_kit.features.probe_fitting import cross_validated
+from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.running import lay_out
+from hf_transfer_kit.values import CaseMeasures
+
+_STRENGTHS = (1.0, 1e-1, 1e-2)
+_SHARE = 0.1
+"""Rows that each of two passes sees, as a share of those that a run trains on. Training on a row costs about three passes,
+so both together cost 7 % of the run."""
+_DRAWS = 3
+
+
+def measure_case(
+    model: PreTrainedModel,
+    data: PreparedData,
+    budget: Budget,
+    *,
+    batch_size: int = 64,
+    seed: int = 0,
+    cache_dir: str | Path | None = None,
+) -> CaseMeasures:
+    """Size of the training split and its likeness to what the network knows.
+
+    Args:
+        model: Pretrained, with any head; not changed.
+        data: Prepared splits, of which the training rows alone are read.
+        budget: What a run may spend: measuring spends about a fourteenth of it.
+        batch_size: Rows a forward.
+        seed: Of the rows, folds and random weights.
+        cache_dir: Where features of the pretrained network are kept; those of random weights are not.
+
+    Raises:
+        DataError: When there is one class, or no class has two rows.
+    """
+    started = time.perf_counter()
+    labels = np.asarray(data.train.classes)
+    classes, counts = np.unique(labels, return_counts=True)
+    if len(classes) < 2 or counts.max() < 2:
+        found = "one class" if len(classes) < 2 else "one row a class"
+        raise DataError(f"The training rows hold {found}; to advise, give two classes or more, one of them two rows.")
+    most = max(round(_SHARE * budget.max_steps * budget.batch_size), 2 * len(classes))
+    chosen = stratified_rows(labels, most, seed=seed)
+    rows = Subset(data.train, chosen.tolist())
+    lay_out(model, data)
+
+    def features(network: PreTrainedModel, folder: str | Path | None) -> CachedFeatures:
+        return cache_features(
+            network, rows, collator=data.collator, batch_size=batch_size, cache_dir=folder, progress=False
+        )
+
+    known = features(model, cache_dir).features
+    with tempfile.TemporaryDirectory() as folder:
+        random = features(reinitialize(copy.deepcopy(model), all=True, seed=seed), folder).features
+    own = labels[chosen]
+    halves = [stratified_rows(own, len(own) // 2, seed=seed + draw) for draw in range(_DRAWS)]
+    return CaseMeasures(
+        rows=len(labels),
+        classes=len(data.label_names),
+        smallest_class=int(counts.min()),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        modality=data.modality,
+        measured_rows=len(chosen),
+        probe_accuracy=probe(known, own, seed=seed),
+        half_accuracy=float(np.mean([probe(known[half], own[half], seed=seed) for half in halves])),
+        random_accuracy=probe(random, own, seed=seed),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def probe(features: np.ndarray, labels: np.ndarray, *, seed: int) -> float:
+    """Accuracy of a ridge classifier on rows left out, the best of three strengths; of guessing where none can be."""
+    if np.unique(labels, return_counts=True)[1].max() < 2 or len(np.unique(labels)) < 2:
+        return 1 / len(np.unique(labels))
+    return max(cross_validated("ridge", _STRENGTHS, features, labels, seed=seed).values())
+
+
+def stratified_rows(labels: np.ndarray, most: int, *, seed: int) -> np.ndarray:
+    """At most about ``most`` rows, classes in their shares and each with at least one; rising."""
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    generator = np.random.default_rng(seed)
+    share = most / len(labels)
+    rows = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    chosen = [generator.permutation(own)[: max(1, round(share * len(own)))] for own in rows]
+    return np.sort(np.concatenate(chosen))
