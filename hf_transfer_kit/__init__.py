@@ -28,6 +28,7 @@ _ROOMS = {
         "compare_strategies",
         "domain_distance",
         "make_strategy",
+        "rank_sources",
         "search_freeze_depth",
         "transferability",
     ),

@@ -9,6 +9,7 @@ from hf_transfer_kit.selection.found_depths import with_found_depths
 from hf_transfer_kit.selection.fresh_networks import DANN_MNIST, FRESH_NETWORKS, fresh_network, fresh_processor
 from hf_transfer_kit.selection.progress import ProgressLine
 from hf_transfer_kit.selection.race import Comparison, compare_strategies, single_run, validate_strategies
+from hf_transfer_kit.selection.ranking import rank_sources
 from hf_transfer_kit.selection.running import finished_run, make_trainer, readable_data, run_strategy
 from hf_transfer_kit.selection.specification import make_strategy, strategy_text
 from hf_transfer_kit.selection.strategies import STRATEGIES, Strategy
@@ -34,6 +35,7 @@ __all__ = [
     "groups_frozen_at",
     "make_strategy",
     "make_trainer",
+    "rank_sources",
     "readable_data",
     "run_strategy",
     "search_freeze_depth",

@@ -22,8 +22,7 @@ from hf_transfer_kit.values import CaseMeasures
 
 _STRENGTHS = (1.0, 1e-1, 1e-2)
 _SHARE = 0.1
-"""Rows that each of two passes sees, as a share of those that a run trains on. Training on a row costs about three passes,
-so both together cost 7 % of the run."""
+"""Rows that each of two passes sees, as a share of those a run trains on; training on a row costs about three passes."""
 _DRAWS = 3
 
 

@@ -69,7 +69,9 @@ def log_evidence(eigenvalues: np.ndarray, projected: np.ndarray, squared: np.nda
         weights = (beta**2 * sigma * projected / posterior**2).sum(0)  # |m|^2
         residual = outside + ((alpha / posterior) ** 2 * projected).sum(0)  # |F m - y|^2
         before = alpha / beta
-        alpha, beta = gamma / np.maximum(weights, 1e-300), np.maximum(rows - gamma, 1e-12) / residual
+        # Without any feature that varies there are no weights, and alpha is of no account.
+        alpha = np.maximum(gamma, 1e-12) / np.maximum(weights, 1e-300)
+        beta = np.maximum(rows - gamma, 1e-12) / residual
         if np.all(np.abs(alpha / beta - before) <= _TOLERANCE * before):
             break
     posterior = alpha + beta * sigma

@@ -163,6 +163,8 @@ def test_unequal_classes_and_constant_features_stay_finite(name):
     features[:, 0] = 3.0
     assert np.isfinite(FEATURE_SCORES[name](features, labels))
     assert np.isfinite(FEATURE_SCORES[name](np.ones((40, 3)), labels))
+    with np.errstate(all="raise"):
+        assert np.isfinite(FEATURE_SCORES[name](np.zeros((40, 3)), labels))
 
 
 def test_float32_features_give_the_value_of_float64_ones():
