@@ -34,15 +34,21 @@ class DistanceBesideChance:
         return self.p_value <= _UNUSUAL
 
     @property
-    def effect(self) -> float:
-        """(value - null_mean) / (null_high - null_mean): 0 is chance, 1 its upper edge; comparable between kinds.
+    def excess(self) -> float:
+        """value - null_mean: the distance without what few rows add to it; compares pairs of domains by one kind."""
+        return self.value - self.null_mean
 
-        Infinite where all deals give the same and the value is another.
+    @property
+    def effect(self) -> float:
+        """excess / (null_high - null_mean): 0 is chance, 1 its upper edge, whatever the kind.
+
+        It says how sure a difference is rather than how large: it grows with the number of rows. Infinite where all
+        deals give the same and the value is another.
         """
-        excess, reach = self.value - self.null_mean, self.null_high - self.null_mean
+        reach = self.null_high - self.null_mean
         if reach > 0:
-            return excess / reach
-        return math.copysign(math.inf, excess) if excess else 0.0
+            return self.excess / reach
+        return math.copysign(math.inf, self.excess) if self.excess else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +68,13 @@ class ClassDistance(DistanceBesideChance):
 
     @property
     def ratio(self) -> float | None:
-        """value / between, both less their null_mean, or None where the source's classes are not told apart.
+        """The excess over that of ``between``, or None where the source's classes are not told apart.
 
         Near 1, a class is as far from itself in the other domain as from another class.
         """
         if self.between is None or not self.between.differs:
             return None
-        return (self.value - self.null_mean) / (self.between.value - self.between.null_mean)
+        return self.excess / self.between.excess
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,8 +43,8 @@ def test_photos_are_nearest_to_photos_then_to_paintings_then_to_cartoons(domains
         domain_distance(photos, domains[name][0], kind=kind, source_labels=labels, target_labels=domains[name][1])
         for name in ("art_painting", "cartoon")
     )
-    assert own.p_value > 1 / 101
-    assert own.by_class.p_value > 0.05
     assert art.p_value == cartoon.p_value == pytest.approx(1 / 101)
-    assert own.effect < 3 < art.effect < cartoon.effect
-    assert own.by_class.ratio < 0.1 < art.by_class.ratio < cartoon.by_class.ratio
+    # Halves of one domain: p is uniform, so that a bound on it would fail for one in so many ways of halving.
+    assert max(own.effect, own.by_class.effect) < 3 < min(art.effect, art.by_class.effect)
+    assert own.excess < art.excess < cartoon.excess
+    assert own.by_class.ratio < art.by_class.ratio < cartoon.by_class.ratio

@@ -33,9 +33,9 @@ def domain_distance(
 
     A distance of two samples is never 0, and each kind has units of its own. So the rows of both are dealt anew at
     random, as often as ``permutations`` says: where the domains are alike, theirs is one deal among others.
-    ``p_value`` is the share of deals as large, ``effect`` the distance in units of chance, by which kinds can be
-    compared. Features are taken as they are, but for ``"proxy_a"``, which standardises them, and ``"mmd"``, whose
-    bandwidth follows their scale: distances in features of two networks compare by ``effect`` alone.
+    ``p_value`` is the share of deals as large, ``effect`` the distance in units of chance; of several sources the one
+    of the least ``excess`` is nearest. Features are taken as they are, but for ``"proxy_a"``, which standardises them,
+    and ``"mmd"``, whose bandwidth follows their scale: the other kinds have no common measure for two networks.
 
     With labels of both, ``by_class`` compares each class with itself: domains may agree as a whole and exchange their
     classes. Labels cached with features are not read unless they are given.

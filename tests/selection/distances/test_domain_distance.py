@@ -10,7 +10,7 @@ import torch
 
 from hf_transfer_kit import cache_features, domain_distance
 from hf_transfer_kit.errors import DataError, SettingsError
-from hf_transfer_kit.selection.distances import DISTANCES
+from hf_transfer_kit.selection.distances import DISTANCES, Distance
 from hf_transfer_kit.selection.distances.chance import beside_chance, dealt
 from hf_transfer_kit.selection.distances.within_classes import shared_classes
 from hf_transfer_kit.values import ClassDistance, DistanceBesideChance, DomainDistance
@@ -29,6 +29,10 @@ def test_chance_by_hand():
         "p_value": pytest.approx(3 / 5),
         "permutations": 4,
     }
+
+
+def test_a_deal_that_repeats_the_domains_up_to_rounding_counts():
+    assert beside_chance(np.array([1.0, 1.0 - 1e-15, 0.0]))["p_value"] == pytest.approx(2 / 3)
 
 
 def test_deals_keep_the_sizes_and_begin_with_the_rows_as_they_came():
@@ -110,13 +114,19 @@ def test_only_classes_with_two_rows_in_both_are_compared():
     assert (found.skipped, found.between, found.ratio) == ((1,), None, None)
 
 
-def test_more_classes_than_pairs_that_are_looked_at():
+def test_more_classes_than_pairs_that_are_looked_at(monkeypatch):
+    calls = []
+    mmd = DISTANCES["mmd"].measure
+    counted = Distance("counted", lambda *given: calls.append(len(given[0])) or mmd(*given))
+    monkeypatch.setitem(DISTANCES, "mmd", counted)
     labels = np.repeat(np.arange(12), 4)
     places = 20 * normal(12, seed=2)[labels]
     found = domain_distance(
         normal(48) + places, normal(48, seed=1) + places, source_labels=labels, target_labels=labels
     )
     assert len(found.by_class.classes) == 12
+    # 12 classes, 45 of their 66 pairs, all rows.
+    assert sorted(calls) == [8] * (12 + 45) + [96]
     assert abs(found.by_class.ratio) < 0.1
 
 
@@ -154,7 +164,7 @@ def test_labels_stay_with_their_rows_when_rows_are_drawn():
 def test_effects_are_in_units_of_chance():
     fields = {"kind": "mmd", "rows": (5, 5), "permutations": 99}
     found = DomainDistance(value=7.0, null_mean=1.0, null_high=3.0, p_value=0.01, **fields)
-    assert (found.effect, found.differs) == (3.0, True)
+    assert (found.excess, found.effect, found.differs) == (6.0, 3.0, True)
     for value, effect in ((1.0, 0.0), (2.0, np.inf), (0.5, -np.inf)):
         assert DomainDistance(value=value, null_mean=1.0, null_high=1.0, p_value=1.0, **fields).effect == effect
 
