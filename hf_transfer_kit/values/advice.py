@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -85,6 +85,7 @@ class Recommendation:
         would_change: Sentences: what would lead to another plan.
         outlook: What each strategy is expected to reach, best first.
         measures: What was measured.
+        near_cases: Measured cases near this one, nearest first, and what strategies reached in them.
     """
 
     strategy: str
@@ -95,7 +96,7 @@ class Recommendation:
     would_change: tuple[str, ...]
     outlook: tuple[StrategyOutlook, ...]
     measures: CaseMeasures
-    details: Mapping[str, Any] = field(default_factory=dict)
+    near_cases: tuple[Mapping[str, Any], ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{self.quadrant}: {self.strategy} (confidence {self.confidence})", *self.reasons]

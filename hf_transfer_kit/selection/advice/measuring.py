@@ -22,7 +22,7 @@ from hf_transfer_kit.values import CaseMeasures
 
 _STRENGTHS = (1.0, 1e-1, 1e-2)
 _SHARE = 0.1
-"""Rows that each of two passes sees, as a share of those a run trains on; training on a row costs about three passes."""
+"""Rows each of two passes sees, as a share of those a run trains on; training on a row costs about three passes."""
 _DRAWS = 3
 
 
@@ -55,8 +55,7 @@ def measure_case(
         found = "one class" if len(classes) < 2 else "one row a class"
         raise DataError(f"The training rows hold {found}; to advise, give two classes or more, one of them two rows.")
     most = max(round(_SHARE * budget.max_steps * budget.batch_size), 2 * len(classes))
-    chosen = stratified_rows(labels, most, seed=seed)
-    rows = Subset(data.train, chosen.tolist())
+    rows, chosen = few_training_rows(data, most, seed=seed)
     lay_out(model, data)
 
     def features(network: PreTrainedModel, folder: str | Path | None) -> CachedFeatures:
@@ -88,6 +87,12 @@ def probe(features: np.ndarray, labels: np.ndarray, *, seed: int) -> float:
     if np.unique(labels, return_counts=True)[1].max() < 2 or len(np.unique(labels)) < 2:
         return 1 / len(np.unique(labels))
     return max(cross_validated("ridge", _STRENGTHS, features, labels, seed=seed).values())
+
+
+def few_training_rows(data: PreparedData, most: int, *, seed: int) -> tuple[Subset, np.ndarray]:
+    """At most about ``most`` training rows, stratified, and their places; rising."""
+    chosen = stratified_rows(np.asarray(data.train.classes), most, seed=seed)
+    return Subset(data.train, chosen.tolist()), chosen
 
 
 def stratified_rows(labels: np.ndarray, most: int, *, seed: int) -> np.ndarray:

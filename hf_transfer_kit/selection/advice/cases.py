@@ -1,0 +1,116 @@
+"""Measured cases: what each strategy reached, for sources on targets with few rows to all. They stand behind advice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from statistics import fmean
+
+from hf_transfer_kit.values import CaseMeasures
+
+BASE = "full"
+"""What strategies are compared with: fine-tuning everything."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cell of the grid.
+
+    Args:
+        source: Name of the pretrained network.
+        target: Name of the dataset.
+        family: Datasets that share rows or classes have one; a test leaves all of a family out.
+        measures: What was measured before training, mean over the seeds.
+        accuracy: Strategy -> test accuracy of each seed.
+    """
+
+    source: str
+    target: str
+    family: str
+    measures: CaseMeasures
+    accuracy: Mapping[str, tuple[float, ...]]
+
+    def mean(self, strategy: str) -> float:
+        """Mean test accuracy over the seeds."""
+        return fmean(self.accuracy[strategy])
+
+    @property
+    def best(self) -> str:
+        """The strategy with the highest mean."""
+        return max(self.accuracy, key=self.mean)
+
+    def regret(self, strategy: str) -> float:
+        """What is lost by a strategy against the best, in [0, 1]."""
+        return self.mean(self.best) - self.mean(strategy)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is fitted to cases.
+
+    Args:
+        bandwidth: Distance within which a case counts as near.
+        many_rows: Rows a class from which data counts as large.
+        similar_gain: Gain over random weights from which a source counts as similar.
+    """
+
+    bandwidth: float
+    many_rows: float
+    similar_gain: float
+
+
+@dataclass(frozen=True)
+class Experience:
+    """Cases and what was fitted to them.
+
+    Args:
+        cases: All of them.
+        settings: Fitted.
+        command: What made them.
+        evaluation: How advice did on families of datasets that were left out.
+    """
+
+    cases: tuple[Case, ...]
+    settings: Settings
+    command: str
+    evaluation: Mapping[str, object]
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data for a file."""
+        return {
+            "command": self.command,
+            "settings": vars(self.settings),
+            "evaluation": dict(self.evaluation),
+            "cases": [
+                {**vars(case), "measures": vars(case.measures), "accuracy": dict(case.accuracy)} for case in self.cases
+            ],
+        }
+
+
+@cache
+def measured_experience() -> Experience:
+    """The grid that comes with the package; ``scripts/benchmarks/advisor_fit.py`` makes it."""
+    return experience_from(json.loads((files(__package__) / "cases.json").read_text()))
+
+
+def experience_from(values: Mapping[str, object]) -> Experience:
+    """What ``Experience.to_json`` wrote."""
+    return Experience(
+        tuple(_case(case) for case in values["cases"]),
+        Settings(**values["settings"]),
+        values["command"],
+        values["evaluation"],
+    )
+
+
+def _case(values: Mapping[str, object]) -> Case:
+    accuracy = {strategy: tuple(found) for strategy, found in values["accuracy"].items()}
+    return Case(**{**values, "measures": CaseMeasures(**values["measures"]), "accuracy": accuracy})
+
+
+def strategies_of(cases: Sequence[Case]) -> tuple[str, ...]:
+    """The strategies that every case has."""
+    return tuple(name for name in cases[0].accuracy if all(name in case.accuracy for case in cases))

@@ -1,0 +1,117 @@
+"""From what was measured and expected to a plan with its reasons: words and settings, nothing here measures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hf_transfer_kit.selection.advice.cases import BASE, Case, Settings
+from hf_transfer_kit.selection.advice.outlook import nearness
+from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.specification import make_strategy
+from hf_transfer_kit.values import CaseMeasures, StrategyOutlook
+
+_NEAR = 0.5
+"""Nearness from which a measured case is called near."""
+_FROM_SCRATCH = "from_scratch"
+
+
+def quadrant(measures: CaseMeasures, settings: Settings) -> tuple[bool, bool]:
+    """Whether the data is large, and whether the source is similar."""
+    return measures.rows_per_class >= settings.many_rows, measures.gain >= settings.similar_gain
+
+
+def quadrant_name(large: bool, similar: bool) -> str:
+    """Such as ``"small, similar"``."""
+    return f"{'large' if large else 'small'}, {'similar' if similar else 'different'}"
+
+
+def run_settings(strategy: str, budget: Budget, modality: str) -> dict[str, Any]:
+    """Flags of ``finetune.py`` for a strategy under a budget."""
+    return {
+        "strategy": strategy,
+        "max_steps": budget.max_steps,
+        "per_device_train_batch_size": budget.batch_size,
+        "learning_rate": budget.rate(modality, make_strategy(strategy).rate_kind),
+        "warmup_steps": budget.max_steps // 10,
+    }
+
+
+def confidence(outlooks: Sequence[StrategyOutlook], near: int) -> str:
+    """``"high"`` with three near cases or more and a lead of two errors over the runner-up; ``"low"`` without a near
+    case, or with a lead below half an error; else ``"medium"``.
+    """
+    lead = outlooks[0].difference - outlooks[1].difference
+    error = max(outlooks[0].error, outlooks[1].error)
+    if near >= 3 and lead >= 2 * error:
+        return "high"
+    return "low" if near == 0 or lead < error / 2 else "medium"
+
+
+def reasons(
+    measures: CaseMeasures, outlooks: Sequence[StrategyOutlook], cases: Sequence[Case], settings: Settings
+) -> tuple[str, ...]:
+    """Why the first of ``outlooks`` is advised."""
+    large, similar = quadrant(measures, settings)
+    first, second = outlooks[:2]
+    return (
+        f"{'Large' if large else 'Small'} data: {measures.rows:,} rows of {measures.classes} classes, "
+        f"{measures.rows_per_class:.1f} a class (large from {settings.many_rows:.0f}), for a network of "
+        f"{measures.parameters / 1e6:.1f} M weights.",
+        f"{'Similar' if similar else 'Different'} source: a linear classifier on its features is right for "
+        f"{measures.probe_accuracy:.0%} of rows left out, on features of random weights for "
+        f"{measures.random_accuracy:.0%} (similar from a gain of {100 * settings.similar_gain:.0f} points); "
+        f"guessing would give {1 / measures.classes:.0%}.",
+        f"Half of the measured rows give {100 * measures.slope:.1f} points less: "
+        + ("more labels would pay." if measures.slope > 0.03 else "more labels would change little."),
+        _near_cases_sentence(measures, cases, settings),
+        f"There {first.strategy} was {100 * first.difference:+.1f} ± {100 * first.error:.1f} points from {BASE}, "
+        f"{second.strategy} {100 * second.difference:+.1f} ± {100 * second.error:.1f}.",
+    )
+
+
+def near_cases(measures: CaseMeasures, cases: Sequence[Case], settings: Settings) -> list[Case]:
+    """The cases within reach, nearest first."""
+    weights = nearness(measures, cases, settings.bandwidth)
+    order = sorted(range(len(cases)), key=lambda index: -weights[index])
+    return [cases[index] for index in order if weights[index] >= _NEAR]
+
+
+def would_change(
+    measures: CaseMeasures, outlooks: Sequence[StrategyOutlook], settings: Settings, *, unlabelled_rows: int = 0
+) -> tuple[str, ...]:
+    """What would lead to another plan."""
+    large, similar = quadrant(measures, settings)
+    found = []
+    if not large:
+        wanted = round(settings.many_rows * measures.classes)
+        found.append(f"With about {wanted:,} labelled rows the data would count as large; ask again then.")
+    if not similar:
+        found.append(
+            "A source nearer to the data would be worth more than any strategy: rank others with rank_sources."
+        )
+    fresh = next((entry for entry in outlooks if entry.strategy == _FROM_SCRATCH), None)
+    if fresh is not None and outlooks[0].difference - fresh.difference < 2 * max(fresh.error, outlooks[0].error):
+        found.append(
+            "Training from scratch is not clearly behind: compare both with transfer.py before relying on this."
+        )
+    if unlabelled_rows > measures.rows:
+        found.append(
+            f"{unlabelled_rows:,} rows without labels stand beside {measures.rows:,} with: where a labelled source has "
+            "the same classes, adapt.py uses them."
+        )
+    if measures.smallest_class == 0:
+        found.append("Some classes have no row: zero_shot.py can name them by their attributes.")
+    elif outlooks[0].difference - outlooks[1].difference < outlooks[1].error:
+        found.append(
+            f"{outlooks[1].strategy} is expected to be as good within the error; transfer.py decides by a race."
+        )
+    return tuple(found)
+
+
+def _near_cases_sentence(measures: CaseMeasures, cases: Sequence[Case], settings: Settings) -> str:
+    near = near_cases(measures, cases, settings)
+    if not near:
+        return "No measured case is near this one: the nearest ones were asked, and this is a guess."
+    named = ", ".join(f"{case.target} with {case.measures.rows:,} rows ({case.best})" for case in near[:3])
+    return f"Near it lie {len(near)} of {len(cases)} measured cases, such as (with what won) {named}."
