@@ -18,7 +18,7 @@ class CaseMeasures:
         parameters: Weights of the network.
         modality: ``"image"``, ``"text"`` or ``"audio"``.
         measured_rows: Rows that the probes were fitted on.
-        probe_accuracy: Of a ridge classifier on the network's features, on rows left out, in [0, 1].
+        probe_accuracy: Of a ridge classifier on the network's features, each row left out in turn, in [0, 1].
         half_accuracy: The same learned from half as many rows.
         random_accuracy: The same on features of the architecture with random weights.
         seconds: What measuring took.

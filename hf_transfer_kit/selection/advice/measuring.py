@@ -15,12 +15,11 @@ from hf_transfer_kit.backbones import reinitialize
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features import CachedFeatures, cache_features
-from hf_transfer_kit.features.probe_fitting import cross_validated
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.running import lay_out
+from hf_transfer_kit.selection.scores.leave_one_out import leave_one_out_accuracy
 from hf_transfer_kit.values import CaseMeasures
 
-_STRENGTHS = (1.0, 1e-1, 1e-2)
 _SHARE = 0.1
 """Rows each of two passes sees, as a share of those a run trains on; training on a row costs about three passes."""
 _DRAWS = 3
@@ -75,18 +74,11 @@ def measure_case(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         modality=data.modality,
         measured_rows=len(chosen),
-        probe_accuracy=probe(known, own, seed=seed),
-        half_accuracy=float(np.mean([probe(known[half], own[half], seed=seed) for half in halves])),
-        random_accuracy=probe(random, own, seed=seed),
+        probe_accuracy=leave_one_out_accuracy(known, own),
+        half_accuracy=float(np.mean([leave_one_out_accuracy(known[half], own[half]) for half in halves])),
+        random_accuracy=leave_one_out_accuracy(random, own),
         seconds=time.perf_counter() - started,
     )
-
-
-def probe(features: np.ndarray, labels: np.ndarray, *, seed: int) -> float:
-    """Accuracy of a ridge classifier on rows left out, the best of three strengths; of guessing where none can be."""
-    if np.unique(labels, return_counts=True)[1].max() < 2 or len(np.unique(labels)) < 2:
-        return 1 / len(np.unique(labels))
-    return max(cross_validated("ridge", _STRENGTHS, features, labels, seed=seed).values())
 
 
 def few_training_rows(data: PreparedData, most: int, *, seed: int) -> tuple[Subset, np.ndarray]:

@@ -111,7 +111,7 @@ def _loaded(
         return (load_model(model, id2label=ids, seed=seed) if named else model), dataset
     if not named:
         raise SettingsError(
-            "A model that is loaded already does not say how its inputs are prepared: give prepare_data's result as the "
+            "A model that is loaded does not say how its inputs are prepared: give what prepare_data returned as the "
             "dataset, or the model's name."
         )
     loaded = load_data(dataset, seed=seed)

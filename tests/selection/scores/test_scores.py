@@ -15,6 +15,7 @@ from hf_transfer_kit.selection.scores import (
     trans_rate,
 )
 from hf_transfer_kit.selection.scores.half_samples import half_sample_error
+from hf_transfer_kit.selection.scores.leave_one_out import leave_one_out_accuracy
 
 
 def blobs(rows=60, width=5, classes=3, *, apart=1.0, seed=0):
@@ -199,3 +200,28 @@ def test_one_row_a_class_has_no_error():
 def test_probe_accuracy_of_random_features_is_near_chance():
     generator = np.random.default_rng(0)
     assert linear_accuracy(generator.normal(size=(300, 5)), np.arange(300) % 3) == pytest.approx(1 / 3, abs=0.09)
+
+
+@pytest.mark.parametrize("width", [4, 40])
+def test_leaving_one_out_is_what_refitting_gives(width):
+    features, labels = blobs(20, width, seed=3)
+    standard = (features - features.mean(0)) / features.std(0)
+    targets = np.where(labels[:, None] == np.arange(3), 1.0, -1.0)
+    accuracies = []
+    for strength in (1.0, 0.1, 0.01):
+        right = 0
+        for row in range(20):
+            kept = np.arange(20) != row
+            # Ridge with an intercept that is not shrunk, by its normal equations in (weights, intercept).
+            design = np.concatenate([standard[kept], np.ones((19, 1))], axis=1)
+            ridge = np.diag([strength * width] * width + [0.0])
+            solved = np.linalg.solve(design.T @ design + ridge, design.T @ targets[kept])
+            right += (np.append(standard[row], 1.0) @ solved).argmax() == labels[row]
+        accuracies.append(right / 20)
+    assert leave_one_out_accuracy(features, labels) == pytest.approx(max(accuracies))
+
+
+def test_leaving_one_out_of_ten_rows_and_of_constant_features():
+    features, labels = blobs(10, 30, classes=5, apart=5.0, seed=1)
+    assert leave_one_out_accuracy(features, labels) == 1.0
+    assert leave_one_out_accuracy(np.ones((10, 3)), labels) <= 0.2
