@@ -29,6 +29,7 @@ _ROOMS = {
         "domain_distance",
         "make_strategy",
         "rank_sources",
+        "recommend",
         "search_freeze_depth",
         "transferability",
     ),

@@ -3,6 +3,7 @@
 from hf_transfer_kit.reports.adaptation_pictures import adaptation_bars, adaptation_scalars, feature_maps_picture
 from hf_transfer_kit.reports.adaptation_report import adaptation_report, adaptation_table
 from hf_transfer_kit.reports.adaptation_words import adaptation_words
+from hf_transfer_kit.reports.advice_report import advice_report
 from hf_transfer_kit.reports.comparison import comparison_report, strategy_table
 from hf_transfer_kit.reports.depth_curve import depth_picture, save_depth_picture
 from hf_transfer_kit.reports.depth_report import depth_report, depth_table
@@ -20,6 +21,7 @@ __all__ = [
     "adaptation_scalars",
     "adaptation_table",
     "adaptation_words",
+    "advice_report",
     "comparison_report",
     "depth_picture",
     "depth_report",

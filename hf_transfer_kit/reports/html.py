@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hf_transfer_kit.reports.adaptation_pictures import adaptation_bars, adaptation_scalars, feature_maps_picture
 from hf_transfer_kit.reports.adaptation_words import adaptation_words
+from hf_transfer_kit.reports.advice_pictures import outlook_picture, quadrants_picture, ranking_picture
 from hf_transfer_kit.reports.depth_curve import depth_alt_text, depth_picture
 from hf_transfer_kit.reports.multitask_pictures import (
     affinity_picture,
@@ -25,7 +26,7 @@ from hf_transfer_kit.reports.pictures import accuracy_bars, confusion_picture, l
 from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.reports.zero_shot_pictures import attribute_bars, seen_unseen_picture, table_picture, unseen_bars
 from hf_transfer_kit.reports.zero_shot_words import zero_shot_words
-from hf_transfer_kit.values import MultiTasking, UnseenClasses
+from hf_transfer_kit.values import Advice, MultiTasking, UnseenClasses
 
 
 def write_report(output_dir: str | Path, report: TransferReport) -> None:
@@ -50,9 +51,24 @@ def html_report(report: TransferReport) -> str:
     adapted = _adaptation(report) if report.adaptation else None
     tasks = _multitasking(report.multitasking) if report.multitasking else None
     unseen = _zero_shot(report.zero_shot) if report.zero_shot else None
+    advised = _advice(report.advice) if report.advice else None
     return page.render(
-        report=report, pictures=pictures, winner=winner, depths=depths, adapted=adapted, tasks=tasks, unseen=unseen
+        report=report,
+        pictures=pictures,
+        winner=winner,
+        depths=depths,
+        adapted=adapted,
+        tasks=tasks,
+        unseen=unseen,
+        advised=advised,
     )
+
+
+def _advice(advice: Advice) -> dict[str, Any]:
+    pictures = {"outlook": outlook_picture(advice.recommendation), "quadrants": quadrants_picture(advice)}
+    if advice.ranking:
+        pictures["ranking"] = ranking_picture(advice.ranking)
+    return {"pictures": {name: _inline(svg) for name, svg in pictures.items()}}
 
 
 def _adaptation(report: TransferReport) -> dict[str, Any]:

@@ -13,7 +13,10 @@ from hf_transfer_kit.values import (
     Adaptation,
     AdaptationPoint,
     AdaptationResult,
+    Advice,
     AttributeFigure,
+    CaseMeasures,
+    CasePoint,
     ConfusionTable,
     CurvePoint,
     DepthResult,
@@ -22,8 +25,13 @@ from hf_transfer_kit.values import (
     FeatureMap,
     MultiTasking,
     MultiTaskResult,
+    RankedSource,
+    Recommendation,
+    Score,
     ScoreAgreement,
     SeenUnseenLine,
+    SourceRanking,
+    StrategyOutlook,
     StrategyResult,
     TaskDescription,
     TaskFigure,
@@ -64,6 +72,7 @@ class TransferReport:
         adaptation: What methods of adaptation reached, where the target was learnt without its labels.
         multitasking: What several tasks on one trunk reached.
         zero_shot: How classes never seen were named.
+        advice: What is advised before anything is trained.
     """
 
     recipe: str
@@ -89,6 +98,7 @@ class TransferReport:
     adaptation: Adaptation | None = None
     multitasking: MultiTasking | None = None
     zero_shot: UnseenClasses | None = None
+    advice: Advice | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""
@@ -109,6 +119,7 @@ def read_report(path: str | Path) -> TransferReport:
     values["multitasking"] = _multitasking(multitasking) if multitasking else None
     unseen = values.get("zero_shot")
     values["zero_shot"] = _unseen_classes(unseen) if unseen else None
+    values["advice"] = _advice(values["advice"]) if values.get("advice") else None
     return TransferReport(**values)
 
 
@@ -214,6 +225,29 @@ def _unseen_classes(values: dict[str, Any]) -> UnseenClasses:
 
 def _zero_shot_result(values: dict[str, Any]) -> ZeroShotResult:
     return ZeroShotResult(**{**values, "splits": tuple(UnseenFigures(**split) for split in values["splits"])})
+
+
+def _advice(values: dict[str, Any]) -> Advice:
+    plan, ranking = values["recommendation"], values["ranking"]
+    recommendation = Recommendation(
+        **{
+            **plan,
+            **{name: tuple(plan[name]) for name in ("reasons", "would_change", "near_cases")},
+            "outlook": tuple(StrategyOutlook(**entry) for entry in plan["outlook"]),
+            "measures": CaseMeasures(**plan["measures"]),
+        }
+    )
+    points = tuple(CasePoint(**point) for point in values["cases"])
+    ranked = _ranking(ranking) if ranking else None
+    return Advice(**{**values, "recommendation": recommendation, "cases": points, "ranking": ranked})
+
+
+def _ranking(values: dict[str, Any]) -> SourceRanking:
+    def scored(source: dict[str, Any]) -> RankedSource:
+        scores = {name: Score(**score) for name, score in source["scores"].items()}
+        return RankedSource(**{**source, "score": Score(**source["score"]), "scores": scores})
+
+    return SourceRanking(**{**values, "sources": tuple(scored(source) for source in values["sources"])})
 
 
 def _rows(values: list[list[Any]]) -> tuple[tuple[Any, ...], ...]:

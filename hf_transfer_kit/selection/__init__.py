@@ -1,5 +1,6 @@
 """Which strategy, and does transfer help at all."""
 
+from hf_transfer_kit.selection.advice import measured_experience, recommend
 from hf_transfer_kit.selection.budget import Budget, default_steps
 from hf_transfer_kit.selection.caching import PrefixCaches
 from hf_transfer_kit.selection.depth_search import depth_strategy, groups_frozen_at, search_freeze_depth
@@ -35,8 +36,10 @@ __all__ = [
     "groups_frozen_at",
     "make_strategy",
     "make_trainer",
+    "measured_experience",
     "rank_sources",
     "readable_data",
+    "recommend",
     "run_strategy",
     "search_freeze_depth",
     "single_run",

@@ -8,7 +8,7 @@ from hf_transfer_kit.values.adaptation import (
     FeatureMap,
     ScoreAgreement,
 )
-from hf_transfer_kit.values.advice import CaseMeasures, Recommendation, StrategyOutlook
+from hf_transfer_kit.values.advice import Advice, CaseMeasures, CasePoint, Recommendation, StrategyOutlook
 from hf_transfer_kit.values.choosing import ClassDistance, DistanceBesideChance, DomainDistance
 from hf_transfer_kit.values.depths import DepthResult, DepthSearch
 from hf_transfer_kit.values.layers import MODALITIES, LayerGroup, LayerGroups
@@ -28,8 +28,10 @@ __all__ = [
     "Adaptation",
     "AdaptationPoint",
     "AdaptationResult",
+    "Advice",
     "AttributeFigure",
     "CaseMeasures",
+    "CasePoint",
     "ClassDistance",
     "ConfusionTable",
     "CurvePoint",

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hf_transfer_kit.values.transferability import SourceRanking
+
 
 @dataclass(frozen=True)
 class CaseMeasures:
@@ -101,3 +103,43 @@ class Recommendation:
     def __str__(self) -> str:
         lines = [f"{self.quadrant}: {self.strategy} (confidence {self.confidence})", *self.reasons]
         return "\n".join([*lines, *(f"Another plan: {sentence}" for sentence in self.would_change)])
+
+
+@dataclass(frozen=True)
+class CasePoint:
+    """A measured case as a point of a picture.
+
+    Args:
+        name: Source and target.
+        rows_per_class: Its size.
+        gain: Its likeness.
+        won: The strategy that was best.
+    """
+
+    name: str
+    rows_per_class: float
+    gain: float
+    won: str
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What a report says of a choice that is still to be made.
+
+    Args:
+        recommendation: The plan for the network that ranked first.
+        many_rows: Rows a class from which data counts as large.
+        similar_gain: Gain from which a source counts as similar.
+        cases: The measured cases that plans rest on.
+        within_a_point: Share of cases in which advice fitted without that family of datasets lost a point at most.
+        mean_lost: What advice lost there on average, and what always fine-tuning everything lost, in [0, 1].
+        ranking: Of several networks; None for one.
+    """
+
+    recommendation: Recommendation
+    many_rows: float
+    similar_gain: float
+    cases: tuple[CasePoint, ...]
+    within_a_point: float
+    mean_lost: Mapping[str, float]
+    ranking: SourceRanking | None = None

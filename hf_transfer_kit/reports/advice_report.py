@@ -1,0 +1,79 @@
+"""Advice as a report: nothing was trained, so there are no metrics, and ``plan`` holds what to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.data import LoadedData
+from hf_transfer_kit.reports.report import TransferReport, library_versions
+from hf_transfer_kit.selection.advice import Experience
+from hf_transfer_kit.values import Advice, CasePoint, Recommendation, SourceRanking
+
+
+def advice_report(
+    recommendation: Recommendation,
+    experience: Experience,
+    model,
+    *,
+    model_name: str,
+    data: LoadedData,
+    ranking: SourceRanking | None,
+    command: str,
+    seed: int,
+    seconds: Mapping[str, float],
+) -> TransferReport:
+    """Puts a plan, and the ranking before it, into a report.
+
+    Args:
+        recommendation: The plan.
+        experience: The cases it rests on.
+        model: The network, for the table of its layer groups.
+        model_name: Its name for people.
+        data: The splits as loaded.
+        ranking: Of several networks, or None.
+        command: The command that reproduces this.
+        seed: Of rows and folds.
+        seconds: Wall time by phase, ``total`` among them.
+    """
+    evaluation: Mapping[str, Any] = experience.evaluation
+    advice = Advice(
+        recommendation=recommendation,
+        many_rows=experience.settings.many_rows,
+        similar_gain=experience.settings.similar_gain,
+        cases=tuple(
+            CasePoint(f"{case.source} on {case.target}", case.measures.rows_per_class, case.measures.gain, case.best)
+            for case in experience.cases
+        ),
+        within_a_point=evaluation["within_a_point"],
+        mean_lost={name: evaluation["mean_regret"][name] for name in ("advice", "full")},
+        ranking=ranking,
+    )
+    return TransferReport(
+        recipe="advise",
+        title=f"How to transfer {model_name} to {data.name}",
+        model_name=model_name,
+        dataset_name=data.name,
+        metrics={},
+        baselines={},
+        plan=dict(recommendation.plan),
+        layer_groups=layer_groups(model).rows(),
+        data={
+            "modality": data.modality,
+            "sizes": data.sizes(),
+            "fingerprints": data.fingerprints(),
+            "classes": list(data.label_names),
+            "skipped_rows": data.skipped_rows,
+        },
+        seconds=seconds,
+        versions=library_versions(),
+        seed=seed,
+        command=command,
+        winner=recommendation.strategy,
+        notes=(
+            "Nothing was trained here. scripts/finetune.py --config plan.yaml runs the plan; scripts/transfer.py "
+            "compares strategies on this very data.",
+        ),
+        advice=advice,
+    )

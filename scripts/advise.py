@@ -1,0 +1,130 @@
+"""What to transfer, and how: networks ranked for a dataset, and a plan for the best, before anything is trained.
+
+    python scripts/advise.py --models MODEL OTHER --dataset DATASET
+
+Ranks the models by what their features say of the labels, measures size and similarity, and writes plan.yaml, which
+`scripts/finetune.py --config` runs unchanged, with a report of the reasons. Without arguments it ranks a small network
+that learned scikit-learn's digits and two with random weights for 100 labelled digits on photographs.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from arguments import (
+    DataArguments,
+    KitTrainingArguments,
+    ModelArguments,
+    command_line,
+    parse_arguments,
+    resolved_config,
+    sentences_for_errors,
+    uses_embedded_example,
+)
+
+from hf_transfer_kit.data import load_data
+from hf_transfer_kit.hub import check_output_dir
+from hf_transfer_kit.reports import advice_report, write_report
+from hf_transfer_kit.selection import measured_experience, rank_sources, recommend
+from hf_transfer_kit.selection.ranking import DEFAULT_SCORE
+
+
+@dataclass
+class AdviceArguments:
+    """What is asked."""
+
+    models: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Candidates, named as in --model_name_or_path; the best gets a plan."},
+    )
+    by: str = field(default=DEFAULT_SCORE, metadata={"help": "Score that candidates are ranked by."})
+    rank_rows: int = field(default=1_000, metadata={"help": "Training rows that candidates are ranked on."})
+    source_data: str | None = field(
+        default=None, metadata={"help": "Data the network was trained on: how far the dataset lies from it is told."}
+    )
+    unlabelled_rows: int = field(default=0, metadata={"help": "Further rows of the target without labels."})
+    cache_dir: str | None = field(default=None, metadata={"help": "Folder of the caches."})
+
+
+def main() -> None:
+    started = time.perf_counter()
+    model_args, data_args, advice_args, args = parse_arguments(
+        ModelArguments, DataArguments, AdviceArguments, KitTrainingArguments
+    )
+    check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    candidates = list(dict.fromkeys([*filter(None, [model_args.model_name_or_path]), *advice_args.models]))
+    if not candidates:
+        uses_embedded_example(model_args, data_args, args)
+        candidates = [model_args.model_name_or_path, "small_resnet", "dann_mnist"]
+    loaded = data_args.load()
+    preparation = {"image_size": data_args.image_size, "max_length": data_args.max_length}
+    preparation |= {"max_seconds": data_args.max_seconds}
+    ranking = None
+    if len(candidates) > 1:
+        ranking = rank_sources(
+            candidates,
+            loaded,
+            by=advice_args.by,
+            max_rows=advice_args.rank_rows,
+            batch_size=args.per_device_eval_batch_size,
+            seed=args.seed,
+            cache_dir=advice_args.cache_dir,
+            trust_remote_code=model_args.trust_remote_code,
+            **preparation,
+        )
+        print(ranking)
+    ranked_at = time.perf_counter()
+    model_args.model_name_or_path = ranking.sources[0].name if ranking else candidates[0]
+    model = model_args.model_maker(loaded)(args.seed)
+    processor = model_args.processor(model)
+    data = data_args.prepare(loaded, processor)
+    source = None
+    if advice_args.source_data:
+        source = data_args.prepare(load_data(advice_args.source_data, seed=args.seed), processor, like=data)
+    budget = args.budget(len(data.train), data.modality)
+    experience = measured_experience()
+    found = recommend(
+        model,
+        data,
+        budget=budget,
+        source=source,
+        unlabelled_rows=advice_args.unlabelled_rows,
+        experience=experience,
+        batch_size=args.per_device_eval_batch_size,
+        seed=args.seed,
+        cache_dir=advice_args.cache_dir,
+    )
+    print(found)
+    if not args.should_save:
+        return
+    folder = Path(args.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    run = {**resolved_config(model_args, data_args, args), **found.plan}
+    comment = "".join(f"# {line}\n" for line in str(found).splitlines())
+    (folder / "plan.yaml").write_text(comment + yaml.safe_dump(run, sort_keys=True, allow_unicode=True))
+    config = resolved_config(model_args, data_args, advice_args, args)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=True, allow_unicode=True))
+    report = advice_report(
+        found,
+        experience,
+        model,
+        model_name=model_args.display_name,
+        data=loaded,
+        ranking=ranking,
+        command=command_line(),
+        seed=args.seed,
+        seconds={
+            "total": time.perf_counter() - started,
+            "ranking": ranked_at - started,
+            "measuring": found.measures.seconds,
+        },
+    )
+    write_report(folder, report)
+    print(f"The report is {folder / 'report.html'}; scripts/finetune.py --config {folder / 'plan.yaml'} runs the plan.")
+
+
+if __name__ == "__main__":
+    sentences_for_errors(main)
