@@ -16,7 +16,7 @@ class CaseMeasures:
     Args:
         rows: Labelled training rows.
         classes: Number of classes.
-        smallest_class: Rows of the class with the fewest.
+        smallest_class: Rows of the class with the fewest; 0 where one has none.
         parameters: Weights of the network.
         modality: ``"image"``, ``"text"`` or ``"audio"``.
         measured_rows: Rows that the probes were fitted on.

@@ -70,7 +70,7 @@ def measure_case(
     return CaseMeasures(
         rows=len(labels),
         classes=len(data.label_names),
-        smallest_class=int(counts.min()),
+        smallest_class=int(np.bincount(labels, minlength=len(data.label_names)).min()),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         modality=data.modality,
         measured_rows=len(chosen),

@@ -104,9 +104,7 @@ def _loaded(
     named = not isinstance(model, PreTrainedModel)
     if isinstance(dataset, PreparedData):
         if preparation:
-            raise SettingsError(
-                f"{', '.join(preparation)} prepare a dataset given by name; this one is prepared already."
-            )
+            raise SettingsError(f"{', '.join(preparation)}: for a dataset given by name; this one is prepared already.")
         ids = dict(enumerate(dataset.label_names))
         return (load_model(model, id2label=ids, seed=seed) if named else model), dataset
     if not named:
