@@ -34,6 +34,7 @@ from hf_transfer_kit.selection import (
     make_strategy,
     make_trainer,
     readable_data,
+    recommend,
     single_run,
     validate_strategies,
     with_found_depths,
@@ -48,7 +49,8 @@ class StrategyArguments:
     strategy: str = field(
         default="full",
         metadata={
-            "help": f"One of {', '.join(STRATEGIES)}; options after a colon: freeze_first:k=3, freeze_first:auto."
+            "help": f"One of {', '.join(STRATEGIES)}; options after a colon: freeze_first:k=3, freeze_first:auto. auto: "
+            "what recommend advises."
         },
     )
 
@@ -59,7 +61,8 @@ def main() -> None:
         ModelArguments, DataArguments, StrategyArguments, CacheArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
-    strategy = make_strategy(strategy_args.strategy)
+    advised = strategy_args.strategy == "auto"
+    strategy = make_strategy("full" if advised else strategy_args.strategy)
     uses_embedded_example(model_args, data_args, args)
     with args.main_process_first():
         loaded = data_args.load()
@@ -71,6 +74,10 @@ def main() -> None:
         data = data_args.prepare(loaded, processor)
     budget = args.budget(len(data.train), data.modality)
     caches = cache_args.caches(data, args)
+    reasons = ()
+    if advised:
+        found = recommend(model, data, budget=budget, seed=args.seed, cache_dir=cache_args.cache_dir)
+        strategy_args.strategy, strategy, reasons = found.strategy, make_strategy(found.strategy), found.reasons
     seeds = range(args.seed, args.seed + 3)
     (strategy,), searches = with_found_depths(
         [strategy],
@@ -106,11 +113,12 @@ def main() -> None:
         recipe="finetune",
         notes=(
             "One strategy was run, without a baseline: scripts/transfer.py tells whether transfer helps.",
+            *reasons,
             *caches.notes,
         ),
     )
     if args.should_save:
-        print(*(search.sentence for search in searches), strategy_table(report), sep="\n")
+        print(*reasons, *(search.sentence for search in searches), strategy_table(report), sep="\n")
         config = resolved_config(model_args, data_args, strategy_args, cache_args, args)
         save_results(args.output_dir, report, run.model, processor, config, base_model=model_args.model_name_or_path)
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")

@@ -1,0 +1,94 @@
+"""advise.py as a user runs it, and what its files are good for."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import yaml
+
+from hf_transfer_kit.reports import html_report, read_report
+
+ROOT = Path(__file__).resolve().parents[2]
+FAST = ["--max_steps", "4", "--evaluations", "2", "--per_device_train_batch_size", "16"]
+
+
+def run(script: str, *flags: object, ok: bool = True):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "scripts" / script), *map(str, flags)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=600)
+    assert (done.returncode == 0) is ok, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory) -> Path:
+    from transformers import ViTImageProcessor
+
+    folder = tmp_path_factory.mktemp("network")
+    tiny.TRANSFORMERS["resnet"]()[0].save_pretrained(folder)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def advised(network, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("advised")
+    data = ["--dataset", "digits_m", "--train_size", "60", "--source_data", "digits"]
+    done = run("advise.py", "--models", network, "dann_mnist", "no/such", *data, "--output_dir", folder, *FAST)
+    return folder, done.stdout
+
+
+def test_networks_are_ranked_and_the_best_gets_a_plan(advised, network):
+    folder, printed = advised
+    report = json.loads((folder / "report.json").read_text())
+    ranking = report["advice"]["ranking"]
+    assert len(ranking["sources"]) == 2
+    assert ranking["sources"][0]["score"]["value"] >= ranking["sources"][1]["score"]["value"]
+    assert list(ranking["skipped"]) == ["no/such"]
+    assert "no/such was left out" in printed
+    plan = yaml.safe_load((folder / "plan.yaml").read_text())
+    assert plan["strategy"] == report["advice"]["recommendation"]["strategy"] == report["winner"]
+    assert plan["train_size"] == "60"
+    assert (folder / "plan.yaml").read_text().startswith("# ")
+    assert "mmd" in report["advice"]["recommendation"]["reasons"][-1].lower()
+
+
+def test_the_page_reads_back_and_shows_ranking_plan_and_cases(advised):
+    folder, _ = advised
+    report = read_report(folder / "report.json")
+    assert html_report(report) == (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    for words in ("Which network", "What to do with it", "What would change this plan", "comes first", "left out"):
+        assert words in page
+
+
+def test_finetune_runs_the_plan_unchanged(advised, tmp_path):
+    folder, _ = advised
+    plan = yaml.safe_load((folder / "plan.yaml").read_text())
+    assert plan["max_steps"] == 4
+    run("finetune.py", "--config", folder / "plan.yaml", "--output_dir", tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["winner"] == plan["strategy"]
+    assert report["plan"]["learning_rate"] == plan["learning_rate"]
+
+
+def test_finetune_takes_the_advice_itself(network, tmp_path):
+    flags = ["--model_name_or_path", network, "--dataset", "digits_m", "--train_size", "60", *FAST]
+    done = run("finetune.py", "--strategy", "auto", *flags, "--output_dir", tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["winner"] == yaml.safe_load((tmp_path / "config.yaml").read_text())["strategy"] != "auto"
+    assert "rows of 10 classes" in done.stdout
+    assert any("rows of 10 classes" in note for note in report["notes"])
+
+
+def test_candidates_that_all_fail_end_in_a_sentence(tmp_path):
+    done = run(
+        "advise.py", "--models", "no/such", "nor/this", "--dataset", "digits", "--output_dir", tmp_path, ok=False
+    )
+    assert done.returncode == 2
+    assert "None of the candidates could be measured" in done.stderr
+    assert not (tmp_path / "report.json").exists()
