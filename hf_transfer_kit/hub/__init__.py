@@ -1,6 +1,14 @@
-"""Cards and results; the only room that will need a token."""
+"""Cards, results and pushing; the only room that needs a token."""
 
 from hf_transfer_kit.hub.card import TransferCard
+from hf_transfer_kit.hub.pushing import check_destination, push_command, push_transfer_model
 from hf_transfer_kit.hub.results import check_output_dir, save_results
 
-__all__ = ["TransferCard", "check_output_dir", "save_results"]
+__all__ = [
+    "TransferCard",
+    "check_destination",
+    "check_output_dir",
+    "push_command",
+    "push_transfer_model",
+    "save_results",
+]

@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 
 import hf_transfer_kit
+from hf_transfer_kit.hub.command import without_local_paths
 from hf_transfer_kit.reports import TransferReport, adaptation_words, multitask_words, zero_shot_words
 
 _PIPELINES = {"image": "image-classification", "text": "text-classification", "audio": "audio-classification"}
@@ -79,11 +80,6 @@ def usage_snippet(pipeline: str, argument: str) -> str:
         f'classifier = pipeline("{pipeline}", model=".")  # or the name of this repository\n'
         f"print(classifier({argument}))"
     )
-
-
-def without_local_paths(command: str) -> str:
-    """The command with the folders of absolute and upward paths cut off: only their last part says something."""
-    return re.sub(r"(?<![\w.])(?:~|\.{1,2}|(?=/))(?:/[^\s/'\"]+)*/([^\s/'\"]+)", r"\1", command)
 
 
 @cache

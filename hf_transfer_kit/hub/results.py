@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,6 +16,7 @@ from transformers import PreTrainedModel
 from hf_transfer_kit.backbones import is_adapted, merged
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub.card import TransferCard
+from hf_transfer_kit.hub.command import without_local_paths
 from hf_transfer_kit.reports import TransferReport, write_report
 
 
@@ -57,11 +60,12 @@ def save_results(
     """
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    report = replace(report, command=without_local_paths(report.command))
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
         staged = Path(temporary)
         model.to(memory_format=torch.contiguous_format)
         if is_adapted(model):
-            model.save_pretrained(staged / "adapter")
+            _save_adapter(model, staged / "adapter")
         (merged(model) if is_adapted(model) else model).save_pretrained(staged)
         # timm's settings for images travel in the model's own config.
         if processor is not None and not hasattr(processor, "data_config"):
@@ -76,3 +80,15 @@ def save_results(
             if target.is_dir():
                 shutil.rmtree(target)
             path.replace(target)
+
+
+def _save_adapter(model: PreTrainedModel, folder: Path) -> None:
+    """The adapter's weights and settings, without the place of its base on this machine and without peft's own card."""
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    path = folder / "adapter_config.json"
+    settings = json.loads(path.read_text())
+    base = settings.get("base_model_name_or_path")
+    if base and Path(base).exists():
+        settings["base_model_name_or_path"] = Path(base).name
+        path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")

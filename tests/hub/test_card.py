@@ -7,7 +7,7 @@ from reports.adaptation_case import ONE_CLASS, adaptation, adapted, report_of, w
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import TransferCard, check_output_dir
-from hf_transfer_kit.hub.card import without_local_paths
+from hf_transfer_kit.hub.command import without_local_paths
 from hf_transfer_kit.reports import TransferReport
 from hf_transfer_kit.values import StrategyResult, Verdict
 
