@@ -22,6 +22,7 @@ from transformers import HfArgumentParser, PreTrainedModel, TrainingArguments
 from hf_transfer_kit.backbones import load_model, load_processor, modality_of
 from hf_transfer_kit.data import LoadedData, PreparedData, load_data, prepare_data
 from hf_transfer_kit.errors import DataError, SettingsError, TransferKitError
+from hf_transfer_kit.hub import without_tokens
 from hf_transfer_kit.selection import (
     FRESH_NETWORKS,
     Budget,
@@ -33,7 +34,10 @@ from hf_transfer_kit.selection import (
 )
 
 # Settings that are about one run on one machine.
-_OF_ONE_RUN = ("output_dir", "overwrite_output_dir", "local_rank", "cache_dir")
+_OF_ONE_RUN = (
+    "output_dir", "overwrite_output_dir", "local_rank", "cache_dir",
+    "push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push",
+)  # fmt: skip
 _PATHS = ("model_name_or_path", "dataset", "source", "target", "tasks", "inputs")
 
 
@@ -101,7 +105,7 @@ class ModelArguments:
         """The checkpoint's processor for what the model reads."""
         if not self.pretrained:
             return fresh_processor(self.model_name_or_path)
-        return load_processor(self.model_name_or_path, modality_of(model))
+        return load_processor(self.model_name_or_path, modality_of(model), revision=self.model_revision)
 
 
 @dataclass
@@ -392,5 +396,5 @@ def portable(text: str, *, cut: bool = False) -> str:
 
 
 def command_line() -> str:
-    """The command as typed, without the places of files on this machine."""
-    return shlex.join(["python", *(portable(argument, cut=True) for argument in sys.argv)])
+    """The command as typed, without the places of files on this machine and without tokens."""
+    return shlex.join(["python", *(portable(argument, cut=True) for argument in without_tokens(sys.argv))])

@@ -24,6 +24,7 @@ from arguments import (
     sentences_for_errors,
     uses_embedded_example,
 )
+from sharing import Sharing
 
 from hf_transfer_kit.hub import check_output_dir, save_results
 from hf_transfer_kit.reports import comparison_report, strategy_table
@@ -59,6 +60,7 @@ def main() -> None:
         ModelArguments, DataArguments, StrategyArguments, CacheArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    sharing = Sharing(args)
     strategy = make_strategy(strategy_args.strategy)
     uses_embedded_example(model_args, data_args, args)
     with args.main_process_first():
@@ -114,6 +116,7 @@ def main() -> None:
         config = resolved_config(model_args, data_args, strategy_args, cache_args, args)
         save_results(args.output_dir, report, run.model, processor, config, base_model=model_args.model_name_or_path)
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")
+    sharing.push()
 
 
 if __name__ == "__main__":

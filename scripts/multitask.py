@@ -24,6 +24,7 @@ from arguments import (
     resolved_config,
     sentences_for_errors,
 )
+from sharing import Sharing
 from task_arguments import TaskArguments
 
 from hf_transfer_kit.hub import check_output_dir, save_results
@@ -63,6 +64,7 @@ def main() -> None:
         ModelArguments, TaskArguments, PreparationArguments, MethodArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    sharing = Sharing(args)
     methods = [make_method(text) for text in method_args.method]
     if task_args.tasks is None:
         print("Embedded example: digits in grey and their ink, with a hundred digits on photographs in colour.")
@@ -89,6 +91,7 @@ def main() -> None:
         callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}")],
     )
     if not args.should_save:
+        sharing.push()
         return
     found = MultiTasking(
         tasks=tuple(task.describe() for task in tasks.tasks),
@@ -115,6 +118,7 @@ def main() -> None:
     save_results(args.output_dir, report, comparison.model, task_args.only_processor, config, base_model=base_model)
     task_args.save_processors(Path(args.output_dir))
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")
+    sharing.push()
 
 
 if __name__ == "__main__":

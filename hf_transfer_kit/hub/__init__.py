@@ -1,14 +1,18 @@
 """Cards, results and pushing; the only room that needs a token."""
 
 from hf_transfer_kit.hub.card import TransferCard
+from hf_transfer_kit.hub.command import without_tokens
+from hf_transfer_kit.hub.no_pickle import NoPickleUploads
 from hf_transfer_kit.hub.pushing import check_destination, push_command, push_transfer_model
 from hf_transfer_kit.hub.results import check_output_dir, save_results
 
 __all__ = [
+    "NoPickleUploads",
     "TransferCard",
     "check_destination",
     "check_output_dir",
     "push_command",
     "push_transfer_model",
     "save_results",
+    "without_tokens",
 ]

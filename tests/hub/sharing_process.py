@@ -31,7 +31,27 @@ def push() -> None:
             (output / beside).write_bytes(b"not for others")
         push_transfer_model(output, f"me/{name}")
         logits[name] = case.logits()
+    logits["trainer"] = train()
     save_file(logits, folder / "pushed.safetensors")
+
+
+def train() -> torch.Tensor:
+    """A model of the kit in a stock Trainer that pushes each checkpoint, and at its end."""
+    from transformers import Trainer, TrainingArguments
+
+    from hf_transfer_kit import NoPickleUploads
+
+    case = CASES["zero_shot"]()
+    row = {"pixel_values": case.inputs["pixel_values"][0], "labels": 1}
+    args = TrainingArguments(
+        str(folder / "trainer"), push_to_hub=True, hub_model_id="me/trainer", hub_strategy="checkpoint", max_steps=2,
+        save_steps=1, use_cpu=True, report_to=[], disable_tqdm=True,
+    )  # fmt: skip
+    trainer = Trainer(case.model, args, train_dataset=[row] * 8, callbacks=[NoPickleUploads()])
+    trainer.train()
+    trainer.push_to_hub()
+    case.model.eval()
+    return case.logits()
 
 
 @torch.no_grad()
@@ -69,6 +89,7 @@ def pull() -> None:
             model.set_classes({"owl": {"stripes": 0, "hooves": 0, "flies": 1}})
             cards["new classes"] = list(model.config.id2label.values())
             logits["new classes"] = model(**inputs[name]).logits
+    logits["trainer"] = ZeroShotModel.from_pretrained("me/trainer").eval()(**inputs["zero_shot"]).logits
     adapted = peft.PeftModel.from_pretrained(load_model(BASE, num_labels=2, seed=5), "me/lora", subfolder="adapter")
     logits["adapter"] = adapted.eval()(**inputs["lora"]).logits
     save_file(logits, folder / "pulled.safetensors")

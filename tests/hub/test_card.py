@@ -7,7 +7,6 @@ from reports.adaptation_case import ONE_CLASS, adaptation, adapted, report_of, w
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import TransferCard, check_output_dir
-from hf_transfer_kit.hub.command import without_local_paths
 from hf_transfer_kit.reports import TransferReport
 from hf_transfer_kit.values import StrategyResult, Verdict
 
@@ -106,21 +105,6 @@ def test_the_card_owns_up_to_a_failed_run():
     text = str(TransferCard.from_report(report_of(replace(adaptation(), results=(ill,)))))
     assert f"Its run showed a failure, {ONE_CLASS.name}: {ONE_CLASS.finding} {ONE_CLASS.advice}" in text
     assert "failure" not in str(TransferCard.from_report(report_of(adaptation())))
-
-
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        ("python scripts/transfer.py --dataset /data/alice/birds", "python scripts/transfer.py --dataset birds"),
-        ("python ../x/transfer.py --a ../../y/z --b ~/k/m", "python transfer.py --a z --b m"),
-        (
-            "python scripts/transfer.py --model_name_or_path org/name",
-            "python scripts/transfer.py --model_name_or_path org/name",
-        ),
-    ],
-)
-def test_local_paths_are_cut(command, expected):
-    assert without_local_paths(command) == expected
 
 
 def test_a_folder_with_a_report_is_refused(tmp_path):

@@ -36,7 +36,7 @@ def trip(tmp_path_factory):
 def test_logits_are_the_same(trip):
     _, folder = trip
     pushed, pulled = load_file(folder / "pushed.safetensors"), load_file(folder / "pulled.safetensors")
-    for name in RECIPES[:-1]:
+    for name in (*RECIPES[:-1], "trainer"):
         assert torch.equal(pulled[name], pushed[name]), name
     # The merged weights of an adapter, and the adapter on its base, round differently.
     assert torch.allclose(pulled["lora"], pushed["lora"], atol=1e-5)
@@ -94,6 +94,15 @@ def test_no_token_user_or_place_is_in_what_was_uploaded(trip, name):
         assert "alice" not in text.replace("../../home/alice", ""), path
         if not path.endswith((".safetensors", "tokenizer.json")):
             assert all(local_place(line) is None for line in text.splitlines()), path
+
+
+def test_the_stock_trainer_pushes_no_pickle_either(trip):
+    server, folder = trip
+    assert (folder / "trainer" / "training_args.bin").exists()
+    files = server.files("me/trainer")
+    assert {"model.safetensors", "config.json", "README.md", "last-checkpoint/model.safetensors"} <= set(files)
+    assert not [name for name in files if name.endswith((".bin", ".pt", ".pth"))]
+    assert len(server.repositories["models", "me/trainer"].messages) > 3
 
 
 def test_nothing_was_asked_that_the_server_does_not_know(trip):
