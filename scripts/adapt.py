@@ -74,7 +74,7 @@ def main() -> None:
         ModelArguments, DomainArguments, AdaptArguments, AdaptTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
-    sharing = Sharing(args)
+    sharing = Sharing(args, model_args.base_model)
     if domain_args.source is None and domain_args.target is None:
         print("Embedded example: from scikit-learn's digits to digits on photographs.")
         domain_args.source, domain_args.target = "digits", "digits_m"
@@ -141,7 +141,16 @@ def main() -> None:
     for result in comparison.results:
         print(*(f"{result.method} is {diagnosis}" for diagnosis in result.diagnoses), sep="\n")
     config = resolved_config(model_args, domain_args, adapt_args, args)
-    save_results(args.output_dir, report, classifier, processor, config, base_model=model_args.model_name_or_path)
+    save_results(
+        args.output_dir,
+        report,
+        classifier,
+        processor,
+        config,
+        base_model=model_args.base_model,
+        datasets=[domain_args.source, domain_args.target],
+        **args.card,
+    )
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")
     sharing.push()
 

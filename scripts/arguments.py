@@ -65,6 +65,11 @@ class ModelArguments:
         """Whether the network begins with weights learned elsewhere."""
         return self.model_name_or_path not in FRESH_NETWORKS
 
+    @property
+    def base_model(self) -> str | None:
+        """The network's name where it brings weights, for the card."""
+        return self.model_name_or_path if self.pretrained else None
+
     def model_maker(self, data: LoadedData) -> Callable[[int], PreTrainedModel]:
         """Seed -> freshly loaded pretrained model with a fresh head for the classes of ``data``.
 
@@ -255,6 +260,16 @@ class KitTrainingArguments(TrainingArguments):
     disable_tqdm: bool | None = field(default=True, metadata={"help": "No progress bars of Trainer's own."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The kit's data has no unused columns."})
     evaluations: int = field(default=5, metadata={"help": "How often a run looks at the validation split."})
+    license: str | None = field(
+        default=None,
+        metadata={"help": "Of the new model, for its card, such as apache-2.0; default: the base model's."},
+    )
+    language: list[str] = field(default_factory=list, metadata={"help": "Of the data, for the card, such as en de."})
+
+    @property
+    def card(self) -> dict[str, object]:
+        """What ``save_results`` writes into the card for the user."""
+        return {"license": self.license, "language": self.language}
 
     def __post_init__(self) -> None:
         self.output_dir = self.output_dir or f"outputs/{Path(sys.argv[0]).stem}"

@@ -60,7 +60,7 @@ def main() -> None:
         ModelArguments, DataArguments, StrategyArguments, CacheArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
-    sharing = Sharing(args)
+    sharing = Sharing(args, model_args.base_model)
     strategy = make_strategy(strategy_args.strategy)
     uses_embedded_example(model_args, data_args, args)
     with args.main_process_first():
@@ -114,7 +114,16 @@ def main() -> None:
     if args.should_save:
         print(*(search.sentence for search in searches), strategy_table(report), sep="\n")
         config = resolved_config(model_args, data_args, strategy_args, cache_args, args)
-        save_results(args.output_dir, report, run.model, processor, config, base_model=model_args.model_name_or_path)
+        save_results(
+            args.output_dir,
+            report,
+            run.model,
+            processor,
+            config,
+            base_model=model_args.base_model,
+            datasets=[data_args.dataset],
+            **args.card,
+        )
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")
     sharing.push()
 

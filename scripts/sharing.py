@@ -8,6 +8,8 @@ from transformers import TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import check_destination, push_transfer_model
+from hf_transfer_kit.hub.licence import licence_of
+from hf_transfer_kit.hub.metadata import checked_languages
 
 
 class Sharing:
@@ -17,15 +19,18 @@ class Sharing:
     one, and every process calls ``push``.
 
     Args:
-        args: Of the script. Without --push_to_hub nothing is asked and nothing sent.
+        args: Of the script. Without --push_to_hub nothing is sent.
+        base_model: The pretrained network, whose licence must allow the new model's.
 
     Raises:
-        SettingsError: When --hub_model_id is no name.
+        SettingsError: When --hub_model_id is no name, --license none that may be, or --language no code.
         HubError: When there is no token that may write.
     """
 
-    def __init__(self, args: TrainingArguments) -> None:
+    def __init__(self, args: TrainingArguments, base_model: str | None) -> None:
         self.args = args
+        licence_of(args.license, base_model)
+        checked_languages(args.language)
         self.repo_id: str | None = None
         if args.push_to_hub:
             args.push_to_hub = False

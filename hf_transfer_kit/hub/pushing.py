@@ -18,6 +18,7 @@ from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.hub.results import save_results
 from hf_transfer_kit.hub.retrying import patiently
 from hf_transfer_kit.hub.shareable import check_figures, check_texts, checked_report, shareable_files
+from hf_transfer_kit.hub.usage import at_repository
 from hf_transfer_kit.reports import TransferReport
 
 T = TypeVar("T")
@@ -155,7 +156,7 @@ def _push_folder(
             api.create_branch(target, branch=revision, exist_ok=True)
         return api.create_commit(
             target,
-            [CommitOperationAdd(file.as_posix(), folder / file) for file in files],
+            [CommitOperationAdd(file.as_posix(), _content(folder / file, target)) for file in files],
             commit_message=commit_message or f"{report.recipe}: {report.title or folder.name}",
             revision=revision,
         )
@@ -165,6 +166,11 @@ def _push_folder(
     except HubError as error:
         command = push_command(folder, repo_id, revision=revision, private=private)
         raise HubError(f"{error} The results in {folder} are whole; push them later with: {command}") from error
+
+
+def _content(path: Path, repo_id: str) -> Path | bytes:
+    """A file as it is; the card with snippets that load from the repository."""
+    return at_repository(path.read_text(encoding="utf-8"), repo_id).encode() if path.name == "README.md" else path
 
 
 def _by_the_first_process(work: Callable[[], T]) -> T:

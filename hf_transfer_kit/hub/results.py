@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from hf_transfer_kit.backbones import is_adapted, merged
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub.card import TransferCard
+from hf_transfer_kit.hub.card_pictures import save_card_pictures
 from hf_transfer_kit.hub.command import without_local_paths
 from hf_transfer_kit.reports import TransferReport, write_report
 
@@ -44,6 +45,9 @@ def save_results(
     config: Mapping[str, object],
     *,
     base_model: str | None = None,
+    datasets: Sequence[str] = (),
+    license: str | None = None,
+    language: str | Sequence[str] | None = None,
 ) -> None:
     """Writes report.json, report.html, README.md (the card), config.yaml, the model and its processor.
 
@@ -57,6 +61,12 @@ def save_results(
         processor: Its processor, where there is one.
         config: Settings that ``--config`` reads back.
         base_model: Hub name of the pretrained network, for the card; a local path is left out of it.
+        datasets: Names of the data; those that are not the Hub's are left out.
+        license: Identifier of the model's licence.
+        language: Codes of the data's languages.
+
+    Raises:
+        SettingsError: When the licence is none of the Hub's or against that of the base, or a language no code.
     """
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,11 +76,21 @@ def save_results(
         model.to(memory_format=torch.contiguous_format)
         if is_adapted(model):
             _save_adapter(model, staged / "adapter")
-        (merged(model) if is_adapted(model) else model).save_pretrained(staged)
+        kept = merged(model) if is_adapted(model) else model
+        kept.save_pretrained(staged)
         # timm's settings for images travel in the model's own config.
         if processor is not None and not hasattr(processor, "data_config"):
             processor.save_pretrained(staged)
-        TransferCard.from_report(report, base_model=base_model).save(staged / "README.md")
+        card = TransferCard.from_report(
+            report,
+            base_model=base_model,
+            license=license,
+            language=language,
+            datasets=datasets,
+            pictures=save_card_pictures(staged, report),
+            model_class=type(kept),
+        )
+        card.save(staged / "README.md")
         # Mappings inside keep their order, which may be that of tasks.
         settings = yaml.safe_dump(dict(sorted(config.items())), sort_keys=False, allow_unicode=True)
         (staged / "config.yaml").write_text(settings)

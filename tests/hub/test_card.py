@@ -1,3 +1,4 @@
+import socket
 from dataclasses import replace
 
 import pytest
@@ -67,6 +68,52 @@ def test_the_text_says_what_was_found_and_shows_no_local_path(report):
     assert "alice" not in text
     assert "--dataset birds --model_name_or_path me/net" in text
     assert yaml.safe_load(text.split("---")[1])["tags"] == ["transfer-learning", "hf_transfer_kit", "full"]
+
+
+def test_training_from_scratch_claims_no_base(report):
+    won = replace(report, winner="from_scratch", verdict=None)
+    text = str(card := TransferCard.from_report(won, base_model="me/net", license="mit"))
+    assert card.data.base_model is None
+    assert "base_model_relation" not in card.data.to_dict()
+    assert "trained from scratch on birds: of all strategies that was the best, so nothing of `net` is in it" in text
+    assert "carried over" not in text
+    assert "## Licence" not in text
+
+
+def test_metadata_is_checked_and_only_the_hubs_data_is_named(report, tmp_path):
+    datasets = ["me/birds", "digits", str(tmp_path), "me/birds", "imdb"]
+    widget = [{"text": "A bird sang."}]
+    card = TransferCard.from_report(report, language=["en", "de"], datasets=datasets, widget=widget)
+    assert card.data.datasets == ["me/birds", "imdb"]
+    assert card.data.language == ["en", "de"]
+    assert card.data.widget == widget
+    with pytest.raises(SettingsError, match="English is no code of a language"):
+        TransferCard.from_report(report, language="English")
+    with pytest.raises(SettingsError, match="no licence that the Hub knows"):
+        TransferCard.from_report(report, license="free")
+
+
+def test_the_text_holds_what_a_reader_wants_to_know(report):
+    groups = [
+        {"depth": 0, "name": "stem", "parameters": 4000, "trainable": 0.0, "head": False},
+        {"depth": 1, "name": "fc", "parameters": 60, "trainable": 1.0, "head": True},
+    ]
+    data = {**report.data, "fingerprints": {"train": "ab12"}}
+    notes = ("3 rows could not be read.",)
+    told = replace(report, layer_groups=groups, data=data, notes=notes, seconds={"total": 4000.0})
+    text = str(TransferCard.from_report(told, base_model="me/net", pictures={"pictures/curves.svg": "Curves"}))
+    for words in (
+        "| 0 | stem | 4,000 | frozen |",
+        "| 1 | fc (head) | 60 | 100 % |",
+        "- train: 10 rows, fingerprint `ab12`",
+        "![Curves](pictures/curves.svg)",
+        "- wall time: 67 minutes",
+        "- hardware: ",
+        "3 rows could not be read.",
+        "The licence of me/net was not known when this card was made",
+    ):
+        assert words in text, words
+    assert socket.gethostname() not in text
 
 
 def test_the_card_of_an_adapted_model_says_from_where_to_where_and_what_labels_were_not_used_for():

@@ -30,6 +30,14 @@ def trip(tmp_path_factory):
             )  # fmt: skip
             assert done.returncode == 0, done.stdout + done.stderr
             assert TOKEN not in done.stdout + done.stderr
+        use = Path(__file__).with_name("usage_process.py")
+        (folder / "use").mkdir()
+        done = subprocess.run(
+            [sys.executable, str(use), *RECIPES], cwd=folder / "use", env=server.environment(folder / "home_of_use"),
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        (folder / "use" / "said.json").write_text(done.stdout)
+        assert done.returncode == 0, done.stderr
         yield server, folder
 
 
@@ -103,6 +111,17 @@ def test_the_stock_trainer_pushes_no_pickle_either(trip):
     assert {"model.safetensors", "config.json", "README.md", "last-checkpoint/model.safetensors"} <= set(files)
     assert not [name for name in files if name.endswith((".bin", ".pt", ".pth"))]
     assert len(server.repositories["models", "me/trainer"].messages) > 3
+
+
+def test_the_cards_snippets_run_as_they_stand(trip):
+    answers = json.loads((trip[1] / "use" / "said.json").read_text())
+    # Of a text the best class alone is said.
+    for name, classes in (("timm", 5), ("bert", 1), ("adapted", 3), ("adversarial", 3), ("lora", 1)):
+        assert answers[name].count("'score'") == classes, name
+    assert answers["multitask"] == "BertForSequenceClassification 3"
+    assert answers["zero_shot"].splitlines()[0] == "('stripes', 'hooves', 'flies')"
+    assert "3: 'a new class'" in answers["zero_shot"]
+    assert answers["lora"].endswith("default")
 
 
 def test_nothing_was_asked_that_the_server_does_not_know(trip):
