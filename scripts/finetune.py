@@ -26,7 +26,7 @@ from arguments import (
 )
 from sharing import Sharing
 
-from hf_transfer_kit.hub import check_output_dir, save_results
+from hf_transfer_kit.hub import KeepReport, check_output_dir, save_results, started_report
 from hf_transfer_kit.reports import comparison_report, strategy_table
 from hf_transfer_kit.selection import (
     STRATEGIES,
@@ -36,6 +36,7 @@ from hf_transfer_kit.selection import (
     make_trainer,
     readable_data,
     single_run,
+    strategy_text,
     validate_strategies,
     with_found_depths,
 )
@@ -89,10 +90,22 @@ def main() -> None:
 
     model = strategy.prepare_model(model, seed=args.seed)
     progress = ProgressLine(strategy_args.strategy)
+    started_as = started_report(
+        strategy_text(strategy),
+        model,
+        model_name=model_args.display_name,
+        data=loaded,
+        prepared=data,
+        budget=budget,
+        learning_rate=args.learning_rate,
+        seed=args.seed,
+        command=command_line(),
+    )
+    kept = KeepReport(started_as, base_model=model_args.base_model)
     resume = {"true": True, "false": None}.get(str(args.resume_from_checkpoint).lower(), args.resume_from_checkpoint)
     training_started = time.perf_counter()
     with readable_data(strategy, model, data, caches.attach) as rows:
-        trainer = make_trainer(strategy, model, rows, args, callbacks=(RestoreWeights(resume), progress))
+        trainer = make_trainer(strategy, model, rows, args, callbacks=(RestoreWeights(resume), progress, kept))
         trainer.train(resume_from_checkpoint=resume)
         run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)
 

@@ -1,4 +1,4 @@
-"""What the Hub answers about the files of a revision: pure functions for ``hub_server``."""
+"""What ``hub_server`` keeps, and what it answers about the files of a revision."""
 
 from __future__ import annotations
 
@@ -6,10 +6,45 @@ import fnmatch
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import yaml
 
 BIG = (".safetensors", ".parquet", ".bin", ".pt", ".png", ".model")
+
+
+@dataclass
+class Fault:
+    """What happens to the next ``times`` requests that fit, instead of an answer (after ``delay``: before it)."""
+
+    method: str
+    path: str
+    times: int
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    drop_after: int | None = None
+    delay: float = 0.0
+    after_work: bool = False
+
+
+@dataclass
+class Repository:
+    """Commits by name, and branches that point at them."""
+
+    private: bool = False
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    branches: dict[str, str] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+
+    def commit(self, branch: str, files: Mapping[str, bytes], message: str) -> str:
+        name = hashlib.sha1(f"{len(self.commits)}".encode()).hexdigest()
+        self.commits[name] = dict(files)
+        self.branches[branch] = name
+        self.messages.append(message)
+        return name
+
+    def files(self, revision: str) -> dict[str, bytes] | None:
+        return self.commits.get(self.branches.get(revision, revision))
 
 
 def oid(path: str, data: bytes) -> str:

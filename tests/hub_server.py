@@ -7,56 +7,21 @@ address at import.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import re
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import hub_answers
+from hub_answers import Fault, Repository
 
 TOKEN = "hf_" + "loopbackloopbackloopbackloopback"  # the shape of a real one, in two parts so that no scanner minds
 READ_TOKEN = TOKEN[:-1] + "R"
-
-
-@dataclass
-class Fault:
-    """What happens to the next ``times`` requests that fit, instead of an answer (after ``delay``: before it)."""
-
-    method: str
-    path: str
-    times: int
-    status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    drop_after: int | None = None
-    delay: float = 0.0
-    after_work: bool = False
-
-
-@dataclass
-class Repository:
-    """Commits by name, and branches that point at them."""
-
-    private: bool = False
-    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    branches: dict[str, str] = field(default_factory=dict)
-    messages: list[str] = field(default_factory=list)
-
-    def commit(self, branch: str, files: Mapping[str, bytes], message: str) -> str:
-        name = hashlib.sha1(f"{len(self.commits)}".encode()).hexdigest()
-        self.commits[name] = dict(files)
-        self.branches[branch] = name
-        self.messages.append(message)
-        return name
-
-    def files(self, revision: str) -> dict[str, bytes] | None:
-        return self.commits.get(self.branches.get(revision, revision))
 
 
 class HubServer:

@@ -84,7 +84,9 @@ def pipeline_of(report: TransferReport) -> str | None:
 
 
 def recipe_of(report: TransferReport) -> str:
-    """The recipe whose template and words a report takes: ``"base"`` for one network on one dataset."""
+    """The recipe whose template a report takes: ``"base"`` for one network on one dataset."""
+    if "unfinished" in report.data:
+        return "unfinished"
     kinds = {"adaptation": report.adaptation, "multitask": report.multitasking, "zero_shot": report.zero_shot}
     return next((name for name, found in kinds.items() if found), "base")
 

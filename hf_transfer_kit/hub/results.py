@@ -18,11 +18,12 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub.card import TransferCard
 from hf_transfer_kit.hub.card_pictures import save_card_pictures
 from hf_transfer_kit.hub.command import without_local_paths
+from hf_transfer_kit.hub.keeping import is_unfinished
 from hf_transfer_kit.reports import TransferReport, write_report
 
 
 def check_output_dir(output_dir: str | Path, *, overwrite: bool = False) -> None:
-    """Refuses a folder that holds a report already, before any work is done.
+    """Refuses a folder that holds a finished run's report already, before any work is done.
 
     Raises:
         SettingsError: When there is a report and ``overwrite`` is False, or the path is a file.
@@ -30,7 +31,7 @@ def check_output_dir(output_dir: str | Path, *, overwrite: bool = False) -> None
     folder = Path(output_dir)
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"--output_dir {output_dir} is a file; give a folder.")
-    if (folder / "report.json").exists() and not overwrite:
+    if (folder / "report.json").exists() and not overwrite and not is_unfinished(folder):
         raise SettingsError(
             f"--output_dir {output_dir} holds a report already. Choose another folder, or give --overwrite_output_dir "
             "to replace it."

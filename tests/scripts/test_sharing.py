@@ -86,7 +86,8 @@ def test_a_bad_token_ends_before_any_work(server, tmp_path):
         "may only read, so nothing could be pushed to me/tuned. Take one that may write."
     )
     assert not (tmp_path / "run").exists()
-    assert {path for _, path in server.requests} == {"/api/whoami-v2"}
+    # The base model's card is read for its licence; neither weights nor data were asked for.
+    assert {path for _, path in server.requests} <= {"/api/whoami-v2", "/me/net/resolve/main/README.md"}
 
 
 def test_a_push_that_fails_leaves_the_results_and_the_command(server, tmp_path):
