@@ -19,6 +19,10 @@ class SettingsError(TransferKitError):
     """An argument, a flag or a combination of them is not allowed."""
 
 
+class HubError(TransferKitError):
+    """The Hub does not take what is pushed, or what would be pushed must not be shared."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of a foreign error's words, for a sentence of ours; its name when it has none."""
     words = str(error).strip()

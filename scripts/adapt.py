@@ -25,6 +25,7 @@ from arguments import (
     resolved_config,
     sentences_for_errors,
 )
+from sharing import Sharing
 
 from hf_transfer_kit.hub import check_output_dir, save_results
 from hf_transfer_kit.reports import adaptation_report, adaptation_table
@@ -73,6 +74,7 @@ def main() -> None:
         ModelArguments, DomainArguments, AdaptArguments, AdaptTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    sharing = Sharing(args, model_args.base_model)
     if domain_args.source is None and domain_args.target is None:
         print("Embedded example: from scikit-learn's digits to digits on photographs.")
         domain_args.source, domain_args.target = "digits", "digits_m"
@@ -109,6 +111,7 @@ def main() -> None:
         cache_dir=adapt_args.cache_dir,
     )
     if not args.should_save:
+        sharing.push()
         return
     found = Adaptation(
         source_name=source.name,
@@ -138,8 +141,18 @@ def main() -> None:
     for result in comparison.results:
         print(*(f"{result.method} is {diagnosis}" for diagnosis in result.diagnoses), sep="\n")
     config = resolved_config(model_args, domain_args, adapt_args, args)
-    save_results(args.output_dir, report, classifier, processor, config, base_model=model_args.model_name_or_path)
+    save_results(
+        args.output_dir,
+        report,
+        classifier,
+        processor,
+        config,
+        base_model=model_args.base_model,
+        datasets=[domain_args.source, domain_args.target],
+        **args.card,
+    )
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")
+    sharing.push()
 
 
 if __name__ == "__main__":

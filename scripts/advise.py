@@ -24,6 +24,7 @@ from arguments import (
     sentences_for_errors,
     uses_embedded_example,
 )
+from sharing import refuse_push
 
 from hf_transfer_kit.data import load_data
 from hf_transfer_kit.hub import check_output_dir
@@ -55,6 +56,7 @@ def main() -> None:
         ModelArguments, DataArguments, AdviceArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    refuse_push(args, "finetune.py --config plan.yaml leaves one")
     candidates = list(dict.fromkeys([*filter(None, [model_args.model_name_or_path]), *advice_args.models]))
     if not candidates:
         uses_embedded_example(model_args, data_args, args)

@@ -22,6 +22,7 @@ from transformers import HfArgumentParser, PreTrainedModel, TrainingArguments
 from hf_transfer_kit.backbones import load_model, load_processor, modality_of
 from hf_transfer_kit.data import LoadedData, PreparedData, load_data, prepare_data
 from hf_transfer_kit.errors import DataError, SettingsError, TransferKitError
+from hf_transfer_kit.hub import without_tokens
 from hf_transfer_kit.selection import (
     FRESH_NETWORKS,
     Budget,
@@ -33,7 +34,10 @@ from hf_transfer_kit.selection import (
 )
 
 # Settings that are about one run on one machine.
-_OF_ONE_RUN = ("output_dir", "overwrite_output_dir", "local_rank", "cache_dir")
+_OF_ONE_RUN = (
+    "output_dir", "overwrite_output_dir", "local_rank", "cache_dir",
+    "push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push",
+)  # fmt: skip
 _PATHS = ("model_name_or_path", "dataset", "source", "target", "tasks", "inputs")
 
 
@@ -60,6 +64,11 @@ class ModelArguments:
     def pretrained(self) -> bool:
         """Whether the network begins with weights learned elsewhere."""
         return self.model_name_or_path not in FRESH_NETWORKS
+
+    @property
+    def base_model(self) -> str | None:
+        """The network's name where it brings weights, for the card."""
+        return self.model_name_or_path if self.pretrained else None
 
     def model_maker(self, data: LoadedData) -> Callable[[int], PreTrainedModel]:
         """Seed -> freshly loaded pretrained model with a fresh head for the classes of ``data``.
@@ -101,7 +110,7 @@ class ModelArguments:
         """The checkpoint's processor for what the model reads."""
         if not self.pretrained:
             return fresh_processor(self.model_name_or_path)
-        return load_processor(self.model_name_or_path, modality_of(model))
+        return load_processor(self.model_name_or_path, modality_of(model), revision=self.model_revision)
 
 
 @dataclass
@@ -251,6 +260,16 @@ class KitTrainingArguments(TrainingArguments):
     disable_tqdm: bool | None = field(default=True, metadata={"help": "No progress bars of Trainer's own."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The kit's data has no unused columns."})
     evaluations: int = field(default=5, metadata={"help": "How often a run looks at the validation split."})
+    license: str | None = field(
+        default=None,
+        metadata={"help": "Of the new model, for its card, such as apache-2.0; default: the base model's."},
+    )
+    language: list[str] = field(default_factory=list, metadata={"help": "Of the data, for the card, such as en de."})
+
+    @property
+    def card(self) -> dict[str, object]:
+        """What ``save_results`` writes into the card for the user."""
+        return {"license": self.license, "language": self.language}
 
     def __post_init__(self) -> None:
         self.output_dir = self.output_dir or f"outputs/{Path(sys.argv[0]).stem}"
@@ -392,5 +411,5 @@ def portable(text: str, *, cut: bool = False) -> str:
 
 
 def command_line() -> str:
-    """The command as typed, without the places of files on this machine."""
-    return shlex.join(["python", *(portable(argument, cut=True) for argument in sys.argv)])
+    """The command as typed, without the places of files on this machine and without tokens."""
+    return shlex.join(["python", *(portable(argument, cut=True) for argument in without_tokens(sys.argv))])

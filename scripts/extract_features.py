@@ -26,6 +26,7 @@ from arguments import (
 )
 from datasets.arrow_writer import ArrowWriter
 from safetensors.torch import save_file
+from sharing import refuse_push
 from torch import Tensor
 
 from hf_transfer_kit.errors import SettingsError
@@ -92,6 +93,7 @@ def main() -> None:
         ModelArguments, DataArguments, FeatureArguments, KitTrainingArguments
     )
     feature_args.check()
+    refuse_push(args, "share its features with the push_to_hub of datasets")
     folder = Path(args.output_dir)
     if (folder / SUMMARY).exists() and not args.overwrite_output_dir:
         raise SettingsError(

@@ -24,8 +24,9 @@ from arguments import (
     sentences_for_errors,
     uses_embedded_example,
 )
+from sharing import Sharing
 
-from hf_transfer_kit.hub import check_output_dir, save_results
+from hf_transfer_kit.hub import KeepReport, check_output_dir, save_results, started_report
 from hf_transfer_kit.reports import comparison_report, strategy_table
 from hf_transfer_kit.selection import (
     STRATEGIES,
@@ -36,6 +37,7 @@ from hf_transfer_kit.selection import (
     readable_data,
     recommend,
     single_run,
+    strategy_text,
     validate_strategies,
     with_found_depths,
 )
@@ -49,8 +51,8 @@ class StrategyArguments:
     strategy: str = field(
         default="full",
         metadata={
-            "help": f"One of {', '.join(STRATEGIES)}; options after a colon: freeze_first:k=3, freeze_first:auto. auto: "
-            "what recommend advises."
+            "help": f"One of {', '.join(STRATEGIES)}; options after a colon: freeze_first:k=3, freeze_first:auto. Or "
+            "auto, which takes what recommend advises."
         },
     )
 
@@ -61,6 +63,7 @@ def main() -> None:
         ModelArguments, DataArguments, StrategyArguments, CacheArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    sharing = Sharing(args, model_args.base_model)
     advised = strategy_args.strategy == "auto"
     strategy = make_strategy("full" if advised else strategy_args.strategy)
     uses_embedded_example(model_args, data_args, args)
@@ -94,10 +97,22 @@ def main() -> None:
 
     model = strategy.prepare_model(model, seed=args.seed)
     progress = ProgressLine(strategy_args.strategy)
+    started_as = started_report(
+        strategy_text(strategy),
+        model,
+        model_name=model_args.display_name,
+        data=loaded,
+        prepared=data,
+        budget=budget,
+        learning_rate=args.learning_rate,
+        seed=args.seed,
+        command=command_line(),
+    )
+    kept = KeepReport(started_as, base_model=model_args.base_model)
     resume = {"true": True, "false": None}.get(str(args.resume_from_checkpoint).lower(), args.resume_from_checkpoint)
     training_started = time.perf_counter()
     with readable_data(strategy, model, data, caches.attach) as rows:
-        trainer = make_trainer(strategy, model, rows, args, callbacks=(RestoreWeights(resume), progress))
+        trainer = make_trainer(strategy, model, rows, args, callbacks=(RestoreWeights(resume), progress, kept))
         trainer.train(resume_from_checkpoint=resume)
         run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)
 
@@ -120,8 +135,18 @@ def main() -> None:
     if args.should_save:
         print(*reasons, *(search.sentence for search in searches), strategy_table(report), sep="\n")
         config = resolved_config(model_args, data_args, strategy_args, cache_args, args)
-        save_results(args.output_dir, report, run.model, processor, config, base_model=model_args.model_name_or_path)
+        save_results(
+            args.output_dir,
+            report,
+            run.model,
+            processor,
+            config,
+            base_model=model_args.base_model,
+            datasets=[data_args.dataset],
+            **args.card,
+        )
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")
+    sharing.push()
 
 
 if __name__ == "__main__":

@@ -24,11 +24,12 @@ from arguments import (
     resolved_config,
     sentences_for_errors,
 )
+from sharing import Sharing
 from task_arguments import TaskArguments
 
 from hf_transfer_kit.hub import check_output_dir, save_results
 from hf_transfer_kit.reports import multitask_report, multitask_table
-from hf_transfer_kit.selection import DANN_MNIST, FRESH_NETWORKS, ProgressLine
+from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.multitasking import METHODS, compare_multitask, make_method
 from hf_transfer_kit.values import MultiTasking
 
@@ -63,6 +64,7 @@ def main() -> None:
         ModelArguments, TaskArguments, PreparationArguments, MethodArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    sharing = Sharing(args, model_args.base_model)
     methods = [make_method(text) for text in method_args.method]
     if task_args.tasks is None:
         print("Embedded example: digits in grey and their ink, with a hundred digits on photographs in colour.")
@@ -89,6 +91,7 @@ def main() -> None:
         callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}")],
     )
     if not args.should_save:
+        sharing.push()
         return
     found = MultiTasking(
         tasks=tuple(task.describe() for task in tasks.tasks),
@@ -111,10 +114,19 @@ def main() -> None:
     )
     print(multitask_table(found))
     config = resolved_config(model_args, task_args, preparation, method_args, args)
-    base_model = None if model_args.model_name_or_path in FRESH_NETWORKS else model_args.model_name_or_path
-    save_results(args.output_dir, report, comparison.model, task_args.only_processor, config, base_model=base_model)
+    save_results(
+        args.output_dir,
+        report,
+        comparison.model,
+        task_args.only_processor,
+        config,
+        base_model=model_args.base_model,
+        datasets=[task["dataset"] for task in task_args.tasks.values()],
+        **args.card,
+    )
     task_args.save_processors(Path(args.output_dir))
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")
+    sharing.push()
 
 
 if __name__ == "__main__":

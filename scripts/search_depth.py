@@ -26,6 +26,7 @@ from arguments import (
     sentences_for_errors,
     uses_embedded_example,
 )
+from sharing import refuse_push
 
 from hf_transfer_kit.hub import check_output_dir
 from hf_transfer_kit.reports import depth_report, depth_table, save_depth_picture, write_report
@@ -51,6 +52,7 @@ def main() -> None:
         ModelArguments, DataArguments, SearchArguments, CacheArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    refuse_push(args, "scripts/finetune.py --config finetune.yaml --push_to_hub trains one and pushes it")
     uses_embedded_example(model_args, data_args, args)
     with args.main_process_first():
         loaded = data_args.load()

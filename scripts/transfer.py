@@ -24,6 +24,7 @@ from arguments import (
     sentences_for_errors,
     uses_embedded_example,
 )
+from sharing import Sharing
 
 from hf_transfer_kit.hub import check_output_dir, save_results
 from hf_transfer_kit.reports import comparison_report, strategy_table
@@ -54,6 +55,7 @@ def main() -> None:
         ModelArguments, DataArguments, RaceArguments, CacheArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    sharing = Sharing(args, model_args.base_model)
     strategies = [make_strategy(text) for text in race_args.strategies]
     if uses_embedded_example(model_args, data_args, args) and race_args.seeds == [0]:
         race_args.seeds = [0, 1, 2]
@@ -99,9 +101,17 @@ def main() -> None:
         print(strategy_table(report), report.verdict.sentence if report.verdict else "", sep="\n")
         config = resolved_config(model_args, data_args, race_args, cache_args, args)
         save_results(
-            args.output_dir, report, comparison.model, processor, config, base_model=model_args.model_name_or_path
+            args.output_dir,
+            report,
+            comparison.model,
+            processor,
+            config,
+            base_model=model_args.base_model,
+            datasets=[data_args.dataset],
+            **args.card,
         )
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")
+    sharing.push()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from arguments import (
     resolved_config,
     sentences_for_errors,
 )
+from sharing import Sharing
 from transformers import AutoModel, AutoTokenizer
 
 from hf_transfer_kit.backbones import layer_groups
@@ -97,6 +98,7 @@ def main() -> None:
         ModelArguments, DataArguments, ZeroShotArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    sharing = Sharing(args, model_args.base_model)
     if data_args.dataset is None and shot_args.attributes is None:
         print("Embedded example: handwritten digits by their strokes, three at a time never shown.")
         data_args.dataset, shot_args.attributes = "digits", "digit_strokes"
@@ -137,6 +139,7 @@ def main() -> None:
         on_split=lambda index, split: print(f"split {index + 1} of {len(splits)}: {', '.join(split.unseen)} unseen"),
     )
     if not args.should_save:
+        sharing.push()
         return
     report = zero_shot_report(
         comparison.found,
@@ -153,9 +156,18 @@ def main() -> None:
     )
     print(zero_shot_table(comparison.found))
     config = resolved_config(model_args, data_args, shot_args, args)
-    base_model = model_args.model_name_or_path if model_args.pretrained else None
-    save_results(args.output_dir, report, comparison.model, processor, config, base_model=base_model)
+    save_results(
+        args.output_dir,
+        report,
+        comparison.model,
+        processor,
+        config,
+        base_model=model_args.base_model,
+        datasets=[data_args.dataset],
+        **args.card,
+    )
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")
+    sharing.push()
 
 
 if __name__ == "__main__":

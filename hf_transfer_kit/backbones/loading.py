@@ -74,7 +74,7 @@ def load_model(
     return model.eval()
 
 
-def load_processor(name_or_path: str | Path, modality: str) -> object:
+def load_processor(name_or_path: str | Path, modality: str, *, revision: str | None = None) -> object:
     """The checkpoint's image processor, tokenizer or feature extractor.
 
     A speech checkpoint without one gets Wav2Vec2's (16 kHz, zero mean and unit variance).
@@ -84,7 +84,7 @@ def load_processor(name_or_path: str | Path, modality: str) -> object:
     """
     name = str(name_or_path)
     try:
-        return getattr(transformers, _PROCESSORS[modality]).from_pretrained(name)
+        return getattr(transformers, _PROCESSORS[modality]).from_pretrained(name, revision=revision)
     except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
         if modality == "audio" and Path(name).is_dir():
             return transformers.Wav2Vec2FeatureExtractor(sampling_rate=16_000, do_normalize=True)

@@ -8,7 +8,7 @@ from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetNotFoundError
 
 from hf_transfer_kit.data.embedded import EMBEDDED, embedded_data
-from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.errors import DataError, first_line
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -105,5 +105,5 @@ def _hub(name: str, *, config_name: str | None, revision: str | None) -> Dataset
     except (DatasetNotFoundError, OSError, ValueError, RuntimeError) as error:
         raise DataError(
             f"{name} is no local path, no embedded dataset ({', '.join(EMBEDDED)}), and could not be loaded from "
-            f"the Hub ({str(error).splitlines()[0]})."
+            f"the Hub ({first_line(error)})."
         ) from error

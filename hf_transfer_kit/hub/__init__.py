@@ -1,6 +1,21 @@
-"""Cards and results; the only room that will need a token."""
+"""Cards, results and pushing; the only room that needs a token."""
 
 from hf_transfer_kit.hub.card import TransferCard
+from hf_transfer_kit.hub.command import without_tokens
+from hf_transfer_kit.hub.keeping import KeepReport, started_report
+from hf_transfer_kit.hub.no_pickle import NoPickleUploads
+from hf_transfer_kit.hub.pushing import check_destination, push_command, push_transfer_model
 from hf_transfer_kit.hub.results import check_output_dir, save_results
 
-__all__ = ["TransferCard", "check_output_dir", "save_results"]
+__all__ = [
+    "KeepReport",
+    "NoPickleUploads",
+    "TransferCard",
+    "check_destination",
+    "check_output_dir",
+    "push_command",
+    "push_transfer_model",
+    "save_results",
+    "started_report",
+    "without_tokens",
+]

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 
 import hf_transfer_kit
+from hf_transfer_kit.hub.command import without_local_paths
+from hf_transfer_kit.hub.hardware import hardware
+from hf_transfer_kit.hub.licence import licence_of
+from hf_transfer_kit.hub.metadata import card_metadata, on_hub, recipe_of
+from hf_transfer_kit.hub.usage import adapter_snippet, usage_snippet
 from hf_transfer_kit.reports import TransferReport, adaptation_words, multitask_words, zero_shot_words
-
-_PIPELINES = {"image": "image-classification", "text": "text-classification", "audio": "audio-classification"}
-_ARGUMENTS = {"image": '"photo.jpg"', "text": '"a sentence"', "audio": '"speech.wav"'}
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 class TransferCard(ModelCard):
-    """A model card made from a report. Needs no network."""
+    """A model card made from a report. Needs no network; where there is one, the base model's licence is asked for."""
 
     @classmethod
     def from_report(
@@ -30,60 +31,73 @@ class TransferCard(ModelCard):
         license: str | None = None,
         language: str | Sequence[str] | None = None,
         datasets: Sequence[str] = (),
+        widget: Sequence[Mapping[str, Any]] | None = None,
+        pictures: Mapping[str, str] | None = None,
+        model_class: type | None = None,
     ) -> TransferCard:
         """Builds the card.
 
         Args:
             report: What was found.
-            base_model: Hub name of the pretrained network; a local path is left out.
-            license: Licence of the new model.
-            language: Of the data.
-            datasets: Hub names of the data.
+            base_model: Hub name of the pretrained network; a local path is left out, and so is a network whose weights
+                were not used because training from scratch won.
+            license: Identifier of the new model's licence; default: that of the base model, where its card is at hand.
+            language: Codes of the data's languages.
+            datasets: Names of the data; those that are not the Hub's are left out.
+            widget: Examples that the model's page offers.
+            pictures: Path in the repository -> what is seen there.
+            model_class: Of the saved model, for how to load it; None: a class of transformers.
+
+        Raises:
+            SettingsError: When the licence is none of the Hub's or against that of the base, or a language no code.
         """
-        on_hub = base_model is not None and _HUB_NAME.fullmatch(base_model) and not Path(base_model).exists()
-        # A network of several tasks is no pipeline's, nor is one whose classes change.
-        pipeline = None if report.multitasking or report.zero_shot else _PIPELINES[report.data["modality"]]
-        data = ModelCardData(
-            library_name="transformers",
-            pipeline_tag=pipeline,
-            tags=_tags(report),
-            base_model=base_model if on_hub else None,
-            base_model_relation="finetune" if on_hub else None,
-            license=license,
+        origin = base_model if base_model and not _from_scratch(report) else None
+        named = origin if on_hub(origin) else None
+        licence, licence_note = licence_of(license, origin)
+        data = card_metadata(
+            report,
+            base_model=named,
+            license=licence,
             language=language,
-            datasets=list(datasets) or None,
-            model_name=report.title,
-            eval_results=_results(report, pipeline, datasets),
+            datasets=datasets,
+            widget=widget,
         )
+        module = model_class.__module__.removesuffix(".modeling") if model_class and _of_kit(model_class) else None
         text = (
             _environment()
-            .get_template(_template(report))
+            .get_template(f"{recipe_of(report)}.md.jinja")
             .render(
                 card_data=data.to_yaml(),
                 report=report,
-                source=f"[{base_model}](https://huggingface.co/{base_model})" if on_hub else f"`{report.model_name}`",
+                source=f"[{named}](https://huggingface.co/{named})" if named else f"`{report.model_name}`",
+                from_scratch=_from_scratch(report),
                 command=without_local_paths(report.command),
-                usage=usage_snippet(pipeline, _ARGUMENTS[report.data["modality"]]) if pipeline else "",
-                **(adaptation_words(report.adaptation) if report.adaptation else {}),
-                **(multitask_words(report.multitasking) if report.multitasking else {}),
-                **(zero_shot_words(report.zero_shot) if report.zero_shot else {}),
+                usage=usage_snippet(report, module=module),
+                adapter=adapter_snippet(report, named),
+                pictures=dict(pictures or {}),
+                hardware=hardware(),
+                licence=licence,
+                licence_note=licence_note,
+                **_words(report),
             )
         )
         return cls(text, ignore_metadata_errors=False)
 
 
-def usage_snippet(pipeline: str, argument: str) -> str:
-    """Python that loads and asks the model, to be run in its folder or with its Hub name in place of ``"."``."""
-    return (
-        "from transformers import pipeline\n\n"
-        f'classifier = pipeline("{pipeline}", model=".")  # or the name of this repository\n'
-        f"print(classifier({argument}))"
-    )
+def _words(report: TransferReport) -> dict[str, Any]:
+    if report.adaptation:
+        return adaptation_words(report.adaptation)
+    if report.multitasking:
+        return multitask_words(report.multitasking)
+    return zero_shot_words(report.zero_shot) if report.zero_shot else {}
 
 
-def without_local_paths(command: str) -> str:
-    """The command with the folders of absolute and upward paths cut off: only their last part says something."""
-    return re.sub(r"(?<![\w.])(?:~|\.{1,2}|(?=/))(?:/[^\s/'\"]+)*/([^\s/'\"]+)", r"\1", command)
+def _from_scratch(report: TransferReport) -> bool:
+    return report.winner == "from_scratch"
+
+
+def _of_kit(model_class: type) -> bool:
+    return model_class.__module__.partition(".")[0] == "hf_transfer_kit"
 
 
 @cache
@@ -98,50 +112,12 @@ def _environment() -> Environment:
     )
     environment.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f} %"
     environment.filters["thousands"] = lambda value: f"{value:,}"
+    environment.filters["seconds"] = _duration
     return environment
 
 
-def _template(report: TransferReport) -> str:
-    recipe = next((name for name, found in _kinds(report).items() if found), "base")
-    return f"{recipe}.md.jinja"
-
-
-def _kinds(report: TransferReport) -> dict[str, object]:
-    """Template of each recipe that has one of its own -> what it found, or None."""
-    return {"adaptation": report.adaptation, "multitask": report.multitasking, "zero_shot": report.zero_shot}
-
-
-def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[str]) -> list[EvalResult] | None:
-    """Metrics of the saved model, each with its task's data."""
-    if report.multitasking:
-        found = [
-            (task.type.replace("_", "-"), task.dataset, task.metric, report.metrics[f"{task.name}_{task.metric}"])
-            for task in report.multitasking.tasks
-        ]
-    else:
-        found = [
-            (pipeline or f"zero-shot-{_PIPELINES[report.data['modality']]}", report.dataset_name, name, value)
-            for name, value in report.metrics.items()
-            if name in ("accuracy", "macro_f1", "top_k_accuracy", "unseen_accuracy", "harmonic_mean")
-        ]
-    return [
-        EvalResult(
-            task_type=task_type,
-            dataset_type=datasets[0] if datasets and not report.multitasking else _slug(dataset),
-            dataset_name=dataset,
-            dataset_split="test",
-            metric_type=name,
-            metric_value=round(value, 6),
-        )
-        for task_type, dataset, name, value in found
-    ] or None
-
-
-def _tags(report: TransferReport) -> list[str]:
-    names = {"adaptation": "domain-adaptation", "multitask": "multi-task", "zero_shot": "zero-shot"}
-    kind = [names[recipe] for recipe, found in _kinds(report).items() if found]
-    return ["transfer-learning", *kind, "hf_transfer_kit", str(report.winner).partition(":")[0]]
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^\w-]+", "-", name.lower()).strip("-") or "dataset"
+def _duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,11 +16,14 @@ from transformers import PreTrainedModel
 from hf_transfer_kit.backbones import is_adapted, merged
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub.card import TransferCard
+from hf_transfer_kit.hub.card_pictures import save_card_pictures
+from hf_transfer_kit.hub.command import without_local_paths
+from hf_transfer_kit.hub.keeping import is_unfinished
 from hf_transfer_kit.reports import TransferReport, write_report
 
 
 def check_output_dir(output_dir: str | Path, *, overwrite: bool = False) -> None:
-    """Refuses a folder that holds a report already, before any work is done.
+    """Refuses a folder that holds a finished run's report already, before any work is done.
 
     Raises:
         SettingsError: When there is a report and ``overwrite`` is False, or the path is a file.
@@ -26,7 +31,7 @@ def check_output_dir(output_dir: str | Path, *, overwrite: bool = False) -> None
     folder = Path(output_dir)
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"--output_dir {output_dir} is a file; give a folder.")
-    if (folder / "report.json").exists() and not overwrite:
+    if (folder / "report.json").exists() and not overwrite and not is_unfinished(folder):
         raise SettingsError(
             f"--output_dir {output_dir} holds a report already. Choose another folder, or give --overwrite_output_dir "
             "to replace it."
@@ -41,6 +46,9 @@ def save_results(
     config: Mapping[str, object],
     *,
     base_model: str | None = None,
+    datasets: Sequence[str] = (),
+    license: str | None = None,
+    language: str | Sequence[str] | None = None,
 ) -> None:
     """Writes report.json, report.html, README.md (the card), config.yaml, the model and its processor.
 
@@ -54,19 +62,36 @@ def save_results(
         processor: Its processor, where there is one.
         config: Settings that ``--config`` reads back.
         base_model: Hub name of the pretrained network, for the card; a local path is left out of it.
+        datasets: Names of the data; those that are not the Hub's are left out.
+        license: Identifier of the model's licence.
+        language: Codes of the data's languages.
+
+    Raises:
+        SettingsError: When the licence is none of the Hub's or against that of the base, or a language no code.
     """
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    report = replace(report, command=without_local_paths(report.command))
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
         staged = Path(temporary)
         model.to(memory_format=torch.contiguous_format)
         if is_adapted(model):
-            model.save_pretrained(staged / "adapter")
-        (merged(model) if is_adapted(model) else model).save_pretrained(staged)
+            _save_adapter(model, staged / "adapter")
+        kept = merged(model) if is_adapted(model) else model
+        kept.save_pretrained(staged)
         # timm's settings for images travel in the model's own config.
         if processor is not None and not hasattr(processor, "data_config"):
             processor.save_pretrained(staged)
-        TransferCard.from_report(report, base_model=base_model).save(staged / "README.md")
+        card = TransferCard.from_report(
+            report,
+            base_model=base_model,
+            license=license,
+            language=language,
+            datasets=datasets,
+            pictures=save_card_pictures(staged, report),
+            model_class=type(kept),
+        )
+        card.save(staged / "README.md")
         # Mappings inside keep their order, which may be that of tasks.
         settings = yaml.safe_dump(dict(sorted(config.items())), sort_keys=False, allow_unicode=True)
         (staged / "config.yaml").write_text(settings)
@@ -76,3 +101,15 @@ def save_results(
             if target.is_dir():
                 shutil.rmtree(target)
             path.replace(target)
+
+
+def _save_adapter(model: PreTrainedModel, folder: Path) -> None:
+    """The adapter's weights and settings, without the place of its base on this machine and without peft's own card."""
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    path = folder / "adapter_config.json"
+    settings = json.loads(path.read_text())
+    base = settings.get("base_model_name_or_path")
+    if base and Path(base).exists():
+        settings["base_model_name_or_path"] = Path(base).name
+        path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")

@@ -1,3 +1,4 @@
+import socket
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,6 @@ from reports.adaptation_case import ONE_CLASS, adaptation, adapted, report_of, w
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import TransferCard, check_output_dir
-from hf_transfer_kit.hub.card import without_local_paths
 from hf_transfer_kit.reports import TransferReport
 from hf_transfer_kit.values import StrategyResult, Verdict
 
@@ -70,6 +70,52 @@ def test_the_text_says_what_was_found_and_shows_no_local_path(report):
     assert yaml.safe_load(text.split("---")[1])["tags"] == ["transfer-learning", "hf_transfer_kit", "full"]
 
 
+def test_training_from_scratch_claims_no_base(report):
+    won = replace(report, winner="from_scratch", verdict=None)
+    text = str(card := TransferCard.from_report(won, base_model="me/net", license="mit"))
+    assert card.data.base_model is None
+    assert "base_model_relation" not in card.data.to_dict()
+    assert "trained from scratch on birds: of all strategies that was the best, so nothing of `net` is in it" in text
+    assert "carried over" not in text
+    assert "## Licence" not in text
+
+
+def test_metadata_is_checked_and_only_the_hubs_data_is_named(report, tmp_path):
+    datasets = ["me/birds", "digits", str(tmp_path), "me/birds", "imdb"]
+    widget = [{"text": "A bird sang."}]
+    card = TransferCard.from_report(report, language=["en", "de"], datasets=datasets, widget=widget)
+    assert card.data.datasets == ["me/birds", "imdb"]
+    assert card.data.language == ["en", "de"]
+    assert card.data.widget == widget
+    with pytest.raises(SettingsError, match="English is no code of a language"):
+        TransferCard.from_report(report, language="English")
+    with pytest.raises(SettingsError, match="no licence that the Hub knows"):
+        TransferCard.from_report(report, license="free")
+
+
+def test_the_text_holds_what_a_reader_wants_to_know(report):
+    groups = [
+        {"depth": 0, "name": "stem", "parameters": 4000, "trainable": 0.0, "head": False},
+        {"depth": 1, "name": "fc", "parameters": 60, "trainable": 1.0, "head": True},
+    ]
+    data = {**report.data, "fingerprints": {"train": "ab12"}}
+    notes = ("3 rows could not be read.",)
+    told = replace(report, layer_groups=groups, data=data, notes=notes, seconds={"total": 4000.0})
+    text = str(TransferCard.from_report(told, base_model="me/net", pictures={"pictures/curves.svg": "Curves"}))
+    for words in (
+        "| 0 | stem | 4,000 | frozen |",
+        "| 1 | fc (head) | 60 | 100 % |",
+        "- train: 10 rows, fingerprint `ab12`",
+        "![Curves](pictures/curves.svg)",
+        "- wall time: 67 minutes",
+        "- hardware: ",
+        "3 rows could not be read.",
+        "The licence of me/net was not known when this card was made",
+    ):
+        assert words in text, words
+    assert socket.gethostname() not in text
+
+
 def test_the_card_of_an_adapted_model_says_from_where_to_where_and_what_labels_were_not_used_for():
     text = str(TransferCard.from_report(report_of(adaptation()), base_model="me/net"))
     assert "26.0 points above source_only" in text
@@ -106,21 +152,6 @@ def test_the_card_owns_up_to_a_failed_run():
     text = str(TransferCard.from_report(report_of(replace(adaptation(), results=(ill,)))))
     assert f"Its run showed a failure, {ONE_CLASS.name}: {ONE_CLASS.finding} {ONE_CLASS.advice}" in text
     assert "failure" not in str(TransferCard.from_report(report_of(adaptation())))
-
-
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        ("python scripts/transfer.py --dataset /data/alice/birds", "python scripts/transfer.py --dataset birds"),
-        ("python ../x/transfer.py --a ../../y/z --b ~/k/m", "python transfer.py --a z --b m"),
-        (
-            "python scripts/transfer.py --model_name_or_path org/name",
-            "python scripts/transfer.py --model_name_or_path org/name",
-        ),
-    ],
-)
-def test_local_paths_are_cut(command, expected):
-    assert without_local_paths(command) == expected
 
 
 def test_a_folder_with_a_report_is_refused(tmp_path):

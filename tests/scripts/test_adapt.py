@@ -10,6 +10,8 @@ from PIL import Image
 from scripts.test_scripts import network, run  # noqa: F401  (network is a fixture)
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
+import hf_transfer_kit.backbones.dann_mnist  # noqa: F401 - registers the class
+
 FAST = ["--max_steps", "4", "--evaluations", "2", "--per_device_train_batch_size", "8", "--use_cpu"]
 
 

@@ -133,6 +133,7 @@ def trained_features(
         split.check_no_leak(names[row] for row in shown)
         settings = copy.deepcopy(args)
         settings.seed, settings.save_strategy, settings.eval_strategy = seed, "no", "no"
+        settings.push_to_hub = False
         settings.num_train_epochs = settings.num_train_epochs or 3.0  # Trainer wants a number beside max_steps
         trainer = Trainer(
             model,

@@ -1,0 +1,144 @@
+"""Card and report of a run that is not over: written at every evaluation, so that one that is interrupted has both."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, TrainerCallback
+
+from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.data import LoadedData, PreparedData
+from hf_transfer_kit.hub.card import TransferCard
+from hf_transfer_kit.hub.command import without_local_paths
+from hf_transfer_kit.reports import TransferReport, library_versions, write_report
+from hf_transfer_kit.reports.comparison import described_data
+from hf_transfer_kit.selection import Budget
+
+UNFINISHED = "unfinished"
+_TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
+
+
+class KeepReport(TrainerCallback):
+    """Writes report.json, report.html and README.md into ``args.output_dir`` at every evaluation.
+
+    Pass it in ``Trainer(callbacks=[...])``. They say that the run is not over, at which step it is, and what every
+    evaluation gave; ``metrics`` stays empty, for the test split has not been looked at, so that such a folder is not
+    pushed as a result. ``save_results`` puts the finished ones in their place. Only the first process writes.
+
+    Args:
+        report: What is known before training: title, plan, data, command, seed; ``started_report`` makes one.
+        base_model: Hub name of the pretrained network, for the card.
+    """
+
+    def __init__(self, report: TransferReport, *, base_model: str | None = None) -> None:
+        self.report = report
+        self.base_model = base_model
+        self.started = time.perf_counter()
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        if not state.is_world_process_zero:
+            return
+        evaluations = evaluations_of(state.log_history)
+        report = replace(
+            self.report,
+            metrics={},
+            command=without_local_paths(self.report.command),
+            data={
+                **self.report.data,
+                UNFINISHED: {"step": state.global_step, "max_steps": state.max_steps, "evaluations": evaluations},
+            },
+            seconds={**self.report.seconds, "total": time.perf_counter() - self.started},
+            notes=(
+                f"This run is not over, or was interrupted: it is at step {state.global_step} of {state.max_steps}, "
+                "its figures are of the validation split, and the test split was not looked at.",
+                *self.report.notes,
+            ),
+        )
+        write_unfinished(Path(args.output_dir), report, self.base_model)
+
+
+def started_report(
+    strategy: str,
+    model: PreTrainedModel,
+    *,
+    model_name: str,
+    data: LoadedData,
+    prepared: PreparedData,
+    budget: Budget,
+    learning_rate: float,
+    seed: int,
+    command: str,
+    recipe: str = "finetune",
+) -> TransferReport:
+    """What is known of one run before it trains.
+
+    Args:
+        strategy: As typed.
+        model: As it will be trained.
+        model_name: The pretrained network's name for people.
+        data: The splits as loaded.
+        prepared: The splits as trained on.
+        budget: What the run may spend.
+        learning_rate: Of the run.
+        seed: Of the run.
+        command: The command that reproduces it.
+        recipe: What is done.
+    """
+    plan = {"strategy": strategy, "learning_rate": learning_rate, "max_steps": budget.max_steps}
+    return TransferReport(
+        recipe=recipe,
+        title=f"{model_name} on {data.name}",
+        model_name=model_name,
+        dataset_name=data.name,
+        metrics={},
+        baselines={},
+        plan={**plan, "batch_size": budget.batch_size},
+        layer_groups=layer_groups(model).rows(),
+        data=described_data(data, prepared),
+        seconds={},
+        versions=library_versions(),
+        seed=seed,
+        command=command,
+        winner=strategy,
+        budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": [seed]},
+    )
+
+
+def evaluations_of(log_history: list[Mapping[str, float]]) -> list[dict[str, float]]:
+    """Each evaluation's step and figures, in their order, without Trainer's timings."""
+    return [
+        {"step": entry["step"]}
+        | {
+            name.removeprefix("eval_"): value
+            for name, value in entry.items()
+            if name.startswith("eval_") and not name.endswith(_TIMINGS)
+        }
+        for entry in log_history
+        if any(name.startswith("eval_") for name in entry)
+    ]
+
+
+def write_unfinished(folder: Path, report: TransferReport, base_model: str | None) -> None:
+    """Writes the three files, each whole or not at all."""
+    staged = folder / ".unfinished-report"
+    staged.mkdir(parents=True, exist_ok=True)
+    write_report(staged, report)
+    TransferCard.from_report(report, base_model=base_model).save(staged / "README.md")
+    for name in ("README.md", "report.html", "report.json"):
+        os.replace(staged / name, folder / name)
+    staged.rmdir()
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether the folder's report is one that ``KeepReport`` left of a run that did not end."""
+    try:
+        values: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return False
+    return isinstance(values, dict) and UNFINISHED in (values.get("data") or {})

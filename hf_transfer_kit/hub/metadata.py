@@ -1,0 +1,129 @@
+"""The metadata of a card: what the Hub searches, links and ranks by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from hf_transfer_kit.data.embedded import EMBEDDED
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.reports import TransferReport
+
+PIPELINES = {"image": "image-classification", "text": "text-classification", "audio": "audio-classification"}
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual|code")
+_FIGURES = ("accuracy", "macro_f1", "top_k_accuracy", "unseen_accuracy", "harmonic_mean")
+
+
+def card_metadata(
+    report: TransferReport,
+    *,
+    base_model: str | None,
+    license: str | None,
+    language: str | Sequence[str] | None,
+    datasets: Sequence[str],
+    widget: Sequence[Mapping[str, Any]] | None = None,
+) -> ModelCardData:
+    """The YAML block of a card.
+
+    Args:
+        report: What was found.
+        base_model: Hub name of the network whose weights the model began with, or None.
+        license: Identifier of the Hub.
+        language: Codes such as ``"en"``.
+        datasets: Names of the data; those that are not the Hub's are left out.
+        widget: Examples that the model's page offers.
+
+    Raises:
+        SettingsError: When a language is no code.
+    """
+    languages = checked_languages(language)
+    of_hub = [name for name in dict.fromkeys(datasets) if on_hub(name) and name not in EMBEDDED]
+    pipeline = pipeline_of(report)
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag=pipeline,
+        tags=_tags(report),
+        base_model=base_model,
+        # An adapter lies beside the merged weights, which are what the repository is loaded as.
+        base_model_relation="finetune" if base_model else None,
+        license=license,
+        language=languages or None,
+        datasets=of_hub or None,
+        widget=list(widget) if widget else None,
+        model_name=report.title,
+        eval_results=_results(report, pipeline, of_hub),
+    )
+
+
+def checked_languages(language: str | Sequence[str] | None) -> list[str]:
+    """The codes as a list.
+
+    Raises:
+        SettingsError: When one is no code.
+    """
+    codes = [language] if isinstance(language, str) else list(language or ())
+    wrong = [code for code in codes if not _LANGUAGE.fullmatch(code)]
+    if wrong:
+        raise SettingsError(f"{', '.join(wrong)} is no code of a language; write such as en, de, or multilingual.")
+    return codes
+
+
+def on_hub(name: str | None) -> bool:
+    """Whether a name is the Hub's, not a path of this machine."""
+    return name is not None and _HUB_NAME.fullmatch(name) is not None and not Path(name).exists()
+
+
+def pipeline_of(report: TransferReport) -> str | None:
+    """The pipeline that runs the model; a network of several tasks is no pipeline's, nor one whose classes change."""
+    return None if report.multitasking or report.zero_shot else PIPELINES[report.data["modality"]]
+
+
+def recipe_of(report: TransferReport) -> str:
+    """The recipe whose template a report takes: ``"base"`` for one network on one dataset."""
+    if "unfinished" in report.data:
+        return "unfinished"
+    kinds = {"adaptation": report.adaptation, "multitask": report.multitasking, "zero_shot": report.zero_shot}
+    return next((name for name, found in kinds.items() if found), "base")
+
+
+def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[str]) -> list[EvalResult] | None:
+    """Metrics of the saved model, each with its task's data."""
+    if report.multitasking:
+        found = [
+            (task.type.replace("_", "-"), task.dataset, task.metric, report.metrics[f"{task.name}_{task.metric}"])
+            for task in report.multitasking.tasks
+        ]
+    else:
+        found = [
+            (pipeline or f"zero-shot-{PIPELINES[report.data['modality']]}", report.dataset_name, name, value)
+            for name, value in report.metrics.items()
+            if name in _FIGURES
+        ]
+    return [
+        EvalResult(
+            task_type=task_type,
+            # Of several datasets the last is the one that was tested on: the target.
+            dataset_type=datasets[-1] if datasets and not report.multitasking else _slug(dataset),
+            dataset_name=dataset,
+            dataset_split="test",
+            metric_type=name,
+            metric_value=round(value, 6),
+        )
+        for task_type, dataset, name, value in found
+    ] or None
+
+
+def _tags(report: TransferReport) -> list[str]:
+    kinds = {"adaptation": "domain-adaptation", "multitask": "multi-task", "zero_shot": "zero-shot"}
+    recipe = recipe_of(report)
+    kind = [kinds[recipe]] if recipe in kinds else []
+    return ["transfer-learning", *kind, "hf_transfer_kit", str(report.winner).partition(":")[0]]
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w-]+", "-", name.lower()).strip("-") or "dataset"

@@ -1,0 +1,99 @@
+"""Asking the Hub again when it stumbles, and one sentence when it refuses."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import httpx2
+from huggingface_hub.errors import HfHubHTTPError
+
+from hf_transfer_kit.errors import HubError, first_line
+
+T = TypeVar("T")
+_PASSING = (408, 429, 500, 502, 503, 504)
+_LONGEST_WAIT = 60.0
+
+
+def patiently(
+    ask: Callable[[], T],
+    *,
+    about: str,
+    retries: int = 5,
+    wait: float = 1.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """What ``ask`` returns, tried again after faults that pass: 429, 408, 5xx, and connections that break.
+
+    The n-th wait is ``wait * 2**n`` seconds, at most a minute, or what the Hub's Retry-After asks for. Parts of
+    ``huggingface_hub`` have such a loop of their own; making a repository, the check of the card and the commit do not.
+
+    Args:
+        ask: Calls the Hub; it may be called again after any of its steps.
+        about: The repository, for sentences.
+        retries: Further tries, at least 0.
+        wait: Seconds before the first of them.
+        sleep: Waits.
+
+    Raises:
+        HubError: When the Hub refuses, or after the last try; the sentence says what to do.
+    """
+    for attempt in range(retries + 1):
+        try:
+            return ask()
+        except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
+            if isinstance(error, HubError):
+                raise
+            cause = _cause(error)
+            if attempt == retries or not _passes(cause):
+                raise HubError(_sentence(cause, about, attempt + 1)) from error
+            sleep(_asked_wait(cause) or min(wait * 2**attempt, _LONGEST_WAIT))
+    raise AssertionError("unreachable")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The answer or the broken connection behind an error: huggingface_hub wraps those of single files."""
+    known = (HfHubHTTPError, httpx2.TransportError, json.JSONDecodeError)
+    return next((found for found in _chain(error) if isinstance(found, known)), error)
+
+
+def _status(error: BaseException) -> int | None:
+    return error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
+
+
+def _passes(error: BaseException) -> bool:
+    # A gateway's page of HTML in place of an answer is read as JSON in vain.
+    return _status(error) in _PASSING or isinstance(error, (httpx2.TransportError, json.JSONDecodeError))
+
+
+def _asked_wait(error: BaseException) -> float | None:
+    asked = error.response.headers.get("Retry-After", "") if _status(error) else ""
+    return float(asked) if asked.isdigit() else None
+
+
+def _sentence(error: BaseException, about: str, tries: int) -> str:
+    status = _status(error)
+    if status == 401:
+        return (
+            f"The Hub does not know the token (401), so {about} was not reached. Log in with `hf auth login`, or set "
+            "HF_TOKEN to a token that may write."
+        )
+    if status == 403:
+        return (
+            f"The token may not write to {about} (403). Take a token with the right to write, and a namespace that is "
+            "yours."
+        )
+    if status == 404:
+        return f"The Hub has no {about} that this token may see (404). Check the name and the revision."
+    if _passes(error):
+        what = "asked to wait (429)" if status == 429 else f"answered {status}" if status else "broke the connection"
+        return f"The Hub {what} {tries} time{'s' if tries > 1 else ''} while {about} was asked for. Try again later."
+    return f"The Hub refused what was asked of {about}: {first_line(error)}"
