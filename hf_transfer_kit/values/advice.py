@@ -45,8 +45,12 @@ class CaseMeasures:
     @property
     def known(self) -> float:
         """Probe accuracy above guessing, as a share of what there is above guessing; in (-1, 1]."""
-        chance = 1 / self.classes
-        return (self.probe_accuracy - chance) / (1 - chance)
+        return self._above_guessing(self.probe_accuracy)
+
+    @property
+    def known_by_random(self) -> float:
+        """The same on features of random weights."""
+        return self._above_guessing(self.random_accuracy)
 
     @property
     def gain(self) -> float:
@@ -58,6 +62,9 @@ class CaseMeasures:
         """Probe accuracy won by the second half of the rows: what more labels may be worth."""
         return self.probe_accuracy - self.half_accuracy
 
+    def _above_guessing(self, accuracy: float) -> float:
+        return (accuracy - 1 / self.classes) / (1 - 1 / self.classes)
+
 
 @dataclass(frozen=True)
 class StrategyOutlook:
@@ -66,7 +73,7 @@ class StrategyOutlook:
     Args:
         strategy: As ``finetune.py --strategy`` takes it.
         difference: Expected test accuracy less that of fine-tuning everything.
-        error: Standard error of it, from the spread among the measured cases that are nearest.
+        error: Standard error of it for a single case.
     """
 
     strategy: str

@@ -52,12 +52,12 @@ class Settings:
     """What is fitted to cases.
 
     Args:
-        bandwidth: Distance within which a case counts as near.
+        strength: Of the ridge regression on cases.
         many_rows: Rows a class from which data counts as large.
         similar_gain: Gain over random weights from which a source counts as similar.
     """
 
-    bandwidth: float
+    strength: float
     many_rows: float
     similar_gain: float
 

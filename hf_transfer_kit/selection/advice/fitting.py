@@ -7,28 +7,29 @@ from statistics import fmean
 
 import numpy as np
 
-from hf_transfer_kit.selection.advice.cases import BASE, Case, Settings, strategies_of
+from hf_transfer_kit.selection.advice.cases import Case, Settings, strategies_of
 from hf_transfer_kit.selection.advice.outlook import outlook
+from hf_transfer_kit.selection.advice.planning import confidence
 
-BANDWIDTHS = (0.15, 0.25, 0.4, 0.6, 1.0)
+STRENGTHS = (0.3, 1.0, 3.0, 10.0)
 FROZEN, FRESH = "head_only", "from_scratch"
 
 
 def fit_settings(cases: Sequence[Case]) -> Settings:
-    """Bandwidth by leaving one family out in turn; where size and similarity change what wins, by thresholds."""
+    """Strength by leaving one family out in turn; where size and similarity change what wins, by thresholds."""
     return Settings(
-        bandwidth=min(BANDWIDTHS, key=lambda h: fmean(left_out_regrets(cases, h))),
+        strength=min(STRENGTHS, key=lambda strength: fmean(left_out_regrets(cases, strength))),
         many_rows=threshold(cases, lambda case: case.measures.rows_per_class, _training_the_body_won),
         similar_gain=threshold(cases, lambda case: case.measures.gain, _source_was_worth_much),
     )
 
 
-def left_out_regrets(cases: Sequence[Case], bandwidth: float) -> list[float]:
+def left_out_regrets(cases: Sequence[Case], strength: float) -> list[float]:
     """Regret in each case when only cases of other families are known."""
     regrets = []
     for case in cases:
         others = [other for other in cases if other.family != case.family]
-        regrets.append(case.regret(outlook(case.measures, others, bandwidth)[0].strategy))
+        regrets.append(case.regret(outlook(case.measures, others, strength)[0].strategy))
     return regrets
 
 
@@ -36,43 +37,55 @@ def evaluate_advice(cases: Sequence[Case]) -> dict[str, object]:
     """Advice for each family by what is fitted to the others alone, beside fixed strategies.
 
     Returns:
-        ``cells``: what was advised, what won and what it cost; ``mean_regret`` of advice and of each strategy always;
-        ``within_a_point``: share of cells with a regret of at most 0.01; ``halves``: where every cell has two seeds or
-        more, the same with the best strategy chosen by one seed and judged by another.
+        ``cells``: what was advised, how surely, what won and what advice lost; ``within_a_point``: share of cells that
+        lost at most 0.01, and the same ``by_confidence``; ``mean_regret``: of advice and of each strategy always;
+        ``across_seeds``: see there.
     """
     cells = []
     for family in dict.fromkeys(case.family for case in cases):
         others = [case for case in cases if case.family != family]
         settings = fit_settings(others)
         for case in (case for case in cases if case.family == family):
-            advised = outlook(case.measures, others, settings.bandwidth)[0].strategy
+            found = outlook(case.measures, others, settings.strength)
+            advised = found[0].strategy
             cells.append(
                 {
                     "source": case.source,
                     "target": case.target,
                     "rows": case.measures.rows,
                     "advised": advised,
+                    "confidence": confidence(found),
                     "best": case.best,
                     "regret": round(case.regret(advised), 4),
-                    "over_full": round(case.mean(advised) - case.mean(BASE), 4),
                 }
             )
-    regrets = [cell["regret"] for cell in cells]
     return {
         "cells": cells,
-        "within_a_point": fmean(regret <= 0.01 for regret in regrets),
+        "within_a_point": _within(cells),
+        "by_confidence": {
+            level: {"cells": len(own), "within_a_point": _within(own), "mean_regret": fmean(c["regret"] for c in own)}
+            for level in ("high", "medium", "low")
+            if (own := [cell for cell in cells if cell["confidence"] == level])
+        },
         "mean_regret": {
-            "advice": fmean(regrets),
+            "advice": fmean(cell["regret"] for cell in cells),
             **{name: fmean(case.regret(name) for case in cases) for name in strategies_of(cases)},
         },
-        "oracle_across_seeds": across_seeds(cases),
+        "across_seeds": across_seeds(cases),
     }
 
 
-def across_seeds(cases: Sequence[Case]) -> float | None:
+def _within(cells: Sequence[dict]) -> float:
+    return fmean(cell["regret"] <= 0.01 for cell in cells)
+
+
+def across_seeds(cases: Sequence[Case]) -> dict[str, float] | None:
     """Regret of the strategy that is best by all seeds but one, judged by that one against its own best.
 
     What remains when the very cell has been measured: the part of any regret that is chance. None with single seeds.
+
+    Returns:
+        ``mean_regret`` and ``within_a_point`` over the cases with several seeds.
     """
     losses = []
     for case in cases:
@@ -80,7 +93,9 @@ def across_seeds(cases: Sequence[Case]) -> float | None:
         for seed in range(runs.shape[1] if runs.shape[1] > 1 else 0):
             chosen = np.delete(runs, seed, axis=1).mean(1).argmax()
             losses.append(runs[:, seed].max() - runs[chosen, seed])
-    return float(np.mean(losses)) if losses else None
+    if not losses:
+        return None
+    return {"mean_regret": float(np.mean(losses)), "within_a_point": float(np.mean(np.array(losses) <= 0.01))}
 
 
 def threshold(

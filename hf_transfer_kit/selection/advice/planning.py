@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from hf_transfer_kit.selection.advice.cases import BASE, Case, Settings
-from hf_transfer_kit.selection.advice.outlook import nearness
+from hf_transfer_kit.selection.advice.outlook import by_nearness
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.specification import make_strategy
 from hf_transfer_kit.values import CaseMeasures, StrategyOutlook
 
-_NEAR = 0.5
-"""Nearness from which a measured case is called near."""
+_NEAR = 0.75
+"""Distance within which a measured case is called near."""
 _FROM_SCRATCH = "from_scratch"
 
 
@@ -37,15 +37,11 @@ def run_settings(strategy: str, budget: Budget, modality: str) -> dict[str, Any]
     }
 
 
-def confidence(outlooks: Sequence[StrategyOutlook], near: int) -> str:
-    """``"high"`` with three near cases or more and a lead of two errors over the runner-up; ``"low"`` without a near
-    case, or with a lead below half an error; else ``"medium"``.
-    """
+def confidence(outlooks: Sequence[StrategyOutlook]) -> str:
+    """``"high"`` where the lead over the runner-up is its error or more, ``"low"`` where it is below a quarter."""
     lead = outlooks[0].difference - outlooks[1].difference
     error = max(outlooks[0].error, outlooks[1].error)
-    if near >= 3 and lead >= 2 * error:
-        return "high"
-    return "low" if near == 0 or lead < error / 2 else "medium"
+    return "high" if lead >= error else "medium" if lead >= error / 4 else "low"
 
 
 def reasons(
@@ -64,17 +60,16 @@ def reasons(
         f"guessing would give {1 / measures.classes:.0%}.",
         f"Half of the measured rows give {100 * measures.slope:.1f} points less: "
         + ("more labels would pay." if measures.slope > 0.03 else "more labels would change little."),
-        _near_cases_sentence(measures, cases, settings),
-        f"There {first.strategy} was {100 * first.difference:+.1f} ± {100 * first.error:.1f} points from {BASE}, "
-        f"{second.strategy} {100 * second.difference:+.1f} ± {100 * second.error:.1f}.",
+        f"By {len(cases)} measured cases, {first.strategy} is to be expected {100 * first.difference:+.1f} ± "
+        f"{100 * first.error:.1f} points from {BASE}, {second.strategy} {100 * second.difference:+.1f} ± "
+        f"{100 * second.error:.1f}.",
+        _near_cases_sentence(measures, cases),
     )
 
 
-def near_cases(measures: CaseMeasures, cases: Sequence[Case], settings: Settings) -> list[Case]:
+def near_cases(measures: CaseMeasures, cases: Sequence[Case]) -> list[Case]:
     """The cases within reach, nearest first."""
-    weights = nearness(measures, cases, settings.bandwidth)
-    order = sorted(range(len(cases)), key=lambda index: -weights[index])
-    return [cases[index] for index in order if weights[index] >= _NEAR]
+    return [case for distance, case in by_nearness(measures, cases) if distance <= _NEAR]
 
 
 def would_change(
@@ -109,9 +104,9 @@ def would_change(
     return tuple(found)
 
 
-def _near_cases_sentence(measures: CaseMeasures, cases: Sequence[Case], settings: Settings) -> str:
-    near = near_cases(measures, cases, settings)
+def _near_cases_sentence(measures: CaseMeasures, cases: Sequence[Case]) -> str:
+    near = near_cases(measures, cases)
     if not near:
-        return "No measured case is near this one: the nearest ones were asked, and this is a guess."
+        return "No measured case is near this one, so this is an extrapolation."
     named = ", ".join(f"{case.target} with {case.measures.rows:,} rows ({case.best})" for case in near[:3])
-    return f"Near it lie {len(near)} of {len(cases)} measured cases, such as (with what won) {named}."
+    return f"Near it lie {len(near)} of them, such as (with what won) {named}."

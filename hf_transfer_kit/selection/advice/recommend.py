@@ -43,7 +43,7 @@ def recommend(
     cache_dir: str | Path | None = None,
     **preparation: Any,
 ) -> Recommendation:
-    """Size, likeness to the source and what more labels bring are measured; measured cases near by say what to do.
+    """Size, likeness to the source and what more labels bring are measured; what won in measured cases says what to do.
 
     Measuring takes two passes over some training rows, with the pretrained and with random weights, and ridge probes;
     validation and test rows are not read. Advice is the strategy with the highest expected accuracy among those of the
@@ -71,17 +71,17 @@ def recommend(
     experience = experience or measured_experience()
     settings, cases = experience.settings, experience.cases
     measures = measure_case(network, data, budget, batch_size=batch_size, seed=seed, cache_dir=cache_dir)
-    found = outlook(measures, cases, settings.bandwidth)
+    found = outlook(measures, cases, settings.strength)
     why = reasons(measures, found, cases, settings)
     if source is not None:
         why = (*why, _distance_sentence(network, data, source, batch_size=batch_size, seed=seed, cache_dir=cache_dir))
-    near = near_cases(measures, cases, settings)
+    near = near_cases(measures, cases)
     return Recommendation(
         strategy=found[0].strategy,
         quadrant=quadrant_name(*quadrant(measures, settings)),
         plan=run_settings(found[0].strategy, budget, data.modality),
         reasons=why,
-        confidence=confidence(found, len(near)),
+        confidence=confidence(found),
         would_change=would_change(measures, found, settings, unlabelled_rows=unlabelled_rows),
         outlook=found,
         measures=measures,

@@ -13,7 +13,7 @@ from hf_transfer_kit.selection.advice import (
     fit_settings,
     measured_experience,
 )
-from hf_transfer_kit.selection.advice.fitting import across_seeds, left_out_regrets, threshold
+from hf_transfer_kit.selection.advice.fitting import STRENGTHS, across_seeds, left_out_regrets, threshold
 
 
 def grid():
@@ -30,7 +30,8 @@ def test_advice_for_a_family_comes_from_the_others_alone():
     assert found["mean_regret"]["head_only"] == pytest.approx(0.05)
     assert found["mean_regret"]["full"] == pytest.approx(0.1)
     assert [cell["advised"] for cell in found["cells"][:4]] == ["head_only", "head_only", "full", "full"]
-    # One family alone in what it shows cannot be foreseen.
+    assert sum(level["cells"] for level in found["by_confidence"].values()) == 12
+    # A family that is alone in what it shows cannot be foreseen.
     odd = [case(2, target="odd", head_only=0.1, full=0.6, from_scratch=0.7)]
     cells = evaluate_advice(grid() + odd)["cells"]
     assert cells[-1]["advised"] == "head_only"
@@ -46,10 +47,10 @@ def test_thresholds_lie_where_the_outcome_changes():
     assert found == pytest.approx(6.5)
 
 
-def test_the_bandwidth_is_the_one_with_the_least_regret_on_families_left_out():
+def test_the_strength_is_the_one_with_the_least_regret_on_families_left_out():
     settings = fit_settings(grid())
-    regrets = {h: sum(left_out_regrets(grid(), h)) for h in (0.15, 0.25, 0.4, 0.6, 1.0)}
-    assert regrets[settings.bandwidth] == min(regrets.values())
+    regrets = {strength: sum(left_out_regrets(grid(), strength)) for strength in STRENGTHS}
+    assert regrets[settings.strength] == min(regrets.values())
 
 
 def test_what_chance_costs_is_told_by_another_seed():
@@ -58,7 +59,7 @@ def test_what_chance_costs_is_told_by_another_seed():
     two = [case(10, full=0.5, head_only=0.6)]
     object.__setattr__(two[0], "accuracy", {"full": (0.5, 0.8), "head_only": (0.6, 0.7)})
     # Chosen by seed 1: full, judged by seed 0: 0.1 lost; chosen by seed 0: head_only, judged by seed 1: 0.1 lost.
-    assert across_seeds(two) == pytest.approx(0.1)
+    assert across_seeds(two) == {"mean_regret": pytest.approx(0.1), "within_a_point": 0.0}
 
 
 def test_experience_survives_its_file():

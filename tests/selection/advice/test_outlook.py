@@ -1,46 +1,71 @@
-"""Expected differences from near cases: by hand, and far away."""
+"""Expected differences: the regression by another way, and what it must not depend on."""
 
 import math
 
 import numpy as np
 import pytest
 from advice_cases import case, measures
+from sklearn.linear_model import Ridge
 
 from hf_transfer_kit.selection.advice import outlook
-from hf_transfer_kit.selection.advice.outlook import nearness, place
+from hf_transfer_kit.selection.advice.outlook import by_nearness, place
 
 
-def test_a_case_lies_by_its_size_its_known_share_and_its_gain():
+def scattered(count=12, seed=0):
+    """Cases over all sizes and likenesses; the frozen network is the better the fewer the rows."""
+    generator = np.random.default_rng(seed)
+    found = []
+    for index in range(count):
+        size = int(10 ** generator.uniform(0.3, 3))
+        probe, random = generator.uniform(0.3, 0.9), generator.uniform(0.2, 0.5)
+        frozen = 0.8 - 0.1 * math.log10(size) + generator.normal() * 0.01
+        found.append(case(size, target=f"t{index}", probe=probe, random=random, full=0.6, head_only=frozen))
+    return found
+
+
+def test_a_case_lies_by_its_size_and_what_both_features_know():
     found = measures(100, probe=0.6, random=0.3)
-    assert place(found) == pytest.approx([2.0, (0.6 - 0.2) / 0.8, 0.6])
+    assert place(found) == pytest.approx([2.0, (0.6 - 0.2) / 0.8, (0.3 - 0.2) / 0.8])
     assert (found.rows_per_class, found.gain, found.slope) == pytest.approx((100, 0.3, 0.1))
 
 
-def test_differences_are_means_weighted_by_nearness():
-    near, far = case(10, full=0.5, head_only=0.7), case(1_000, full=0.8, head_only=0.6)
-    asked = measures(30)
-    distances = [math.log10(3), math.log10(1_000 / 30)]
-    weights = np.exp(-np.square(distances) / (2 * 0.8**2))
-    assert nearness(asked, [near, far], 0.8) == pytest.approx(weights)
-    expected = (weights[0] * 0.2 + weights[1] * -0.2) / weights.sum()
-    found = outlook(asked, [near, far], 0.8)
-    assert found[0].strategy == "head_only"
-    assert found[0].difference == pytest.approx(expected)
-    assert found[1].difference == 0.0  # full against itself
-    shares = weights / weights.sum()
-    effective = 1 / (shares**2).sum()
-    variance = shares @ (np.array([0.2, -0.2]) - expected) ** 2
-    assert found[0].error == pytest.approx(math.sqrt((variance + 0.05**2 / effective) / effective))
+@pytest.mark.parametrize("strength", [0.3, 10.0])
+def test_differences_are_those_of_a_ridge_regression(strength):
+    cases, asked = scattered(), measures(30)
+    places = np.array([place(found.measures) for found in cases])
+    mean, spread = places.mean(0), places.std(0)
+    target = np.array([found.mean("head_only") - found.mean("full") for found in cases])
+    model = Ridge(alpha=strength).fit((places - mean) / spread, target)
+    entry = next(found for found in outlook(asked, cases, strength) if found.strategy == "head_only")
+    assert entry.difference == pytest.approx(model.predict([(place(asked) - mean) / spread])[0])
+    assert next(found for found in outlook(asked, cases, strength) if found.strategy == "full").difference == 0.0
 
 
-def test_far_from_all_cases_the_nearest_decides():
-    cases = [case(2, full=0.5, head_only=0.9), case(10, full=0.5, head_only=0.1)]
-    found = outlook(measures(100_000), cases, 0.01)
-    assert found[0].strategy == "full"
-    assert found[1].difference == pytest.approx(-0.4)
-    assert np.isfinite([entry.error for entry in found]).all()
+def test_the_error_covers_new_cases_and_grows_with_distance():
+    cases = scattered(60)
+    inside, covered = [], 0
+    for new in scattered(200, seed=1):
+        entry = next(e for e in outlook(new.measures, cases, 0.3) if e.strategy == "head_only")
+        covered += abs(entry.difference - (new.mean("head_only") - new.mean("full"))) <= 2 * entry.error
+        inside.append(entry.error)
+    assert covered / 200 == pytest.approx(0.95, abs=0.04)
+    far = next(e for e in outlook(measures(10**7), cases, 0.3) if e.strategy == "head_only")
+    assert far.error > 1.3 * np.mean(inside)
+
+
+def test_the_best_comes_first_and_turns_with_size():
+    cases = scattered(40)
+    assert outlook(measures(2), cases, 0.3)[0].strategy == "head_only"
+    assert outlook(measures(1_000), cases, 0.3)[0].strategy == "full"
 
 
 def test_a_strategy_that_some_case_lacks_is_not_advised():
     cases = [case(full=0.5, head_only=0.6), case(full=0.5, head_only=0.6, lora=0.9)]
     assert {entry.strategy for entry in outlook(measures(), cases, 0.5)} == {"full", "head_only"}
+
+
+def test_near_cases_come_first():
+    cases = [case(1_000, target="far", full=0.5), case(10, target="same", full=0.5), case(20, target="near", full=0.5)]
+    found = by_nearness(measures(10), cases)
+    assert [near.target for _, near in found] == ["same", "near", "far"]
+    assert found[0][0] == 0.0

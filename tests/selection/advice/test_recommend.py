@@ -1,5 +1,6 @@
 """recommend: what is measured, the plan and its words, and bad input."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -31,12 +32,10 @@ def network():
 
 
 def experience(**settings):
-    cases = (
-        case(2, target="few", probe=0.5, head_only=0.6, full=0.4, from_scratch=0.3),
-        case(20, target="some", probe=0.6, head_only=0.7, full=0.6, from_scratch=0.4),
-        case(500, target="many", probe=0.7, head_only=0.7, full=0.9, from_scratch=0.8),
-    )
-    values = {"bandwidth": 0.6, "many_rows": 100.0, "similar_gain": 0.1, **settings}
+    sizes = (2, 10, 50, 200, 500, 1_000)
+    accuracies = [{"head_only": 0.75 - 0.1 * math.log10(size), "full": 0.6, "from_scratch": 0.4} for size in sizes]
+    cases = tuple(case(size, target=f"t{size}", **found) for size, found in zip(sizes, accuracies, strict=True))
+    values = {"strength": 0.3, "many_rows": 100.0, "similar_gain": 0.1, **settings}
     return Experience(cases, Settings(**values), "command", {"within_a_point": 1.0, "mean_regret": {}})
 
 
