@@ -36,7 +36,7 @@ def outlook(measures: CaseMeasures, cases: Sequence[Case], strength: float) -> t
     """
     places = np.array([place(case.measures) for case in cases])  # (N, 3)
     mean, spread = places.mean(0), places.std(0)
-    spread = np.where(spread > 0, spread, 1)
+    spread = np.where(spread > 1e-9, spread, 1)
     design = (places - mean) / spread
     asked = (place(measures) - mean) / spread
     inverse = np.linalg.inv(design.T @ design + strength * np.eye(design.shape[1]))
@@ -56,5 +56,5 @@ def by_nearness(measures: CaseMeasures, cases: Sequence[Case]) -> list[tuple[flo
     """Distance and case, nearest first; places have unit variance over the cases."""
     places = np.array([place(case.measures) for case in cases])
     spread = places.std(0)
-    distances = np.linalg.norm((places - place(measures)) / np.where(spread > 0, spread, 1), axis=1)
+    distances = np.linalg.norm((places - place(measures)) / np.where(spread > 1e-9, spread, 1), axis=1)
     return [(float(distances[index]), cases[index]) for index in np.argsort(distances, kind="stable")]

@@ -30,8 +30,13 @@ def log_me(features: np.ndarray, labels: np.ndarray) -> float:
 
 
 def spectrum(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues above rounding of F F^T, of shape (K,), and (u_i^T y)^2 for each target, of shape (K, C)."""
+    """Eigenvalues above rounding of F F^T, of shape (K,), and (u_i^T y)^2 for each target, of shape (K, C).
+
+    F are the features scaled to a mean square of 1.
+    """
     features = np.asarray(features, dtype=np.float64)
+    # The evidence does not change with their scale, rounding does: random networks give features of 1e-20.
+    features = features / (np.sqrt(np.mean(features**2)) or 1.0)
     rows, width = features.shape
     if rows <= width:
         gram = features @ features.T
@@ -69,8 +74,8 @@ def log_evidence(eigenvalues: np.ndarray, projected: np.ndarray, squared: np.nda
         weights = (beta**2 * sigma * projected / posterior**2).sum(0)  # |m|^2
         residual = outside + ((alpha / posterior) ** 2 * projected).sum(0)  # |F m - y|^2
         before = alpha / beta
-        # Without any feature that varies there are no weights, and alpha is of no account.
-        alpha = np.maximum(gamma, 1e-12) / np.maximum(weights, 1e-300)
+        # Features that explain nothing have no weights: alpha grows without end, and is of no account.
+        alpha = np.minimum(np.maximum(gamma, 1e-12) / np.maximum(weights, 1e-300), 1e30)
         beta = np.maximum(rows - gamma, 1e-12) / residual
         if np.all(np.abs(alpha / beta - before) <= _TOLERANCE * before):
             break

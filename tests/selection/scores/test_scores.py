@@ -140,7 +140,9 @@ def test_scores_do_not_change_with_a_rotation_or_the_scale_of_features(name):
     rotation = np.linalg.qr(np.random.default_rng(4).normal(size=(7, 7)))[0]
     expected = FEATURE_SCORES[name](features, labels)
     assert FEATURE_SCORES[name](features @ rotation, labels) == pytest.approx(expected, rel=1e-6)
-    assert FEATURE_SCORES[name](1e4 * features, labels) == pytest.approx(expected, rel=1e-6)
+    for scale in (1e4, 1e-60):
+        with np.errstate(over="raise", divide="raise", invalid="raise"):
+            assert FEATURE_SCORES[name](scale * features, labels) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", FEATURE_SCORES)
