@@ -47,6 +47,10 @@ class RaceArguments:
         },
     )
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run of each strategy a seed."})
+    eta: int | None = field(
+        default=None,
+        metadata={"help": "Short runs first, one strategy in so many goes on; default: all run in full."},
+    )
 
 
 def main() -> None:
@@ -84,6 +88,7 @@ def main() -> None:
         seeds=race_args.seeds,
         callbacks=lambda strategy, seed: [ProgressLine(f"{strategy}, seed {seed}")],
         caches=caches,
+        eta=race_args.eta,
     )
     report = comparison_report(
         comparison,
@@ -94,7 +99,7 @@ def main() -> None:
         seed=race_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started, "preparation": prepared_at - started},
-        notes=caches.notes,
+        notes=(*(entry.sentence for entry in comparison.eliminated), *caches.notes),
     )
     if first:
         print(*(search.sentence for search in comparison.depth_searches), sep="\n")

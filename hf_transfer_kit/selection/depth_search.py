@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from hf_transfer_kit.features.cache_budget import bytes_of
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.depth_costs import forward_costs, training_cost
 from hf_transfer_kit.selection.depth_reason import depth_sentence
+from hf_transfer_kit.selection.elimination import shortened
 from hf_transfer_kit.selection.halving import (
     Rung,
     Score,
@@ -235,10 +235,7 @@ class _Search:
         """One run; a short one looks at the validation split once, at its end, and never at the test split."""
         started = time.perf_counter()
         whole = steps == self.budget.max_steps
-        budget = self.budget if whole else replace(self.budget, max_steps=steps, evaluations=1)
-        args = copy.copy(self.args)
-        if args.warmup_steps >= 1:  # below 1 it is a share already
-            args.warmup_steps = args.warmup_steps * steps // self.budget.max_steps
+        args, budget = (self.args, self.budget) if whole else shortened(self.args, self.budget, steps)
         extra = tuple(self.callbacks(strategy_text(strategy), seed)) if self.callbacks else ()
         attach = self.caches.attach if self.caches is not None and depth in self.caches.depths else None
         run = run_strategy(

@@ -13,12 +13,13 @@ from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.caching import PrefixCaches
+from hf_transfer_kit.selection.elimination import eliminate
 from hf_transfer_kit.selection.found_depths import with_found_depths
 from hf_transfer_kit.selection.running import Run, run_strategy
 from hf_transfer_kit.selection.specification import make_strategy, strategy_text
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.verdict import judge_transfer
-from hf_transfer_kit.values import DepthSearch, StrategyResult, Verdict
+from hf_transfer_kit.values import DepthSearch, Elimination, StrategyResult, Verdict
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Comparison:
         predicted: That model's prediction for each test row, of shape (rows,).
         learning_rate: The rate the winner was trained with.
         depth_searches: One for each strategy whose depth was to be found (``freeze_first:auto``).
+        eliminated: Strategies that were given up after short runs.
     """
 
     results: tuple[StrategyResult, ...]
@@ -46,6 +48,7 @@ class Comparison:
     predicted: np.ndarray
     learning_rate: float
     depth_searches: tuple[DepthSearch, ...] = ()
+    eliminated: tuple[Elimination, ...] = ()
 
     def result(self, strategy: str) -> StrategyResult:
         """The result of one strategy by its text."""
@@ -63,6 +66,7 @@ def compare_strategies(
     callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None = None,
     on_result: Callable[[StrategyResult], None] | None = None,
     caches: PrefixCaches | None = None,
+    eta: int | None = None,
 ) -> Comparison:
     """Runs every strategy with every seed under one budget: same steps, same data order, same evaluations.
 
@@ -80,6 +84,7 @@ def compare_strategies(
         callbacks: Strategy text and seed -> callbacks for that run's Trainer, such as a progress line.
         on_result: Called with each strategy's result when its runs have ended.
         caches: Gives strategies with frozen first layers what these give, computed once for all their runs.
+        eta: Successive halving: short runs first, and one strategy in ``eta`` goes on; None runs all in full.
 
     Raises:
         SettingsError: When strategies or seeds are missing or repeated, or an option does not fit the model; always
@@ -96,6 +101,11 @@ def compare_strategies(
         strategies, make_model, data, args, budget, seeds=seeds, callbacks=callbacks, **options
     )
     attach = caches.attach if caches else None
+    eliminated: tuple[Elimination, ...] = ()
+    if eta is not None:
+        strategies, eliminated = eliminate(
+            strategies, make_model, data, args, budget, eta=eta, seed=seeds[0], callbacks=callbacks, attach=attach
+        )
     texts = [strategy_text(strategy) for strategy in strategies]
 
     results, correct = [], {}
@@ -129,6 +139,7 @@ def compare_strategies(
         predicted=run.predicted,
         learning_rate=budget.rate(data.modality, strategy.rate_kind),
         depth_searches=searches,
+        eliminated=eliminated,
     )
 
 

@@ -65,6 +65,31 @@ class StrategyResult:
 
 
 @dataclass(frozen=True)
+class Elimination:
+    """A strategy that was given up before the race.
+
+    Args:
+        strategy: Its text.
+        steps: Of the run after which it was given up.
+        max_steps: Of a full run.
+        accuracy: What it had reached on validation rows, in [0, 1].
+    """
+
+    strategy: str
+    steps: int
+    max_steps: int
+    accuracy: float
+
+    @property
+    def sentence(self) -> str:
+        """The same for people."""
+        return (
+            f"{self.strategy} was given up after a run of {self.steps} of {self.max_steps} steps, at "
+            f"{100 * self.accuracy:.1f} % on validation."
+        )
+
+
+@dataclass(frozen=True)
 class Verdict:
     """Whether transfer helped: the winner against from-scratch under the same budget, on the test split.
 
