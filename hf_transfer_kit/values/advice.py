@@ -23,7 +23,6 @@ class CaseMeasures:
         probe_accuracy: Of a ridge classifier on the network's features, each row left out in turn, in [0, 1].
         half_accuracy: The same learned from half as many rows.
         random_accuracy: The same on features of the architecture with random weights.
-        middle_accuracy: The same on what the first half of the layer groups gives, mean over positions.
         seconds: What measuring took.
     """
 
@@ -36,7 +35,6 @@ class CaseMeasures:
     probe_accuracy: float
     half_accuracy: float
     random_accuracy: float
-    middle_accuracy: float
     seconds: float = 0.0
 
     @property
@@ -53,11 +51,6 @@ class CaseMeasures:
     def known_by_random(self) -> float:
         """The same on features of random weights."""
         return self._above_guessing(self.random_accuracy)
-
-    @property
-    def known_halfway(self) -> float:
-        """The same on features halfway: above ``known`` where the last layers are too much the source's own."""
-        return self._above_guessing(self.middle_accuracy)
 
     @property
     def gain(self) -> float:

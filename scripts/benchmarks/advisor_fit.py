@@ -62,7 +62,7 @@ def _case(source: str, target: str, runs: list[tuple[dict, dict]]) -> Case:
     for _, measures in runs:
         measures.pop("full_seconds", None)
     first = CaseMeasures(**runs[0][1])
-    means = ("probe_accuracy", "half_accuracy", "random_accuracy", "middle_accuracy", "seconds")
+    means = ("probe_accuracy", "half_accuracy", "random_accuracy", "seconds")
     averaged = {name: round(fmean(measures[name] for _, measures in runs), 4) for name in means}
     accuracy = {
         name: tuple(round(cell["results"][name]["test"], 4) for cell, _ in runs) for name in runs[0][0]["results"]

@@ -1,4 +1,4 @@
-"""What is measured of a case before a plan is made: three passes over some rows, and probes on the features."""
+"""What is measured of a case before a plan is made: two passes over some rows, and probes on the features."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ import numpy as np
 from torch.utils.data import Subset
 from transformers import PreTrainedModel
 
-from hf_transfer_kit.backbones import layer_groups, reinitialize
+from hf_transfer_kit.backbones import reinitialize
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features import CachedFeatures, cache_features
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.running import lay_out
 from hf_transfer_kit.selection.scores.leave_one_out import leave_one_out_accuracy
-from hf_transfer_kit.selection.strategies.freeze_first import half_of
 from hf_transfer_kit.values import CaseMeasures
 
 _SHARE = 0.1
-"""Rows each of three passes sees, as a share of those a run trains on; training on a row costs about three passes."""
+"""Rows each of two passes sees, as a share of those a run trains on; training on a row costs about three passes."""
 _DRAWS = 3
 
 
@@ -40,7 +39,7 @@ def measure_case(
     Args:
         model: Pretrained, with any head; not changed.
         data: Prepared splits, of which the training rows alone are read.
-        budget: What a run may spend: measuring spends about a tenth of it.
+        budget: What a run may spend: measuring spends about a fourteenth of it.
         batch_size: Rows a forward.
         seed: Of the rows, folds and random weights.
         cache_dir: Where features of the pretrained network are kept; those of random weights are not.
@@ -58,13 +57,12 @@ def measure_case(
     rows, chosen = few_training_rows(data, most, seed=seed)
     lay_out(model, data)
 
-    def features(network: PreTrainedModel, folder: str | Path | None, **taken: object) -> CachedFeatures:
+    def features(network: PreTrainedModel, folder: str | Path | None) -> CachedFeatures:
         return cache_features(
-            network, rows, collator=data.collator, batch_size=batch_size, cache_dir=folder, progress=False, **taken
+            network, rows, collator=data.collator, batch_size=batch_size, cache_dir=folder, progress=False
         )
 
     known = features(model, cache_dir).features
-    halfway = features(model, cache_dir, layer=half_of(layer_groups(model)) - 1, pooling="mean").features
     with tempfile.TemporaryDirectory() as folder:
         random = features(reinitialize(copy.deepcopy(model), all=True, seed=seed), folder).features
     own = labels[chosen]
@@ -79,7 +77,6 @@ def measure_case(
         probe_accuracy=leave_one_out_accuracy(known, own),
         half_accuracy=float(np.mean([leave_one_out_accuracy(known[half], own[half]) for half in halves])),
         random_accuracy=leave_one_out_accuracy(random, own),
-        middle_accuracy=leave_one_out_accuracy(halfway, own),
         seconds=time.perf_counter() - started,
     )
 
