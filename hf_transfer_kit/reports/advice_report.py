@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hf_transfer_kit.backbones import layer_groups
@@ -10,6 +12,17 @@ from hf_transfer_kit.data import LoadedData
 from hf_transfer_kit.reports.report import TransferReport, library_versions
 from hf_transfer_kit.selection.advice import Experience
 from hf_transfer_kit.values import Advice, CasePoint, Recommendation, SourceRanking
+
+
+def without_folders(ranking: SourceRanking) -> SourceRanking:
+    """The ranking with local folders named by their last part, in reasons too: where they lie is nobody's business."""
+    names = [*(source.name for source in ranking.sources), *ranking.skipped]
+    shown = {name: Path(name).name if Path(name).exists() or Path(name).is_absolute() else name for name in names}
+    return replace(
+        ranking,
+        sources=tuple(replace(source, name=shown[source.name]) for source in ranking.sources),
+        skipped={shown[name]: reason.replace(name, shown[name]) for name, reason in ranking.skipped.items()},
+    )
 
 
 def advice_report(
@@ -48,7 +61,7 @@ def advice_report(
         ),
         within_a_point=evaluation["within_a_point"],
         mean_lost={name: evaluation["mean_regret"][name] for name in ("advice", "full")},
-        ranking=ranking,
+        ranking=None if ranking is None else without_folders(ranking),
     )
     return TransferReport(
         recipe="advise",

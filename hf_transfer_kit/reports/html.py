@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from hf_transfer_kit.reports.adaptation_pictures import adaptation_bars, adaptation_scalars, feature_maps_picture
 from hf_transfer_kit.reports.adaptation_words import adaptation_words
 from hf_transfer_kit.reports.advice_pictures import outlook_picture, quadrants_picture, ranking_picture
+from hf_transfer_kit.reports.advice_words import advice_sentence
 from hf_transfer_kit.reports.depth_curve import depth_alt_text, depth_picture
 from hf_transfer_kit.reports.multitask_pictures import (
     affinity_picture,
@@ -68,7 +69,7 @@ def _advice(advice: Advice) -> dict[str, Any]:
     pictures = {"outlook": outlook_picture(advice.recommendation), "quadrants": quadrants_picture(advice)}
     if advice.ranking:
         pictures["ranking"] = ranking_picture(advice.ranking)
-    return {"pictures": {name: _inline(svg) for name, svg in pictures.items()}}
+    return {"sentence": advice_sentence(advice), "pictures": {name: _inline(svg) for name, svg in pictures.items()}}
 
 
 def _adaptation(report: TransferReport) -> dict[str, Any]:

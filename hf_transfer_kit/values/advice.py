@@ -109,7 +109,7 @@ class Recommendation:
 
     def __str__(self) -> str:
         lines = [f"{self.quadrant}: {self.strategy} (confidence {self.confidence})", *self.reasons]
-        return "\n".join([*lines, *(f"Another plan: {sentence}" for sentence in self.would_change)])
+        return "\n".join([*lines, *(f"What would change this: {sentence}" for sentence in self.would_change)])
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,8 @@ def test_networks_are_ranked_and_the_best_gets_a_plan(advised, network):
     assert len(ranking["sources"]) == 2
     assert ranking["sources"][0]["score"]["value"] >= ranking["sources"][1]["score"]["value"]
     assert list(ranking["skipped"]) == ["no/such"]
+    assert str(network) not in (folder / "report.json").read_text()
+    assert str(network) not in (folder / "report.html").read_text()
     assert "no/such was left out" in printed
     plan = yaml.safe_load((folder / "plan.yaml").read_text())
     assert plan["strategy"] == report["advice"]["recommendation"]["strategy"] == report["winner"]
