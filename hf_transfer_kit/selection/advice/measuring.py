@@ -22,6 +22,8 @@ from hf_transfer_kit.values import CaseMeasures
 
 _SHARE = 0.1
 """Rows each of two passes sees, as a share of those a run trains on; training on a row costs about three passes."""
+_MOST_ROWS = 500
+"""Beyond, probes would cost more than they tell: the accuracy of 500 rows has an error of two points."""
 _DRAWS = 3
 
 
@@ -53,7 +55,7 @@ def measure_case(
     if len(classes) < 2 or counts.max() < 2:
         found = "one class" if len(classes) < 2 else "one row a class"
         raise DataError(f"The training rows hold {found}; to advise, give two classes or more, one of them two rows.")
-    most = max(round(_SHARE * budget.max_steps * budget.batch_size), 2 * len(classes))
+    most = max(min(round(_SHARE * budget.max_steps * budget.batch_size), _MOST_ROWS), 2 * len(classes))
     rows, chosen = few_training_rows(data, most, seed=seed)
     lay_out(model, data)
 
