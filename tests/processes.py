@@ -54,8 +54,6 @@ class Fork:
 
     def __init__(self, command: Sequence[str], *, cwd: str, environment: Mapping[str, str]) -> None:
         server = _server()
-        changed = {name for name, _ in environment.items() ^ server.environment.items() if _read_at_import(name)}
-        assert not changed, f"The libraries have read {sorted(changed)} already: start this program with cold=True."
         self._streams = [tempfile.mkstemp(dir=server.folder.name)[1] for _ in range(2)]
         output, errors = self._streams
         request = {"command": list(command), "cwd": cwd, "environment": dict(environment)}
@@ -83,6 +81,13 @@ class Fork:
         return output, errors
 
 
+def begins_anew(environment: Mapping[str, str]) -> bool:
+    """Whether a Python has to begin anew: always so, or because of settings that the libraries have read already."""
+    if cold_always:
+        return True
+    return any(_read_at_import(name) for name, _ in environment.items() ^ _server().environment.items())
+
+
 def _read_at_import(name: str) -> bool:
     return name.startswith(("HF_", "OMP_", "MKL_", "MPL", "PYTHONHASHSEED")) and not name.startswith("HF_TRANSFER_KIT_")
 
@@ -97,7 +102,7 @@ def start(command: Sequence[object], *, env: Mapping[str, str] | None = None, co
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"} if env is None else env
     words = [str(word) for word in command]
-    if cold or cold_always:
+    if cold or begins_anew(environment):
         pipe = subprocess.PIPE
         return subprocess.Popen([sys.executable, *words], stdout=pipe, stderr=pipe, text=True, env=environment)
     return Fork(words, cwd=os.getcwd(), environment=environment)
@@ -124,7 +129,7 @@ def run(
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"} if env is None else dict(env)
     words, folder = [str(word) for word in command], str(cwd or os.getcwd())
-    if cold or cold_always:
+    if cold or begins_anew(environment):
         whole = [sys.executable, *((*TORCHRUN, str(ranks)) if ranks > 1 else ()), *words]
         return subprocess.run(
             whole, env=environment, cwd=folder, capture_output=True, text=True, timeout=timeout, check=False

@@ -19,8 +19,6 @@ TIMM = (
     "swin_tiny_patch4_window7_224",
 )
 _TIMM_ARGS = {
-    "resnet18": {"channels": (8, 16, 24, 32)},
-    "vgg11": {"mlp_ratio": 0.01},  # else 129 million weights
     "vit_tiny_patch16_224": {"img_size": 32, "depth": 2},
     "swin_tiny_patch4_window7_224": {"img_size": 56, "embed_dim": 24, "depths": (1, 1, 2, 1)},
 }
@@ -45,7 +43,7 @@ def waves(rows: int = 2, length: int = 800) -> dict[str, torch.Tensor]:
 def timm_network(name: str, num_classes: int = 5) -> tuple[nn.Module, dict[str, torch.Tensor]]:
     """A bare timm network; its input goes in by position."""
     model = timm.create_model(name, pretrained=False, num_classes=num_classes, **_TIMM_ARGS.get(name, {}))
-    return _with_statistics(model, name), images(_TIMM_SIDE.get(name, 32))
+    return model, images(_TIMM_SIDE.get(name, 32))
 
 
 def timm_wrapped(name: str, num_labels: int = 5) -> tuple[nn.Module, dict[str, torch.Tensor]]:
@@ -57,21 +55,7 @@ def timm_wrapped(name: str, num_labels: int = 5) -> tuple[nn.Module, dict[str, t
         do_pooling=True,
         pretrained_cfg={"num_classes": num_labels},
     )
-    return _with_statistics(tf.TimmWrapperForImageClassification(config), name), images(_TIMM_SIDE.get(name, 32))
-
-
-def _with_statistics(model: nn.Module, name: str) -> nn.Module:
-    """A narrow residual network with statistics of its activations: with fresh ones they fade to 1e-6 at its head."""
-    if name == "resnet18":
-        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-        for norm in norms:
-            norm.momentum = 1.0
-        with torch.no_grad():
-            run(model.train(), images(rows=8))
-        for norm in norms:
-            norm.momentum = 0.1
-            norm.num_batches_tracked.zero_()
-    return model
+    return tf.TimmWrapperForImageClassification(config), images(_TIMM_SIDE.get(name, 32))
 
 
 def _bert(kind: str, **extra):

@@ -1,7 +1,6 @@
 import copy
 
 import pytest
-import timm
 import tiny
 import torch
 
@@ -9,8 +8,6 @@ from hf_transfer_kit.backbones import layer_groups, reinitialize
 from hf_transfer_kit.errors import SettingsError
 
 MODELS = tiny.classifiers()
-for architecture in ("resnet18", "vgg11"):  # as their names say, and not narrower: so they can be built anew
-    MODELS[f"timm/{architecture}"] = lambda name=architecture: (timm.create_model(name, num_classes=5), None)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -394,8 +394,8 @@ def test_the_budget_is_a_limit_and_names_the_choices(tmp_path):
 def test_the_size_is_said_before(tmp_path, capsys):
     prefix = cache_prefix(resnet(), 2, images(64), cache_dir=tmp_path)
     said = capsys.readouterr().out
-    assert "Caching the first 2 layer groups of 64 rows: about 131.6 KB" in said
-    assert abs(prefix.nbytes - 131_600) < 5e3
+    assert "Caching the first 2 layer groups of 64 rows: about 1.0 MB" in said
+    assert abs(prefix.nbytes - 1.05e6) < 5e4
 
 
 class Growing(Counting):
