@@ -1,19 +1,20 @@
 """Every test is offline, on the CPU and seeded; `slow` ones run with --slow, `gpu` ones where CUDA is."""
 
+import gc
 import os
-import subprocess
-import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # else the last bits depend on where a tensor lies in memory
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core a worker
 
 from pathlib import Path
 
+import processes
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -21,6 +22,11 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the long tests on the data beside the project")
+    parser.addoption("--cold", action="store_true", help="start a Python anew for every process of a test")
+
+
+def pytest_configure(config):
+    processes.cold_always = processes.cold_always or config.getoption("--cold")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -31,6 +37,16 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="long run: ask for it with --slow"))
         if "gpu" in item.keywords and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def pytest_collection_finish(session):
+    """Trainer collects garbage in every run: what is imported by now need not be looked through each time."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish(session):
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
@@ -81,17 +97,14 @@ def training_arguments(tmp_path):
 
 @pytest.fixture
 def two_processes(tmp_path):
-    """Runs a script's text under torchrun with two gloo processes; its output is shown when it fails."""
+    """Runs a script's text in two processes with gloo, as under torchrun; its output is shown when it fails."""
 
     def run(text, *arguments, check=True):
         script = tmp_path / "script.py"
         script.write_text(f"{text}\nfrom leaving import leave\n\nleave()\n")
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
         places = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=240, check=False
-        )
+        done = processes.run([script, *arguments], ranks=2, env=environment, timeout=240)
         if check:
             assert done.returncode == 0, done.stdout + done.stderr
         return done

@@ -5,10 +5,9 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 from features.store_process import COLUMNS, PER_SHARD, ROWS, values
@@ -43,10 +42,9 @@ def contents(folder):
 
 
 def start(*arguments):
-    command = [sys.executable, str(PROCESS), *map(str, arguments)]
     places = os.pathsep.join([str(PROCESS.parents[1]), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": places}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
+    return processes.start([PROCESS, *arguments], env=environment)
 
 
 def finished(process):

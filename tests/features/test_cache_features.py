@@ -3,12 +3,11 @@
 import os
 import random
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 import tiny
 import torch
@@ -285,12 +284,9 @@ def test_unlabelled_rows(cached):
 
 def test_two_processes_share_the_work_and_give_the_same_bits(cached, tmp_path):
     program = Path(__file__).with_name("features_process.py")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     places = {"PYTHONPATH": os.pathsep.join([str(program.parents[1]), os.environ.get("PYTHONPATH", "")])}
     environment = {**os.environ, **places, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launcher, str(program), str(tmp_path / "two")], capture_output=True, text=True, env=environment, timeout=200
-    )
+    done = processes.run([program, tmp_path / "two"], ranks=2, env=environment, timeout=200)
     assert done.returncode == 0, done.stderr
     # Nine shards: five and four; the second process also ran the first batch, which tells the layout.
     said = sorted(re.findall(r"rank \d: \d+ computed, \d+ read", done.stdout))  # both may write on one line

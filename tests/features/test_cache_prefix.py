@@ -2,11 +2,10 @@ import copy
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 import tiny
 import torch
@@ -481,12 +480,11 @@ def test_two_processes_share_the_pass_and_train_as_one(tmp_path):
     program = Path(__file__).with_name("prefix_process.py")
     places = os.pathsep.join([str(program.parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     said = {}
-    for name, prefix, batch_size in (("one", [], 8), ("two", launcher, 4)):
+    for name, ranks, batch_size in (("one", 1, 8), ("two", 2, 4)):
         (tmp_path / name).mkdir()
-        command = [sys.executable, *prefix, str(program), str(tmp_path / name), str(batch_size)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+        command = [program, tmp_path / name, batch_size]
+        done = processes.run(command, ranks=ranks, env=environment, timeout=200)
         assert done.returncode == 0, done.stderr
         said[name] = sorted(re.findall(r"rank \d: \d+ computed, \d+ read", done.stdout))
     computed = [int(line.split()[2]) for line in said["two"]]

@@ -123,7 +123,7 @@ def test_in_the_model_its_logits_are_the_probes(probed, name, tmp_path):
     with torch.no_grad():
         output = tiny.run(model, batch)
     logits = getattr(output, "logits", output).numpy()
-    np.testing.assert_allclose(logits, probe.logits(features), atol=1e-5)
+    np.testing.assert_allclose(logits, probe.logits(features), rtol=1e-5, atol=1e-5)
     assert np.array_equal(logits.argmax(1), probe.predict(features))
     if not hasattr(model, "save_pretrained"):
         return
@@ -131,7 +131,7 @@ def test_in_the_model_its_logits_are_the_probes(probed, name, tmp_path):
     auto = AutoModelForSequenceClassification if name == "bert" else AutoModelForImageClassification
     with torch.no_grad():
         again = auto.from_pretrained(tmp_path / "saved").eval()(**batch).logits
-    np.testing.assert_allclose(again, probe.logits(features), atol=1e-5)
+    np.testing.assert_allclose(again, probe.logits(features), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ FAST = ["--max_steps", "4", "--evaluations", "2", "--per_device_train_batch_size
 
 
 def test_the_embedded_example_leaves_a_report_and_an_ordinary_classifier(tmp_path):
-    done = run("adapt.py", *FAST, "--output_dir", tmp_path, "--seeds", "0", "1")
+    done = run("adapt.py", *FAST, "--evaluations", "1", "--output_dir", tmp_path, "--seeds", "0", "1")
     report = json.loads((tmp_path / "report.json").read_text())
     results = {result["method"]: result for result in report["adaptation"]["results"]}
     assert list(results) == ["source_only", "adamatch:source_weight=1", "target_supervised"]
@@ -41,7 +41,7 @@ def test_the_embedded_example_leaves_a_report_and_an_ordinary_classifier(tmp_pat
 
 def test_config_gives_the_same_run_again(tmp_path):
     flags = ["--method", "dann:view=1", "--baselines", "false", *FAST]
-    run("adapt.py", *flags, "--output_dir", tmp_path / "first")
+    run("adapt.py", *flags, "--output_dir", tmp_path / "first", cold=True)
     run("adapt.py", "--config", tmp_path / "first" / "config.yaml", "--output_dir", tmp_path / "second")
     first, second = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("first", "second"))
     assert first["metrics"] == second["metrics"]
@@ -138,9 +138,8 @@ def test_bad_input_gets_a_sentence_and_leaves_nothing(tmp_path, flags, message):
 
 
 def test_two_processes_give_one_report(tmp_path):
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     flags = ["--method", "adamatch", "--baselines", "false", "--ddp_backend", "gloo", *FAST]
-    done = run("adapt.py", *flags, "--output_dir", tmp_path, launcher=launcher)
+    done = run("adapt.py", *flags, "--output_dir", tmp_path, ranks=2)
     assert done.stdout.count("The report is") == 1
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["budget"]["batch_size"] == 16

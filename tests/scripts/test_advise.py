@@ -1,11 +1,9 @@
 """advise.py as a user runs it, and what its files are good for."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 import tiny
 import yaml
@@ -16,10 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 FAST = ["--max_steps", "4", "--evaluations", "2", "--per_device_train_batch_size", "16"]
 
 
-def run(script: str, *flags: object, ok: bool = True):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "scripts" / script), *map(str, flags)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=600)
+def run(script: str, *flags: object, ok: bool = True, **how):
+    """The finished script; ``how`` as in ``processes.run``."""
+    done = processes.run([ROOT / "scripts" / script, *flags], cwd=ROOT, timeout=600, **how)
     assert (done.returncode == 0) is ok, done.stdout + done.stderr
     return done
 
@@ -38,7 +35,9 @@ def network(tmp_path_factory) -> Path:
 def advised(network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("advised")
     data = ["--dataset", "digits_m", "--train_size", "60", "--source_data", "digits"]
-    done = run("advise.py", "--models", network, "dann_mnist", "no/such", *data, "--output_dir", folder, *FAST)
+    done = run(
+        "advise.py", "--models", network, "dann_mnist", "no/such", *data, "--output_dir", folder, *FAST, cold=True
+    )
     return folder, done.stdout
 
 

@@ -1,9 +1,6 @@
-"""extract_features.py as a user runs it: in a process of its own."""
+"""scripts/extract_features.py as a user runs it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import datasets
@@ -12,16 +9,13 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
+from scripts.test_scripts import run
 
 from hf_transfer_kit.data import load_data, prepare_data
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-def extract(*flags, launcher=()):
-    command = [sys.executable, *launcher, str(ROOT / "scripts" / "extract_features.py"), *map(str, flags)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
+def extract(*flags, **how):
+    return run("extract_features.py", *flags, ok=False, **how)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +40,8 @@ def test_both_formats_hold_the_same_rows_and_the_second_run_reads_the_first_ones
         "--cache_dir",
         tmp_path / "cache",
     ]
-    done = extract(*flags, "--output_dir", tmp_path / "arrow", "--use_cpu")
+    done = extract(*flags, "--output_dir", tmp_path / "arrow", "--use_cpu", cold=True)
     assert done.returncode == 0, done.stderr
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     second = [
         *flags,
         "--format",
@@ -59,7 +52,7 @@ def test_both_formats_hold_the_same_rows_and_the_second_run_reads_the_first_ones
         "--ddp_backend",
         "gloo",
     ]
-    done = extract(*second, launcher=launcher)
+    done = extract(*second, ranks=2)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("The features are in") == 1
 

@@ -1,9 +1,8 @@
 """scripts/multitask.py as a user runs it."""
 
 import json
-import subprocess
-import sys
 
+import processes
 import torch
 import yaml
 from PIL import Image
@@ -42,7 +41,7 @@ def test_the_embedded_example_leaves_a_report_and_a_network_of_all_tasks(tmp_pat
         "import hf_transfer_kit.multitask\nfrom transformers import AutoModel\n"
         f"print(type(AutoModel.from_pretrained({str(tmp_path)!r}).export('digit')).__name__)"
     )
-    said = subprocess.run([sys.executable, "-c", usage], capture_output=True, text=True, cwd=ROOT, check=False)
+    said = processes.run(["-c", usage], cwd=ROOT)
     assert said.stdout.strip() == "DannMnistForImageClassification", said.stderr
     accuracy = found["results"][1]["figures"]["digit"]["by_seed"][0]
     assert report["metrics"]["digit_accuracy"] == accuracy
@@ -53,7 +52,7 @@ def test_config_gives_the_same_run_again_and_tasks_keep_their_order(tmp_path):
     tasks = {"zebra": TWO["colour"], "ant": TWO["digit"]}
     (tmp_path / "tasks.yaml").write_text(yaml.safe_dump({"tasks": tasks, "source_task": "ant"}, sort_keys=False))
     flags = ["--config", tmp_path / "tasks.yaml", "--method", "replay:rows=20", "lwf", *FAST]
-    run("multitask.py", *flags, "--train_size", "zebra=50", "--output_dir", tmp_path / "first")
+    run("multitask.py", *flags, "--train_size", "zebra=50", "--output_dir", tmp_path / "first", cold=True)
     run("multitask.py", "--config", tmp_path / "first" / "config.yaml", "--output_dir", tmp_path / "second")
     first, second = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("first", "second"))
     assert first["metrics"] == second["metrics"]

@@ -1,12 +1,10 @@
-"""The scripts as a user runs them: in a process of their own."""
+"""The scripts as a user runs them, in a process of their own; each once in a Python of its own (``cold``)."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import processes
 import pytest
 import tiny
 import torch
@@ -17,10 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 FAST = ["--max_steps", "4", "--evaluations", "2", "--per_device_train_batch_size", "16"]
 
 
-def run(script: str, *flags: str, launcher: tuple[str, ...] = (), cwd: Path | None = None, ok: bool = True):
-    command = [sys.executable, *launcher, str(ROOT / "scripts" / script), *map(str, flags)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd or ROOT, env=environment, timeout=600)
+def run(script: str, *flags: object, ok: bool = True, **how):
+    """The finished script; ``how`` as in ``processes.run``."""
+    done = processes.run([ROOT / "scripts" / script, *flags], **{"cwd": ROOT, "timeout": 600, **how})
     if ok:
         assert done.returncode == 0, done.stdout + done.stderr
     return done
@@ -81,8 +78,9 @@ with torch.no_grad():
     logits = model(**processor([image.convert("RGB") for image in test["image"]], return_tensors="pt")).logits
 print((logits.argmax(-1).numpy() == np.asarray(test["label"])).mean())
 """
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert float(output) == pytest.approx(report["metrics"]["accuracy"], abs=1e-6)
+    done = processes.run(["-c", code], cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == pytest.approx(report["metrics"]["accuracy"], abs=1e-6)
 
 
 def test_no_local_path_is_in_what_is_shared(raced):
@@ -128,6 +126,7 @@ def test_finetune_writes_a_report_and_resumes(network, tmp_path):
         "--overwrite_output_dir",
         "--resume_from_checkpoint",
         checkpoint,
+        cold=True,
     )
     from safetensors.torch import load_file
 
@@ -139,7 +138,8 @@ def test_finetune_writes_a_report_and_resumes(network, tmp_path):
 def test_a_depth_is_searched_for_and_finetune_runs_what_was_found(network, tmp_path):
     flags = ["--model_name_or_path", network, "--dataset", "digits_m", "--train_size", "50", *FAST]
     searched = tmp_path / "searched"
-    run("search_depth.py", *flags, "--seeds", "0", "--cache_dir", tmp_path / "cache", "--output_dir", searched)
+    own = ["--seeds", "0", "--cache_dir", tmp_path / "cache", "--output_dir", searched]
+    run("search_depth.py", *flags, *own, cold=True)
     names = {path.name for path in searched.iterdir()}
     assert names >= {"depth.json", "depth.svg", "finetune.yaml", "config.yaml", "report.json", "report.html"}
     search = json.loads((searched / "depth.json").read_text())
@@ -164,10 +164,9 @@ def test_finetune_finds_a_depth_of_its_own(network, tmp_path, monkeypatch):
 
 
 def test_two_processes_give_one_report(network, tmp_path):
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     flags = ["--model_name_or_path", network, "--dataset", "digits_m", "--train_size", "50", "--output_dir", tmp_path]
     flags += ["--strategies", "head_only", "from_scratch", "--use_cpu", "--ddp_backend", "gloo", *FAST]
-    done = run("transfer.py", *flags, launcher=launcher)
+    done = run("transfer.py", *flags, ranks=2, cold=True)
     assert done.stdout.count("The report is") == 1
     report = json.loads((tmp_path / "report.json").read_text())
     assert sum(map(sum, report["confusion"]["counts"])) == 271

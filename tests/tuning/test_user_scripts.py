@@ -24,7 +24,7 @@ LOGGED = {
 }
 
 
-def run(name: str, callbacks: str | None, folder: Path, monkeypatch) -> tuple[dict[str, torch.Tensor], list[dict]]:
+def run(name: str, callbacks: str | None, folder: Path) -> tuple[dict[str, torch.Tensor], list[dict]]:
     """Final weights and log of the script, with or without the one argument; the script itself stays as it is."""
     text = (FOLDER / f"{name}.py").read_text()
     if callbacks is not None:
@@ -34,18 +34,22 @@ def run(name: str, callbacks: str | None, folder: Path, monkeypatch) -> tuple[di
     text += "\nimport json, pathlib\npathlib.Path(sys.argv[1], 'log.json').write_text(json.dumps(trainer.state.log_history))\n"
     script = folder / f"{name}.py"
     script.write_text(text)
-    monkeypatch.setattr(sys, "argv", [str(script), str(folder / "out")])
-    runpy.run_path(str(script), run_name="__main__")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(script), str(folder / "out")])
+        runpy.run_path(str(script), run_name="__main__")
     return load_file(folder / "out" / "model.safetensors"), json.loads((folder / "out" / "log.json").read_text())
 
 
+@pytest.fixture(scope="module", params=["image", "text", "audio"])
+def unchanged(request, tmp_path_factory):
+    """A script's name, and final weights and log of it as it stands."""
+    return request.param, *run(request.param, None, tmp_path_factory.mktemp(request.param))
+
+
 @pytest.mark.parametrize("kind", CALLBACKS)
-@pytest.mark.parametrize("name", ["image", "text", "audio"])
-def test_one_argument_is_all_that_changes(name, kind, tmp_path, monkeypatch):
-    (tmp_path / "plain").mkdir()
-    (tmp_path / "kit").mkdir()
-    plain, plain_log = run(name, None, tmp_path / "plain", monkeypatch)
-    weights, log = run(name, CALLBACKS[kind], tmp_path / "kit", monkeypatch)
+def test_one_argument_is_all_that_changes(unchanged, kind, tmp_path):
+    name, plain, plain_log = unchanged
+    weights, log = run(name, CALLBACKS[kind], tmp_path)
     assert weights.keys() == plain.keys()
     assert any(not torch.equal(weights[key], plain[key]) for key in weights)
     assert any(LOGGED[kind] in entry for entry in log)

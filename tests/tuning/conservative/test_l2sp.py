@@ -4,9 +4,8 @@ import copy
 import json
 import os
 import signal
-import subprocess
-import sys
 
+import processes
 import pytest
 import torch
 from small_net import Net, difference, rows, weights
@@ -329,8 +328,8 @@ def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, how):
         f"import sys; sys.path[:0] = [{here!r}, {os.path.dirname(os.path.dirname(here))!r}]\n"
         f"from test_l2sp import train_to_the_end\ntrain_to_the_end({str(tmp_path / 'killed')!r}, {how!r}, kill=True)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    done = processes.run(["-c", script], timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
     resumed = train_to_the_end(tmp_path / "killed", how, resume=True)
     whole = train_to_the_end(tmp_path / "whole", how)
     assert difference(weights(resumed.model), weights(whole.model)) == 0

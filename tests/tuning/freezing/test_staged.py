@@ -1,11 +1,9 @@
 """Schedules of stages through the stock Trainer: exact where frozen, after a kill, and in two processes."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 import tiny
 import torch
@@ -385,10 +383,7 @@ json.dump(report, open(f"{folder}/report.json", "w"))
 def killed(tmp_path_factory):
     """For each schedule: the stages of the whole run, and step of a kill -> differences after the resumed run."""
     folder = tmp_path_factory.mktemp("killed")
-    command = [sys.executable, "-c", KILLED, str(Path(__file__).parents[2]), str(folder)]
-    done = subprocess.run(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240, check=False
-    )
+    done = processes.run(["-c", KILLED, Path(__file__).parents[2], folder], timeout=240)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return json.loads((folder / "report.json").read_text())
 

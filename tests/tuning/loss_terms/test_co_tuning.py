@@ -1,11 +1,9 @@
 """The relationship and the loss equal their formulas; the source's head learns, resumes and disappears."""
 
 import copy
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -192,9 +190,8 @@ os._exit(0)
 def test_two_processes_equal_one(two_processes, tmp_path):
     here = Path(__file__).parent
     two_processes(TWO_PROCESSES, tmp_path, here.parents[1], here)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path), str(here.parents[1]), str(here)]
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=200)
+    alone = processes.run([tmp_path / "script.py", tmp_path, here.parents[1], here], timeout=200)
+    assert alone.returncode == 0, alone.stderr
     one, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("one-0", "two-0", "two-1"))
     for two in (first, second):
         assert_close_state(one[0], two[0], 1e-7)
