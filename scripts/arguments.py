@@ -38,7 +38,7 @@ _OF_ONE_RUN = (
     "output_dir", "overwrite_output_dir", "local_rank", "cache_dir",
     "push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push",
 )  # fmt: skip
-_PATHS = ("model_name_or_path", "dataset", "source", "target", "tasks", "inputs")
+_PATHS = ("model_name_or_path", "dataset", "source", "target", "tasks", "inputs", "other_sources")
 
 
 @dataclass
@@ -391,9 +391,11 @@ def resolved_config(*arguments: object) -> dict[str, object]:
 
 
 def _portable(value: object) -> object:
-    """A path, or paths wherever they stand in a mapping, as seen from the working folder."""
+    """A path, or paths wherever they stand in a mapping or list, as seen from the working folder."""
     if isinstance(value, dict):
         return {key: _portable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_portable(inner) for inner in value]
     return portable(value) if isinstance(value, str) else value
 
 

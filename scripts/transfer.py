@@ -10,7 +10,7 @@ it trains a small source network on scikit-learn's digits and transfers it to 10
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from arguments import (
@@ -26,10 +26,14 @@ from arguments import (
 )
 from sharing import Sharing
 
+from hf_transfer_kit.data import LoadedData
 from hf_transfer_kit.hub import check_output_dir, save_results
 from hf_transfer_kit.reports import comparison_report, strategy_table
 from hf_transfer_kit.selection import (
+    OtherSource,
     ProgressLine,
+    check_sources,
+    compare_sources,
     compare_strategies,
     make_strategy,
     validate_strategies,
@@ -51,6 +55,23 @@ class RaceArguments:
         default=None,
         metadata={"help": "Short runs first, one strategy in so many goes on; default: all run in full."},
     )
+    other_sources: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Other pretrained networks: each runs the same race, and its best is judged beside yours."},
+    )
+
+    def others(
+        self, model_args: ModelArguments, data_args: DataArguments, cache_args: CacheArguments, args, loaded: LoadedData
+    ) -> list[OtherSource]:
+        """The other networks, each with the same rows as it reads them."""
+        found = []
+        for name in self.other_sources:
+            other = replace(model_args, model_name_or_path=name, model_revision=None)
+            make_model = other.model_maker(loaded)
+            with args.main_process_first():
+                data = data_args.prepare(loaded, other.processor(make_model(self.seeds[0])))
+            found.append(OtherSource(other.display_name, make_model, data, cache_args.caches(data, args)))
+        return found
 
 
 def main() -> None:
@@ -74,6 +95,9 @@ def main() -> None:
         data = data_args.prepare(loaded, processor)
     budget = args.budget(len(data.train), data.modality)
     caches = cache_args.caches(data, args)
+    others = race_args.others(model_args, data_args, cache_args, args, loaded)
+    if others:
+        check_sources(model_args.display_name, others, strategies, seed=race_args.seeds[0])
     prepared_at = time.perf_counter()
 
     first = args.should_save
@@ -90,6 +114,19 @@ def main() -> None:
         caches=caches,
         eta=race_args.eta,
     )
+    sources = ()
+    if others:
+        sources = compare_sources(
+            comparison,
+            model_args.display_name,
+            others,
+            strategies,
+            args,
+            budget,
+            seeds=race_args.seeds,
+            callbacks=lambda name, strategy, seed: [ProgressLine(f"{name}, {strategy}, seed {seed}")],
+            eta=race_args.eta,
+        )
     report = comparison_report(
         comparison,
         model_name=model_args.display_name,
@@ -99,11 +136,13 @@ def main() -> None:
         seed=race_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started, "preparation": prepared_at - started},
+        other_sources=sources,
         notes=(*(entry.sentence for entry in comparison.eliminated), *caches.notes),
     )
     if first:
         print(*(search.sentence for search in comparison.depth_searches), sep="\n")
         print(strategy_table(report), report.verdict.sentence if report.verdict else "", sep="\n")
+        print(*(source.verdict.sentence for source in sources), sep="\n")
         config = resolved_config(model_args, data_args, race_args, cache_args, args)
         save_results(
             args.output_dir,

@@ -10,7 +10,7 @@ from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import LoadedData, PreparedData
 from hf_transfer_kit.reports.report import TransferReport, library_versions
 from hf_transfer_kit.selection import Budget, Comparison
-from hf_transfer_kit.values import ConfusionTable
+from hf_transfer_kit.values import ConfusionTable, SourceResult
 
 
 def comparison_report(
@@ -25,6 +25,7 @@ def comparison_report(
     seconds: Mapping[str, float],
     recipe: str = "transfer",
     notes: tuple[str, ...] = (),
+    other_sources: tuple[SourceResult, ...] = (),
 ) -> TransferReport:
     """Puts a race's outcome into a report.
 
@@ -41,6 +42,7 @@ def comparison_report(
         seconds: Wall time by phase, ``total`` among them.
         recipe: What was done, such as ``"transfer"``.
         notes: Warnings and limits for people.
+        other_sources: What other networks reached.
     """
     winner = comparison.result(comparison.winner)
     return TransferReport(
@@ -69,6 +71,7 @@ def comparison_report(
         budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": list(winner.seeds)},
         notes=notes,
         depth_searches=comparison.depth_searches,
+        other_sources=other_sources,
     )
 
 

@@ -31,6 +31,7 @@ from hf_transfer_kit.values import (
     ScoreAgreement,
     SeenUnseenLine,
     SourceRanking,
+    SourceResult,
     StrategyOutlook,
     StrategyResult,
     TaskDescription,
@@ -73,6 +74,7 @@ class TransferReport:
         multitasking: What several tasks on one trunk reached.
         zero_shot: How classes never seen were named.
         advice: What is advised before anything is trained.
+        other_sources: What other pretrained networks reached under the same budget.
     """
 
     recipe: str
@@ -99,6 +101,7 @@ class TransferReport:
     multitasking: MultiTasking | None = None
     zero_shot: UnseenClasses | None = None
     advice: Advice | None = None
+    other_sources: tuple[SourceResult, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""
@@ -120,6 +123,7 @@ def read_report(path: str | Path) -> TransferReport:
     unseen = values.get("zero_shot")
     values["zero_shot"] = _unseen_classes(unseen) if unseen else None
     values["advice"] = _advice(values["advice"]) if values.get("advice") else None
+    values["other_sources"] = tuple(_source(source) for source in values.get("other_sources", ()))
     return TransferReport(**values)
 
 
@@ -139,6 +143,10 @@ def _result(values: dict[str, Any]) -> StrategyResult:
     values["seeds"] = tuple(values["seeds"])
     values["curve"] = tuple(CurvePoint(**point) for point in values["curve"])
     return StrategyResult(**values)
+
+
+def _source(values: dict[str, Any]) -> SourceResult:
+    return SourceResult(values["source"], _result(values["result"]), Verdict(**values["verdict"]))
 
 
 def _depth_search(values: dict[str, Any]) -> DepthSearch:

@@ -8,6 +8,7 @@ from hf_transfer_kit.selection.digits_source import train_digits_source
 from hf_transfer_kit.selection.distances import DISTANCES, domain_distance
 from hf_transfer_kit.selection.found_depths import with_found_depths
 from hf_transfer_kit.selection.fresh_networks import DANN_MNIST, FRESH_NETWORKS, fresh_network, fresh_processor
+from hf_transfer_kit.selection.other_sources import OtherSource, check_sources, compare_sources
 from hf_transfer_kit.selection.progress import ProgressLine
 from hf_transfer_kit.selection.race import Comparison, compare_strategies, single_run, validate_strategies
 from hf_transfer_kit.selection.ranking import rank_sources
@@ -23,9 +24,12 @@ __all__ = [
     "STRATEGIES",
     "Budget",
     "Comparison",
+    "OtherSource",
     "PrefixCaches",
     "ProgressLine",
     "Strategy",
+    "check_sources",
+    "compare_sources",
     "compare_strategies",
     "default_steps",
     "depth_strategy",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
@@ -37,6 +37,7 @@ class Comparison:
         learning_rate: The rate the winner was trained with.
         depth_searches: One for each strategy whose depth was to be found (``freeze_first:auto``).
         eliminated: Strategies that were given up after short runs.
+        correct: Strategy -> whether each test row's class was predicted, of shape (runs, rows).
     """
 
     results: tuple[StrategyResult, ...]
@@ -49,6 +50,7 @@ class Comparison:
     learning_rate: float
     depth_searches: tuple[DepthSearch, ...] = ()
     eliminated: tuple[Elimination, ...] = ()
+    correct: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def result(self, strategy: str) -> StrategyResult:
         """The result of one strategy by its text."""
@@ -140,6 +142,7 @@ def compare_strategies(
         learning_rate=budget.rate(data.modality, strategy.rate_kind),
         depth_searches=searches,
         eliminated=eliminated,
+        correct=correct,
     )
 
 
@@ -155,6 +158,7 @@ def single_run(strategy: Strategy, run: Run, *, learning_rate: float) -> Compari
         true=run.true,
         predicted=run.predicted,
         learning_rate=learning_rate,
+        correct={text: (run.predicted == run.true)[None]},
     )
 
 

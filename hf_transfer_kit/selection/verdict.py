@@ -1,8 +1,9 @@
-"""Did transfer help? The best transferring strategy against from-scratch, on the test split."""
+"""Did transfer help? Against from-scratch, and against other sources, on the test split."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,34 +39,54 @@ def judge_transfer(
         return None
     accuracy = {result.strategy: result.validation["accuracy"] for result in results}
     best = winner if winner in transferring else max(transferring, key=accuracy.__getitem__)
-    difference, low, high = paired_bootstrap(correct[best], correct[BASELINE], confidence=confidence)
-    outcome = "helped" if low > 0 else "hurt" if high < 0 else "undecided"
-    return Verdict(
-        winner=winner,
-        baseline=BASELINE,
-        difference=difference,
-        low=low,
-        high=high,
-        confidence=confidence,
-        outcome=outcome,
-        sentence=_sentence(outcome, best, winner, difference, low, high, confidence, len(correct[best])),
-    )
-
-
-def _sentence(
-    outcome: str, best: str, winner: str, difference: float, low: float, high: float, confidence: float, runs: int
-) -> str:
-    interval = f"{confidence:.0%} interval {low * 100:+.1f} to {high * 100:+.1f}"
-    points = f"{difference * 100:+.1f} points of test accuracy ({interval})"
-    against = f"{best} against training the same network from scratch under the same budget: {points}."
     opening = {
         "helped": "Transfer helped.",
         "hurt": "Transfer hurt: this is negative transfer.",
         "undecided": "Whether transfer helped cannot be told: the interval holds zero.",
-    }[outcome]
-    sentences = [opening, f"The strategy {against}"]
-    if winner != best:
-        sentences.append(f"On validation {winner} was ahead of every strategy that transfers.")
-    if runs == 1:
+    }
+    against = f"The strategy {best} against training the same network from scratch under the same budget"
+    verdict = _verdict(correct[best], correct[BASELINE], winner, BASELINE, opening, against, confidence)
+    if winner == best:
+        return verdict
+    ahead = f"On validation {winner} was ahead of every strategy that transfers."
+    return replace(verdict, sentence=f"{verdict.sentence} {ahead}")
+
+
+def judge_source(
+    source: str, winner: str, correct: np.ndarray, other: str, strategy: str, others: np.ndarray, *,
+    confidence: float = 0.95,
+) -> Verdict:  # fmt: skip
+    """Judges one source against another by the interval of the difference of their winners' accuracies.
+
+    Args:
+        source: Name of the first network.
+        winner: Its winning strategy.
+        correct: Whether each test row's class was predicted, of shape (runs, rows).
+        other: Name of the other network.
+        strategy: Its winning strategy.
+        others: As ``correct``, of the same rows.
+        confidence: Level of the interval.
+
+    Returns:
+        The verdict: ``"helped"`` where the first network is the better source.
+    """
+    opening = {
+        "helped": f"{source} is a better source than {other}.",
+        "hurt": f"{other} is a better source than {source}.",
+        "undecided": f"Whether {source} or {other} is the better source cannot be told: the interval holds zero.",
+    }
+    against = f"{winner} from {source} against {strategy} from {other} under the same budget"
+    return _verdict(correct, others, winner, other, opening, against, confidence)
+
+
+def _verdict(
+    correct: np.ndarray, baseline: np.ndarray, winner: str, name: str, opening: Mapping[str, str], against: str,
+    confidence: float,
+) -> Verdict:  # fmt: skip
+    difference, low, high = paired_bootstrap(correct, baseline, confidence=confidence)
+    outcome = "helped" if low > 0 else "hurt" if high < 0 else "undecided"
+    interval = f"{confidence:.0%} interval {low * 100:+.1f} to {high * 100:+.1f}"
+    sentences = [opening[outcome], f"{against}: {difference * 100:+.1f} points of test accuracy ({interval})."]
+    if len(correct) == 1:
         sentences.append("One seed: the interval covers the test rows, not the spread between seeds.")
-    return " ".join(sentences)
+    return Verdict(winner, name, difference, low, high, confidence, outcome, " ".join(sentences))

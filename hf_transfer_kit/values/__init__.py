@@ -13,7 +13,15 @@ from hf_transfer_kit.values.choosing import ClassDistance, DistanceBesideChance,
 from hf_transfer_kit.values.depths import DepthResult, DepthSearch
 from hf_transfer_kit.values.layers import MODALITIES, LayerGroup, LayerGroups
 from hf_transfer_kit.values.multitasking import MultiTasking, MultiTaskResult, TaskDescription, TaskFigure
-from hf_transfer_kit.values.results import ConfusionTable, CurvePoint, Elimination, RateCurve, StrategyResult, Verdict
+from hf_transfer_kit.values.results import (
+    ConfusionTable,
+    CurvePoint,
+    Elimination,
+    RateCurve,
+    SourceResult,
+    StrategyResult,
+    Verdict,
+)
 from hf_transfer_kit.values.transferability import RankedSource, Score, SourceRanking, Transferability
 from hf_transfer_kit.values.zero_shot import (
     AttributeFigure,
@@ -53,6 +61,7 @@ __all__ = [
     "ScoreAgreement",
     "SeenUnseenLine",
     "SourceRanking",
+    "SourceResult",
     "StrategyOutlook",
     "StrategyResult",
     "TaskDescription",

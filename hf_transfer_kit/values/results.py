@@ -91,11 +91,11 @@ class Elimination:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether transfer helped: the winner against from-scratch under the same budget, on the test split.
+    """Whether transfer helped: the winner against a baseline under the same budget, on the test split.
 
     Args:
         winner: Strategy chosen on the validation split.
-        baseline: Strategy compared with, ``"from_scratch"``.
+        baseline: What it is compared with, ``"from_scratch"`` or the name of another source.
         difference: Accuracy of the winner minus accuracy of the baseline, in [-1, 1].
         low: Lower end of the bootstrap interval of the difference.
         high: Upper end.
@@ -112,6 +112,21 @@ class Verdict:
     confidence: float
     outcome: str
     sentence: str
+
+
+@dataclass(frozen=True)
+class SourceResult:
+    """What another pretrained network reached on the same target under the same budget.
+
+    Args:
+        source: Its name for people.
+        result: Of its best strategy on validation.
+        verdict: The first network's winner against it; ``"helped"`` says that the first network was the better source.
+    """
+
+    source: str
+    result: StrategyResult
+    verdict: Verdict
 
 
 @dataclass(frozen=True)

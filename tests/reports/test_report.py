@@ -7,7 +7,7 @@ import pytest
 from hf_transfer_kit.reports import TransferReport, html_report, read_report, strategy_table, write_report
 from hf_transfer_kit.reports.comparison import confusion_table
 from hf_transfer_kit.reports.pictures import confusion_picture, most_confused
-from hf_transfer_kit.values import ConfusionTable, CurvePoint, StrategyResult, Verdict
+from hf_transfer_kit.values import ConfusionTable, CurvePoint, SourceResult, StrategyResult, Verdict
 
 
 @pytest.fixture
@@ -55,6 +55,11 @@ def report() -> TransferReport:
         verdict=Verdict("full", "from_scratch", 0.25, 0.1, 0.4, 0.95, "helped", "Transfer helped."),
         confusion=ConfusionTable(("cat", "dog"), ((3, 1), (0, 4))),
         budget={"steps": 10, "batch_size": 4, "seeds": [0, 1]},
+        other_sources=(
+            SourceResult(
+                "rival", results[1], Verdict("full", "rival", -0.2, -0.3, -0.1, 0.95, "hurt", "rival is better.")
+            ),
+        ),
     )
 
 
@@ -88,6 +93,8 @@ def test_the_page_is_self_contained_and_says_the_figures(report):
         "from_scratch",
         "1,200",
         "2 rows that could not be read",
+        "rival is better.",
+        "-30.0 to -10.0",
     ):
         assert words in page
 

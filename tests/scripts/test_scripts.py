@@ -211,3 +211,31 @@ def test_a_report_is_not_overwritten_by_accident(raced, network):
     done = run("transfer.py", "--model_name_or_path", network, "--dataset", "digits", "--output_dir", raced, ok=False)
     assert done.returncode == 2
     assert "--overwrite_output_dir" in done.stderr
+
+
+def test_another_source_is_judged_beside_and_both_have_a_part_in_the_report(network, tmp_path):
+    flags = ["--model_name_or_path", network, "--dataset", "digits_m", "--train_size", "50", "--output_dir", tmp_path]
+    flags += ["--strategies", "head_only", "from_scratch", "--other_sources", "small_resnet"]
+    done = run("transfer.py", *flags, *FAST)
+    report = json.loads((tmp_path / "report.json").read_text())
+    (other,) = report["other_sources"]
+    assert (other["source"], other["result"]["strategy"]) == ("small_resnet", "head_only")
+    winner = next(result for result in report["results"] if result["strategy"] == report["winner"])
+    difference = winner["test"]["accuracy"] - other["result"]["test"]["accuracy"]
+    assert other["verdict"]["difference"] == pytest.approx(difference)
+    sentence = other["verdict"]["sentence"]
+    assert sentence in done.stdout
+    assert sentence in (tmp_path / "README.md").read_text()
+    assert sentence in (tmp_path / "report.html").read_text()
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["other_sources"] == ["small_resnet"]
+
+
+def test_a_source_that_cannot_run_is_told_before_anything_trains(network, tmp_path):
+    flags = ["--model_name_or_path", network, "--dataset", "digits_m", "--output_dir", tmp_path, *FAST]
+    twice = run("transfer.py", *flags, "--other_sources", network, ok=False)
+    assert twice.returncode == 2
+    assert "a network is named twice" in twice.stderr
+    absent = run("transfer.py", *flags, "--other_sources", "no/such-network", ok=False)
+    assert absent.returncode == 2
+    assert "no/such-network" in absent.stderr
+    assert not (tmp_path / "report.json").exists()

@@ -6,29 +6,14 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from transformers import TrainerCallback, TrainingArguments
+from bright_rows import bright_data, make_model, race_arguments
+from transformers import TrainerCallback
 
 from hf_transfer_kit import layer_groups, load_model
 from hf_transfer_kit.backbones import is_adapted, merged
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection import STRATEGIES, Budget, compare_strategies, make_strategy, run_strategy
 from hf_transfer_kit.selection.race import summarize
-
-
-class Rows(torch.utils.data.Dataset):
-    """Images whose brightness tells the class."""
-
-    def __init__(self, rows: int, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self.labels = torch.arange(rows) % 2
-        noise = torch.randn(rows, 3, 32, 32, generator=generator)
-        self.images = noise + 2.0 * self.labels.view(-1, 1, 1, 1)
-
-    def __len__(self):
-        return len(self.labels)
-
-    def __getitem__(self, index):
-        return {"pixel_values": self.images[index], "labels": self.labels[index], "row": index}
 
 
 class Watch(TrainerCallback):
@@ -43,33 +28,12 @@ class Watch(TrainerCallback):
 
 @pytest.fixture
 def data():
-    orders: list[list[int]] = []
-
-    def collate(rows):
-        if torch.is_grad_enabled():
-            orders.append([row["row"] for row in rows])
-        return {key: torch.stack([torch.as_tensor(row[key]) for row in rows]) for key in ("pixel_values", "labels")}
-
-    return SimpleNamespace(
-        train=Rows(16, 0), validation=Rows(10, 1), test=Rows(13, 2), collator=collate, modality="image",
-        label_names=("dark", "bright"), orders=orders,
-    )  # fmt: skip
+    return bright_data()
 
 
 @pytest.fixture
 def args(tmp_path):
-    return TrainingArguments(
-        output_dir=str(tmp_path), use_cpu=True, report_to=[], per_device_train_batch_size=4, disable_tqdm=True,
-        remove_unused_columns=False,
-    )  # fmt: skip
-
-
-def make_model(seed: int):
-    torch.manual_seed(seed)
-    model = tiny.TRANSFORMERS["resnet"]()[0]
-    from hf_transfer_kit import replace_head
-
-    return replace_head(model, 2, seed=seed)
+    return race_arguments(tmp_path)
 
 
 def race(data, args, strategies, **settings):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hf_transfer_kit.selection.verdict import judge_transfer
+from hf_transfer_kit.selection.verdict import judge_source, judge_transfer
 from hf_transfer_kit.values import StrategyResult
 
 
@@ -41,3 +41,21 @@ def test_when_scratch_wins_the_best_transferring_strategy_is_judged():
 
 def test_no_baseline_no_verdict():
     assert judge_transfer([result("full", 1.0)], {"full": correctness(1)}, winner="full", transferring=["full"]) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "outcome", "opening"),
+    [
+        (0.9, "helped", "mine is a better source than theirs."),
+        (0.61, "undecided", "Whether mine or theirs is the better source cannot be told"),
+        (0.3, "hurt", "theirs is a better source than mine."),
+    ],
+)
+def test_the_better_source_is_named(share, outcome, opening):
+    others = np.random.default_rng(1).permuted(correctness(0.6), axis=1)
+    verdict = judge_source("mine", "full", correctness(share), "theirs", "head_only", others)
+    assert verdict.outcome == outcome
+    assert verdict.sentence.startswith(opening)
+    assert "full from mine against head_only from theirs under the same budget" in verdict.sentence
+    assert verdict.difference == pytest.approx(share - 0.6, abs=1e-9)
+    assert (verdict.winner, verdict.baseline) == ("full", "theirs")
