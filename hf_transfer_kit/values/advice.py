@@ -90,7 +90,9 @@ class Recommendation:
         quadrant: ``"small, similar"``, ``"small, different"``, ``"large, similar"`` or ``"large, different"``.
         plan: Flags of ``finetune.py`` and their values, which ``--config`` reads.
         reasons: Sentences.
-        confidence: ``"high"``, ``"medium"`` or ``"low"``.
+        confidence: Share of measured cases in which such advice was within a point of the best strategy, each family
+            of datasets left out in turn; None where that was not measured. One share for all cases: neither the lead
+            over the runner-up nor nearness to measured cases parted good advice from bad.
         would_change: Sentences: what would lead to another plan.
         outlook: What each strategy is expected to reach, best first.
         measures: What was measured.
@@ -101,14 +103,15 @@ class Recommendation:
     quadrant: str
     plan: Mapping[str, Any]
     reasons: tuple[str, ...]
-    confidence: str
+    confidence: float | None
     would_change: tuple[str, ...]
     outlook: tuple[StrategyOutlook, ...]
     measures: CaseMeasures
     near_cases: tuple[Mapping[str, Any], ...] = ()
 
     def __str__(self) -> str:
-        lines = [f"{self.quadrant}: {self.strategy} (confidence {self.confidence})", *self.reasons]
+        sure = "" if self.confidence is None else f" (within a point of the best in {self.confidence:.0%} of cases)"
+        lines = [f"{self.quadrant}: {self.strategy}{sure}", *self.reasons]
         return "\n".join([*lines, *(f"What would change this: {sentence}" for sentence in self.would_change)])
 
 

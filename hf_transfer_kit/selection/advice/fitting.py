@@ -9,7 +9,6 @@ import numpy as np
 
 from hf_transfer_kit.selection.advice.cases import Case, Settings, strategies_of
 from hf_transfer_kit.selection.advice.outlook import outlook
-from hf_transfer_kit.selection.advice.planning import confidence
 
 STRENGTHS = (0.3, 1.0, 3.0, 10.0)
 FROZEN, FRESH = "head_only", "from_scratch"
@@ -37,9 +36,8 @@ def evaluate_advice(cases: Sequence[Case]) -> dict[str, object]:
     """Advice for each family by what is fitted to the others alone, beside fixed strategies.
 
     Returns:
-        ``cells``: what was advised, how surely, what won and what advice lost; ``within_a_point``: share of cells that
-        lost at most 0.01, and the same ``by_confidence``; ``mean_regret``: of advice and of each strategy always;
-        ``across_seeds``: see there.
+        ``cells``: what was advised, what won and what advice lost; ``within_a_point``: share of cells that lost at most
+        0.01; ``mean_regret``: of advice and of each strategy always; ``across_seeds``: see there.
     """
     cells = []
     for family in dict.fromkeys(case.family for case in cases):
@@ -54,29 +52,19 @@ def evaluate_advice(cases: Sequence[Case]) -> dict[str, object]:
                     "target": case.target,
                     "rows": case.measures.rows,
                     "advised": advised,
-                    "confidence": confidence(found),
                     "best": case.best,
                     "regret": round(case.regret(advised), 4),
                 }
             )
     return {
         "cells": cells,
-        "within_a_point": _within(cells),
-        "by_confidence": {
-            level: {"cells": len(own), "within_a_point": _within(own), "mean_regret": fmean(c["regret"] for c in own)}
-            for level in ("high", "medium", "low")
-            if (own := [cell for cell in cells if cell["confidence"] == level])
-        },
+        "within_a_point": fmean(cell["regret"] <= 0.01 for cell in cells),
         "mean_regret": {
             "advice": fmean(cell["regret"] for cell in cells),
             **{name: fmean(case.regret(name) for case in cases) for name in strategies_of(cases)},
         },
         "across_seeds": across_seeds(cases),
     }
-
-
-def _within(cells: Sequence[dict]) -> float:
-    return fmean(cell["regret"] <= 0.01 for cell in cells)
 
 
 def across_seeds(cases: Sequence[Case]) -> dict[str, float] | None:

@@ -37,13 +37,6 @@ def run_settings(strategy: str, budget: Budget, modality: str) -> dict[str, Any]
     }
 
 
-def confidence(outlooks: Sequence[StrategyOutlook]) -> str:
-    """``"high"`` where the lead over the runner-up is its error or more, ``"low"`` where it is below a quarter."""
-    lead = outlooks[0].difference - outlooks[1].difference
-    error = max(outlooks[0].error, outlooks[1].error)
-    return "high" if lead >= error else "medium" if lead >= error / 4 else "low"
-
-
 def reasons(
     measures: CaseMeasures, outlooks: Sequence[StrategyOutlook], cases: Sequence[Case], settings: Settings
 ) -> tuple[str, ...]:

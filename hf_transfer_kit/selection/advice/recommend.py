@@ -15,7 +15,6 @@ from hf_transfer_kit.selection.advice.cases import Experience, measured_experien
 from hf_transfer_kit.selection.advice.measuring import few_training_rows, measure_case
 from hf_transfer_kit.selection.advice.outlook import outlook
 from hf_transfer_kit.selection.advice.planning import (
-    confidence,
     near_cases,
     quadrant,
     quadrant_name,
@@ -81,7 +80,7 @@ def recommend(
         quadrant=quadrant_name(*quadrant(measures, settings)),
         plan=run_settings(found[0].strategy, budget, data.modality),
         reasons=why,
-        confidence=confidence(found),
+        confidence=experience.evaluation.get("within_a_point"),
         would_change=would_change(measures, found, settings, unlabelled_rows=unlabelled_rows),
         outlook=found,
         measures=measures,
