@@ -58,7 +58,9 @@ def test_the_plan_is_what_near_cases_say_and_runs(data, tmp_path):
     found = recommend(network(), data, budget=Budget(60, 16), experience=experience(), cache_dir=tmp_path)
     assert found.strategy == "head_only"
     assert found.quadrant.startswith("small")
+    assert found.reasons[-1].startswith("Augmentation is off")
     assert found.plan == {
+        "augment": False,
         "strategy": "head_only",
         "max_steps": 60,
         "per_device_train_batch_size": 16,
