@@ -136,6 +136,7 @@ def main() -> None:
         seed=adapt_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
+        rates=comparison.run.rates,
     )
     print(adaptation_table(found))
     for result in comparison.results:

@@ -17,6 +17,8 @@ from hf_transfer_kit.hub.licence import licence_of
 from hf_transfer_kit.hub.metadata import card_metadata, on_hub, recipe_of
 from hf_transfer_kit.hub.usage import adapter_snippet, usage_snippet
 from hf_transfer_kit.reports import TransferReport, adaptation_words, multitask_words, zero_shot_words
+from hf_transfer_kit.reports.interval_words import interval_text
+from hf_transfer_kit.reports.layer_rows import rate_text
 
 
 class TransferCard(ModelCard):
@@ -111,6 +113,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f} %"
+    environment.filters["interval"] = interval_text
+    environment.filters["rate"] = rate_text
     environment.filters["thousands"] = lambda value: f"{value:,}"
     environment.filters["seconds"] = _duration
     return environment

@@ -138,7 +138,13 @@ def _result(values: dict[str, Any]) -> StrategyResult:
     values = dict(values)
     values["seeds"] = tuple(values["seeds"])
     values["curve"] = tuple(CurvePoint(**point) for point in values["curve"])
-    return StrategyResult(**values)
+    return StrategyResult(**{**values, **_interval(values)})
+
+
+def _interval(values: dict[str, Any]) -> dict[str, Any]:
+    """The field as a tuple; reports of older versions have none."""
+    interval = values.get("test_interval")
+    return {"test_interval": tuple(interval) if interval else None}
 
 
 def _depth_search(values: dict[str, Any]) -> DepthSearch:
@@ -162,6 +168,7 @@ def _adaptation_result(values: dict[str, Any]) -> AdaptationResult:
         **{
             **values,
             **{name: tuple(values[name]) for name in ("seeds", "test_by_seed", "kept_steps", "log")},
+            **_interval(values),
             "points": tuple(AdaptationPoint(**point) for point in values["points"]),
             "diagnoses": tuple(Diagnosis(**diagnosis) for diagnosis in values["diagnoses"]),
         }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.selection.bootstrap import runs_interval
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.caching import PrefixCaches
 from hf_transfer_kit.selection.elimination import eliminate
@@ -37,6 +38,7 @@ class Comparison:
         learning_rate: The rate the winner was trained with.
         depth_searches: One for each strategy whose depth was to be found (``freeze_first:auto``).
         eliminated: Strategies that were given up after short runs.
+        rates: Parameter's name in ``model`` -> highest rate that it learned with; empty where that is not known.
     """
 
     results: tuple[StrategyResult, ...]
@@ -49,6 +51,7 @@ class Comparison:
     learning_rate: float
     depth_searches: tuple[DepthSearch, ...] = ()
     eliminated: tuple[Elimination, ...] = ()
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     def result(self, strategy: str) -> StrategyResult:
         """The result of one strategy by its text."""
@@ -140,6 +143,7 @@ def compare_strategies(
         learning_rate=budget.rate(data.modality, strategy.rate_kind),
         depth_searches=searches,
         eliminated=eliminated,
+        rates=run.rates,
     )
 
 
@@ -155,6 +159,7 @@ def single_run(strategy: Strategy, run: Run, *, learning_rate: float) -> Compari
         true=run.true,
         predicted=run.predicted,
         learning_rate=learning_rate,
+        rates=run.rates,
     )
 
 
@@ -178,6 +183,7 @@ def summarize(text: str, summary: str, runs: Sequence[Run]) -> StrategyResult:
         validation={name: float(np.mean(values)) for name, values in validation.items()},
         test={name: float(np.mean(values)) for name, values in test.items()},
         test_spread={name: float(np.std(values, ddof=1)) if len(runs) > 1 else 0.0 for name, values in test.items()},
+        test_interval=runs_interval([run.true for run in runs], [run.predicted for run in runs]),
         curve=runs[0].curve,
         trainable_parameters=runs[0].trainable_parameters,
         total_parameters=sum(parameter.numel() for parameter in runs[0].model.parameters()),
