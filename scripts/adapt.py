@@ -150,6 +150,7 @@ def main() -> None:
         config,
         base_model=model_args.base_model,
         datasets=[domain_args.source, domain_args.target],
+        watt_hours=sharing.energy.watt_hours(),
         **args.card,
     )
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")

@@ -122,6 +122,7 @@ def main() -> None:
         config,
         base_model=model_args.base_model,
         datasets=[task["dataset"] for task in task_args.tasks.values()],
+        watt_hours=sharing.energy.watt_hours(),
         **args.card,
     )
     task_args.save_processors(Path(args.output_dir))

@@ -27,6 +27,7 @@ def card_metadata(
     language: str | Sequence[str] | None,
     datasets: Sequence[str],
     widget: Sequence[Mapping[str, Any]] | None = None,
+    adapter_alone: bool = False,
 ) -> ModelCardData:
     """The YAML block of a card.
 
@@ -37,6 +38,7 @@ def card_metadata(
         language: Codes such as ``"en"``.
         datasets: Names of the data; those that are not the Hub's are left out.
         widget: Examples that the model's page offers.
+        adapter_alone: Whether the repository holds an adapter without the network it changes.
 
     Raises:
         SettingsError: When a language is no code.
@@ -45,12 +47,12 @@ def card_metadata(
     of_hub = [name for name in dict.fromkeys(datasets) if on_hub(name) and name not in EMBEDDED]
     pipeline = pipeline_of(report)
     return ModelCardData(
-        library_name="transformers",
+        library_name="peft" if adapter_alone else "transformers",
         pipeline_tag=pipeline,
         tags=_tags(report),
         base_model=base_model,
-        # An adapter lies beside the merged weights, which are what the repository is loaded as.
-        base_model_relation="finetune" if base_model else None,
+        # An adapter may lie beside the merged weights: what the repository is loaded as is a fine-tuned network then.
+        base_model_relation=("adapter" if adapter_alone else "finetune") if base_model else None,
         license=license,
         language=languages or None,
         datasets=of_hub or None,

@@ -73,6 +73,7 @@ class TransferReport:
         multitasking: What several tasks on one trunk reached.
         zero_shot: How classes never seen were named.
         advice: What is advised before anything is trained.
+        watt_hours: What the machine counted of the processor's energy; None where it does not count.
     """
 
     recipe: str
@@ -99,6 +100,7 @@ class TransferReport:
     multitasking: MultiTasking | None = None
     zero_shot: UnseenClasses | None = None
     advice: Advice | None = None
+    watt_hours: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""
