@@ -26,8 +26,8 @@ from arguments import (
 )
 from sharing import Sharing
 
-from hf_transfer_kit.hub import check_output_dir, save_results
-from hf_transfer_kit.reports import comparison_report, strategy_table
+from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, save_results, started_race
+from hf_transfer_kit.reports import comparison_report, described_data, strategy_table
 from hf_transfer_kit.selection import (
     ProgressLine,
     compare_strategies,
@@ -79,6 +79,18 @@ def main() -> None:
     first = args.should_save
     if first:
         print(f"{loaded.name}: {loaded.sizes()}, {len(loaded.label_names)} classes; {budget.max_steps} steps a run.")
+    started_as = started_race(
+        "transfer",
+        race_args.strategies,
+        title=f"{model_args.display_name} on {loaded.name}",
+        model_name=model_args.display_name,
+        dataset_name=loaded.name,
+        data=described_data(loaded, data),
+        budget={"steps": budget.max_steps, "batch_size": budget.batch_size},
+        seeds=race_args.seeds,
+        command=command_line(),
+    )
+    kept = KeepRaceReport(started_as, args.output_dir, base_model=model_args.base_model)
     comparison = compare_strategies(
         make_model,
         data,
@@ -86,7 +98,8 @@ def main() -> None:
         args,
         budget,
         seeds=race_args.seeds,
-        callbacks=lambda strategy, seed: [ProgressLine(f"{strategy}, seed {seed}")],
+        callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}"), *kept.callbacks(text, seed)],
+        on_result=lambda result: kept.done(result.strategy, result.validation),
         caches=caches,
         eta=race_args.eta,
     )

@@ -1,7 +1,7 @@
 """Energy that the machine itself counted during a run; nothing is estimated where it does not count.
 
-Linux shows the counters of the processor's packages (RAPL) under /sys/class/powercap, where the machine has them and the
-user may read them. Wall time times an assumed power would be a guess about load, so there is no such figure.
+Linux shows the counters of the processor's packages (RAPL) under /sys/class/powercap, where the machine has them and
+the user may read them. Wall time times an assumed power would be a guess about load, so there is no such figure.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _JOULES_OF_WH = 3600.0
 class EnergyMeter:
     """Counts from ``start`` on; ``watt_hours`` may be asked at any time.
 
-    Counters begin anew after some 260 kJ, half an hour of a busy server, so a thread of its own reads them now and then.
-    What else ran on the machine meanwhile is counted too. Where there is no counter nothing is started.
+    Counters begin anew after some 260 kJ, half an hour of a busy server, so a thread of its own reads them now and
+    then. What else ran on the machine meanwhile is counted too. Where there is no counter nothing is started.
 
     Args:
         folder: Where the system shows its counters.
@@ -72,7 +72,7 @@ class EnergyMeter:
 
 
 def packages(folder: Path) -> list[Path]:
-    """The counters of whole packages: ``intel-rapl:0`` is one, ``intel-rapl:0:1`` a part of it that it counts already."""
+    """The counters of whole packages: ``intel-rapl:0`` is one, ``intel-rapl:0:1`` a part that it counts already."""
     if not folder.is_dir():
         return []
     return sorted(

@@ -14,6 +14,8 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.reports import TransferReport
 
 PIPELINES = {"image": "image-classification", "text": "text-classification", "audio": "audio-classification"}
+UNFINISHED = "unfinished"
+"""Where a report's data tell that its run did not end."""
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual|code")
 _FIGURES = ("accuracy", "macro_f1", "top_k_accuracy", "unseen_accuracy", "harmonic_mean")
@@ -82,13 +84,14 @@ def on_hub(name: str | None) -> bool:
 
 def pipeline_of(report: TransferReport) -> str | None:
     """The pipeline that runs the model; a network of several tasks is no pipeline's, nor one whose classes change."""
-    return None if report.multitasking or report.zero_shot else PIPELINES[report.data["modality"]]
+    none = report.multitasking or report.zero_shot or report.recipe in ("multitask", "zero_shot")
+    return None if none else PIPELINES[report.data["modality"]]
 
 
 def recipe_of(report: TransferReport) -> str:
     """The recipe whose template a report takes: ``"base"`` for one network on one dataset."""
-    if "unfinished" in report.data:
-        return "unfinished"
+    if UNFINISHED in report.data:
+        return UNFINISHED
     kinds = {"adaptation": report.adaptation, "multitask": report.multitasking, "zero_shot": report.zero_shot}
     return next((name for name, found in kinds.items() if found), "base")
 
@@ -124,7 +127,8 @@ def _tags(report: TransferReport) -> list[str]:
     kinds = {"adaptation": "domain-adaptation", "multitask": "multi-task", "zero_shot": "zero-shot"}
     recipe = recipe_of(report)
     kind = [kinds[recipe]] if recipe in kinds else []
-    return ["transfer-learning", *kind, "hf_transfer_kit", str(report.winner).partition(":")[0]]
+    winner = [report.winner.partition(":")[0]] if report.winner else []
+    return ["transfer-learning", *kind, "hf_transfer_kit", *winner]
 
 
 def _slug(name: str) -> str:

@@ -18,7 +18,7 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub.card import TransferCard
 from hf_transfer_kit.hub.card_pictures import save_card_pictures
 from hf_transfer_kit.hub.command import without_local_paths
-from hf_transfer_kit.hub.keeping import is_unfinished
+from hf_transfer_kit.hub.unfinished import is_unfinished
 from hf_transfer_kit.reports import TransferReport, write_report
 
 

@@ -64,7 +64,8 @@ def test_it_is_read_between_so_that_no_round_is_missed(counters):
     for _ in range(3):
         for value in (RANGE // 2, RANGE - 1, 1_000_000):
             show(counters, "intel-rapl:0", value)
-            time.sleep(0.1)
+            while meter._last[counters / "intel-rapl:0"] != value:
+                time.sleep(0.01)
     assert meter.watt_hours() == pytest.approx(3 * RANGE / 1e6 / 3600)
     meter.stop()
 
