@@ -27,8 +27,8 @@ from arguments import (
 )
 from sharing import Sharing
 
-from hf_transfer_kit.hub import check_output_dir, save_results
-from hf_transfer_kit.reports import adaptation_report, adaptation_table
+from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, save_results, started_race
+from hf_transfer_kit.reports import adaptation_report, adaptation_table, described_data
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.adapting import (
     METHODS,
@@ -99,6 +99,18 @@ def main() -> None:
             pretrained=model_args.pretrained,
         )
     budget = args.budget(max(len(prepared.train), len(domains.target.train)), source.modality)
+    started_as = started_race(
+        "adapt",
+        list(texts),
+        title=f"{model_args.display_name} from {source.name} to {target.name}",
+        model_name=model_args.display_name,
+        dataset_name=target.name,
+        data={**described_data(target, domains.target), "classes": list(source.label_names)},
+        budget={"steps": budget.max_steps, "batch_size": budget.batch_size},
+        seeds=adapt_args.seeds,
+        command=command_line(),
+    )
+    kept = KeepRaceReport(started_as, args.output_dir, base_model=model_args.base_model)
     comparison = compare_adaptations(
         methods,
         make_model,
@@ -107,7 +119,8 @@ def main() -> None:
         budget,
         seeds=adapt_args.seeds,
         select=adapt_args.select,
-        callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}")],
+        callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}"), *kept.callbacks(text, seed)],
+        on_result=lambda result: kept.done(result.method, result.scores),
         cache_dir=adapt_args.cache_dir,
     )
     if not args.should_save:
@@ -136,6 +149,7 @@ def main() -> None:
         seed=adapt_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
+        rates=comparison.run.rates,
     )
     print(adaptation_table(found))
     for result in comparison.results:
@@ -149,6 +163,7 @@ def main() -> None:
         config,
         base_model=model_args.base_model,
         datasets=[domain_args.source, domain_args.target],
+        watt_hours=sharing.energy.watt_hours(),
         **args.card,
     )
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")

@@ -143,6 +143,7 @@ def main() -> None:
             config,
             base_model=model_args.base_model,
             datasets=[data_args.dataset],
+            watt_hours=sharing.energy.watt_hours(),
             **args.card,
         )
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")

@@ -27,8 +27,8 @@ from arguments import (
 from sharing import Sharing
 from task_arguments import TaskArguments
 
-from hf_transfer_kit.hub import check_output_dir, save_results
-from hf_transfer_kit.reports import multitask_report, multitask_table
+from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, save_results, started_race
+from hf_transfer_kit.reports import described_tasks, multitask_report, multitask_table
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.multitasking import METHODS, compare_multitask, make_method
 from hf_transfer_kit.values import MultiTasking
@@ -79,6 +79,18 @@ def main() -> None:
         shared_from = 1 if tasks.inputs else 0
     rows = max(len(task.prepared.train) for task in tasks.tasks)
     budget = args.budget(rows, tasks.tasks[0].prepared.modality)
+    started_as = started_race(
+        "multitask",
+        method_args.method,
+        title=f"{model_args.display_name} for {', '.join(tasks.names)}",
+        model_name=model_args.display_name,
+        dataset_name=", ".join(dict.fromkeys(task.loaded.name for task in tasks.tasks)),
+        data=described_tasks([task.describe() for task in tasks.tasks], tasks.tasks[0].prepared.modality),
+        budget={"steps": budget.max_steps, "batch_size": budget.batch_size},
+        seeds=method_args.seeds,
+        command=command_line(),
+    )
+    kept = KeepRaceReport(started_as, args.output_dir, base_model=model_args.base_model)
     comparison = compare_multitask(
         methods,
         make_network,
@@ -88,7 +100,8 @@ def main() -> None:
         seeds=method_args.seeds,
         shared_from=shared_from,
         source_task=method_args.source_task,
-        callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}")],
+        callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}"), *kept.callbacks(text, seed)],
+        on_result=lambda result: kept.done(result.method, {n: f.validation for n, f in result.figures.items()}),
     )
     if not args.should_save:
         sharing.push()
@@ -122,6 +135,7 @@ def main() -> None:
         config,
         base_model=model_args.base_model,
         datasets=[task["dataset"] for task in task_args.tasks.values()],
+        watt_hours=sharing.energy.watt_hours(),
         **args.card,
     )
     task_args.save_processors(Path(args.output_dir))

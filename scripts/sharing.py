@@ -1,4 +1,4 @@
-"""`--push_to_hub`: where a script's results go, asked before any work and sent at the end."""
+"""`--push_to_hub`: where a script's results go, asked before any work and sent at the end; and what the run takes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.hub import check_destination, push_transfer_model
+from hf_transfer_kit.hub import EnergyMeter, check_destination, push_transfer_model
 from hf_transfer_kit.hub.licence import licence_of
 from hf_transfer_kit.hub.metadata import checked_languages
 
@@ -16,7 +16,7 @@ class Sharing:
     """Trainer's own flags (--hub_model_id, --hub_private_repo, --hub_revision, --hub_token), for the whole run.
 
     Trainer's own pushing is turned off: it would upload single runs of a comparison, and pickles. Every process makes
-    one, and every process calls ``push``.
+    one, and every process calls ``push``. ``energy`` counts from here on, for the card.
 
     Args:
         args: Of the script. Without --push_to_hub nothing is sent.
@@ -29,6 +29,7 @@ class Sharing:
 
     def __init__(self, args: TrainingArguments, base_model: str | None) -> None:
         self.args = args
+        self.energy = EnergyMeter().start()
         licence_of(args.license, base_model)
         checked_languages(args.language)
         self.repo_id: str | None = None

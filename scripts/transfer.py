@@ -27,8 +27,8 @@ from arguments import (
 from sharing import Sharing
 
 from hf_transfer_kit.data import LoadedData
-from hf_transfer_kit.hub import check_output_dir, save_results
-from hf_transfer_kit.reports import comparison_report, strategy_table
+from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, save_results, started_race
+from hf_transfer_kit.reports import comparison_report, described_data, strategy_table
 from hf_transfer_kit.selection import (
     OtherSource,
     ProgressLine,
@@ -103,6 +103,18 @@ def main() -> None:
     first = args.should_save
     if first:
         print(f"{loaded.name}: {loaded.sizes()}, {len(loaded.label_names)} classes; {budget.max_steps} steps a run.")
+    started_as = started_race(
+        "transfer",
+        [*race_args.strategies, *(other.name for other in others)],
+        title=f"{model_args.display_name} on {loaded.name}",
+        model_name=model_args.display_name,
+        dataset_name=loaded.name,
+        data=described_data(loaded, data),
+        budget={"steps": budget.max_steps, "batch_size": budget.batch_size},
+        seeds=race_args.seeds,
+        command=command_line(),
+    )
+    kept = KeepRaceReport(started_as, args.output_dir, base_model=model_args.base_model)
     comparison = compare_strategies(
         make_model,
         data,
@@ -110,7 +122,8 @@ def main() -> None:
         args,
         budget,
         seeds=race_args.seeds,
-        callbacks=lambda strategy, seed: [ProgressLine(f"{strategy}, seed {seed}")],
+        callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}"), *kept.callbacks(text, seed)],
+        on_result=lambda result: kept.done(result.strategy, result.validation),
         caches=caches,
         eta=race_args.eta,
     )
@@ -124,7 +137,11 @@ def main() -> None:
             args,
             budget,
             seeds=race_args.seeds,
-            callbacks=lambda name, strategy, seed: [ProgressLine(f"{name}, {strategy}, seed {seed}")],
+            callbacks=lambda name, text, seed: [
+                ProgressLine(f"{name}, {text}, seed {seed}"),
+                *kept.callbacks(f"{name}, {text}", seed),
+            ],
+            on_result=lambda result: kept.done(result.source, result.result.validation),
             eta=race_args.eta,
         )
     report = comparison_report(
@@ -142,7 +159,8 @@ def main() -> None:
     if first:
         print(*(search.sentence for search in comparison.depth_searches), sep="\n")
         print(strategy_table(report), report.verdict.sentence if report.verdict else "", sep="\n")
-        print(*(source.verdict.sentence for source in sources), sep="\n")
+        for source in sources:
+            print(source.verdict.sentence)
         config = resolved_config(model_args, data_args, race_args, cache_args, args)
         save_results(
             args.output_dir,
@@ -152,6 +170,7 @@ def main() -> None:
             config,
             base_model=model_args.base_model,
             datasets=[data_args.dataset],
+            watt_hours=sharing.energy.watt_hours(),
             **args.card,
         )
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")

@@ -30,13 +30,14 @@ from transformers import AutoModel, AutoTokenizer
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.hub import check_output_dir, save_results
-from hf_transfer_kit.reports import zero_shot_report, zero_shot_table
+from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, save_results, started_race
+from hf_transfer_kit.reports import described_data, zero_shot_report, zero_shot_table
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.unseen_classes import compare_zero_shot, frozen_features, trained_features
 from hf_transfer_kit.zero_shot import (
     METHODS,
     AttributeTable,
+    HoldOut,
     described_classes,
     digit_strokes,
     hold_out,
@@ -114,11 +115,31 @@ def main() -> None:
     processor = model_args.processor(make_network(args.seed))
     with args.main_process_first():
         prepared = data_args.prepare(data, processor)
+    kept = KeepRaceReport(
+        started_race(
+            "zero_shot",
+            [f"split {index + 1}" for index in range(len(splits))],
+            title=f"{model_args.display_name} for classes of {data.name} never seen",
+            model_name=model_args.display_name,
+            dataset_name=data.name,
+            data=described_data(data, prepared),
+            budget={"splits": len(splits), "training steps of each": shot_args.train_network},
+            seeds=[args.seed],
+            command=command_line(),
+        ),
+        args.output_dir,
+        base_model=model_args.base_model,
+    )
     if shot_args.train_network:
         args.max_steps = shot_args.train_network
         args.learning_rate = args.learning_rate or (1e-4 if model_args.pretrained else 1e-3)
         features = trained_features(
-            make_network, prepared, table, args, method=shot_args.train_method, callbacks=lambda t: [ProgressLine(t)]
+            make_network,
+            prepared,
+            table,
+            args,
+            method=shot_args.train_method,
+            callbacks=lambda title: [ProgressLine(title), *kept.callbacks(title)],
         )
     else:
         features = frozen_features(
@@ -128,6 +149,11 @@ def main() -> None:
             batch_size=args.per_device_eval_batch_size,
             cache_dir=shot_args.cache_dir,
         )
+
+    def done(index: int, split: HoldOut) -> None:
+        print(f"split {index + 1} of {len(splits)}: {', '.join(split.unseen)} unseen")
+        kept.done(f"split {index + 1}", {})  # figures of a split are those of test rows
+
     comparison = compare_zero_shot(
         shot_args.method,
         features,
@@ -136,7 +162,7 @@ def main() -> None:
         other_tables=texts,
         with_labels=shot_args.with_labels,
         seed=args.seed,
-        on_split=lambda index, split: print(f"split {index + 1} of {len(splits)}: {', '.join(split.unseen)} unseen"),
+        on_split=done,
     )
     if not args.should_save:
         sharing.push()
@@ -164,6 +190,7 @@ def main() -> None:
         config,
         base_model=model_args.base_model,
         datasets=[data_args.dataset],
+        watt_hours=sharing.energy.watt_hours(),
         **args.card,
     )
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")

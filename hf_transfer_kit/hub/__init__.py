@@ -2,12 +2,16 @@
 
 from hf_transfer_kit.hub.card import TransferCard
 from hf_transfer_kit.hub.command import without_tokens
+from hf_transfer_kit.hub.energy import EnergyMeter
 from hf_transfer_kit.hub.keeping import KeepReport, started_report
+from hf_transfer_kit.hub.keeping_races import KeepRaceReport, started_race
 from hf_transfer_kit.hub.no_pickle import NoPickleUploads
 from hf_transfer_kit.hub.pushing import check_destination, push_command, push_transfer_model
 from hf_transfer_kit.hub.results import check_output_dir, save_results
 
 __all__ = [
+    "EnergyMeter",
+    "KeepRaceReport",
     "KeepReport",
     "NoPickleUploads",
     "TransferCard",
@@ -16,6 +20,7 @@ __all__ = [
     "push_command",
     "push_transfer_model",
     "save_results",
+    "started_race",
     "started_report",
     "without_tokens",
 ]

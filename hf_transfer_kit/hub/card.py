@@ -17,6 +17,9 @@ from hf_transfer_kit.hub.licence import licence_of
 from hf_transfer_kit.hub.metadata import card_metadata, on_hub, recipe_of
 from hf_transfer_kit.hub.usage import adapter_snippet, usage_snippet
 from hf_transfer_kit.reports import TransferReport, adaptation_words, multitask_words, zero_shot_words
+from hf_transfer_kit.reports.energy_words import energy_text
+from hf_transfer_kit.reports.interval_words import interval_text
+from hf_transfer_kit.reports.layer_rows import rate_text
 
 
 class TransferCard(ModelCard):
@@ -34,6 +37,7 @@ class TransferCard(ModelCard):
         widget: Sequence[Mapping[str, Any]] | None = None,
         pictures: Mapping[str, str] | None = None,
         model_class: type | None = None,
+        adapter_alone: bool = False,
     ) -> TransferCard:
         """Builds the card.
 
@@ -47,6 +51,7 @@ class TransferCard(ModelCard):
             widget: Examples that the model's page offers.
             pictures: Path in the repository -> what is seen there.
             model_class: Of the saved model, for how to load it; None: a class of transformers.
+            adapter_alone: Whether the repository holds an adapter without the network it changes.
 
         Raises:
             SettingsError: When the licence is none of the Hub's or against that of the base, or a language no code.
@@ -61,6 +66,7 @@ class TransferCard(ModelCard):
             language=language,
             datasets=datasets,
             widget=widget,
+            adapter_alone=adapter_alone,
         )
         module = model_class.__module__.removesuffix(".modeling") if model_class and _of_kit(model_class) else None
         text = (
@@ -72,8 +78,8 @@ class TransferCard(ModelCard):
                 source=f"[{named}](https://huggingface.co/{named})" if named else f"`{report.model_name}`",
                 from_scratch=_from_scratch(report),
                 command=without_local_paths(report.command),
-                usage=usage_snippet(report, module=module),
-                adapter=adapter_snippet(report, named),
+                usage=None if adapter_alone else usage_snippet(report, module=module),
+                adapter=adapter_snippet(report, named, alone=adapter_alone),
                 pictures=dict(pictures or {}),
                 hardware=hardware(),
                 licence=licence,
@@ -111,6 +117,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f} %"
+    environment.filters["energy"] = energy_text
+    environment.filters["interval"] = interval_text
+    environment.filters["rate"] = rate_text
     environment.filters["thousands"] = lambda value: f"{value:,}"
     environment.filters["seconds"] = _duration
     return environment

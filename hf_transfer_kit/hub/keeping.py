@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedModel, TrainerCallback
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import LoadedData, PreparedData
-from hf_transfer_kit.hub.card import TransferCard
 from hf_transfer_kit.hub.command import without_local_paths
-from hf_transfer_kit.reports import TransferReport, library_versions, write_report
+from hf_transfer_kit.hub.unfinished import UNFINISHED, write_unfinished
+from hf_transfer_kit.reports import TransferReport, library_versions
 from hf_transfer_kit.reports.comparison import described_data
 from hf_transfer_kit.selection import Budget
 
-UNFINISHED = "unfinished"
 _TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
 
 
@@ -122,23 +118,3 @@ def evaluations_of(log_history: list[Mapping[str, float]]) -> list[dict[str, flo
         for entry in log_history
         if any(name.startswith("eval_") for name in entry)
     ]
-
-
-def write_unfinished(folder: Path, report: TransferReport, base_model: str | None) -> None:
-    """Writes the three files, each whole or not at all."""
-    staged = folder / ".unfinished-report"
-    staged.mkdir(parents=True, exist_ok=True)
-    write_report(staged, report)
-    TransferCard.from_report(report, base_model=base_model).save(staged / "README.md")
-    for name in ("README.md", "report.html", "report.json"):
-        os.replace(staged / name, folder / name)
-    staged.rmdir()
-
-
-def is_unfinished(folder: Path) -> bool:
-    """Whether the folder's report is one that ``KeepReport`` left of a run that did not end."""
-    try:
-        values: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return False
-    return isinstance(values, dict) and UNFINISHED in (values.get("data") or {})

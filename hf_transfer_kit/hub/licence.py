@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import httpx2
@@ -100,12 +101,18 @@ def check_licence(licence: str | None, base: str | None, base_model: str) -> str
 def known_licence(base_model: str) -> str | None:
     """The licence on the base model's card: in its folder, in the Hub's cache, or on the Hub where it can be asked."""
     path = Path(base_model)
-    if path.exists():
-        source: Path | str = path / "README.md"
-        if not source.is_file():
-            return None
-    else:
-        source = base_model
+    if not path.exists():
+        return _licence_on_hub(base_model)
+    return _licence_of_card(path / "README.md") if (path / "README.md").is_file() else None
+
+
+@cache
+def _licence_on_hub(name: str) -> str | None:
+    """Asked once a process: a card is written at every evaluation."""
+    return _licence_of_card(name)
+
+
+def _licence_of_card(source: Path | str) -> str | None:
     try:
         licence = ModelCard.load(source, ignore_metadata_errors=True).data.license
     except (OSError, ValueError, httpx2.HTTPError):  # offline, no such repository, no card

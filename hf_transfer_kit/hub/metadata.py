@@ -14,6 +14,8 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.reports import TransferReport
 
 PIPELINES = {"image": "image-classification", "text": "text-classification", "audio": "audio-classification"}
+UNFINISHED = "unfinished"
+"""Where a report's data tell that its run did not end."""
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual|code")
 _FIGURES = ("accuracy", "macro_f1", "top_k_accuracy", "unseen_accuracy", "harmonic_mean")
@@ -27,6 +29,7 @@ def card_metadata(
     language: str | Sequence[str] | None,
     datasets: Sequence[str],
     widget: Sequence[Mapping[str, Any]] | None = None,
+    adapter_alone: bool = False,
 ) -> ModelCardData:
     """The YAML block of a card.
 
@@ -37,6 +40,7 @@ def card_metadata(
         language: Codes such as ``"en"``.
         datasets: Names of the data; those that are not the Hub's are left out.
         widget: Examples that the model's page offers.
+        adapter_alone: Whether the repository holds an adapter without the network it changes.
 
     Raises:
         SettingsError: When a language is no code.
@@ -45,12 +49,12 @@ def card_metadata(
     of_hub = [name for name in dict.fromkeys(datasets) if on_hub(name) and name not in EMBEDDED]
     pipeline = pipeline_of(report)
     return ModelCardData(
-        library_name="transformers",
+        library_name="peft" if adapter_alone else "transformers",
         pipeline_tag=pipeline,
         tags=_tags(report),
         base_model=base_model,
-        # An adapter lies beside the merged weights, which are what the repository is loaded as.
-        base_model_relation="finetune" if base_model else None,
+        # An adapter may lie beside the merged weights: what the repository is loaded as is a fine-tuned network then.
+        base_model_relation=("adapter" if adapter_alone else "finetune") if base_model else None,
         license=license,
         language=languages or None,
         datasets=of_hub or None,
@@ -80,13 +84,14 @@ def on_hub(name: str | None) -> bool:
 
 def pipeline_of(report: TransferReport) -> str | None:
     """The pipeline that runs the model; a network of several tasks is no pipeline's, nor one whose classes change."""
-    return None if report.multitasking or report.zero_shot else PIPELINES[report.data["modality"]]
+    none = report.multitasking or report.zero_shot or report.recipe in ("multitask", "zero_shot")
+    return None if none else PIPELINES[report.data["modality"]]
 
 
 def recipe_of(report: TransferReport) -> str:
     """The recipe whose template a report takes: ``"base"`` for one network on one dataset."""
-    if "unfinished" in report.data:
-        return "unfinished"
+    if UNFINISHED in report.data:
+        return UNFINISHED
     kinds = {"adaptation": report.adaptation, "multitask": report.multitasking, "zero_shot": report.zero_shot}
     return next((name for name, found in kinds.items() if found), "base")
 
@@ -122,7 +127,8 @@ def _tags(report: TransferReport) -> list[str]:
     kinds = {"adaptation": "domain-adaptation", "multitask": "multi-task", "zero_shot": "zero-shot"}
     recipe = recipe_of(report)
     kind = [kinds[recipe]] if recipe in kinds else []
-    return ["transfer-learning", *kind, "hf_transfer_kit", str(report.winner).partition(":")[0]]
+    winner = [report.winner.partition(":")[0]] if report.winner else []
+    return ["transfer-learning", *kind, "hf_transfer_kit", *winner]
 
 
 def _slug(name: str) -> str:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from hf_transfer_kit.errors import HubError, SettingsError, TransferKitError
 from hf_transfer_kit.features.ranks import Ranks
+from hf_transfer_kit.hub.adapter_alone import is_adapter_alone, stage_adapter
 from hf_transfer_kit.hub.results import save_results
 from hf_transfer_kit.hub.retrying import patiently
 from hf_transfer_kit.hub.shareable import check_figures, check_texts, checked_report, shareable_files
@@ -45,7 +46,7 @@ def push_transfer_model(
     processes the first one pushes, and all return its commit, or raise its error.
 
     Args:
-        folder_or_model: A finished output folder, or a model with its ``report``.
+        folder_or_model: A finished output folder, its ``adapter/`` to push that alone, or a model with its ``report``.
         repo_id: ``user/name``, or ``name`` in the token's own namespace. Made when there is none.
         processor: Of a model that is given.
         report: Of a model that is given.
@@ -142,10 +143,33 @@ def _push_folder(
     token: str | None,
     retries: int,
 ) -> CommitInfo:
+    if is_adapter_alone(folder):
+        with tempfile.TemporaryDirectory() as temporary:
+            stage_adapter(folder, Path(temporary))
+            return _push_files(Path(temporary), folder, repo_id, private, revision, commit_message, token, retries)
+    return _push_files(folder, folder, repo_id, private, revision, commit_message, token, retries)
+
+
+def _push_files(
+    folder: Path,
+    given: Path,
+    repo_id: str,
+    private: bool | None,
+    revision: str | None,
+    commit_message: str | None,
+    token: str | None,
+    retries: int,
+) -> CommitInfo:
+    """Pushes what may be shared of ``folder``; sentences name ``given``, which the user knows."""
     report = checked_report(folder)
     files = shareable_files(folder)
-    if not any(file.suffix == ".safetensors" for file in files):
-        raise HubError(f"{folder} holds no .safetensors file, so there is no model to push. Weights as pickle are not.")
+    if not any(file.suffix == ".safetensors" and len(file.parts) == 1 for file in files):
+        adapter = (
+            f" Its adapter alone can be: push {given / 'adapter'}." if is_adapter_alone(folder / "adapter") else ""
+        )
+        raise HubError(
+            f"{given} holds no .safetensors file, so there is no model to push. Weights as pickle are not.{adapter}"
+        )
     check_texts(folder, files, token=token or get_token())
     api = HfApi(token=token)
 
@@ -157,15 +181,15 @@ def _push_folder(
         return api.create_commit(
             target,
             [CommitOperationAdd(file.as_posix(), _content(folder / file, target)) for file in files],
-            commit_message=commit_message or f"{report.recipe}: {report.title or folder.name}",
+            commit_message=commit_message or f"{report.recipe}: {report.title or given.name}",
             revision=revision,
         )
 
     try:
         return patiently(commit, about=repo_id, retries=retries)
     except HubError as error:
-        command = push_command(folder, repo_id, revision=revision, private=private)
-        raise HubError(f"{error} The results in {folder} are whole; push them later with: {command}") from error
+        command = push_command(given, repo_id, revision=revision, private=private)
+        raise HubError(f"{error} The results in {given} are whole; push them later with: {command}") from error
 
 
 def _content(path: Path, repo_id: str) -> Path | bytes:

@@ -18,7 +18,7 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub.card import TransferCard
 from hf_transfer_kit.hub.card_pictures import save_card_pictures
 from hf_transfer_kit.hub.command import without_local_paths
-from hf_transfer_kit.hub.keeping import is_unfinished
+from hf_transfer_kit.hub.unfinished import is_unfinished
 from hf_transfer_kit.reports import TransferReport, write_report
 
 
@@ -49,6 +49,7 @@ def save_results(
     datasets: Sequence[str] = (),
     license: str | None = None,
     language: str | Sequence[str] | None = None,
+    watt_hours: float | None = None,
 ) -> None:
     """Writes report.json, report.html, README.md (the card), config.yaml, the model and its processor.
 
@@ -65,13 +66,15 @@ def save_results(
         datasets: Names of the data; those that are not the Hub's are left out.
         license: Identifier of the model's licence.
         language: Codes of the data's languages.
+        watt_hours: What the run took, where the machine counted it (``EnergyMeter``).
 
     Raises:
         SettingsError: When the licence is none of the Hub's or against that of the base, or a language no code.
     """
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    report = replace(report, command=without_local_paths(report.command))
+    counted = report.watt_hours if watt_hours is None else watt_hours
+    report = replace(report, command=without_local_paths(report.command), watt_hours=counted)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
         staged = Path(temporary)
         model.to(memory_format=torch.contiguous_format)

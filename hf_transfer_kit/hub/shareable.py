@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hf_transfer_kit.errors import HubError, first_line
+from hf_transfer_kit.hub.metadata import UNFINISHED
 from hf_transfer_kit.reports import TransferReport, read_report
 
 # Weights without code, settings, words and pictures. Pickle (*.bin, *.pt, *.pkl, training_args.bin) is not among them.
@@ -104,7 +105,8 @@ def checked_report(folder: Path) -> TransferReport:
     """The folder's report, which must be whole.
 
     Raises:
-        HubError: When there is none, it cannot be read, or it tells of an evaluation that gave no finite figures.
+        HubError: When there is none, it cannot be read, or it tells of a run that did not end or of an evaluation that
+            gave no finite figures.
     """
     path = folder / "report.json"
     if not path.is_file():
@@ -116,6 +118,11 @@ def checked_report(folder: Path) -> TransferReport:
         report = read_report(path)
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise HubError(f"{path} cannot be read as a report ({first_line(error)}). Run the script again.") from error
+    if UNFINISHED in report.data:
+        raise HubError(
+            f"The run in {folder} is not over, or was interrupted, so nothing was pushed. Run it to its end; its "
+            "folder may be used again."
+        )
     check_figures(report)
     return report
 

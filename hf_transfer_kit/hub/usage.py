@@ -46,16 +46,24 @@ def usage_snippet(report: TransferReport, *, module: str | None = None) -> str:
     )
 
 
-def adapter_snippet(report: TransferReport, base_model: str | None) -> str | None:
-    """Puts the adapter alone on its base; None where the run left none, or its base is not on the Hub."""
-    if base_model is None or not str(report.winner).startswith("lora"):
+def adapter_snippet(report: TransferReport, base_model: str | None, *, alone: bool = False) -> str | None:
+    """Puts the adapter alone on its base; None where the run left none, or its base is not on the Hub.
+
+    Args:
+        report: Of the run.
+        base_model: Hub name of the network that it changes.
+        alone: Whether the adapter is all that the repository holds. There is a snippet then in any case, with the
+            base's name for people where it is not on the Hub.
+    """
+    if not alone and (base_model is None or not str(report.winner).startswith("lora")):
         return None
+    place = "" if alone else ', subfolder="adapter"'
     return (
         "from hf_transfer_kit import load_model\n"
         "from peft import PeftModel\n\n"
         f"{_HERE}\n"
-        f'base = load_model("{base_model}", num_labels={len(report.data["classes"])})\n'
-        'model = PeftModel.from_pretrained(base, name, subfolder="adapter").eval()\n'
+        f'base = load_model("{base_model or report.model_name}", num_labels={len(report.data["classes"])})\n'
+        f"model = PeftModel.from_pretrained(base, name{place}).eval()\n"
         "print(model.active_adapter)"
     )
 

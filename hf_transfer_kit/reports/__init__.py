@@ -4,11 +4,11 @@ from hf_transfer_kit.reports.adaptation_pictures import adaptation_bars, adaptat
 from hf_transfer_kit.reports.adaptation_report import adaptation_report, adaptation_table
 from hf_transfer_kit.reports.adaptation_words import adaptation_words
 from hf_transfer_kit.reports.advice_report import advice_report
-from hf_transfer_kit.reports.comparison import comparison_report, strategy_table
+from hf_transfer_kit.reports.comparison import comparison_report, described_data, strategy_table
 from hf_transfer_kit.reports.depth_curve import depth_picture, save_depth_picture
 from hf_transfer_kit.reports.depth_report import depth_report, depth_table
 from hf_transfer_kit.reports.html import html_report, write_report
-from hf_transfer_kit.reports.multitask_report import multitask_report, multitask_table
+from hf_transfer_kit.reports.multitask_report import described_tasks, multitask_report, multitask_table
 from hf_transfer_kit.reports.multitask_words import multitask_words
 from hf_transfer_kit.reports.report import TransferReport, library_versions, read_report
 from hf_transfer_kit.reports.zero_shot_report import zero_shot_report, zero_shot_table
@@ -26,6 +26,8 @@ __all__ = [
     "depth_picture",
     "depth_report",
     "depth_table",
+    "described_data",
+    "described_tasks",
     "feature_maps_picture",
     "html_report",
     "library_versions",

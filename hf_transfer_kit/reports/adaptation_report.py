@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import LoadedData, PreparedData
 from hf_transfer_kit.reports.comparison import described_data
+from hf_transfer_kit.reports.layer_rows import layer_rows
 from hf_transfer_kit.reports.report import TransferReport, library_versions
 from hf_transfer_kit.selection import Budget
 from hf_transfer_kit.values import Adaptation
@@ -29,6 +29,7 @@ def adaptation_report(
     seconds: Mapping[str, float],
     model_metrics: Mapping[str, float] | None = None,
     notes: tuple[str, ...] = (),
+    rates: Mapping[str, float] | None = None,
 ) -> TransferReport:
     """Puts a comparison into a report.
 
@@ -49,6 +50,7 @@ def adaptation_report(
         seconds: Wall time by phase, ``total`` among them.
         model_metrics: Of the saved model on the target's test rows; None where they have no labels.
         notes: Warnings and limits for people.
+        rates: Parameter's name in the classifier -> highest rate that it learned with; None: not known.
     """
     chosen = adaptation.result(adaptation.chosen)
     others = [result for result in adaptation.results if result.method != adaptation.chosen]
@@ -66,7 +68,7 @@ def adaptation_report(
             "batch_size": budget.batch_size,
             "selected_by": adaptation.selected_by,
         },
-        layer_groups=layer_groups(model).rows(),
+        layer_groups=layer_rows(model, rates),
         data={
             **described_data(data, prepared),
             "classes": list(source.label_names),  # a target without labels does not name them

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import LoadedData, PreparedData
+from hf_transfer_kit.reports.layer_rows import layer_rows
 from hf_transfer_kit.reports.report import TransferReport, library_versions
 from hf_transfer_kit.selection import Budget, Comparison
 from hf_transfer_kit.values import ConfusionTable, SourceResult
@@ -58,7 +58,7 @@ def comparison_report(
             "max_steps": budget.max_steps,
             "batch_size": budget.batch_size,
         },
-        layer_groups=layer_groups(comparison.model).rows(),
+        layer_groups=layer_rows(comparison.model, comparison.rates),
         data=described_data(data, prepared),
         seconds={**seconds, **{result.strategy: result.seconds for result in comparison.results}},
         versions=library_versions(),

@@ -15,6 +15,9 @@ from hf_transfer_kit.reports.adaptation_words import adaptation_words
 from hf_transfer_kit.reports.advice_pictures import outlook_picture, quadrants_picture, ranking_picture
 from hf_transfer_kit.reports.advice_words import advice_sentence
 from hf_transfer_kit.reports.depth_curve import depth_alt_text, depth_picture
+from hf_transfer_kit.reports.energy_words import energy_text
+from hf_transfer_kit.reports.interval_words import interval_text
+from hf_transfer_kit.reports.layer_rows import rate_text
 from hf_transfer_kit.reports.multitask_pictures import (
     affinity_picture,
     gain_bars,
@@ -130,6 +133,9 @@ def _environment() -> Environment:
     )
     environment.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f} %"
     environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
+    environment.filters["energy"] = energy_text
+    environment.filters["interval"] = interval_text
+    environment.filters["rate"] = rate_text
     environment.filters["thousands"] = lambda value: f"{value:,}"
     return environment
 

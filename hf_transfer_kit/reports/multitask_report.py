@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
@@ -10,7 +11,7 @@ from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.reports.multitask_words import mean_and_spread
 from hf_transfer_kit.reports.report import TransferReport, library_versions
 from hf_transfer_kit.selection import Budget
-from hf_transfer_kit.values import MultiTasking
+from hf_transfer_kit.values import MultiTasking, TaskDescription
 
 
 def multitask_report(
@@ -78,6 +79,22 @@ def multitask_report(
         notes=notes,
         multitasking=found,
     )
+
+
+def described_tasks(tasks: Sequence[TaskDescription], modality: str) -> dict[str, Any]:
+    """What a comparison that is not over says of its data: sizes and fingerprints of every task's splits.
+
+    Args:
+        tasks: In their order.
+        modality: What the first of them reads.
+    """
+    return {
+        "modality": modality,
+        "classes": [],  # each task has its own
+        "sizes": {f"{task.name}, {split}": size for task in tasks for split, size in task.sizes.items()},
+        "fingerprints": {f"{task.name}, {split}": mark for task in tasks for split, mark in task.fingerprints.items()},
+        "skipped_rows": 0,
+    }
 
 
 def multitask_table(found: MultiTasking) -> str:

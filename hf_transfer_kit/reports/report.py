@@ -75,6 +75,7 @@ class TransferReport:
         zero_shot: How classes never seen were named.
         advice: What is advised before anything is trained.
         other_sources: What other pretrained networks reached under the same budget.
+        watt_hours: What the machine counted of the processor's energy; None where it does not count.
     """
 
     recipe: str
@@ -102,6 +103,7 @@ class TransferReport:
     zero_shot: UnseenClasses | None = None
     advice: Advice | None = None
     other_sources: tuple[SourceResult, ...] = ()
+    watt_hours: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""
@@ -142,7 +144,13 @@ def _result(values: dict[str, Any]) -> StrategyResult:
     values = dict(values)
     values["seeds"] = tuple(values["seeds"])
     values["curve"] = tuple(CurvePoint(**point) for point in values["curve"])
-    return StrategyResult(**values)
+    return StrategyResult(**{**values, **_interval(values)})
+
+
+def _interval(values: dict[str, Any]) -> dict[str, Any]:
+    """The field as a tuple; reports of older versions have none."""
+    interval = values.get("test_interval")
+    return {"test_interval": tuple(interval) if interval else None}
 
 
 def _source(values: dict[str, Any]) -> SourceResult:
@@ -170,6 +178,7 @@ def _adaptation_result(values: dict[str, Any]) -> AdaptationResult:
         **{
             **values,
             **{name: tuple(values[name]) for name in ("seeds", "test_by_seed", "kept_steps", "log")},
+            **_interval(values),
             "points": tuple(AdaptationPoint(**point) for point in values["points"]),
             "diagnoses": tuple(Diagnosis(**diagnosis) for diagnosis in values["diagnoses"]),
         }

@@ -46,6 +46,7 @@ def compare_sources(
     *,
     seeds: Sequence[int] = (0,),
     callbacks: Callable[[str, str, int], Sequence[TrainerCallback]] | None = None,
+    on_result: Callable[[SourceResult], None] | None = None,
     eta: int | None = None,
 ) -> tuple[SourceResult, ...]:
     """Races every other network like the first one; the best of each on validation are judged on the same test rows.
@@ -62,6 +63,7 @@ def compare_sources(
         budget: As in the first race.
         seeds: As in the first race.
         callbacks: Name of the source, strategy text and seed -> callbacks for that run's Trainer.
+        on_result: Called with each network's result when its runs have ended.
         eta: As in ``compare_strategies``.
 
     Raises:
@@ -91,6 +93,8 @@ def compare_sources(
         mine, theirs = comparison.winner, race.winner
         verdict = judge_source(name, mine, comparison.correct[mine], other.name, theirs, race.correct[theirs])
         found.append(SourceResult(other.name, race.result(theirs), verdict))
+        if on_result:
+            on_result(found[-1])
     return tuple(found)
 
 

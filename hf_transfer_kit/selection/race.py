@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.selection.bootstrap import runs_interval
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.caching import PrefixCaches
 from hf_transfer_kit.selection.elimination import eliminate
@@ -38,6 +39,7 @@ class Comparison:
         depth_searches: One for each strategy whose depth was to be found (``freeze_first:auto``).
         eliminated: Strategies that were given up after short runs.
         correct: Strategy -> whether each test row's class was predicted, of shape (runs, rows).
+        rates: Parameter's name in ``model`` -> highest rate that it learned with; empty where that is not known.
     """
 
     results: tuple[StrategyResult, ...]
@@ -51,6 +53,7 @@ class Comparison:
     depth_searches: tuple[DepthSearch, ...] = ()
     eliminated: tuple[Elimination, ...] = ()
     correct: Mapping[str, np.ndarray] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     def result(self, strategy: str) -> StrategyResult:
         """The result of one strategy by its text."""
@@ -143,6 +146,7 @@ def compare_strategies(
         depth_searches=searches,
         eliminated=eliminated,
         correct=correct,
+        rates=run.rates,
     )
 
 
@@ -159,6 +163,7 @@ def single_run(strategy: Strategy, run: Run, *, learning_rate: float) -> Compari
         predicted=run.predicted,
         learning_rate=learning_rate,
         correct={text: (run.predicted == run.true)[None]},
+        rates=run.rates,
     )
 
 
@@ -182,6 +187,7 @@ def summarize(text: str, summary: str, runs: Sequence[Run]) -> StrategyResult:
         validation={name: float(np.mean(values)) for name, values in validation.items()},
         test={name: float(np.mean(values)) for name, values in test.items()},
         test_spread={name: float(np.std(values, ddof=1)) if len(runs) > 1 else 0.0 for name, values in test.items()},
+        test_interval=runs_interval([run.true for run in runs], [run.predicted for run in runs]),
         curve=runs[0].curve,
         trainable_parameters=runs[0].trainable_parameters,
         total_parameters=sum(parameter.numel() for parameter in runs[0].model.parameters()),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from hf_transfer_kit.features import CachedPrefix
 from hf_transfer_kit.metrics import classification_metrics
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.strategies import Strategy
+from hf_transfer_kit.tuning import LearnedRates, rates_of
 from hf_transfer_kit.values import CurvePoint
 
 Attach = Callable[[PreTrainedModel, int], CachedPrefix | None]
@@ -38,6 +39,7 @@ class Run:
         seconds: Wall time of training, its evaluations included.
         trainable_parameters: Scalars that asked for a gradient when training ended.
         validation_correct: Whether each validation row's class was predicted, of shape (rows,).
+        rates: Parameter's name -> highest rate that it learned with; empty where that is not known.
     """
 
     seed: int
@@ -50,6 +52,7 @@ class Run:
     seconds: float
     trainable_parameters: int
     validation_correct: np.ndarray | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 def run_strategy(
@@ -143,6 +146,7 @@ def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: fl
         seconds=seconds,
         trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         validation_correct=seen[-1] if seen else None,
+        rates=rates_of(trainer.callback_handler.callbacks),
     )
 
 
@@ -184,7 +188,7 @@ def make_trainer(
         eval_dataset=data.validation,
         data_collator=data.collator,
         compute_metrics=classification_metrics(data.label_names),
-        callbacks=[*strategy.callbacks(model), *callbacks],
+        callbacks=[*strategy.callbacks(model), LearnedRates(), *callbacks],
         optimizer_cls_and_kwargs=strategy.optimizer(model, args),
     )
     trainer.remove_callback(PrinterCallback)

@@ -2,6 +2,7 @@
 
 from hf_transfer_kit.tuning.conservative import L2SP, L2SPFisher, WeightInterpolation
 from hf_transfer_kit.tuning.freezing import FreezeLayers, FreezeSchedule, GradualUnfreezing
+from hf_transfer_kit.tuning.learned_rates import LearnedRates, rates_of
 from hf_transfer_kit.tuning.loss_terms import BSS, DELTA, CoTuning, LwF
 from hf_transfer_kit.tuning.rate_finder import find_learning_rate
 from hf_transfer_kit.tuning.rates import layerwise_optimizer
@@ -17,6 +18,7 @@ __all__ = [
     "FreezeSchedule",
     "GradualUnfreezing",
     "L2SPFisher",
+    "LearnedRates",
     "LogScalars",
     "LwF",
     "RestoreWeights",
@@ -24,5 +26,6 @@ __all__ = [
     "WeightInterpolation",
     "find_learning_rate",
     "layerwise_optimizer",
+    "rates_of",
     "record_scalars",
 ]

@@ -65,6 +65,8 @@ class AdaptationResult:
         diagnoses: Of the first seed's run, the gravest first.
         seconds: Mean wall time of a run, its evaluations included.
         uses_target_labels: Whether the method learns from labels of the target (an upper bound, never chosen).
+        test_interval: Ends of the 95 % interval of the target's test accuracy over rows and seeds; None where it was
+            not computed.
     """
 
     method: str
@@ -81,6 +83,7 @@ class AdaptationResult:
     diagnoses: tuple[Diagnosis, ...] = ()
     seconds: float = 0.0
     uses_target_labels: bool = False
+    test_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def test_the_text_holds_what_a_reader_wants_to_know(report):
     told = replace(report, layer_groups=groups, data=data, notes=notes, seconds={"total": 4000.0})
     text = str(TransferCard.from_report(told, base_model="me/net", pictures={"pictures/curves.svg": "Curves"}))
     for words in (
-        "| 0 | stem | 4,000 | frozen |",
+        "| 0 | stem | 4,000 | frozen |\n",
         "| 1 | fc (head) | 60 | 100 % |",
         "- train: 10 rows, fingerprint `ab12`",
         "![Curves](pictures/curves.svg)",
@@ -114,6 +114,31 @@ def test_the_text_holds_what_a_reader_wants_to_know(report):
     ):
         assert words in text, words
     assert socket.gethostname() not in text
+
+
+def test_rates_of_layers_and_intervals_of_strategies_are_shown_where_they_are_known(report):
+    groups = [
+        {"depth": 0, "name": "stem", "parameters": 4000, "trainable": 1.0, "head": False, "learning_rate": 0.0},
+        {"depth": 1, "name": "block", "parameters": 900, "trainable": 1.0, "head": False, "learning_rate": 5e-5},
+        {"depth": 2, "name": "fc", "parameters": 60, "trainable": 1.0, "head": True, "learning_rate": 0.005},
+    ]
+    measured = replace(report.results[0], test_interval=(0.699, 0.801))
+    text = str(TransferCard.from_report(replace(report, layer_groups=groups, results=(measured,))))
+    assert (
+        """
+| depth | layer group | parameters | trainable | learning rate |
+|---|---|---|---|---|
+| 0 | stem | 4,000 | frozen | frozen |
+| 1 | block | 900 | 100 % | 5e-05 |
+| 2 | fc (head) | 60 | 100 % | 0.005 |
+
+The rate is the highest that any weight of the group learned with.
+"""
+        in text
+    )
+    assert "| strategy | validation accuracy | test accuracy (95 % interval) | spread | trainable |" in text
+    assert "| **full** | 80.0 % | 75.0 % (69.9 to 80.1) | one seed | 10.0 % |" in text
+    assert "interval" not in str(TransferCard.from_report(report))
 
 
 def test_the_card_of_an_adapted_model_says_from_where_to_where_and_what_labels_were_not_used_for():

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -134,3 +135,27 @@ def test_of_many_classes_the_most_confused_are_drawn():
     assert smaller.labels == ("3", "5", "30")
     assert smaller.counts == ((9, 0, 4), (0, 9, 0), (0, 4, 9))
     assert confusion_picture(table).startswith("<svg")
+
+
+def test_rates_and_intervals_are_on_the_page_and_are_read_back(report, tmp_path):
+    groups = [{**report.layer_groups[0], "learning_rate": 0.0005}]
+    results = (replace(report.results[0], test_interval=(0.7, 0.801)), report.results[1])
+    told = replace(report, layer_groups=groups, results=results)
+    write_report(tmp_path, told)
+    assert read_report(tmp_path / "report.json") == told
+    page = html_report(told)
+    assert "75.0 % (70.0 to 80.1)</td>" in page
+    assert "50.0 %</td>" in page
+    assert 'class="n">learning rate</th>' in page
+    assert 'class="n">0.0005</td>' in page
+    assert "learning rate</th>" not in html_report(report)
+
+
+def test_a_report_of_an_older_version_is_read(report, tmp_path):
+    write_report(tmp_path, report)
+    path = tmp_path / "report.json"
+    values = json.loads(path.read_text())
+    for result in values["results"]:
+        del result["test_interval"]
+    path.write_text(json.dumps(values))
+    assert read_report(path) == report

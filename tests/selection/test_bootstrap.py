@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.selection.bootstrap import paired_bootstrap
+from hf_transfer_kit.selection.bootstrap import accuracy_interval, paired_bootstrap, runs_interval
 
 
 def test_equals_the_normal_interval_for_many_rows():
@@ -44,3 +44,31 @@ def test_runs_that_differ_widen_the_interval():
 def test_different_rows_are_refused():
     with pytest.raises(SettingsError, match="3 and 4 test rows"):
         paired_bootstrap(np.ones(3), np.ones(4))
+
+
+def test_the_interval_of_one_accuracy_is_the_binomial_one_for_many_rows():
+    correct = np.random.default_rng(0).random(2000) < 0.84
+    low, high = accuracy_interval(correct)
+    half = 1.96 * np.sqrt(correct.mean() * (1 - correct.mean()) / 2000)
+    assert (low, high) == (
+        pytest.approx(correct.mean() - half, abs=0.002),
+        pytest.approx(correct.mean() + half, abs=0.002),
+    )
+
+
+def test_nothing_wrong_is_not_certainty():
+    """Of 20 rows all right, an accuracy of 83.2 % gives as many once in forty times."""
+    assert accuracy_interval(np.ones((3, 20))) == (pytest.approx(0.025 ** (1 / 20)), 1.0)
+    assert accuracy_interval(np.zeros(20)) == (0.0, pytest.approx(1 - 0.8316, abs=1e-4))
+
+
+def test_seeds_that_differ_widen_it_and_rows_without_labels_have_none():
+    true = np.ones(400, dtype=int)
+    generator = np.random.default_rng(3)
+    steady, swinging = (
+        [(generator.random(400) < level).astype(int) for level in levels] for levels in ((0.7,) * 3, (0.5, 0.7, 0.9))
+    )
+    low, high = runs_interval([true] * 3, steady)
+    wide_low, wide_high = runs_interval([true] * 3, swinging)
+    assert wide_high - wide_low > 2 * (high - low)
+    assert runs_interval([np.empty(0)], [np.empty(0)]) is None

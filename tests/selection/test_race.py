@@ -12,7 +12,9 @@ from transformers import TrainerCallback
 from hf_transfer_kit import layer_groups, load_model
 from hf_transfer_kit.backbones import is_adapted, merged
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.reports.layer_rows import layer_rows
 from hf_transfer_kit.selection import STRATEGIES, Budget, compare_strategies, make_strategy, run_strategy
+from hf_transfer_kit.selection.bootstrap import accuracy_interval
 from hf_transfer_kit.selection.race import summarize
 
 
@@ -107,7 +109,7 @@ def test_summary_is_mean_and_sample_deviation():
     runs = [
         SimpleNamespace(
             seed=seed, model=model, validation={"accuracy": a}, test={"accuracy": a}, curve=(), seconds=1.0,
-            trainable_parameters=6,
+            trainable_parameters=6, true=np.arange(10) % 2, predicted=np.r_[np.arange(9) % 2, 0],
         )
         for seed, a in ((0, 0.5), (1, 0.7))
     ]  # fmt: skip
@@ -115,3 +117,15 @@ def test_summary_is_mean_and_sample_deviation():
     assert result.test["accuracy"] == pytest.approx(0.6)
     assert result.test_spread["accuracy"] == pytest.approx(np.std([0.5, 0.7], ddof=1))
     assert result.total_parameters == 6
+    assert result.test_interval == pytest.approx(accuracy_interval(np.r_[np.ones(9), 0]))
+    unlabelled = [SimpleNamespace(**{**vars(run), "true": np.empty(0), "predicted": np.empty(0)}) for run in runs]
+    assert summarize("full", "All.", unlabelled).test_interval is None
+
+
+def test_the_winners_rates_are_those_of_its_groups(data, args):
+    comparison = race(data, args, ["small_lr:factor=0.01"])
+    rows = layer_rows(comparison.model, comparison.rates)
+    assert [row["learning_rate"] for row in rows] == pytest.approx([5e-5] * (len(rows) - 1) + [5e-3])
+    frozen = race(data, args, ["freeze_first:k=2"])
+    rates = [row["learning_rate"] for row in layer_rows(frozen.model, frozen.rates)]
+    assert rates == pytest.approx([0.0, 0.0] + [5e-4] * (len(rates) - 2))

@@ -21,6 +21,7 @@ from hf_transfer_kit.selection.adapting.methods import (
 )
 from hf_transfer_kit.selection.adapting.running import AdaptationRun, Domains, run_adaptation
 from hf_transfer_kit.selection.adapting.shallow import run_shallow
+from hf_transfer_kit.selection.bootstrap import runs_interval
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.values import AdaptationPoint, AdaptationResult, FeatureMap, ScoreAgreement
 
@@ -162,6 +163,7 @@ def _result(
         diagnoses=diagnose(runs[0].log, **compared),
         seconds=float(np.mean([run.seconds for run in runs])),
         uses_target_labels=method.uses_target_labels,
+        test_interval=runs_interval([run.true for run in runs], [run.predicted for run in runs]),
     )
 
 

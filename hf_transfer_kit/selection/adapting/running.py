@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from hf_transfer_kit.selection.adapting.keeping import KeepBest, evenly_spread_a
 from hf_transfer_kit.selection.adapting.methods import AdaptationMethod
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.running import lay_out, metrics_of
-from hf_transfer_kit.tuning import LogScalars
+from hf_transfer_kit.tuning import LearnedRates, LogScalars, rates_of
 from hf_transfer_kit.values import AdaptationPoint
 
 ROWS = 1000
@@ -77,6 +77,7 @@ class AdaptationRun:
         test: Metrics on the target's test rows; empty where they have no labels.
         true: Classes of those rows; empty likewise.
         predicted: Predictions for those rows.
+        rates: Parameter's name in the classifier -> highest rate that it learned with; empty where that is not known.
     """
 
     seed: int
@@ -89,6 +90,7 @@ class AdaptationRun:
     test: Mapping[str, float]
     true: np.ndarray
     predicted: np.ndarray
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ def run_adaptation(
             LogScalars(),
             *([teacher] if teacher else []),
             keep,
+            LearnedRates(),
             *callbacks,
         ],
         optimizer_cls_and_kwargs=_optimizer(model, run_args) if domains.pretrained else None,
@@ -179,7 +182,14 @@ def run_adaptation(
         test=test,
         true=true,
         predicted=predicted,
+        rates=_classifier_rates(trainer),
     )
+
+
+def _classifier_rates(trainer: Trainer) -> dict[str, float]:
+    """Rates under the names that the exported classifier gives its parameters."""
+    rates = rates_of(trainer.callback_handler.callbacks)
+    return {name.removeprefix("network."): rate for name, rate in rates.items() if name.startswith("network.")}
 
 
 def tested(

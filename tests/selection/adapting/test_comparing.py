@@ -1,5 +1,7 @@
 """Methods side by side: kept without labels of the target, and what is told with them afterwards."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from selection.adapting.domain_data import domains, network
 from transformers import TrainingArguments
 
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.reports.layer_rows import layer_rows
 from hf_transfer_kit.selection import Budget
 from hf_transfer_kit.selection.adapting import compare_adaptations, make_method, run_adaptation
 
@@ -144,3 +147,16 @@ def test_wrong_settings_are_told_before_training(args, methods, seeds, select, w
 
     with pytest.raises(SettingsError, match=words):
         compare_adaptations(methods, never, domains(), args, BUDGET, seeds=seeds, select=select)
+
+
+def test_rates_are_told_by_the_names_of_the_classifier_and_intervals_hold_the_accuracy(args):
+    pretrained = replace(domains(), pretrained=True)
+    found = compare_adaptations(["source_only", "dann"], network, pretrained, args, BUDGET, seeds=[0])
+    rows = layer_rows(found.run.model.export_classifier(), found.run.rates)
+    # The head begins with random weights, and learns ten times as fast.
+    assert [row["learning_rate"] for row in rows] == pytest.approx([2e-3] * (len(rows) - 1) + [2e-2])
+    for result in found.results:
+        low, high = result.test_interval
+        assert low <= result.test["accuracy"] <= high
+    unlabelled = compare_adaptations(["source_only"], network, domains(()), args, BUDGET, seeds=[0])
+    assert unlabelled.results[0].test_interval is None
