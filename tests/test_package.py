@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import hf_transfer_kit
 
@@ -32,3 +34,11 @@ def test_every_public_word_exists():
 
 def test_an_unknown_word_is_an_attribute_error():
     assert not hasattr(hf_transfer_kit, "no_such_word")
+
+
+def test_the_wheel_carries_every_template_of_the_cards_and_nothing_else_of_their_folder():
+    root = Path(__file__).parent.parent
+    settings = tomllib.loads((root / "pyproject.toml").read_text())
+    shipped = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    templates = {f"model_cards/{path.name}" for path in (root / "model_cards").glob("*.jinja")}
+    assert shipped == {name: f"hf_transfer_kit/{name}" for name in templates}

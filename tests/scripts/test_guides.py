@@ -12,9 +12,7 @@ import torch
 from datasets import Dataset
 from scripts.pages import GUIDES, INDEX, PAGES, ROOT, Page
 
-RECIPES = sorted(
-    path for path in (ROOT / "scripts").glob("*.py") if 'if __name__ == "__main__":' in path.read_text()
-)
+RECIPES = sorted(path for path in (ROOT / "scripts").glob("*.py") if 'if __name__ == "__main__":' in path.read_text())
 PYTHON_PAGES = [Page(path) for path in PAGES if Page(path).blocks("python")]
 
 
