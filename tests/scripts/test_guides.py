@@ -136,19 +136,36 @@ def test_every_script_and_every_guide_has_a_place_in_the_index():
         assert f"scripts/{path.name}" in readme, f"README.md does not name scripts/{path.name}"
 
 
+def test_guides_tell_every_strategy_method_and_score_there_is():
+    from hf_transfer_kit.multitask import BALANCERS
+    from hf_transfer_kit.selection import DISTANCES, STRATEGIES, adapting, multitasking
+    from hf_transfer_kit.selection.transferability import NAMES
+    from hf_transfer_kit.zero_shot import METHODS
+
+    told = {
+        "finetune": STRATEGIES,
+        "adapt": adapting.METHODS,
+        "multitask": [*multitasking.METHODS, *BALANCERS],
+        "zero_shot": METHODS,
+        "advise": [*NAMES, *DISTANCES],
+    }
+    for guide, names in told.items():
+        code = " ".join(re.findall(r"`([^`]*)`", (ROOT / "scripts" / "guides" / f"{guide}.md").read_text()))
+        assert not set(names) - set(re.findall(r"\w+", code)), guide
+
+
 @pytest.mark.parametrize("page", [Page(path) for path in PAGES], ids=str)
 def test_commands_name_scripts_and_flags_that_exist(page, flags_of):
     commands = page.commands()
     if page.path in GUIDES:  # options in the prose and its tables belong to the guide's scripts
         own = {name for command in commands for name in re.findall(r"scripts/([\w/]+\.py)", command)}
-        commands = [*commands, *(f"scripts/{name}" for name in own)]
         known = {"--private"}.union(*map(flags_of, own))
         prose = re.sub(r"^```.*?^```", "", page.text, flags=re.DOTALL | re.MULTILINE)
         for flag in re.findall(r"`(--\w+)", prose):
             assert flag in known, f"{page}: none of {sorted(own)} knows {flag}"
-    for command in commands:
-        for script in re.findall(r"(?:scripts|hf_transfer_kit)/[\w/]+\.\w+", command):
-            assert (ROOT / script).is_file(), f"{page}: {command}"
+    for script in re.findall(r"(?:scripts|tests|hf_transfer_kit)/[\w/]+\.\w+", page.text):
+        assert (ROOT / script).is_file(), f"{page} names {script}"
+    for command in [*commands, *re.findall(r"`((?:python )?scripts/[^`]*)`", page.text)]:
         called = re.search(r"scripts/(\w+\.py)(.*?)(?:&&|$)", command)
         for flag in re.findall(r"(--\w+)", called[2]) if called else ():
             assert flag in flags_of(called[1]), f"{page}: scripts/{called[1]} has no {flag}"
