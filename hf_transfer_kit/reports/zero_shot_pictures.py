@@ -32,7 +32,9 @@ def unseen_bars(found: UnseenClasses) -> str:
         axes.axvline(fmean(found.labelled), color=COLOURS[2], linestyle=":", label="with their labels")
     axes.set_yticks(places, [short(result.name, 26) for result in results])
     axes.set(xlabel="accuracy among the unseen classes", xlim=(0, 1.02))
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    axes.legend(
+        fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2
+    )  # above: dots are everywhere
     return svg_text(figure)
 
 

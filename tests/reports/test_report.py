@@ -112,7 +112,15 @@ def test_the_page_is_accessible(report):
     images = re.findall(r"<img [^>]*>", page)
     assert len(images) == 3
     assert all(re.search(r'alt="[^"]{20,}"', image) for image in images)
-    assert page.count("<caption>") == page.count("<table")
+    assert page.count("<caption>") + page.count("aria-describedby") == page.count("<table")
+
+
+def test_on_a_phone_words_wrap_and_pictures_stay_readable(report):
+    page = html_report(report)
+    # What a table's caption says would scroll along with the table: long ones stand before it.
+    assert all(len(caption) < 50 for caption in re.findall(r"<caption>(.*?)</caption>", page))
+    # A wide picture scrolls rather than shrinks; a narrow one fits as it is.
+    assert set(re.findall(r"<figure([^>]*)>", page)) == {' class="wide"', ' class="narrow"'}
 
 
 def test_the_console_table_marks_the_winner(report):

@@ -123,6 +123,6 @@ def test_a_wheel_carries_templates_alone():
     import tomllib
 
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert wheel["exclude"] == ["/model_cards/*/"]
+    assert wheel["exclude"] == ["/model_cards/*/", "/model_cards/*.md"]
     assert wheel["sources"] == {"model_cards": "hf_transfer_kit/model_cards"}
-    assert {path.suffix for path in (ROOT / "model_cards").iterdir() if path.is_file()} == {".jinja"}
+    assert {path.suffix for path in (ROOT / "model_cards").iterdir() if path.is_file()} == {".jinja", ".md"}

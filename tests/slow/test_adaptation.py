@@ -1,4 +1,4 @@
-"""Adaptation without target labels on real data: the results that the README states."""
+"""Adaptation without target labels on real data: the results that model_cards/README.md states."""
 
 import json
 import os

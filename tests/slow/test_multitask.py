@@ -1,4 +1,4 @@
-"""Several tasks on one trunk on real data: the results that the README states."""
+"""Several tasks on one trunk on real data: the results that model_cards/README.md states."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The main job on real data: the results that the README states."""
+"""The main job on real data: the results that model_cards/README.md states."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Classes never seen on real data: the results that the README states."""
+"""Classes never seen on real data: the results that model_cards/README.md states."""
 
 import json
 import os
