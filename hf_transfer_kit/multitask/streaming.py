@@ -81,6 +81,9 @@ class StreamedMultiTaskDataset(IterableDataset):
         worker = get_worker_info()
         index, workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
         epoch, skipped, self._skipped = int(self._epoch), self._skipped, 0
+        if worker is not None:
+            for source in self.sources.values():
+                _unshare_epoch(source.dataset)
         streams = [
             (source, _rounds(name, source.dataset, epoch, index, workers)) for name, source in self.sources.items()
         ]
@@ -116,6 +119,15 @@ def _rounds(
                 f"The stream {name} has no rows for {whose}. Check its split or its filter, that it can be gone "
                 "through again, and that it has at least as many rows as there are workers."
             )
+
+
+def _unshare_epoch(stream: Any) -> None:
+    """Gives a worker's stream an epoch of its own: datasets keeps it in memory that all workers write, but each worker
+    is in another round, and two that differ on it while it is read would share out differently shuffled files.
+    """
+    epoch = getattr(stream, "_epoch", None)
+    if isinstance(epoch, torch.Tensor):
+        stream._epoch = epoch.clone()
 
 
 def _share(stream: Any, worker: int, workers: int) -> Iterator[Mapping[str, Any]]:

@@ -35,7 +35,7 @@ def zero_shot_report(
     Args:
         found: What was found.
         metrics: Of the saved model on test rows.
-        layer_groups: Rows of ``LayerGroups.rows()`` of the saved model.
+        layer_groups: Rows of ``LayerGroups.rows()`` of the saved model; of a frozen network the head alone learned.
         model_name: The network's name for people.
         pretrained: Whether it begins with weights learned elsewhere, which may know the unseen classes.
         data: The data.
@@ -81,7 +81,7 @@ def zero_shot_report(
             "unseen classes of the saved model": ", ".join(found.unseen[0]),
             "network": f"trained for {trained} steps on seen classes" if trained else "frozen",
         },
-        layer_groups=layer_groups,
+        layer_groups=layer_groups if trained else [_frozen(row) for row in layer_groups],
         data={
             "modality": data.modality,
             "sizes": data.sizes(),
@@ -98,6 +98,10 @@ def zero_shot_report(
         notes=(*known, *taught, *notes),
         zero_shot=found,
     )
+
+
+def _frozen(row: dict[str, Any]) -> dict[str, Any]:
+    return row if row["head"] else {**row, "trainable": 0.0}
 
 
 def zero_shot_table(found: UnseenClasses) -> str:

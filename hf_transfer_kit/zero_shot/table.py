@@ -151,7 +151,11 @@ class AttributeTable:
         ]
         same = [name for name, column in zip(self.attributes, self.values.T, strict=True) if np.ptp(column) == 0]
         if same and len(self.classes) > 1:
-            found.append(f"{_listed(same)} is the same for every class and tells nothing. Leave it out.")
+            found.append(
+                f"{_listed(same)} is the same for every class and tells nothing. Leave it out."
+                if len(same) == 1
+                else f"{_listed(same)} are the same for every class and tell nothing. Leave them out."
+            )
         return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:

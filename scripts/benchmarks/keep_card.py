@@ -3,7 +3,8 @@
     python scripts/benchmarks/keep_card.py outputs/birds birds
 
 The card is taken as the run wrote it, so that no figure is typed by hand; weights stay where they are. Its snippet
-loads from the folder that its own command writes to.
+loads from the folder that its own command writes to. A card that is shared cuts the folders of paths; here paths to
+folders beside the repository are written out again, from the run's config.yaml, so that the command runs as it stands.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import yaml
 from huggingface_hub import ModelCard
 
 from hf_transfer_kit.errors import SettingsError, TransferKitError
@@ -63,8 +65,26 @@ def keep_card(run: Path, name: str, *, cards: Path = CARDS, overwrite: bool = Fa
         shutil.copyfile(run / path, target / path)
     target.mkdir(parents=True, exist_ok=True)
     kept = target / "README.md"
+    text = text.replace(report.command, written_out(report.command, run / "config.yaml"))
     kept.write_text(at_repository(text, written_to(report.command) or f"outputs/{name}"), encoding="utf-8")
     return kept
+
+
+def written_out(command: str, config: Path) -> str:
+    """The command with the paths to neighbours of the working folder that the run's settings hold."""
+    if not config.is_file():
+        return command
+    values = [value for found in yaml.safe_load(config.read_text()).values() for value in _texts(found)]
+    whole = {Path(value).name: value for value in values if re.match(r"\.\./[^.]", value)}
+    return shlex.join(whole.get(word, word) for word in shlex.split(command))
+
+
+def _texts(value: object) -> list[str]:
+    """All texts in a setting, however nested."""
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for entry in inner for text in _texts(entry)]
 
 
 def written_to(command: str) -> str | None:

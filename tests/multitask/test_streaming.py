@@ -99,6 +99,18 @@ def test_workers_share_each_round(files, shares):
             assert sorted(parts[0] + parts[1]) == list(rows)
 
 
+def test_workers_do_not_write_one_anothers_epoch():
+    source = _stream("value", "a", 12, 3)
+    shuffled = Source(source.dataset.shuffle(seed=0, buffer_size=2), dict(source.tasks))
+    loader = DataLoader(StreamedMultiTaskDataset({"only": shuffled}), batch_size=1, num_workers=2, collate_fn=list)
+    batches = [[int(row.values["x"]) for row in batch] for _, batch in zip(range(48), loader, strict=False)]
+    workers = [[row for batch in batches[worker::2] for row in batch] for worker in (0, 1)]
+    # One has two files and one has one, so that the second is in its sixth round when the first is in its third.
+    rounds = [sorted(workers[0][8 * n : 8 * n + 8] + workers[1][4 * n : 4 * n + 4]) for n in range(3)]
+    assert rounds == [list(range(12))] * 3
+    assert shuffled.dataset.epoch == 0  # in this process nobody began a pass
+
+
 def test_workers_that_stay_alive_see_the_epoch():
     stream = StreamedMultiTaskDataset(two_sources())
     loader = DataLoader(stream, batch_size=50, num_workers=1, persistent_workers=True, collate_fn=list)

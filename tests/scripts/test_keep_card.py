@@ -105,6 +105,16 @@ def test_a_place_of_this_machine_an_absent_picture_or_an_unfinished_run_is_refus
     assert not cards.exists()
 
 
+def test_paths_to_neighbours_are_written_out_again(script, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("dataset: ../shared/birds\ntasks: {a: {source: ../x/b c}}\nother: ../../far/net\nlabel: kind\n")
+    command = "python x.py --dataset birds --source 'b c' --other net --label kind"
+    assert script.written_out(command, config) == (
+        "python x.py --dataset ../shared/birds --source '../x/b c' --other net --label kind"
+    )
+    assert script.written_out(command, tmp_path / "none.yaml") == command
+
+
 def test_where_a_command_writes_to(script):
     assert script.written_to("python x.py --output_dir 'my runs/a' --seed 1") == "my runs/a"
     assert script.written_to("python x.py --output_dir=outputs/a") == "outputs/a"

@@ -59,6 +59,8 @@ def test_what_a_table_cannot_tell():
     equal, same = table.findings()
     assert equal.startswith("'a' and 'b' have equal rows, so nothing can tell them apart")
     assert same.startswith("'attribute 0' is the same for every class")
+    (several,) = AttributeTable.of({"a": [1, 0, 1], "b": [1, 0, 0]}).findings()
+    assert several.startswith("'attribute 0', 'attribute 1' are the same for every class and tell nothing.")
     assert digit_strokes().findings() == ()
     assert len(digit_strokes()) == 10
 
