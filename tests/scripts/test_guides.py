@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -183,7 +184,7 @@ def flags_of():
             tree = ast.parse((ROOT / "scripts" / script).read_text())
             calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
             (call,) = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "parse_arguments"]
-            module = __import__(script.removesuffix(".py"))
+            module = _loaded(ROOT / "scripts" / script)
             kinds = [getattr(module, kind.id) for kind in call.args]
             found[script] = {"--config"} | {f"--{f.name}" for kind in kinds for f in dataclasses.fields(kind)}
         return found[script]
@@ -193,3 +194,11 @@ def flags_of():
     for name in set(sys.modules) - modules:
         if str(getattr(sys.modules[name], "__file__", "")).startswith(str(ROOT / "scripts")):
             del sys.modules[name]
+
+
+def _loaded(path: Path):
+    """A script as a module under a name of its own: folders of tests are called like some scripts."""
+    spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
