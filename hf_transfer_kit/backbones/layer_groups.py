@@ -85,7 +85,7 @@ def assemble(
         own = {n: parameters[n] for n in parameters if section_of[n] == index}
         if own:
             modules = _topmost(model, section_of, module_sections, index)
-            title = ", ".join(head) if index == last else name
+            title = ", ".join(part.removeprefix(head_owner) for part in head) if index == last else name
             groups.append(LayerGroup(title, modules, own, is_head=index == last))
     return LayerGroups(tuple(groups))
 

@@ -175,6 +175,8 @@ def test_names_are_those_of_the_wrapped_model():
     groups = layer_groups(wrapped)
     assert sorted(n for g in groups for n in g.parameters) == sorted(dict(wrapped.named_parameters()))
     assert len(groups) == 5
+    # Titles are for people: the wrapper's prefix is left out.
+    assert [group.name for group in groups] == [group.name for group in layer_groups(model)]
     assert any("lora_A" in name for name in groups[1].parameters)
     assert any("modules_to_save" in name for name in groups.head.parameters)
 

@@ -61,6 +61,14 @@ def test_a_local_base_model_is_not_named_as_a_hub_model(report, tmp_path):
     assert str(tmp_path) not in str(card)
 
 
+def test_one_strategy_was_not_chosen_among_others(report):
+    text = str(TransferCard.from_report(report))
+    assert "The budget: 10 steps of 4 rows, 1 seed. The test split was looked at once." in text
+    race = replace(report, results=(*report.results, replace(report.results[0], strategy="head_only")))
+    assert "Every strategy ran under one budget: 10 steps" in (raced := str(TransferCard.from_report(race)))
+    assert "was chosen on the validation split; the test split was looked at once." in raced
+
+
 def test_the_text_says_what_was_found_and_shows_no_local_path(report):
     text = str(TransferCard.from_report(report))
     assert "Transfer helped." in text
