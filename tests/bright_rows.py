@@ -9,6 +9,9 @@ import torch
 from transformers import PreTrainedModel, TrainingArguments
 
 from hf_transfer_kit import replace_head
+from hf_transfer_kit.selection import Budget, Comparison, compare_strategies
+
+BUDGET = Budget(4, 4, evaluations=2)
 
 
 class Rows(torch.utils.data.Dataset):
@@ -54,3 +57,8 @@ def make_model(seed: int) -> PreTrainedModel:
     """A tiny network with two classes."""
     torch.manual_seed(seed)
     return replace_head(tiny.TRANSFORMERS["resnet"]()[0], 2, seed=seed)
+
+
+def race(data, args, strategies, **settings) -> Comparison:
+    """Strategies under ``BUDGET``; settings as for ``compare_strategies``."""
+    return compare_strategies(make_model, data, strategies, args, BUDGET, **settings)

@@ -17,9 +17,7 @@ from hf_transfer_kit.hub.licence import licence_of
 from hf_transfer_kit.hub.metadata import card_metadata, on_hub, recipe_of
 from hf_transfer_kit.hub.usage import adapter_snippet, usage_snippet
 from hf_transfer_kit.reports import TransferReport, adaptation_words, multitask_words, zero_shot_words
-from hf_transfer_kit.reports.energy_words import energy_text
-from hf_transfer_kit.reports.interval_words import interval_text
-from hf_transfer_kit.reports.layer_rows import rate_text
+from hf_transfer_kit.reports.filters import FILTERS
 
 
 class TransferCard(ModelCard):
@@ -116,11 +114,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f} %"
-    environment.filters["energy"] = energy_text
-    environment.filters["interval"] = interval_text
-    environment.filters["rate"] = rate_text
-    environment.filters["thousands"] = lambda value: f"{value:,}"
+    environment.filters.update(FILTERS)
     environment.filters["seconds"] = _duration
     return environment
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -134,24 +135,18 @@ def push_command(folder: str | Path, repo_id: str, *, revision: str | None = Non
     return shlex.join(["python", "-m", "hf_transfer_kit.hub", str(folder), repo_id, *flags])
 
 
+@contextmanager
+def _as_shared(folder: Path) -> Iterator[Path]:
+    """What is pushed of a folder: itself, or an adapter alone under a card of its own."""
+    if not is_adapter_alone(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        stage_adapter(folder, Path(temporary))
+        yield Path(temporary)
+
+
 def _push_folder(
-    folder: Path,
-    repo_id: str,
-    private: bool | None,
-    revision: str | None,
-    commit_message: str | None,
-    token: str | None,
-    retries: int,
-) -> CommitInfo:
-    if is_adapter_alone(folder):
-        with tempfile.TemporaryDirectory() as temporary:
-            stage_adapter(folder, Path(temporary))
-            return _push_files(Path(temporary), folder, repo_id, private, revision, commit_message, token, retries)
-    return _push_files(folder, folder, repo_id, private, revision, commit_message, token, retries)
-
-
-def _push_files(
-    folder: Path,
     given: Path,
     repo_id: str,
     private: bool | None,
@@ -160,36 +155,37 @@ def _push_files(
     token: str | None,
     retries: int,
 ) -> CommitInfo:
-    """Pushes what may be shared of ``folder``; sentences name ``given``, which the user knows."""
-    report = checked_report(folder)
-    files = shareable_files(folder)
-    if not any(file.suffix == ".safetensors" and len(file.parts) == 1 for file in files):
-        adapter = (
-            f" Its adapter alone can be: push {given / 'adapter'}." if is_adapter_alone(folder / "adapter") else ""
-        )
-        raise HubError(
-            f"{given} holds no .safetensors file, so there is no model to push. Weights as pickle are not.{adapter}"
-        )
-    check_texts(folder, files, token=token or get_token())
-    api = HfApi(token=token)
+    """Pushes what may be shared of a folder; sentences name the folder that was given, which the user knows."""
+    with _as_shared(given) as folder:
+        report = checked_report(folder)
+        files = shareable_files(folder)
+        if not any(file.suffix == ".safetensors" and len(file.parts) == 1 for file in files):
+            adapter = (
+                f" Its adapter alone can be: push {given / 'adapter'}." if is_adapter_alone(folder / "adapter") else ""
+            )
+            raise HubError(
+                f"{given} holds no .safetensors file, so there is no model to push. Weights as pickle are not.{adapter}"
+            )
+        check_texts(folder, files, token=token or get_token())
+        api = HfApi(token=token)
 
-    def commit() -> CommitInfo:
-        # All is asked anew in a further try, so that a commit whose answer was lost is not made twice.
-        target = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        if revision and revision != "main":
-            api.create_branch(target, branch=revision, exist_ok=True)
-        return api.create_commit(
-            target,
-            [CommitOperationAdd(file.as_posix(), _content(folder / file, target)) for file in files],
-            commit_message=commit_message or f"{report.recipe}: {report.title or given.name}",
-            revision=revision,
-        )
+        def commit() -> CommitInfo:
+            # All is asked anew in a further try, so that a commit whose answer was lost is not made twice.
+            target = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            if revision and revision != "main":
+                api.create_branch(target, branch=revision, exist_ok=True)
+            return api.create_commit(
+                target,
+                [CommitOperationAdd(file.as_posix(), _content(folder / file, target)) for file in files],
+                commit_message=commit_message or f"{report.recipe}: {report.title or given.name}",
+                revision=revision,
+            )
 
-    try:
-        return patiently(commit, about=repo_id, retries=retries)
-    except HubError as error:
-        command = push_command(given, repo_id, revision=revision, private=private)
-        raise HubError(f"{error} The results in {given} are whole; push them later with: {command}") from error
+        try:
+            return patiently(commit, about=repo_id, retries=retries)
+        except HubError as error:
+            command = push_command(given, repo_id, revision=revision, private=private)
+            raise HubError(f"{error} The results in {given} are whole; push them later with: {command}") from error
 
 
 def _content(path: Path, repo_id: str) -> Path | bytes:

@@ -15,9 +15,7 @@ from hf_transfer_kit.reports.adaptation_words import adaptation_words
 from hf_transfer_kit.reports.advice_pictures import outlook_picture, quadrants_picture, ranking_picture
 from hf_transfer_kit.reports.advice_words import advice_sentence
 from hf_transfer_kit.reports.depth_curve import depth_alt_text, depth_picture
-from hf_transfer_kit.reports.energy_words import energy_text
-from hf_transfer_kit.reports.interval_words import interval_text
-from hf_transfer_kit.reports.layer_rows import rate_text
+from hf_transfer_kit.reports.filters import FILTERS
 from hf_transfer_kit.reports.multitask_pictures import (
     affinity_picture,
     gain_bars,
@@ -131,12 +129,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f} %"
+    environment.filters.update(FILTERS)
     environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
-    environment.filters["energy"] = energy_text
-    environment.filters["interval"] = interval_text
-    environment.filters["rate"] = rate_text
-    environment.filters["thousands"] = lambda value: f"{value:,}"
     return environment
 
 

@@ -4,29 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bright_rows import bright_data, make_model, race_arguments
+from bright_rows import BUDGET, make_model, race
 from transformers import TrainerCallback
 
 from hf_transfer_kit.errors import DataError, SettingsError
-from hf_transfer_kit.selection import Comparison, OtherSource, compare_sources, compare_strategies
+from hf_transfer_kit.selection import Comparison, OtherSource, compare_sources
 from hf_transfer_kit.selection.bootstrap import paired_bootstrap
-from hf_transfer_kit.selection.budget import Budget
-
-BUDGET = Budget(4, 4, evaluations=2)
-
-
-@pytest.fixture
-def data():
-    return bright_data()
-
-
-@pytest.fixture
-def args(tmp_path):
-    return race_arguments(tmp_path)
-
-
-def race(data, args, strategies, **settings):
-    return compare_strategies(make_model, data, strategies, args, BUDGET, **settings)
 
 
 def sources(comparison, others, strategies, args, **settings):

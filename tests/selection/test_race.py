@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from bright_rows import bright_data, make_model, race_arguments
+from bright_rows import race
 from transformers import TrainerCallback
 
 from hf_transfer_kit import layer_groups, load_model
 from hf_transfer_kit.backbones import is_adapted, merged
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.reports.layer_rows import layer_rows
-from hf_transfer_kit.selection import STRATEGIES, Budget, compare_strategies, make_strategy, run_strategy
+from hf_transfer_kit.selection import STRATEGIES, Budget, make_strategy, run_strategy
 from hf_transfer_kit.selection.bootstrap import accuracy_interval
 from hf_transfer_kit.selection.race import summarize
 
@@ -26,20 +26,6 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.seen.append((state.max_steps, args.learning_rate, args.seed, args.eval_steps))
-
-
-@pytest.fixture
-def data():
-    return bright_data()
-
-
-@pytest.fixture
-def args(tmp_path):
-    return race_arguments(tmp_path)
-
-
-def race(data, args, strategies, **settings):
-    return compare_strategies(make_model, data, strategies, args, Budget(4, 4, evaluations=2), **settings)
 
 
 def test_every_run_has_the_same_budget_and_the_same_data_order(data, args):
