@@ -7,10 +7,13 @@ from hf_transfer_kit.backbones.initialization import reinitialize
 from hf_transfer_kit.backbones.layer_groups import layer_groups
 from hf_transfer_kit.backbones.loading import load_model, load_processor
 from hf_transfer_kit.backbones.modality import modality_of
+from hf_transfer_kit.backbones.torchvision_networks import TorchvisionConfig, TorchvisionForImageClassification
 
 __all__ = [
     "DannMnistConfig",
     "DannMnistForImageClassification",
+    "TorchvisionConfig",
+    "TorchvisionForImageClassification",
     "adaptable_layers",
     "find_head",
     "is_adapted",
