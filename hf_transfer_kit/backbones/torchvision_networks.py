@@ -8,14 +8,14 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForImageClassification, BitImageProcessor, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutputWithNoAttention
 
 from hf_transfer_kit.errors import DataError, ModelError
 
 # How much the auxiliary heads' losses count: Szegedy et al. 2014, section 5, and torchvision's recipe for Inception v3.
 AUXILIARY_WEIGHTS = {"googlenet": 0.3, "inception_v3": 0.4}
-# Sides below which a layer has nothing left to read; 32 halvings' worth for all others.
+# Sides below which a layer has nothing left to read; 32, five halvings, for all others.
 _SMALLEST_SIDES = {"alexnet": 63, "googlenet": 32, "inception_v3": 75, "squeezenet1_0": 32, "squeezenet1_1": 32}
 
 
@@ -126,6 +126,20 @@ def torchvision_config(architecture: str, *, pretrained: bool) -> TorchvisionCon
         image_size=size,
         transform_input=pretrained and architecture in AUXILIARY_WEIGHTS,
         **({"id2label": dict(enumerate(names))} if names else {}),
+    )
+
+
+def torchvision_processor(architecture: str) -> BitImageProcessor:
+    """What the weights' own transform does to an image, as a processor that saves and reloads."""
+    TorchvisionConfig(architecture)  # refuses an unknown name
+    transform = torchvision.models.get_model_weights(architecture).DEFAULT.transforms()
+    resample = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}[transform.interpolation.value]
+    return BitImageProcessor(
+        size={"shortest_edge": transform.resize_size[0]},
+        crop_size={"height": transform.crop_size[0], "width": transform.crop_size[0]},
+        resample=resample,
+        image_mean=list(transform.mean),
+        image_std=list(transform.std),
     )
 
 
