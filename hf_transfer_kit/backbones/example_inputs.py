@@ -124,8 +124,7 @@ def _sides(*owners: Any) -> list[int | tuple[int, int]]:
     """Sizes of pictures to try: those that a network or its config names, then usual ones."""
     named: list[Any] = []
     for owner in owners:
-        for attribute in ("img_size", "image_size"):
-            named.append(getattr(owner, attribute, None))
+        named += [getattr(owner, attribute, None) for attribute in ("img_size", "image_size")]
         named.append(getattr(getattr(owner, "patch_embed", None), "img_size", None))
         shape = (getattr(owner, "pretrained_cfg", None) or {}).get("input_size")
         named.append(tuple(shape[1:]) if shape else None)

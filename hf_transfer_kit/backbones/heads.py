@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -36,6 +36,7 @@ def find_head(model: nn.Module) -> dict[str, nn.Module]:
     else:
         found = _head_of_inner(inner, sources)
     missing = {name: layer for name, layer in sources.items() if not _is_under(name, found)}
+    missing |= {name: part for name, part in _auxiliary(inner, sources).items() if not _is_under(name, found)}
     if missing and (found or not isinstance(inner, PreTrainedModel) or traced(inner).logits):
         found = {name: module for name, module in inner.named_modules() if name in {**found, **missing}}
     return {f"{prefix}{name}": module for name, module in found.items()}
@@ -59,6 +60,25 @@ def _sources(model: nn.Module) -> dict[str, nn.Module]:
         return {}  # something else makes the logits of them, as two towers' similarity
     has_body = any(name.rpartition(".")[0] not in found for name in trace.first_use)
     return found if has_body else {}
+
+
+def _auxiliary(model: nn.Module, sources: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Heads that only training runs, as GoogLeNet's: topmost modules, nothing of which was executed in evaluation, that
+    end in a layer as wide as the logits."""
+    widths = {layer.weight.shape[0] for layer in sources.values()}
+    used = {".".join(name.split(".")[:end]) for name in _used(model, sources) for end in range(name.count(".") + 1)}
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules() if sources else ():
+        layers = [inner for inner in module.modules() if isinstance(inner, _LAST_LAYERS)]
+        if name and name not in used and layers and not _is_under(name, found):
+            last = layers[-1]
+            if last.weight.shape[0] in widths and _is_pointwise(last):
+                found[name] = module
+    return found
+
+
+def _used(model: nn.Module, sources: Mapping[str, nn.Module]) -> Iterable[str]:
+    return traced(model).first_use if sources else ()
 
 
 def _is_pointwise(layer: nn.Module) -> bool:
@@ -96,6 +116,9 @@ def last_layers(model: nn.Module) -> dict[str, nn.Module]:
     """
     inner, prefix = plain_model(model)
     if sources := _sources(inner):
+        for name, part in _auxiliary(inner, sources).items():
+            *_, (own, layer) = ((n, m) for n, m in part.named_modules() if isinstance(m, _LAST_LAYERS))
+            sources = {f"{name}.{own}".rstrip("."): layer, **sources}
         return {f"{prefix}{name}": layer for name, layer in sources.items()}
     heads = find_head(model)
     found: dict[str, nn.Module] = {}

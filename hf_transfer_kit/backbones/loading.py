@@ -50,7 +50,8 @@ def load_model(
     """Loads a pretrained network as a classifier of the given classes, with a fresh head.
 
     Args:
-        name_or_path: A Hub name, a local folder with config.json and safetensors, ``timm/NAME`` or ``torchvision/NAME``.
+        name_or_path: A Hub name, a local folder with config.json and safetensors, ``timm/NAME`` or
+            ``torchvision/NAME``.
         num_labels: Number of classes; None keeps the checkpoint's own head.
         id2label: Class index -> name, in place of ``num_labels``.
         modality: ``"image"``, ``"text"`` or ``"audio"``, for the few architectures that can be more than one.
@@ -87,7 +88,19 @@ def load_model(
             model = auto.from_config(config, trust_remote_code=trust_remote_code, dtype=kept)
     if fresh_head:
         replace_head(model, num_labels, id2label=id2label, seed=seed)
+    if model.dtype != torch.float32:
+        model.register_forward_pre_hook(_inputs_of_own_precision, with_kwargs=True)
     return model.eval()
+
+
+def _inputs_of_own_precision(model: PreTrainedModel, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Images and sounds are prepared in float32; a network in half precision reads them in its own."""
+
+    def cast(name: str, value: object) -> object:
+        is_input = isinstance(value, torch.Tensor) and value.is_floating_point() and "label" not in name
+        return value.to(model.dtype) if is_input else value
+
+    return tuple(cast("", value) for value in args), {name: cast(name, value) for name, value in kwargs.items()}
 
 
 def load_processor(name_or_path: str | Path, modality: str, *, revision: str | None = None) -> object:

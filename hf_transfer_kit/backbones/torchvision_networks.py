@@ -8,7 +8,13 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForImageClassification, BitImageProcessor, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForImageClassification,
+    BitImageProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import ImageClassifierOutputWithNoAttention
 
 from hf_transfer_kit.errors import DataError, ModelError
