@@ -50,10 +50,18 @@ def trace(model: nn.Module, inputs: Mapping[str, Any] | Any) -> Trace:
         Exception: Whatever the model's forward raises.
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    watch = _Watch(model, inputs)
     try:
-        with undisturbed(model, seed=0), torch.no_grad(), _silence(), _unobserved(model), watch:
-            output = call_with(model, inputs)
+        with undisturbed(model, seed=0), torch.no_grad(), _silence():
+            try:
+                watch = _Watch(model, inputs)
+                with _unobserved(model), watch:
+                    output = call_with(model, inputs)
+            except Exception:
+                if not any(module._forward_hooks for module in model.modules()):
+                    raise
+                watch = _Watch(model, inputs)  # a network may need hooks of its own
+                with watch:
+                    output = call_with(model, inputs)
     finally:
         with torch.no_grad():
             for name, buffer in model.named_buffers():
