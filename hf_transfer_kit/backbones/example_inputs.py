@@ -75,8 +75,7 @@ def _newly_traced(model: nn.Module) -> Trace:
                 reason = f"on made-up inputs it says: {_reason(error)}"
     raise ModelError(
         f"The order of the layers of {type(model).__name__} is read off one forward, and none could be made: {reason}. "
-        "Give layer_groups(model, example_inputs=...) once, or the callback example_inputs=...; it is remembered for "
-        "this model."
+        "Call layer_groups(model, example_inputs=...) once; they are remembered for this model, callbacks included."
     )
 
 
