@@ -155,7 +155,8 @@ def _setting(config: Any, *names: str, default: Any = None) -> Any:
 def token_ids(config: Any, shape: tuple[int, ...] = (1, _LENGTH)) -> Tensor:
     """Token ids inside the vocabulary, the end token (where there is one) last, as encoder-decoders' heads want it."""
     vocabulary = int(_setting(config, "vocab_size", default=16) or 16)
-    special = {_setting(config, name) for name in ("pad_token_id", "eos_token_id", "bos_token_id", "mask_token_id")}
+    named = [_setting(config, name) for name in ("pad_token_id", "eos_token_id", "bos_token_id", "mask_token_id")]
+    special = {i for value in named for i in (value if isinstance(value, (list, tuple)) else [value])}
     usual = [i for i in range(min(vocabulary, 64)) if i not in special] or [0]
     count = int(torch.Size(shape).numel())
     ids = torch.tensor([usual[i % len(usual)] for i in range(count)]).reshape(shape)

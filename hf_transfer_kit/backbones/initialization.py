@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from inspect import signature
 
 import timm
 import torch
@@ -12,6 +13,9 @@ from transformers import PreTrainedModel
 from hf_transfer_kit.backbones.layer_groups import layer_groups
 from hf_transfer_kit.backbones.unwrapping import plain_model, timm_model
 from hf_transfer_kit.errors import ModelError, SettingsError
+
+# Of class tokens and position embeddings in ViT, BERT and most networks after them.
+_STD = 0.02
 
 
 def reinitialize(model: nn.Module, last: int | None = None, *, all: bool = False, seed: int | None = None) -> nn.Module:
@@ -42,7 +46,15 @@ def reinitialize(model: nn.Module, last: int | None = None, *, all: bool = False
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        fresh = _fresh_copy(model)
+        try:
+            fresh = _fresh_copy(model)
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"{type(model).__name__} cannot be initialised anew by its own rules "
+                f"({type(error).__name__}: {error}). Build a new model instead."
+            ) from error
     values = dict(fresh.named_parameters()) | dict(fresh.named_buffers())
     if all:
         names = {name for name, _ in model.named_parameters()} | {name for name, _ in model.named_buffers()}
@@ -74,7 +86,9 @@ def _fresh_copy(model: nn.Module) -> nn.Module:
 
 
 def _same_shapes(first: nn.Module, second: nn.Module) -> bool:
-    shapes = [{name: tensor.shape for name, tensor in m.state_dict().items()} for m in (first, second)]
+    shapes = [
+        {name: tensor.shape for name, tensor in [*m.named_parameters(), *m.named_buffers()]} for m in (first, second)
+    ]
     return shapes[0] == shapes[1]
 
 
@@ -95,7 +109,22 @@ def _reset_copy(model: nn.Module) -> nn.Module:
                 "initialised anew. Give the class that method, or build a new model."
             )
         if callable(rule):
-            rule(module)
+            if len([p for p in signature(rule).parameters.values() if p.default is p.empty]) > 1:
+                rule(module, name)  # timm's networks also tell the name
+            else:
+                rule(module)
     if has_init:
         network[0].init_weights()
+    before = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, parameter in fresh.named_parameters():
+            is_constant = bool((parameter == parameter.flatten()[0]).all()) if parameter.numel() else True
+            if is_constant or not torch.equal(parameter, before[name]):
+                continue
+            if parameter.dim() < 2:
+                raise ModelError(
+                    f"{name!r} of {type(inner).__name__} is drawn by no rule of its network, so it would keep what it "
+                    "learned. Build a new model instead."
+                )
+            parameter.normal_(std=_STD)  # class tokens and positions that no rule reaches
     return fresh

@@ -52,6 +52,31 @@ def find_split(model: nn.Module, depth: int, sample: Sample, *, tolerance: float
             f"({', '.join(group.name for group in groups.body)}), so give k from 1 to {limit}."
         )
     _check_layer_drop(model, depth, limit)
+    try:
+        return _found_split(model, depth, sample, tolerance)
+    except (ModelError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        # Networks of others fail in ways of their own when a part of them is left out.
+        where = _failed_module(model, error) or groups[depth - 1].name
+        what = f"{where} could not be followed ({type(error).__name__}: {error})"
+        raise ModelError(refusal(model, depth, what)) from error
+
+
+def _failed_module(model: nn.Module, error: Exception) -> str | None:
+    """Name of the innermost module of the model whose code the error came through."""
+    names = {id(module): name for name, module in model.named_modules() if name}
+    found, trace = None, error.__traceback__
+    while trace is not None:
+        found = names.get(id(trace.tb_frame.f_locals.get("self")), found)
+        trace = trace.tb_next
+    return found
+
+
+def _found_split(model: nn.Module, depth: int, sample: Sample, tolerance: float) -> Split:
+    """The first of the possible splits that gives what the whole network gives."""
+    groups = layer_groups(model)
+    limit = len(groups.body)
     facts = _Facts(model, depth, sample)
     candidates = [facts.split_at_outputs]
     if depth == limit and groups.head is not None:

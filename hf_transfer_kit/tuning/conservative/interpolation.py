@@ -38,7 +38,8 @@ class WeightInterpolation(TrainerCallback, ExportableState):
 
     Args:
         alphas: Points in [0, 1]; the one nearest 1 wins among equals.
-        metric: ``"accuracy"`` (of the logits' largest entry, labels below 0 left out) or ``"loss"``.
+        metric: ``"accuracy"`` (of the logits' largest entry, labels below 0 left out; of the next token where the
+            model's loss is that of the next token) or ``"loss"``, which also chooses where there is no accuracy.
         eval_dataset: Rows to measure on, in the form of the training rows. By default those Trainer evaluates on, for
             which its ``eval_strategy`` must not be ``"no"``.
         batch_size: Rows a forward pass; ``args.per_device_eval_batch_size`` by default.
@@ -115,7 +116,9 @@ class WeightInterpolation(TrainerCallback, ExportableState):
             _move(tensors, starts, tuned, alpha)
             path.append(measured(model, dataset, collate, batch_size=batch_size))
             self._log(state, {"alpha": float(alpha), **path[-1]})
-        best = best_alpha(self.alphas, [point[self.metric] for point in path], larger=self.metric == "accuracy")
+        # Numbers, several labels a row or boxes have no accuracy: there the loss chooses.
+        metric = "loss" if any(math.isnan(point["accuracy"]) for point in path) else self.metric
+        best = best_alpha(self.alphas, [point[metric] for point in path], larger=metric == "accuracy")
         _move(tensors, starts, tuned, best)
         self._log(state, {"best_alpha": float(best)})
 
@@ -149,21 +152,44 @@ def best_alpha(alphas: Sequence[float], scores: Sequence[float], *, larger: bool
 def measured(model: nn.Module, dataset: Any, collate: Any, *, batch_size: int) -> dict[str, float]:
     """Mean loss over rows and accuracy over labels, over all processes; NaN for what the model does not give."""
     device = next(model.parameters()).device
-    sums = torch.zeros(4, dtype=torch.float64, device=device)  # loss, rows, right, labels
+    # loss, rows; right, labels and batches whose loss is another one, read in place and shifted by one
+    sums = torch.zeros(8, dtype=torch.float64, device=device)
     with undisturbed(model, 0):
         for batch in own_batches(dataset, collate, batch_size=batch_size):
             inputs = on_device(batch, device)
             outputs = model(**inputs)
-            labels = inputs.get("labels")
-            if labels is None:
-                continue
-            sums[:2] += torch.stack([outputs["loss"].double() * len(labels), sums.new_tensor(len(labels))])
-            if not labels.is_floating_point():
-                counted = labels >= 0
-                right = (outputs["logits"].argmax(-1) == labels) & counted
-                sums[2:] += torch.stack([right.sum(), counted.sum()])
-    loss, rows, right, counted = sum_over_processes(sums).tolist()
-    return {"loss": loss / rows if rows else math.nan, "accuracy": right / counted if counted else math.nan}
+            loss = outputs.get("loss")
+            rows = len(next(value for value in inputs.values() if isinstance(value, Tensor)))
+            if loss is not None:
+                sums[:2] += torch.stack([loss.double().mean() * rows, sums.new_tensor(rows)])
+            logits, labels = outputs.get("logits"), inputs.get("labels")
+            if isinstance(logits, Tensor) and isinstance(labels, Tensor) and _names_classes(logits, labels):
+                sums[2:5] += _counts(logits, labels, loss)
+                if labels.dim() > 1:
+                    sums[5:] += _counts(logits[:, :-1], labels[:, 1:], loss)
+    loss, rows, *counts = sum_over_processes(sums).tolist()
+    accuracy = math.nan
+    for right, counted, others in (counts[:3], counts[3:]):
+        if counted and not others:
+            accuracy = right / counted
+            break
+    return {"loss": loss / rows if rows else math.nan, "accuracy": accuracy}
+
+
+def _names_classes(logits: Tensor, labels: Tensor) -> bool:
+    """Whether each label is one of several classes that the last axis of the logits scores."""
+    return not labels.is_floating_point() and labels.shape == logits.shape[:-1] and logits.shape[-1] > 1
+
+
+def _counts(logits: Tensor, labels: Tensor, loss: Tensor | None) -> Tensor:
+    """Right ones, labels, and 1 where the model's loss over tokens is not the cross entropy of these pairs."""
+    counted = labels >= 0
+    right = (logits.argmax(-1) == labels) & counted
+    other = counted.new_zeros(())
+    if labels.dim() > 1 and loss is not None and counted.any():
+        own = nn.functional.cross_entropy(logits[counted].float(), labels[counted])
+        other = ~torch.isclose(own, loss.float().mean(), rtol=1e-2, atol=1e-4)
+    return torch.stack([right.sum(), counted.sum(), other]).double()
 
 
 def _move(tensors: Sequence[Tensor], starts: Sequence[Tensor], ends: Sequence[Tensor], alpha: float) -> None:
