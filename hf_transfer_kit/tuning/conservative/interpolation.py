@@ -168,11 +168,12 @@ def measured(model: nn.Module, dataset: Any, collate: Any, *, batch_size: int) -
                 if labels.dim() > 1:
                     sums[5:] += _counts(logits[:, :-1], labels[:, 1:], loss)
     loss, rows, *counts = sum_over_processes(sums).tolist()
-    accuracy = math.nan
-    for right, counted, others in (counts[:3], counts[3:]):
-        if counted and not others:
-            accuracy = right / counted
-            break
+    in_place, shifted = counts[:3], counts[3:]
+    # Where the loss is of neither pairing (weighted, with auxiliary terms), the class says which one it is about.
+    is_causal = any(word in type(plain_model(model)[0]).__name__ for word in ("CausalLM", "LMHead"))
+    is_shifted = shifted[1] and in_place[2] and (not shifted[2] or is_causal)
+    right, counted, _ = shifted if is_shifted else in_place
+    accuracy = right / counted if counted else math.nan
     return {"loss": loss / rows if rows else math.nan, "accuracy": accuracy}
 
 
