@@ -19,9 +19,9 @@ import transformers
 import yaml
 from transformers import HfArgumentParser, PreTrainedModel, TrainingArguments
 
-from hf_transfer_kit.backbones import load_model, load_processor, modality_of
+from hf_transfer_kit.backbones import DTYPES, load_model, load_processor, modality_of
 from hf_transfer_kit.data import LoadedData, PreparedData, load_data, prepare_data
-from hf_transfer_kit.errors import DataError, SettingsError, TransferKitError
+from hf_transfer_kit.errors import DataError, ModelError, SettingsError, TransferKitError
 from hf_transfer_kit.hub import without_tokens
 from hf_transfer_kit.selection import (
     FRESH_NETWORKS,
@@ -42,28 +42,46 @@ _PATHS = ("model_name_or_path", "dataset", "source", "target", "tasks", "inputs"
 
 
 @dataclass
-class ModelArguments:
-    """Which pretrained network."""
+class NetworkArguments:
+    """Which pretrained network, to be run as it is."""
+
+    dtype = "float32"  # no flag here: what runs a network once writes features of a type of its own
 
     model_name_or_path: str | None = field(
         default=None,
         metadata={
-            "help": "Hub name, local folder, timm/NAME, or a small network with random weights: "
+            "help": "Hub name, local folder, timm/NAME, torchvision/NAME, or a small network with random weights: "
             f"{', '.join(FRESH_NETWORKS)}. Without it the embedded example runs."
         },
     )
     model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the Hub."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with a Hub model."})
+    random_weights: bool = field(default=False, metadata={"help": "Keep the architecture only, with random weights."})
+
+    def __post_init__(self) -> None:
+        if (self.model_name_or_path or "").startswith("torchvision/") and not self.random_weights:
+            try:
+                load_model(self.model_name_or_path)
+            except ModelError as error:
+                if "cannot be had" not in str(error):
+                    raise
+                # No network: going on is of use, for the architecture alone is asked for as often; it is said
+                # everywhere that nothing was transferred.
+                print(f"{error} This run goes on from RANDOM weights.", file=sys.stderr)
+                self.random_weights = True
 
     @property
     def display_name(self) -> str:
         """The model's name for people: of a local path the last folder."""
-        return Path(self.model_name_or_path).name if Path(self.model_name_or_path).exists() else self.model_name_or_path
+        path = Path(self.model_name_or_path)
+        return (
+            path.name if path.exists() else str(self.model_name_or_path)
+        ) + " (random weights)" * self.random_weights
 
     @property
     def pretrained(self) -> bool:
         """Whether the network begins with weights learned elsewhere."""
-        return self.model_name_or_path not in FRESH_NETWORKS
+        return not self.random_weights and self.model_name_or_path not in FRESH_NETWORKS
 
     @property
     def base_model(self) -> str | None:
@@ -83,7 +101,7 @@ class ModelArguments:
 
     def network_maker(self, label_names: Sequence[str]) -> Callable[[int], PreTrainedModel]:
         """Seed -> freshly loaded model with a fresh head for these classes, whatever it reads."""
-        if not self.pretrained:
+        if self.model_name_or_path in FRESH_NETWORKS:
             return lambda seed: fresh_network(self.model_name_or_path, label_names, seed=seed)
         return lambda seed: load_model(
             self.model_name_or_path,
@@ -91,6 +109,8 @@ class ModelArguments:
             trust_remote_code=self.trust_remote_code,
             revision=self.model_revision,
             seed=seed,
+            pretrained=not self.random_weights,
+            dtype=self.dtype,
         )
 
     def check_modality(self, model: PreTrainedModel, data: LoadedData) -> None:
@@ -108,9 +128,27 @@ class ModelArguments:
 
     def processor(self, model: PreTrainedModel):
         """The checkpoint's processor for what the model reads."""
-        if not self.pretrained:
+        if self.model_name_or_path in FRESH_NETWORKS:
             return fresh_processor(self.model_name_or_path)
         return load_processor(self.model_name_or_path, modality_of(model), revision=self.model_revision)
+
+
+@dataclass
+class ModelArguments(NetworkArguments):
+    """Which pretrained network, to be trained."""
+
+    dtype: str = field(
+        default="float32",
+        metadata={
+            "help": "Precision of the weights in training: float32 (whatever the checkpoint was stored in), auto (as "
+            "it was stored), bfloat16 or float16. For speed use --bf16 instead, which keeps float32 weights."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise SettingsError(f"--dtype {self.dtype} is unknown; choose {', '.join(DTYPES)}.")
+        super().__post_init__()
 
 
 @dataclass

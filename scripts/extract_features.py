@@ -18,7 +18,7 @@ from pathlib import Path
 from arguments import (
     DataArguments,
     KitTrainingArguments,
-    ModelArguments,
+    NetworkArguments,
     command_line,
     parse_arguments,
     sentences_for_errors,
@@ -90,7 +90,7 @@ WRITERS = {"arrow": write_arrow, "safetensors": write_safetensors}
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, feature_args, args = parse_arguments(
-        ModelArguments, DataArguments, FeatureArguments, KitTrainingArguments
+        NetworkArguments, DataArguments, FeatureArguments, KitTrainingArguments
     )
     feature_args.check()
     refuse_push(args, "share its features with the push_to_hub of datasets")

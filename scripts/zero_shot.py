@@ -88,7 +88,7 @@ class ZeroShotArguments:
         """The classes described by their names, where an encoder is given."""
         if self.describe_with is None:
             return {}
-        encoder = AutoModel.from_pretrained(self.describe_with)
+        encoder = AutoModel.from_pretrained(self.describe_with, dtype="float32")
         tokenizer = AutoTokenizer.from_pretrained(self.describe_with)
         return {"names": described_classes(table.classes, encoder, tokenizer)}
 

@@ -5,12 +5,16 @@ from hf_transfer_kit.backbones.dann_mnist import DannMnistConfig, DannMnistForIm
 from hf_transfer_kit.backbones.heads import find_head, replace_head
 from hf_transfer_kit.backbones.initialization import reinitialize
 from hf_transfer_kit.backbones.layer_groups import layer_groups
-from hf_transfer_kit.backbones.loading import load_model, load_processor
+from hf_transfer_kit.backbones.loading import DTYPES, load_model, load_processor
 from hf_transfer_kit.backbones.modality import modality_of
+from hf_transfer_kit.backbones.torchvision_networks import TorchvisionConfig, TorchvisionForImageClassification
 
 __all__ = [
+    "DTYPES",
     "DannMnistConfig",
     "DannMnistForImageClassification",
+    "TorchvisionConfig",
+    "TorchvisionForImageClassification",
     "adaptable_layers",
     "find_head",
     "is_adapted",

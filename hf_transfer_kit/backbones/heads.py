@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from hf_transfer_kit.backbones.example_inputs import traced
+from hf_transfer_kit.backbones.sections import is_network, outside_base
 from hf_transfer_kit.backbones.unwrapping import plain_model, timm_model
 from hf_transfer_kit.errors import ModelError, SettingsError
 
-# Children that are heads in transformers classes whose body is not one child named by base_model_prefix.
-_HEAD_NAMES = ("classifier", "pre_classifier", "score", "projector", "lm_head", "proj_out", "qa_outputs", "cls")
 _LAST_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
@@ -20,42 +20,130 @@ def find_head(model: nn.Module) -> dict[str, nn.Module]:
     """All modules of the task's head, qualified name -> module, in order of definition; empty when there is none.
 
     For transformers' task models these are the direct children outside the base model (a pooler that belongs to the
-    task included), for timm networks the classifier, for other modules the last layer when it is linear.
+    task included), for timm networks the classifier; besides, and for any other module, the layers whose outputs
+    become the logits in one traced forward.
     """
     inner, prefix = plain_model(model)
-    if (timm := timm_model(model)) is not None:
+    sources = _sources(inner)
+    if (timm := timm_model(inner)) is not None:
         network, network_prefix = timm
         classifier = network.get_classifier()
         wanted = {id(m) for m in (classifier if isinstance(classifier, (tuple, list)) else (classifier,))}
-        found = {n: m for n, m in network.named_modules() if id(m) in wanted and any(True for _ in m.parameters())}
-        return {f"{network_prefix}{name}": module for name, module in found.items()}
-    if isinstance(inner, PreTrainedModel):
-        return {f"{prefix}{name}": child for name, child in _outside_base(inner).items()}
-    leaves = [(name, module) for name, module in inner.named_modules() if _is_leaf_with_parameters(module)]
-    if len(leaves) > 1 and isinstance(leaves[-1][1], nn.Linear):
-        return {f"{prefix}{leaves[-1][0]}": leaves[-1][1]}
+        known = {n: m for n, m in network.named_modules() if id(m) in wanted and any(True for _ in m.parameters())}
+        found = {f"{network_prefix}{name}": module for name, module in known.items()}
+    elif isinstance(inner, PreTrainedModel):
+        found = outside_base(inner)
+    else:
+        found = _head_of_inner(inner, sources)
+    missing = {name: layer for name, layer in sources.items() if not _is_under(name, found)}
+    missing |= {name: part for name, part in _auxiliary(inner, sources).items() if not _is_under(name, found)}
+    if missing and (found or not isinstance(inner, PreTrainedModel) or traced(inner).logits):
+        found = {name: module for name, module in inner.named_modules() if name in {**found, **missing}}
+    return {f"{prefix}{name}": module for name, module in found.items()}
+
+
+def _sources(model: nn.Module) -> dict[str, nn.Module]:
+    """Linear layers and convolutions whose outputs, with no parameter after them, are the logits."""
+    try:
+        trace = traced(model)
+    except ModelError:
+        return {}
+    if isinstance(model, PreTrainedModel) and not trace.logits:
+        return {}
+    modules = dict(model.named_modules())
+    found = {
+        name: layer
+        for name in trace.sources
+        if isinstance(layer := modules.get(name), _LAST_LAYERS) and _is_pointwise(layer)
+    }
+    if len(found) < len(trace.sources) and not {layer.weight.shape[0] for layer in found.values()} <= trace.widths:
+        return {}  # something else makes the logits of them, as two towers' similarity
+    has_body = any(name.rpartition(".")[0] not in found for name in trace.first_use)
+    return found if has_body else {}
+
+
+def _auxiliary(model: nn.Module, sources: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Heads that only training runs, as GoogLeNet's: topmost modules, nothing of which was executed in evaluation, that
+    end in a layer as wide as the logits."""
+    widths = {layer.weight.shape[0] for layer in sources.values()}
+    used = {".".join(name.split(".")[:end]) for name in _used(model, sources) for end in range(name.count(".") + 1)}
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules() if sources else ():
+        layers = [inner for inner in module.modules() if isinstance(inner, _LAST_LAYERS)]
+        if name and name not in used and layers and not _is_under(name, found):
+            last = layers[-1]
+            if last.weight.shape[0] in widths and _is_pointwise(last):
+                found[name] = module
+    return found
+
+
+def _used(model: nn.Module, sources: Mapping[str, nn.Module]) -> Iterable[str]:
+    return traced(model).first_use if sources else ()
+
+
+def _is_pointwise(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear) or all(side == 1 for side in layer.kernel_size)
+
+
+def _head_of_inner(model: nn.Module, sources: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """The head of the one known network that all sources lie in, seen from ``model``; empty when there is none."""
+    for name, module in model.named_modules():
+        if name and is_network(module) and sources and _all_under(sources, name):
+            head = {f"{name}.{own}": part for own, part in find_head(module).items()}
+            if all(_is_under(source, head) for source in sources):
+                return head
+    if not sources and isinstance(model, nn.Sequential) and isinstance(model[-1], nn.Linear) and len(model) > 1:
+        return {str(len(model) - 1): model[-1]}
     return {}
 
 
-def last_layer(model: nn.Module) -> tuple[str, nn.Module]:
-    """Qualified name and module of the layer that gives the logits: the head's last linear or convolution.
+def _all_under(names: Mapping[str, object], top: str) -> bool:
+    return all(name.startswith(f"{top}.") for name in names)
+
+
+def _is_under(name: str, tops: Mapping[str, object]) -> bool:
+    return any(name == top or name.startswith(f"{top}.") for top in tops)
+
+
+def last_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Qualified name -> layer, of all layers whose outputs become the logits.
+
+    By the traced forward; where none could be made, the last linear layer or convolution of each classifier (timm) or
+    of the head.
 
     Raises:
         ModelError: When the model has no head, or its head holds no such layer.
     """
-    leaves = [
-        (f"{name}.{inner_name}".rstrip("."), layer)
-        for name, module in find_head(model).items()
-        for inner_name, layer in module.named_modules()
-        if isinstance(layer, _LAST_LAYERS)
-    ]
-    if not leaves:
-        inner, _ = plain_model(model)
+    inner, prefix = plain_model(model)
+    if sources := _sources(inner):
+        for name, part in _auxiliary(inner, sources).items():
+            *_, (own, layer) = ((n, m) for n, m in part.named_modules() if isinstance(m, _LAST_LAYERS))
+            sources = {f"{name}.{own}".rstrip("."): layer, **sources}
+        return {f"{prefix}{name}": layer for name, layer in sources.items()}
+    heads = find_head(model)
+    found: dict[str, nn.Module] = {}
+    for name, module in heads.items():
+        layers = [
+            (f"{name}.{inner_name}".rstrip("."), layer)
+            for inner_name, layer in module.named_modules()
+            if isinstance(layer, _LAST_LAYERS)
+        ]
+        found |= dict(layers[-1:])
+    if not found:
         raise ModelError(
             f"{type(inner).__name__} has no head whose last layer could be replaced. Load it for the task, such as "
             "AutoModelForImageClassification or AutoModelForSequenceClassification, or use load_model."
         )
-    return leaves[-1]
+    return found if timm_model(inner) is not None else dict(list(found.items())[-1:])
+
+
+def last_layer(model: nn.Module) -> tuple[str, nn.Module]:
+    """Qualified name and module of the layer that gives the logits; of several, the last.
+
+    Raises:
+        ModelError: When the model has no head, or its head holds no such layer.
+    """
+    return list(last_layers(model).items())[-1]
 
 
 def replace_head(
@@ -93,7 +181,7 @@ def replace_head(
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        for name in _last_layer_names(model):
+        for name in last_layers(model):
             _replace_layer(inner, name.removeprefix(prefix), len(id2label), init)
         if whole_head:
             _initialize_rest(model)
@@ -109,17 +197,6 @@ def initialize_module(model: nn.Module, module: nn.Module) -> None:
             layer.reset_parameters()
         if callable(rule):
             rule(layer)
-
-
-def _last_layer_names(model: nn.Module) -> list[str]:
-    """Names of the layers to replace: the last one, or one a classifier where a timm network has several."""
-    if timm_model(model) is None:
-        return [last_layer(model)[0]]
-    found = []
-    for name, module in find_head(model).items():
-        layers = [inner for inner, layer in module.named_modules() if isinstance(layer, _LAST_LAYERS)]
-        found += [f"{name}.{layers[-1]}".rstrip(".")] if layers else []
-    return found or [last_layer(model)[0]]
 
 
 def _replace_layer(model: nn.Module, name: str, num_labels: int, init: str) -> None:
@@ -142,7 +219,7 @@ def _replace_layer(model: nn.Module, name: str, num_labels: int, init: str) -> N
 
 def _initialize_rest(model: nn.Module) -> None:
     inner, _ = plain_model(model)
-    last = {id(layer) for layer in (model.get_submodule(name) for name in _last_layer_names(model))}
+    last = {id(layer) for layer in (model.get_submodule(name) for name in last_layers(model))}
     for module in find_head(model).values():
         for layer in module.modules():
             if id(layer) not in last and _is_leaf_with_parameters(layer):
@@ -182,13 +259,6 @@ def _update_config(model: nn.Module, id2label: dict[int, str]) -> None:
                 setattr(config, attribute, value)
         if getattr(config, "pretrained_cfg", None):
             config.pretrained_cfg = {**config.pretrained_cfg, "num_classes": len(id2label)}
-
-
-def _outside_base(model: PreTrainedModel) -> dict[str, nn.Module]:
-    base = model.base_model
-    if base is model:
-        return {name: child for name, child in model.named_children() if name in _HEAD_NAMES}
-    return {name: child for name, child in model.named_children() if child is not base}
 
 
 def _is_leaf_with_parameters(module: nn.Module) -> bool:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel
 
+from hf_transfer_kit.backbones.example_inputs import has_inputs, remember_inputs, traced
 from hf_transfer_kit.backbones.heads import find_head
+from hf_transfer_kit.backbones.module_sections import module_sections
+from hf_transfer_kit.backbones.ordering import in_order_of_execution, side_by_side
 from hf_transfer_kit.backbones.sections import Section
-from hf_transfer_kit.backbones.timm_sections import timm_sections
-from hf_transfer_kit.backbones.tracing import traced_sections
-from hf_transfer_kit.backbones.transformers_sections import transformers_sections
-from hf_transfer_kit.backbones.unwrapping import plain_model, timm_model
+from hf_transfer_kit.backbones.structure import structure_of
+from hf_transfer_kit.backbones.tracing import Trace
+from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.values import LayerGroup, LayerGroups
 
@@ -21,73 +24,125 @@ from hf_transfer_kit.values import LayerGroup, LayerGroups
 def layer_groups(model: nn.Module, *, example_inputs: Mapping[str, Any] | Any | None = None) -> LayerGroups:
     """Groups of layers, input to output, the head last. Changes nothing about the model.
 
-    timm networks are cut where their own ``group_matcher`` cuts them, transformers models into embeddings, blocks,
-    norm or pooler, and head (encoder, then decoder, where there are both), ``nn.Sequential`` into its children. Any
-    other module is cut into its top-level children in the order in which one forward executes them.
+    One forward, with inputs that are made up, tells in which order the parameters are used; libraries tell where to
+    cut: timm's networks by their own ``group_matcher``, transformers' at their blocks, also where they lie inside a
+    module of one's own, anything else at its containers. Asked again, the answer is remembered.
 
     Args:
         model: The model, also wrapped by DistributedDataParallel, torch.compile or peft; names are those of this model.
-        example_inputs: Only for modules of unknown architecture: keyword arguments (or one tensor) for one forward.
+        example_inputs: Where inputs cannot be made up: keyword arguments, a tuple or one tensor for one forward. They
+            are remembered for this model, so that callbacks need them no more.
 
     Returns:
         The groups. Every parameter is in exactly one, tied ones in the earliest; every leaf module lies under exactly
         one group's modules; printing shows a table.
 
     Raises:
-        ModelError: When the order cannot be told; the module that stands in the way is named.
+        ModelError: When no forward could be made; says why.
     """
     inner, prefix = plain_model(model)
-    if (timm := timm_model(model)) is not None and hasattr(timm[0], "group_matcher"):
-        sections = timm_sections(*timm)
-    elif isinstance(inner, PreTrainedModel) and (found := transformers_sections(inner)):
-        sections = [section.prefixed(prefix) for section in found]
-    else:
-        sections = [section.prefixed(prefix) for section in traced_sections(inner, example_inputs)]
-    return assemble(model, sections, head=find_head(model), head_owner=prefix)
+    if example_inputs is not None:
+        remember_inputs(inner, example_inputs)
+        _plans.pop(inner, None)
+    structure = structure_of(inner)
+    plan = _plans.get(inner)
+    if plan is None or plan.structure != structure:
+        _plans[inner] = plan = _planned(inner, structure)
+    return _built(model, prefix, plan)
 
 
-def assemble(
-    model: nn.Module, sections: list[Section], *, head: Mapping[str, nn.Module], head_owner: str = ""
-) -> LayerGroups:
-    """Turns named sections into layer groups: each parameter and each leaf module gets exactly one.
+@dataclass(frozen=True)
+class _Plan:
+    """The answer for one model, in names."""
 
-    Args:
-        model: The model all names refer to.
-        sections: The body, input to output. A member is the qualified name of a module or a parameter.
-        head: Modules of the head, by qualified name.
-        head_owner: Prefix of the model the head sits in: parameters it holds directly, and that no section claims,
-            belong to the head.
+    structure: int
+    groups: tuple[tuple[str, tuple[str, ...], tuple[str, ...], bool], ...]  # title, modules, parameters, head?
 
-    Raises:
-        ModelError: When a parameter belongs to no section.
-    """
-    parameters = dict(model.named_parameters())
+
+_plans: weakref.WeakKeyDictionary[nn.Module, _Plan] = weakref.WeakKeyDictionary()
+
+
+def _planned(model: nn.Module, structure: int) -> _Plan:
+    if not any(True for _ in model.parameters()):
+        return _Plan(structure, ())
+    trace = _trace_or_order_of_definition(model)
+    sections = module_sections(model, trace)
+    head = find_head(model)
+    titles = [section.name for section in sections] + [", ".join(head)]
+    last = len(sections)
+    section_of = _assigned(model, sections, head, trace)
+    section_of, order = in_order_of_execution(model, section_of, last, trace)
+    depths = side_by_side(section_of, order, last, trace)
+    rank = {number: index for index, numbers in enumerate(depths) for number in numbers}
+    members = {member: index for index, section in enumerate(sections) for member in section.members}
+    members |= dict.fromkeys(head, last)
+    ranked = {name: rank[number] for name, number in section_of.items()}
+    leaves = _leaf_sections(model, ranked, {m: rank[i] for m, i in members.items() if i in rank})
+    groups = []
+    for index, numbers in enumerate(depths):
+        own = tuple(name for name, depth in ranked.items() if depth == index)
+        if own:
+            title = " | ".join(titles[number] for number in numbers)
+            groups.append((title, tuple(_topmost(model, ranked, leaves, index)), own, last in numbers))
+    return _Plan(structure, tuple(groups))
+
+
+def _trace_or_order_of_definition(model: nn.Module) -> Trace:
+    """The trace; where there is none, the order that a class of ``nn.Sequential`` or timm's matcher vouches for."""
+    try:
+        return traced(model)
+    except ModelError:
+        vouched = isinstance(model, nn.Sequential) or hasattr(model, "group_matcher") or hasattr(model, "timm_model")
+        if not vouched or has_inputs(model):
+            raise
+        return Trace({})
+
+
+def _assigned(model: nn.Module, sections: list[Section], head: Mapping[str, nn.Module], trace: Trace) -> dict[str, int]:
+    """Parameter -> section, by the longest name that fits; the head's are the last number."""
     last = len(sections)
     heads = dict.fromkeys(head, last)
     members = {member: index for index, section in enumerate(sections) for member in section.members}
-    section_of: dict[str, int] = {}
-    for name in parameters:
+    result: dict[str, int] = {}
+    unclaimed = []
+    for name, _ in model.named_parameters():
         index = _longest_prefix(name, heads)
         if index is None:
             index = _longest_prefix(name, members)
-        if index is None and head and name.removeprefix(head_owner).count(".") == 0:
-            index = last
         if index is None:
-            raise ModelError(
-                f"Layer groups of {type(model).__name__}: the depth of {name!r} cannot be told, because its module "
-                f"{name.rpartition('.')[0]!r} is none of the known parts. Give example_inputs, or register the part."
-            )
-        section_of[name] = index
-    module_sections = _leaf_sections(model, section_of, {**members, **heads})
-    names = [section.name for section in sections] + ["head"]
+            unclaimed.append(name)
+        else:
+            result[name] = index
+    body_end = max((trace.first_use[n] for n, i in result.items() if i != last and n in trace.first_use), default=-1)
+    for name in unclaimed:
+        # What the model holds beside its body: of the head where it comes after the body (or is not told), else body.
+        use = trace.first_use.get(name, body_end + 1)
+        before = [(u, result[n]) for n, u in trace.first_use.items() if n in result and u <= use and result[n] != last]
+        result[name] = last if head and use > body_end else (max(before)[1] if before else 0)
+    return {name: result[name] for name, _ in model.named_parameters()}
+
+
+def _built(model: nn.Module, prefix: str, plan: _Plan) -> LayerGroups:
+    """The plan's names as modules and parameters of the (wrapped) model."""
+    parameters, modules = dict(model.named_parameters()), dict(model.named_modules())
     groups = []
-    for index, name in enumerate(names):
-        own = {n: parameters[n] for n in parameters if section_of[n] == index}
-        if own:
-            modules = _topmost(model, section_of, module_sections, index)
-            title = ", ".join(part.removeprefix(head_owner) for part in head) if index == last else name
-            groups.append(LayerGroup(title, modules, own, is_head=index == last))
+    for title, module_names, names, is_head in plan.groups:
+        own = {f"{prefix}{name}": parameters.pop(f"{prefix}{name}") for name in names}
+        groups.append(LayerGroup(title, {f"{prefix}{n}": modules[f"{prefix}{n}"] for n in module_names}, own, is_head))
+    if parameters and groups:
+        # What a wrapper holds itself, as peft its prompts, enters before the first layer.
+        first = groups[0]
+        outside = {n: m for n, m in modules.items() if n and not n.startswith(prefix) and _is_top(n, prefix, modules)}
+        groups[0] = LayerGroup(
+            first.name, {**outside, **first.modules}, {**parameters, **first.parameters}, first.is_head
+        )
     return LayerGroups(tuple(groups))
+
+
+def _is_top(name: str, prefix: str, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether a module beside the wrapped model has no parent beside it."""
+    parent = name.rpartition(".")[0]
+    return not prefix.startswith(f"{name}.") and (not parent or prefix.startswith(f"{parent}."))
 
 
 def _longest_prefix(name: str, members: Mapping[str, int]) -> int | None:

@@ -11,7 +11,16 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from hf_transfer_kit.backbones.heads import find_head, replace_head
-from hf_transfer_kit.errors import ModelError, first_line
+from hf_transfer_kit.backbones.torchvision_networks import (
+    TorchvisionConfig,
+    torchvision_config,
+    torchvision_processor,
+    torchvision_weights,
+)
+from hf_transfer_kit.errors import ModelError, SettingsError, first_line
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+_TORCHVISION = "torchvision/"
 
 _CLASSIFIERS = {
     "image": "AutoModelForImageClassification",
@@ -36,11 +45,13 @@ def load_model(
     trust_remote_code: bool = False,
     revision: str | None = None,
     seed: int = 0,
+    dtype: str = "float32",
 ) -> PreTrainedModel:
     """Loads a pretrained network as a classifier of the given classes, with a fresh head.
 
     Args:
-        name_or_path: A Hub name, a local folder with config.json and safetensors, or ``timm/NAME``.
+        name_or_path: A Hub name, a local folder with config.json and safetensors, ``timm/NAME`` or
+            ``torchvision/NAME``.
         num_labels: Number of classes; None keeps the checkpoint's own head.
         id2label: Class index -> name, in place of ``num_labels``.
         modality: ``"image"``, ``"text"`` or ``"audio"``, for the few architectures that can be more than one.
@@ -48,11 +59,16 @@ def load_model(
         trust_remote_code: Run code that comes with a Hub model.
         revision: Branch, tag or commit on the Hub.
         seed: Seed of the fresh head (and of all weights with ``pretrained=False``); the global state is not touched.
+        dtype: ``"float32"`` whatever the checkpoint was stored in, for an optimizer loses small steps in half
+            precision (mixed precision keeps float32 weights); ``"auto"`` as stored; ``"bfloat16"`` or ``"float16"``.
 
     Raises:
+        SettingsError: When ``dtype`` is unknown.
         ModelError: When there is no such model, its files are missing or unsafe, it is no architecture with a
             classifier, or its weights do not fit its architecture.
     """
+    if dtype not in DTYPES:
+        raise SettingsError(f"dtype={dtype!r} is unknown; choose {', '.join(map(repr, DTYPES))}.")
     name = str(name_or_path)
     config = _config(name, pretrained=pretrained, trust_remote_code=trust_remote_code, revision=revision)
     auto = classifier_class(_classifier_modality(config, name, modality))
@@ -66,12 +82,25 @@ def load_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if pretrained:
-            model = _pretrained(auto, name, config, trust_remote_code=trust_remote_code, revision=revision)
+            model = _pretrained(auto, name, config, trust_remote_code=trust_remote_code, revision=revision, dtype=dtype)
         else:
-            model = auto.from_config(config, trust_remote_code=trust_remote_code)
+            kept = _torch_dtype(dtype) or getattr(config, "dtype", None) or torch.float32
+            model = auto.from_config(config, trust_remote_code=trust_remote_code, dtype=kept)
     if fresh_head:
         replace_head(model, num_labels, id2label=id2label, seed=seed)
+    if model.dtype != torch.float32:
+        model.register_forward_pre_hook(_inputs_of_own_precision, with_kwargs=True)
     return model.eval()
+
+
+def _inputs_of_own_precision(model: PreTrainedModel, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Images and sounds are prepared in float32; a network in half precision reads them in its own."""
+
+    def cast(name: str, value: object) -> object:
+        is_input = isinstance(value, torch.Tensor) and value.is_floating_point() and "label" not in name
+        return value.to(model.dtype) if is_input else value
+
+    return tuple(cast("", value) for value in args), {name: cast(name, value) for name, value in kwargs.items()}
 
 
 def load_processor(name_or_path: str | Path, modality: str, *, revision: str | None = None) -> object:
@@ -83,6 +112,8 @@ def load_processor(name_or_path: str | Path, modality: str, *, revision: str | N
         ModelError: When it cannot be loaded.
     """
     name = str(name_or_path)
+    if name.startswith(_TORCHVISION):
+        return torchvision_processor(name.removeprefix(_TORCHVISION))
     try:
         return getattr(transformers, _PROCESSORS[modality]).from_pretrained(name, revision=revision)
     except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
@@ -108,6 +139,8 @@ def _config(name: str, *, pretrained: bool, trust_remote_code: bool, revision: s
         )
     if name.startswith("timm/") and not pretrained:
         return transformers.TimmWrapperConfig(architecture=name.removeprefix("timm/").split(".")[0], do_pooling=True)
+    if name.startswith(_TORCHVISION):
+        return torchvision_config(name.removeprefix(_TORCHVISION), pretrained=pretrained)
     try:
         return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code, revision=revision)
     except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
@@ -124,7 +157,7 @@ def classifier_class(modality: str) -> type:
 
 def classifier_modalities(config: PreTrainedConfig) -> list[str]:
     """For what transformers has a classifier of this architecture; empty when for nothing."""
-    if type(config).__name__ == "TimmWrapperConfig":
+    if isinstance(config, (transformers.TimmWrapperConfig, TorchvisionConfig)):
         return ["image"]
     return [kind for kind, mapping in _MAPPINGS.items() if type(config) in getattr(transformers, mapping)]
 
@@ -146,7 +179,16 @@ def _has_own_head(config: PreTrainedConfig) -> bool:
     return any("Classification" in architecture for architecture in (config.architectures or ()))
 
 
-def _pretrained(auto, name: str, config, *, trust_remote_code: bool, revision: str | None) -> PreTrainedModel:
+def _torch_dtype(dtype: str) -> torch.dtype | None:
+    """None for the stored one."""
+    return None if dtype == "auto" else getattr(torch, dtype)
+
+
+def _pretrained(
+    auto, name: str, config, *, trust_remote_code: bool, revision: str | None, dtype: str
+) -> PreTrainedModel:
+    if name.startswith(_TORCHVISION):
+        return torchvision_weights(config).to(_torch_dtype(dtype) or torch.float32)
     verbosity = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()  # the report of missing keys is judged below
     progress_bars = transformers.utils.logging.is_progress_bar_enabled()
@@ -159,6 +201,7 @@ def _pretrained(auto, name: str, config, *, trust_remote_code: bool, revision: s
             revision=revision,
             use_safetensors=True,
             output_loading_info=True,
+            dtype=_torch_dtype(dtype) or "auto",
         )
     except (OSError, ValueError, RuntimeError, HfHubHTTPError) as error:
         raise ModelError(f"The weights of {name} cannot be loaded: {first_line(error)}") from error

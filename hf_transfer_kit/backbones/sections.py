@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import nn
+from transformers import PreTrainedModel
+
 
 @dataclass(frozen=True)
 class Section:
@@ -22,3 +25,20 @@ class Section:
         return Section(
             self.name, tuple(f"{prefix}{member}" if member else prefix.rstrip(".") for member in self.members)
         )
+
+
+# Children that are heads in transformers classes whose body is not one child named by base_model_prefix.
+_HEAD_NAMES = ("classifier", "pre_classifier", "score", "projector", "lm_head", "proj_out", "qa_outputs", "cls")
+
+
+def outside_base(model: PreTrainedModel) -> dict[str, nn.Module]:
+    """Direct children of a transformers model that are none of its base model."""
+    base = model.base_model
+    if base is model:
+        return {name: child for name, child in model.named_children() if name in _HEAD_NAMES}
+    return {name: child for name, child in model.named_children() if child is not base}
+
+
+def is_network(module: nn.Module) -> bool:
+    """Whether transformers or timm says how this module is cut."""
+    return isinstance(module, PreTrainedModel) or hasattr(module, "group_matcher")

@@ -3,74 +3,114 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_transfer_kit.backbones.heads import find_head
-from hf_transfer_kit.backbones.sections import Section
+from hf_transfer_kit.backbones.sections import Section, outside_base
+from hf_transfer_kit.backbones.tracing import Trace
 
-# Parts whose place in the forward pass is not their place in the class: pattern on the name inside the tower ->
-# "before" or "after" the blocks, or the index of the block they go with. One line an architecture.
-_OUT_OF_PLACE = {
-    r"encoder\.rel_embeddings$": "before",  # DeBERTa: computed once, before the first block
-    r"encoder\.LayerNorm$": "before",  # DeBERTa: normalises the relative embeddings
-    r"encoder\.conv$": 0,  # DeBERTa-v2: runs on the first block's output
-}
-_AFTER_BLOCKS_IF_STABLE = r"encoder\.layer_norm$"  # Wav2Vec2 and its kin with do_stable_layer_norm
+# Where configs keep how many blocks there are.
+_LENGTHS = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers")
+# Children of a body that are networks of their own: the towers of encoder-decoders and of two kinds of input.
+_TOWERS = re.compile(r"encoder$|decoder$|_model$|_tower$|_encoder_.*|visual$")
 
 
-def transformers_sections(model: PreTrainedModel) -> list[Section]:
-    """The body's sections, input to output; empty when no list of blocks is found."""
-    head = set(find_head(model))
+def transformers_sections(model: PreTrainedModel, trace: Trace) -> list[Section]:
+    """The body's sections, input to output; empty when no list of blocks is found.
+
+    A list of blocks says where to cut; what stands around it takes its place by when it is executed.
+    """
+    head = set(outside_base(model))
     base = next((name for name, child in model.named_children() if child is model.base_model), "")
     if not base and head and len(towers := [n for n, c in model.named_children() if n not in head]) == 1:
         base = towers[0]  # the body is one child that base_model_prefix does not name, as in Whisper's classifier
-    root = model.get_submodule(base)
-    towers = [name for name in ("encoder", "decoder") if _blocks(getattr(root, name, None), model.config) is not None]
+    found = _body_sections(model.get_submodule(base), base, model.config, trace, skip=head if not base else set())
+    return [section.prefixed(f"{base}." if base else "") for section in found]
+
+
+def _body_sections(root: nn.Module, path: str, config, trace: Trace, *, skip: set[str]) -> list[Section]:
+    towers = [
+        name
+        for name, child in root.named_children()
+        if name not in skip
+        and (_TOWERS.search(name) or isinstance(child, PreTrainedModel))
+        and _blocks(child, config) is not None
+    ]
     if len(towers) < 2:
-        sections = _tower_sections(root, model.config, skip=head if not base else set())
-    else:
-        sections = _encoder_decoder_sections(root, model.config, towers, skip=head if not base else set())
-    return [section.prefixed(f"{base}." if base else "") for section in sections]
-
-
-def _encoder_decoder_sections(root: nn.Module, config, towers: list[str], *, skip: set[str]) -> list[Section]:
-    shared = [name for name, _ in root.named_children() if name not in towers and name not in skip]
-    shared += [name for name, _ in root.named_parameters(recurse=False)]
+        return _stack_sections(root, path, config, trace, skip=skip)
+    uses = {name: _uses(_join(path, name), trace) for name in towers}
+    towers = sorted(towers, key=lambda name: min(uses[name], default=float("inf")))
     sections = []
     for tower in towers:
-        inside = _tower_sections(getattr(root, tower), config, skip=set())
+        inside = _body_sections(getattr(root, tower), _join(path, tower), config, trace, skip=set())
         sections += [Section(f"{tower}.{s.name}", s.prefixed(f"{tower}.").members) for s in inside]
-    first = sections[0]
-    return [Section(first.name, (*shared, *first.members)), *sections[1:]]
+    shared = [name for name, _ in root.named_children() if name not in towers and name not in skip]
+    shared += [name for name, _ in root.named_parameters(recurse=False)]
+    for name in shared:
+        _insert(sections, name, path, trace)
+    return sections
 
 
-def _tower_sections(root: nn.Module, config, *, skip: set[str]) -> list[Section]:
-    """Sections of one stack of blocks with what stands before and after it."""
+def _insert(sections: list[Section], name: str, path: str, trace: Trace) -> None:
+    """Puts what stands beside towers to the section that is executed before it; what comes first, to the first."""
+    use = min(_uses(_join(path, name), trace), default=-1)
+    starts = [
+        min((u for member in s.members for u in _uses(_join(path, member), trace)), default=float("inf"))
+        for s in sections
+    ]
+    last_start = max((start for start in starts if start != float("inf")), default=-1)
+    ends = max((u for s in sections for m in s.members for u in _uses(_join(path, m), trace)), default=-1)
+    if use > ends and use > last_start:
+        sections.append(Section(name, (name,)))
+        return
+    index = max((i for i, start in enumerate(starts) if start <= use), default=0)
+    sections[index] = Section(sections[index].name, (*sections[index].members, name))
+
+
+def _stack_sections(root: nn.Module, path: str, config, trace: Trace, *, skip: set[str]) -> list[Section]:
+    """Sections of one stack of blocks with what stands before, between and after them."""
     found = _blocks(root, config)
     if found is None:
         return []
     stack_name, stack = found
     holder = stack_name.rpartition(".")[0]
+    parallel = _parallel_lists(root, path, stack_name, trace)
+    blocks = [tuple(f"{one}.{name}" for one in parallel) for name, _ in stack.named_children()]
+    uses = [[use for name in block for use in _uses(_join(path, name), trace)] for block in blocks]
+    starts = [min(block, default=None) for block in uses]
+    end = max((use for block in uses for use in block), default=None)
     before: list[tuple[str, str]] = []  # (owner: the part of the root it lies in, name)
     after: list[str] = []
     with_block: dict[int, list[str]] = {}
     passed = False
-    for name in _atoms(root, stack_name):
-        if name in skip:
-            continue
-        if name == stack_name:
-            passed = True
-            continue
-        place = _place(name, config, passed)
-        if isinstance(place, int):
-            with_block.setdefault(place, []).append(name)
-        elif place == "after":
-            after.append(name)
+
+    def place(name: str) -> None:
+        own = _uses(_join(path, name), trace)
+        if not own or end is None:
+            places = {len(blocks) if passed else -1}
         else:
+            places = {_place(use, starts, end) for use in (min(own), max(own))}
+        inside = _members(root, name) if len(places) > 1 else []
+        if inside:
+            for member in inside:
+                place(member)
+            return
+        index = min(places)
+        if index < 0:
             beside = name.rpartition(".")[0] == holder
             before.append((holder or "embeddings" if beside else name.split(".")[0], name))
+        elif index >= len(blocks):
+            after.append(name)
+        else:
+            with_block.setdefault(index, []).append(name)
+
+    for name in _atoms(root, stack_name):
+        if name == stack_name:
+            passed = True
+        elif name not in skip and name not in parallel:
+            place(name)
     sections = []
     for owner in dict.fromkeys(owner for owner, _ in before):
         names = tuple(name for o, name in before if o == owner)
@@ -80,33 +120,73 @@ def _tower_sections(root: nn.Module, config, *, skip: set[str]) -> list[Section]
         direct = tuple(name for name, _ in root.named_parameters(recurse=False))
         where = sections.pop() if sections else Section("embeddings", ())
         sections.append(Section(where.name, (*where.members, *direct)))
-    for index, (name, _) in enumerate(stack.named_children()):
-        sections.append(Section(f"{stack_name}.{name}", (f"{stack_name}.{name}", *with_block.get(index, ()))))
+    for index, block in enumerate(blocks):
+        sections.append(Section(block[0], (*block, *with_block.get(index, ()))))
     if after:
-        titles = [name for name in after if any(True for _ in root.get_submodule(name).parameters())]
+        titles = [name for name in after if any(True for _ in _parameters(root, name))]
         sections.append(Section(", ".join(titles), tuple(after)))
     return sections
+
+
+def _parallel_lists(root: nn.Module, path: str, stack_name: str, trace: Trace) -> list[str]:
+    """The stack, and the lists beside it whose i-th members are executed between its i-th and its next member's end."""
+    stack = root.get_submodule(stack_name)
+    holder, _, own_name = stack_name.rpartition(".")
+    found = [stack_name]
+    for name, child in root.get_submodule(holder).named_children():
+        beside = _join(holder, name)
+        if name == own_name or type(child) is not nn.ModuleList or len(child) != len(stack):
+            continue
+        together = [*found, beside]
+        spans = [
+            [use for one in together for use in _uses(_join(path, one, index), trace)]
+            for index, _ in stack.named_children()
+        ]
+        if all(spans) and all(max(a) < min(b) for a, b in pairwise(spans)):
+            found = together
+    return found
+
+
+def _place(use: int, starts: list[int | None], end: int) -> int:
+    """-1 before the first block, the index of the block that had begun last, their number after all of them."""
+    if use > end:
+        return len(starts)
+    return max((index for index, start in enumerate(starts) if start is not None and start <= use), default=-1)
+
+
+def _uses(name: str, trace: Trace) -> list[int]:
+    """When the parameters under a qualified name were first used."""
+    return [use for parameter, use in trace.first_use.items() if parameter == name or parameter.startswith(f"{name}.")]
+
+
+def _members(root: nn.Module, name: str) -> list[str]:
+    """What a module of qualified name ``name`` holds: children, and parameters of its own."""
+    module = dict(root.named_modules()).get(name)
+    if module is None:
+        return []
+    own = [n for n, _ in module.named_parameters(recurse=False)]
+    return [f"{name}.{inner}" for inner in [*(n for n, _ in module.named_children()), *own]]
+
+
+def _parameters(root: nn.Module, name: str) -> list[nn.Parameter]:
+    found = dict(root.named_modules()).get(name)
+    return list(found.parameters()) if found is not None else [root.get_parameter(name)]
+
+
+def _join(*parts: str) -> str:
+    return ".".join(part for part in parts if part)
 
 
 def _merged_without_parameters(root: nn.Module, sections: list[Section]) -> list[Section]:
     """Sections with the ones that hold no parameter joined to the one before."""
     result: list[Section] = []
     for section in sections:
-        empty = not any(True for name in section.members for _ in root.get_submodule(name).parameters())
+        empty = not any(True for name in section.members for _ in _parameters(root, name))
         if result and empty:
             result[-1] = Section(result[-1].name, (*result[-1].members, *section.members))
         else:
             result.append(section)
     return result
-
-
-def _place(name: str, config, passed: bool) -> str | int:
-    if getattr(config, "do_stable_layer_norm", False) and re.search(_AFTER_BLOCKS_IF_STABLE, name):
-        return "after"
-    for pattern, place in _OUT_OF_PLACE.items():
-        if re.search(pattern, name):
-            return place
-    return "after" if passed else "before"
 
 
 def _atoms(root: nn.Module, stack_name: str) -> list[str]:
@@ -140,9 +220,9 @@ def _blocks(root: nn.Module | None, config) -> tuple[str, nn.Module] | None:
             visit(f"{name}.{child_name}".lstrip("."), child)
 
     visit("", root)
-    counts = {getattr(config, key, None) for key in ("num_hidden_layers", "encoder_layers", "decoder_layers")}
-    counts |= {getattr(config, "num_layers", None), getattr(config, "num_decoder_layers", None)}
+    named = [getattr(config, key, None) for key in _LENGTHS]
     depths = getattr(config, "depths", None)
-    counts.add(len(depths) if isinstance(depths, (list, tuple)) else None)
+    named.append(len(depths) if isinstance(depths, (list, tuple)) else None)
+    counts = {count for count in named if isinstance(count, int)}
     fitting = [entry for entry in lists if len(entry[1]) in counts] or lists
     return max(fitting, key=lambda entry: sum(p.numel() for p in entry[1].parameters()), default=None)

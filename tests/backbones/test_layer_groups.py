@@ -156,16 +156,50 @@ def test_an_unknown_module_is_traced():
     assert model.training
 
 
-def test_an_unknown_module_without_inputs_is_refused_by_name():
-    with pytest.raises(ModelError, match=r"Disordered is no architecture.*out, middle, inward, head.*example_inputs"):
-        layer_groups(tiny.Disordered())
+def test_an_unknown_module_needs_no_inputs_where_its_first_layer_tells_them():
+    groups = layer_groups(tiny.Disordered())
+    assert [group.name for group in groups] == ["inward", "middle.0", "middle.2", "out", "head"]
 
 
-def test_a_part_that_is_not_executed_is_named():
+class ReadsTwoThings(nn.Module):
+    """No input can be made up for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late = nn.Linear(4, 4)
+        self.early = nn.Linear(3, 4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, table):
+        return self.head(self.late(self.early(table["rows"])))
+
+
+def test_inputs_that_cannot_be_made_up_are_asked_for_once_and_remembered():
+    model = ReadsTwoThings()
+    with pytest.raises(ModelError, match=r"layers of ReadsTwoThings is read off one forward.*example_inputs"):
+        layer_groups(model)
+    names = ["early", "late", "head"]
+    assert [g.name for g in layer_groups(model, example_inputs=({"rows": torch.ones(2, 3)},))] == names
+    assert [g.name for g in layer_groups(model)] == names
+    model.head = nn.Linear(4, 5)
+    assert [g.name for g in layer_groups(model)] == names, "another head, the same inputs"
+    with pytest.raises(ModelError, match="ReadsTwoThings cannot run on the example inputs that were given"):
+        layer_groups(model, example_inputs=torch.ones(2, 3))
+
+
+def test_a_part_that_is_not_executed_goes_with_what_it_stands_beside():
     model = tiny.Disordered()
     model.spare = nn.Linear(2, 2)
-    with pytest.raises(ModelError, match="spare of Disordered hold parameters"):
-        layer_groups(model, example_inputs=torch.randn(2, 4))
+    groups = layer_groups(model)
+    assert sorted(n for g in groups for n in g.parameters) == sorted(n for n, _ in model.named_parameters())
+    assert "spare.weight" not in groups.head.parameters
+    assert [group.name for group in groups if group.name != "spare"] == [
+        "inward",
+        "middle.0",
+        "middle.2",
+        "out",
+        "head",
+    ]
 
 
 def test_names_are_those_of_the_wrapped_model():

@@ -4,7 +4,7 @@ import torch
 from transformers import AutoModel, BertConfig, BertModel
 
 from hf_transfer_kit.backbones import load_model, load_processor
-from hf_transfer_kit.errors import ModelError
+from hf_transfer_kit.errors import ModelError, SettingsError
 
 
 def saved(model, folder):
@@ -57,6 +57,39 @@ def test_structure_only_differs_from_the_checkpoint(tmp_path):
 def test_a_timm_name_without_weights_needs_no_network():
     model = load_model("timm/resnet18", num_labels=4, pretrained=False)
     assert model.timm_model.fc.out_features == 4
+
+
+HALF = (torch.float16, torch.bfloat16)
+STORED = {
+    "transformers image": lambda: tiny.TRANSFORMERS["resnet"](),
+    "timm image": lambda: tiny.timm_wrapped("resnet18"),
+    "text": lambda: tiny.TRANSFORMERS["bert"](),
+    "audio": lambda: tiny.TRANSFORMERS["wav2vec2"](),
+}
+
+
+@pytest.mark.parametrize("kind", HALF, ids=str)
+@pytest.mark.parametrize("network", STORED)
+def test_half_precision_checkpoints_load_as_float32_with_the_stored_values(network, kind, tmp_path):
+    original, _ = STORED[network]()
+    folder = saved(original.to(kind), tmp_path)
+    model = load_model(folder)
+    assert model.dtype == model.config.dtype == torch.float32
+    for name, value in original.state_dict().items():
+        found = model.state_dict()[name]
+        if value.is_floating_point():
+            assert found.dtype == torch.float32, name
+        assert torch.equal(found, value.to(found.dtype)), name
+    assert load_model(folder, dtype="auto").dtype == kind
+    assert {p.dtype for p in load_model(folder, num_labels=3).parameters()} == {torch.float32}
+    assert load_model(folder, pretrained=False).dtype == torch.float32
+
+
+def test_the_dtype_is_chosen_by_name(tmp_path):
+    folder = saved(tiny.TRANSFORMERS["bert"]()[0], tmp_path)
+    assert {p.dtype for p in load_model(folder, num_labels=3, dtype="bfloat16").parameters()} == {torch.bfloat16}
+    with pytest.raises(SettingsError, match="dtype='float8' is unknown; choose 'auto', 'float32'"):
+        load_model(folder, dtype="float8")
 
 
 def test_loading_leaves_the_global_random_state(tmp_path):
