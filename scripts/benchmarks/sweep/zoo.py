@@ -1,0 +1,155 @@
+"""Every network of the sweep: its names by library, and how one is built small with inputs that it takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import timm
+import torch
+import torchvision
+import transformers
+from torch import nn
+from transformers.models.auto import modeling_auto
+
+from sweep.own import OWN
+
+LIBRARIES = ("own", "torchvision", "timm", "transformers")
+_SIDES = (32, 64, 96, 128, 224, 256, 288, 384)
+_SMALL = {
+    "vocab_size": 99,
+    "hidden_dim": 16,
+    "embed_dim": 16,
+    "num_labels": 3,
+    "image_size": 32,
+    "patch_size": 8,
+    "max_position_embeddings": 64,
+}
+_WIDTHS = ("hidden_size", "d_model", "dim", "n_embd", "embedding_size", "intermediate_size", "d_ff", "ffn_dim")
+_HEADS = ("num_attention_heads", "num_heads", "n_heads", "n_head", "encoder_attention_heads", "decoder_attention_heads")
+_DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers")
+_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "decoder_start_token_id")
+
+
+def names(library: str) -> list[str]:
+    """Names of one library's networks, in a fixed order."""
+    if library == "own":
+        return sorted(OWN)
+    if library == "torchvision":
+        return torchvision.models.list_models(module=torchvision.models)
+    if library == "timm":
+        return [module for module in timm.list_modules() if timm.list_models(module=module)]
+    found = set()
+    for mapping_name in dir(modeling_auto):
+        if mapping_name == "MODEL_MAPPING" or (
+            mapping_name.startswith("MODEL_FOR_") and mapping_name.endswith("_MAPPING")
+        ):
+            for classes in getattr(modeling_auto, mapping_name)._model_mapping.values():
+                found.update([classes] if isinstance(classes, str) else classes)
+    return sorted(found)
+
+
+def build(library: str, name: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """A small random network in evaluation mode and four rows of inputs; raises whatever stops it being built."""
+    torch.manual_seed(0)
+    if library == "own":
+        model, inputs = OWN[name]()
+        return model.eval(), inputs
+    if library == "torchvision":
+        options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        return _fed(lambda: torchvision.models.get_model(name, weights=None, num_classes=5, **options))
+    if library == "timm":
+        cheapest = min(timm.list_models(module=name), key=_cost)
+        return _fed(lambda: timm.create_model(cheapest, pretrained=False, num_classes=5), _timm_side(cheapest))
+    return _transformers(name)
+
+
+def run(model: nn.Module, inputs: dict[str, torch.Tensor]) -> Any:
+    """One forward; a single input goes in by position where the forward does not know its name."""
+    parameters = inspect.signature(model.forward).parameters
+    return model(**inputs) if set(inputs) <= set(parameters) else model(*inputs.values())
+
+
+def _cost(name: str) -> tuple[float, str]:
+    with torch.device("meta"):
+        try:
+            return sum(p.numel() for p in timm.create_model(name, pretrained=False).parameters()), name
+        except Exception:
+            return float("inf"), name
+
+
+def _timm_side(name: str) -> tuple[int, ...]:
+    config = timm.get_pretrained_cfg(name)
+    return (config.input_size[-1],) if config is not None and config.fixed_input_size else (*_SIDES[1:],)
+
+
+def _fed(make: Callable[[], nn.Module], sides: tuple[int, ...] = _SIDES[1:]) -> tuple[nn.Module, dict]:
+    model, error = make().eval(), None
+    for side in sides:
+        inputs = {"pixel_values": torch.randn(4, 3, side, side)}
+        try:
+            with torch.no_grad():
+                run(model, inputs)
+            return model, inputs
+        except Exception as failure:
+            error = failure
+    raise error or RuntimeError("no input size was tried")
+
+
+def shrink(config: Any) -> Any:
+    """The config with every width, depth, head count and vocabulary small, sub-configs included; in place."""
+    for key, value in list(vars(config).items()):
+        if isinstance(value, transformers.PreTrainedConfig):
+            shrink(value)
+            continue
+        if not isinstance(value, int) or isinstance(value, bool):
+            continue
+        if key in _WIDTHS:
+            small = 32
+        elif key in _HEADS or key in ("num_key_value_heads",) or key in _DEPTHS:
+            small = 2
+        elif key in _TOKENS:
+            small = {"pad_token_id": 0, "bos_token_id": 1}.get(key, 2)
+        else:
+            small = _SMALL.get(key)
+        if small is not None and value > small:
+            setattr(config, key, small)
+    return config
+
+
+def _transformers(name: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    kind = getattr(transformers, name)
+    config = shrink(kind.config_class())
+    with torch.device("meta"):
+        size = sum(parameter.numel() for parameter in kind(config).parameters())
+    if size > 60_000_000:
+        raise ValueError(f"still too large after shrinking: {size:,} parameters")
+    model = kind(config).eval()
+    inputs = _inputs(model)
+    with torch.no_grad():
+        run(model, inputs)
+    return model, inputs
+
+
+def _inputs(model: nn.Module) -> dict[str, torch.Tensor]:
+    known, config = inspect.signature(model.forward).parameters, model.config
+    side = getattr(config, "image_size", None) or 64
+    side = side if isinstance(side, int) else side[0]
+    tokens = torch.arange(5, 29).reshape(4, 6)
+    choices = {
+        "input_ids": tokens,
+        "attention_mask": torch.ones_like(tokens),
+        "bbox": torch.zeros(4, 6, 4, dtype=torch.long),
+        "decoder_input_ids": tokens,
+        "pixel_values": torch.randn(4, getattr(config, "num_channels", 3), side, side),
+        "input_values": torch.randn(4, 1600),
+        "input_features": torch.randn(4, getattr(config, "num_mel_bins", 80), 100),
+    }
+    if model.main_input_name != "input_ids":
+        wanted = {model.main_input_name} | ({"input_ids", "attention_mask", "decoder_input_ids"} & set(known))
+        if "input_ids" not in known:
+            wanted.discard("attention_mask")
+    else:
+        wanted = {"input_ids", "attention_mask", "bbox", "decoder_input_ids", "pixel_values"}
+    return {key: value for key, value in choices.items() if key in known and key in wanted}
