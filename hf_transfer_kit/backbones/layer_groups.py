@@ -13,7 +13,7 @@ from hf_transfer_kit.backbones.example_inputs import has_inputs, remember_inputs
 from hf_transfer_kit.backbones.heads import find_head
 from hf_transfer_kit.backbones.module_sections import module_sections
 from hf_transfer_kit.backbones.ordering import in_order_of_execution, side_by_side
-from hf_transfer_kit.backbones.sections import Section
+from hf_transfer_kit.backbones.sections import Section, join_names
 from hf_transfer_kit.backbones.structure import structure_of
 from hf_transfer_kit.backbones.tracing import Trace
 from hf_transfer_kit.backbones.unwrapping import plain_model
@@ -196,9 +196,9 @@ def _topmost(
 
     def visit(name: str, module: nn.Module) -> set[int]:
         found = {
-            section_of[n] for p, _ in module.named_parameters(recurse=False) if (n := _join(name, p)) in section_of
+            section_of[n] for p, _ in module.named_parameters(recurse=False) if (n := join_names(name, p)) in section_of
         }
-        children = [(_join(name, child_name), child) for child_name, child in module.named_children()]
+        children = [(join_names(name, child_name), child) for child_name, child in module.named_children()]
         if not children and name in module_sections:
             found.add(module_sections[name])
         inside = [(child_name, child, visit(child_name, child)) for child_name, child in children]
@@ -211,7 +211,3 @@ def _topmost(
     visit("", model)
     order = {name: position for position, (name, _) in enumerate(model.named_modules())}
     return dict(sorted(result.items(), key=lambda item: order.get(item[0], len(order))))
-
-
-def _join(*parts: str) -> str:
-    return ".".join(part for part in parts if part)

@@ -42,3 +42,8 @@ def outside_base(model: PreTrainedModel) -> dict[str, nn.Module]:
 def is_network(module: nn.Module) -> bool:
     """Whether transformers or timm says how this module is cut."""
     return isinstance(module, PreTrainedModel) or hasattr(module, "group_matcher")
+
+
+def join_names(*parts: str) -> str:
+    """A qualified name from its parts, empty ones left out."""
+    return ".".join(part for part in parts if part)

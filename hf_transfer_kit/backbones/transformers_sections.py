@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_transfer_kit.backbones.sections import Section, outside_base
+from hf_transfer_kit.backbones.sections import Section, join_names, outside_base
 from hf_transfer_kit.backbones.tracing import Trace
 
 # Where configs keep how many blocks there are.
@@ -40,11 +40,11 @@ def _body_sections(root: nn.Module, path: str, config, trace: Trace, *, skip: se
     ]
     if len(towers) < 2:
         return _stack_sections(root, path, config, trace, skip=skip)
-    uses = {name: _uses(_join(path, name), trace) for name in towers}
+    uses = {name: _uses(join_names(path, name), trace) for name in towers}
     towers = sorted(towers, key=lambda name: min(uses[name], default=float("inf")))
     sections = []
     for tower in towers:
-        inside = _body_sections(getattr(root, tower), _join(path, tower), config, trace, skip=set())
+        inside = _body_sections(getattr(root, tower), join_names(path, tower), config, trace, skip=set())
         sections += [Section(f"{tower}.{s.name}", s.prefixed(f"{tower}.").members) for s in inside]
     shared = [name for name, _ in root.named_children() if name not in towers and name not in skip]
     shared += [name for name, _ in root.named_parameters(recurse=False)]
@@ -55,13 +55,13 @@ def _body_sections(root: nn.Module, path: str, config, trace: Trace, *, skip: se
 
 def _insert(sections: list[Section], name: str, path: str, trace: Trace) -> None:
     """Puts what stands beside towers to the section that is executed before it; what comes first, to the first."""
-    use = min(_uses(_join(path, name), trace), default=-1)
+    use = min(_uses(join_names(path, name), trace), default=-1)
     starts = [
-        min((u for member in s.members for u in _uses(_join(path, member), trace)), default=float("inf"))
+        min((u for member in s.members for u in _uses(join_names(path, member), trace)), default=float("inf"))
         for s in sections
     ]
     last_start = max((start for start in starts if start != float("inf")), default=-1)
-    ends = max((u for s in sections for m in s.members for u in _uses(_join(path, m), trace)), default=-1)
+    ends = max((u for s in sections for m in s.members for u in _uses(join_names(path, m), trace)), default=-1)
     if use > ends and use > last_start:
         sections.append(Section(name, (name,)))
         return
@@ -78,7 +78,7 @@ def _stack_sections(root: nn.Module, path: str, config, trace: Trace, *, skip: s
     holder = stack_name.rpartition(".")[0]
     parallel = _parallel_lists(root, path, stack_name, trace)
     blocks = [tuple(f"{one}.{name}" for one in parallel) for name, _ in stack.named_children()]
-    uses = [[use for name in block for use in _uses(_join(path, name), trace)] for block in blocks]
+    uses = [[use for name in block for use in _uses(join_names(path, name), trace)] for block in blocks]
     starts = [min(block, default=None) for block in uses]
     end = max((use for block in uses for use in block), default=None)
     before: list[tuple[str, str]] = []  # (owner: the part of the root it lies in, name)
@@ -87,7 +87,7 @@ def _stack_sections(root: nn.Module, path: str, config, trace: Trace, *, skip: s
     passed = False
 
     def place(name: str) -> None:
-        own = _uses(_join(path, name), trace)
+        own = _uses(join_names(path, name), trace)
         if not own or end is None:
             places = {len(blocks) if passed else -1}
         else:
@@ -134,12 +134,12 @@ def _parallel_lists(root: nn.Module, path: str, stack_name: str, trace: Trace) -
     holder, _, own_name = stack_name.rpartition(".")
     found = [stack_name]
     for name, child in root.get_submodule(holder).named_children():
-        beside = _join(holder, name)
+        beside = join_names(holder, name)
         if name == own_name or type(child) is not nn.ModuleList or len(child) != len(stack):
             continue
         together = [*found, beside]
         spans = [
-            [use for one in together for use in _uses(_join(path, one, index), trace)]
+            [use for one in together for use in _uses(join_names(path, one, index), trace)]
             for index, _ in stack.named_children()
         ]
         if all(spans) and all(max(a) < min(b) for a, b in pairwise(spans)):
@@ -171,10 +171,6 @@ def _members(root: nn.Module, name: str) -> list[str]:
 def _parameters(root: nn.Module, name: str) -> list[nn.Parameter]:
     found = dict(root.named_modules()).get(name)
     return list(found.parameters()) if found is not None else [root.get_parameter(name)]
-
-
-def _join(*parts: str) -> str:
-    return ".".join(part for part in parts if part)
 
 
 def _merged_without_parameters(root: nn.Module, sections: list[Section]) -> list[Section]:
