@@ -13,6 +13,7 @@ from hf_transfer_kit.backbones.example_inputs import has_inputs, remember_inputs
 from hf_transfer_kit.backbones.heads import find_head
 from hf_transfer_kit.backbones.module_sections import module_sections
 from hf_transfer_kit.backbones.ordering import in_order_of_execution, side_by_side
+from hf_transfer_kit.backbones.registry import registered_sections, registrations
 from hf_transfer_kit.backbones.sections import Section, join_names
 from hf_transfer_kit.backbones.structure import structure_of
 from hf_transfer_kit.backbones.tracing import Trace
@@ -44,7 +45,7 @@ def layer_groups(model: nn.Module, *, example_inputs: Mapping[str, Any] | Any | 
     if example_inputs is not None:
         remember_inputs(inner, example_inputs)
         _plans.pop(inner, None)
-    structure = structure_of(inner)
+    structure = hash((structure_of(inner), registrations()))
     plan = _plans.get(inner)
     if plan is None or plan.structure != structure:
         _plans[inner] = plan = _planned(inner, structure)
@@ -65,9 +66,12 @@ _plans: weakref.WeakKeyDictionary[nn.Module, _Plan] = weakref.WeakKeyDictionary(
 def _planned(model: nn.Module, structure: int) -> _Plan:
     if not any(True for _ in model.parameters()):
         return _Plan(structure, ())
-    trace = _trace_or_order_of_definition(model)
-    sections = module_sections(model, trace)
+    registered = registered_sections(model)
+    trace = Trace({}) if registered else _trace_or_order_of_definition(model)
+    sections = registered or module_sections(model, trace)
     head = find_head(model)
+    if registered:
+        _check_whole(model, registered, head)
     titles = [section.name for section in sections] + [", ".join(head)]
     last = len(sections)
     section_of = _assigned(model, sections, head, trace)
@@ -96,6 +100,17 @@ def _trace_or_order_of_definition(model: nn.Module) -> Trace:
         if not vouched or has_inputs(model):
             raise
         return Trace({})
+
+
+def _check_whole(model: nn.Module, registered: list[Section], head: Mapping[str, nn.Module]) -> None:
+    """What was registered must hold every parameter."""
+    members = dict.fromkeys([*head, *(member for section in registered for member in section.members)], 0)
+    for name, _ in model.named_parameters():
+        if _longest_prefix(name, members) is None:
+            raise ModelError(
+                f"register_architecture names no group of {type(model).__name__} for {name!r}, and it is not of the "
+                "head. Name a group for every parameter."
+            )
 
 
 def _assigned(model: nn.Module, sections: list[Section], head: Mapping[str, nn.Module], trace: Trace) -> dict[str, int]:

@@ -10,7 +10,8 @@ import transformers
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from hf_transfer_kit.backbones.heads import find_head, replace_head
+from hf_transfer_kit.backbones.heads import find_head
+from hf_transfer_kit.backbones.new_heads import replace_head
 from hf_transfer_kit.backbones.torchvision_networks import (
     TorchvisionConfig,
     torchvision_config,

@@ -7,6 +7,7 @@ from contextlib import suppress
 from torch import nn
 from transformers import PreTrainedModel
 
+from hf_transfer_kit.backbones.registry import is_registered, registered_sections
 from hf_transfer_kit.backbones.sections import Section, is_network
 from hf_transfer_kit.backbones.timm_sections import timm_sections
 from hf_transfer_kit.backbones.tracing import Trace
@@ -29,6 +30,8 @@ def module_sections(model: nn.Module, trace: Trace) -> list[Section]:
 
 def _sections(module: nn.Module, path: str, trace: Trace, *, total: int, level: int) -> list[Section]:
     prefix = f"{path}." if path else ""
+    if registered := registered_sections(module):
+        return [section.prefixed(prefix) for section in registered]
     if (timm := timm_model(module)) is not None and hasattr(timm[0], "group_matcher"):
         # Some networks' matchers have no coarse cuts.
         with suppress(AssertionError, NotImplementedError):
@@ -48,7 +51,7 @@ def _sections(module: nn.Module, path: str, trace: Trace, *, total: int, level: 
 
 
 def _is_opened(child: nn.Module, total: int, level: int) -> bool:
-    if any(is_network(inner) for inner in child.modules()):
+    if any(is_network(inner) or is_registered(inner) for inner in child.modules()):
         return True
     parts = [inner for inner in child.children() if _count(inner)]
     if not parts:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from hf_transfer_kit.backbones.heads import last_layer, replace_head
+from hf_transfer_kit.backbones.heads import last_layer
+from hf_transfer_kit.backbones.new_heads import replace_head
 from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.multitask.heads import HEADS
 from hf_transfer_kit.multitask.stems import join_input

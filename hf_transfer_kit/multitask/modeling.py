@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_transfer_kit.backbones.feature_maps import logits_layer
-from hf_transfer_kit.backbones.heads import initialize_module
+from hf_transfer_kit.backbones.new_heads import initialize_module
 from hf_transfer_kit.backbones.undisturbed import seeded, still_batch_norms
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 
-from hf_transfer_kit.backbones.heads import initialize_module
 from hf_transfer_kit.backbones.layer_groups import layer_groups
+from hf_transfer_kit.backbones.new_heads import initialize_module
 from hf_transfer_kit.backbones.splitting import unit_modules
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 

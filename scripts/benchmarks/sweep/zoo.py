@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -60,7 +61,7 @@ def build(library: str, name: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
         options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
         return _fed(lambda: torchvision.models.get_model(name, weights=None, num_classes=5, **options))
     if library == "timm":
-        cheapest = min(timm.list_models(module=name), key=_cost)
+        cheapest = _smallest(name)
         return _fed(lambda: timm.create_model(cheapest, pretrained=False, num_classes=5), _timm_side(cheapest))
     return _transformers(name)
 
@@ -69,6 +70,11 @@ def run(model: nn.Module, inputs: dict[str, torch.Tensor]) -> Any:
     """One forward; a single input goes in by position where the forward does not know its name."""
     parameters = inspect.signature(model.forward).parameters
     return model(**inputs) if set(inputs) <= set(parameters) else model(*inputs.values())
+
+
+@functools.cache
+def _smallest(module: str) -> str:
+    return min(timm.list_models(module=module), key=_cost)
 
 
 def _cost(name: str) -> tuple[float, str]:

@@ -1,0 +1,272 @@
+"""A fresh head in the place of the old one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from hf_transfer_kit.backbones.example_inputs import traced
+from hf_transfer_kit.backbones.heads import find_head, last_layers
+from hf_transfer_kit.backbones.unwrapping import plain_model, timm_model
+from hf_transfer_kit.errors import ModelError, SettingsError, first_line
+
+_COUNTS = ("num_labels", "num_classes", "n_classes")
+
+
+def replace_head(
+    model: nn.Module,
+    num_labels: int | None = None,
+    *,
+    id2label: Mapping[int, str] | None = None,
+    seed: int | None = None,
+    init: str = "default",
+    whole_head: bool = False,
+) -> nn.Module:
+    """Drops the last layers and puts freshly, randomly initialised ones in their place; all else stays bit-identical.
+
+    Works in place. Of several layers that give logits (a distilled and a plain one, auxiliary ones) all are replaced.
+    The config follows, so the model saves and reloads; where it says how many outputs a layer has for so many classes
+    (a detector one more), that many are made.
+
+    Args:
+        model: A classifier (images, texts, sounds, tokens) of transformers or timm, or a module ending in a Linear.
+        num_labels: Number of classes; may be left out when ``id2label`` is given.
+        id2label: Class index -> name.
+        seed: Seed of the new weights, without touching the global random state; None draws from it.
+        init: ``"default"``, the model's own initialisation, or ``"zeros"`` (uniform predictions at the start).
+        whole_head: Initialise the head's other layers anew as well (a pooler, a dense layer before the last).
+
+    Returns:
+        The model.
+
+    Raises:
+        ModelError: When the model has no head, when its outputs are no classes (words of a vocabulary, choices), or
+            when it cannot run with as many; it is as before then.
+        SettingsError: When the number of classes is missing, below 1 or contradicts ``id2label``.
+    """
+    id2label = _checked_labels(num_labels, id2label)
+    if init not in ("default", "zeros"):
+        raise SettingsError(f"init={init!r} is unknown; choose 'default' or 'zeros'.")
+    inner, prefix = plain_model(model)
+    layers = {name.removeprefix(prefix): layer for name, layer in last_layers(model).items()}
+    owners = _owners(inner, layers)
+    built = {path: _as_built(owner, id2label) for path, owner in owners.items()}
+    sizes = {name: _size(name, layer, owners, built, len(id2label)) for name, layer in layers.items()}
+    keepers = [inner, *(o for o in owners.values() if o is not inner)]
+    undo = _Undo(inner, [*keepers, *(o.timm_model for o in keepers if hasattr(o, "timm_model"))])
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        for name, size in sizes.items():
+            _replace_layer(inner, name, size, init)
+        for path, fresh in built.items():
+            _follow(owners[path], fresh, init)
+        if whole_head:
+            _initialize_rest(model)
+    for owner in keepers:
+        _update_bookkeeping(owner, id2label)
+    try:
+        undo.check()
+    except ModelError as error:
+        undo()
+        raise ModelError(
+            f"{type(inner).__name__} cannot have {len(id2label)} classes in its last layer {list(layers)[-1]!r}: "
+            f"{error} Load it for a task that names classes, such as AutoModelForImageClassification."
+        ) from error
+    return model
+
+
+def initialize_module(model: nn.Module, module: nn.Module) -> None:
+    """Draws the weights of ``module`` and all beneath it anew, by the model's own rule where it has one."""
+    rule = getattr(model, "_init_weights", None)
+    for layer in module.modules():
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+        if callable(rule):
+            rule(layer)
+
+
+def _owners(model: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, PreTrainedModel]:
+    """Path -> the innermost transformers network around each of the last layers, where there is one."""
+    found: dict[str, PreTrainedModel] = {}
+    for layer in layers:
+        paths = [layer.rsplit(".", cut)[0] for cut in range(1, layer.count(".") + 1)] + [""]
+        for path in paths:
+            owner = model.get_submodule(path)
+            if isinstance(owner, PreTrainedModel):
+                found[path] = owner
+                break
+    return found
+
+
+def _as_built(owner: PreTrainedModel, id2label: dict[int, str]) -> nn.Module | None:
+    """The network as its class builds it for these classes, without memory.
+
+    None where it cannot be built, or where its head is not now as its class builds it: a head of one's own stays.
+    """
+    if timm_model(owner) is not None:
+        return None
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            now = type(owner)(copy.deepcopy(owner.config))
+            config = copy.deepcopy(owner.config)
+            _set_labels(config, id2label)
+            then = type(owner)(config)
+    except Exception:
+        return None
+    head = tuple(find_head(owner))
+    return then if _shapes(now, head) == _shapes(owner, head) else None
+
+
+def _shapes(model: nn.Module, head: tuple[str, ...]) -> dict[str, torch.Size]:
+    return {n: p.shape for n, p in model.named_parameters() if n.startswith(tuple(f"{name}." for name in head))}
+
+
+def _size(
+    name: str, layer: nn.Module, owners: Mapping[str, nn.Module], built: Mapping[str, nn.Module | None], count: int
+) -> int:
+    """Outputs of a last layer for so many classes."""
+    for path, fresh in built.items():
+        own = name.removeprefix(f"{path}.") if path else name
+        modules = dict(fresh.named_modules()) if fresh is not None and (not path or own != name) else {}
+        if hasattr(modules.get(own), "weight"):
+            size = modules[own].weight.shape[0]
+            if size == layer.weight.shape[0] != count:
+                raise ModelError(
+                    f"The outputs of {type(owners[path]).__name__} are not classes: the {size} of its last layer "
+                    f"{name!r} do not follow num_labels. Load it for a task that names classes, such as "
+                    "AutoModelForSequenceClassification."
+                )
+            return size
+    return count
+
+
+def _follow(owner: nn.Module, fresh: nn.Module | None, init: str) -> None:
+    """Gives the head of ``owner`` the parts that ``fresh`` has and it has not, initialised."""
+    if fresh is None:
+        return
+    for name in find_head(owner):
+        old, new = owner.get_submodule(name), fresh.get_submodule(name)
+        shapes = [{n: p.shape for n, p in module.named_parameters()} for module in (old, new)]
+        if shapes[0].keys() != shapes[1].keys():
+            # A head that is built otherwise for so many classes, as LayoutLMv3's for tokens.
+            place = next(owner.parameters())
+            made = new.to_empty(device=place.device).to(place.dtype).train(old.training)
+            initialize_module(owner, made)
+            parent, _, child = name.rpartition(".")
+            setattr(owner.get_submodule(parent), child, made)
+        elif shapes[0] != shapes[1]:
+            differing = {n.rpartition(".")[0] for n, shape in shapes[1].items() if shapes[0][n] != shape}
+            for layer in differing:
+                path = f"{name}.{layer}".rstrip(".")
+                _replace_layer(owner, path, fresh.get_submodule(path).weight.shape[0], init)
+
+
+class _Undo:
+    """Puts a model back as it was, should it not run with its new head."""
+
+    def __init__(self, model: nn.Module, owners: Iterable[nn.Module]) -> None:
+        self._model = model
+        self._ran = _runs(model) is None
+        self._children = [(module, dict(module._modules)) for module in model.modules()]
+        self._counts = [(o, {a: v for a in _COUNTS if isinstance(v := vars(o).get(a), int)}) for o in owners]
+        configs = [owner.config for owner, _ in self._counts if hasattr(owner, "config")]
+        self._configs = [(vars(config), dict(vars(config))) for config in configs]
+
+    def check(self) -> None:
+        """Raises ModelError when a model that could run before cannot run now."""
+        if self._ran and (words := _runs(self._model)):
+            raise ModelError(words)
+
+    def __call__(self) -> None:
+        for module, children in self._children:
+            module._modules.update(children)
+        for owner, counts in self._counts:
+            vars(owner).update(counts)
+        for own, before in self._configs:
+            own.clear()
+            own.update(before)
+
+
+def _runs(model: nn.Module) -> str | None:
+    try:
+        traced(model)
+    except ModelError as error:
+        return first_line(error)
+    return None
+
+
+def _replace_layer(model: nn.Module, name: str, num_labels: int, init: str) -> None:
+    parent_name, _, child_name = name.rpartition(".")
+    parent = model.get_submodule(parent_name)
+    old = getattr(parent, child_name)
+    place = {"device": old.weight.device, "dtype": old.weight.dtype}
+    bias = old.bias is not None
+    if isinstance(old, nn.Linear):
+        new = nn.Linear(old.in_features, num_labels, bias=bias, **place)
+    else:
+        new = type(old)(old.in_channels, num_labels, old.kernel_size, old.stride, old.padding, bias=bias, **place)
+    setattr(parent, child_name, new.train(old.training))
+    if init == "zeros":
+        for parameter in new.parameters():
+            nn.init.zeros_(parameter)
+    elif isinstance(model, PreTrainedModel) and timm_model(model) is None:
+        initialize_module(model, new)
+
+
+def _initialize_rest(model: nn.Module) -> None:
+    inner, _ = plain_model(model)
+    last = {id(layer) for layer in (model.get_submodule(name) for name in last_layers(model))}
+    for module in find_head(model).values():
+        for layer in module.modules():
+            if id(layer) not in last and _is_leaf_with_parameters(layer):
+                initialize_module(inner, layer)
+
+
+def _checked_labels(num_labels: int | None, id2label: Mapping[int, str] | None) -> dict[int, str]:
+    if id2label is None:
+        if num_labels is None or num_labels < 1:
+            raise SettingsError(f"num_labels={num_labels}: give the number of classes, at least 1, or id2label.")
+        return {index: f"LABEL_{index}" for index in range(num_labels)}
+    labels = {int(index): str(label) for index, label in id2label.items()}
+    if sorted(labels) != list(range(len(labels))) or num_labels not in (None, len(labels)):
+        raise SettingsError(
+            f"id2label names the classes {sorted(labels)} and num_labels is {num_labels}; the classes must be "
+            "0, 1, 2, ... without a gap, and as many as num_labels."
+        )
+    return labels
+
+
+def _update_bookkeeping(model: nn.Module, id2label: dict[int, str]) -> None:
+    """Tells the model's own bookkeeping about the new classes."""
+    for owner in (model, getattr(model, "timm_model", None)):
+        for attribute in _COUNTS:
+            if owner is not None and isinstance(vars(owner).get(attribute), int):
+                setattr(owner, attribute, len(id2label))
+    if getattr(model, "config", None) is not None:
+        _set_labels(model.config, id2label)
+    if hasattr(model, "timm_model") and hasattr(model, "config"):
+        # The wrapper's config repeats the classes under timm's names, and those win when it is read back.
+        if hasattr(model.config, "label_names"):
+            model.config.label_names = list(id2label.values())
+        if getattr(model.config, "pretrained_cfg", None):
+            model.config.pretrained_cfg = {**model.config.pretrained_cfg, "num_classes": len(id2label)}
+
+
+def _set_labels(config: Any, id2label: dict[int, str]) -> None:
+    """Tells a config, under every name by which it counts classes."""
+    config.id2label = id2label
+    config.label2id = {label: index for index, label in id2label.items()}
+    config.problem_type = None
+    for attribute in _COUNTS:
+        if isinstance(vars(config).get(attribute), int):
+            setattr(config, attribute, len(id2label))
+
+
+def _is_leaf_with_parameters(module: nn.Module) -> bool:
+    return not any(True for _ in module.children()) and any(True for _ in module.parameters())
