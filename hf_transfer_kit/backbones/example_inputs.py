@@ -27,13 +27,19 @@ _traces: weakref.WeakKeyDictionary[nn.Module, tuple[int, Trace | ModelError]] = 
 def remember_inputs(model: nn.Module, inputs: Mapping[str, Any] | Any) -> None:
     """From now on a forward of ``model`` is made with these inputs: keyword arguments, a tuple or one tensor."""
     inner = plain_model(model)[0]
-    _remembered[inner] = inputs
-    _traces.pop(inner, None)
+    if _remembered.get(inner) is not inputs:
+        _remembered[inner] = inputs
+        _traces.pop(inner, None)
 
 
 def has_inputs(model: nn.Module) -> bool:
     """Whether inputs of this very model are remembered."""
     return plain_model(model)[0] in _remembered
+
+
+def remembered_inputs(model: nn.Module) -> Any:
+    """What ``remember_inputs`` was given for this plain model, None for nothing."""
+    return _remembered.get(model)
 
 
 def traced(model: nn.Module) -> Trace:
@@ -103,8 +109,10 @@ def _made(model: nn.Module) -> Iterator[Any]:
         yield from _of_transformers(model)
         return
     if (timm := timm_model(model)) is not None:
-        for side in _sides(timm[0]):
-            yield _picture(_channels(model), side)
+        # The first convolution may read what was made of the picture.
+        for channels in dict.fromkeys((_channels(model), 3)):
+            for side in _sides(timm[0]):
+                yield _picture(channels, side)
         return
     yield from _of_any(model)
 

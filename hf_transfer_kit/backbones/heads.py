@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -65,22 +65,30 @@ def _sources(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _auxiliary(model: nn.Module, sources: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
-    """Heads that only training runs, as GoogLeNet's: topmost modules, nothing of which was executed in evaluation, that
-    end in a layer as wide as the logits."""
+    """Heads beside the one that gives the logits, as GoogLeNet's in training and UperNet's: topmost modules, nothing of
+    which enters the logits in evaluation, that end in a layer as wide as them."""
+    if not sources:
+        return {}
     widths = {layer.weight.shape[0] for layer in sources.values()}
-    used = {".".join(name.split(".")[:end]) for name in _used(model, sources) for end in range(name.count(".") + 1)}
+    used = {".".join(name.split(".")[:end]) for name in _entering(model, sources) for end in range(name.count(".") + 1)}
     found: dict[str, nn.Module] = {}
-    for name, module in model.named_modules() if sources else ():
+    for name, module in model.named_modules():
+        if not name or name in used or _is_under(name, found):
+            continue
         layers = [inner for inner in module.modules() if isinstance(inner, _LAST_LAYERS)]
-        if name and name not in used and layers and not _is_under(name, found):
-            last = layers[-1]
-            if last.weight.shape[0] in widths and _is_pointwise(last):
-                found[name] = module
+        if layers and layers[-1].weight.shape[0] in widths and _is_pointwise(layers[-1]):
+            found[name] = module
     return found
 
 
-def _used(model: nn.Module, sources: Mapping[str, nn.Module]) -> Iterable[str]:
-    return traced(model).first_use if sources else ()
+def _entering(model: nn.Module, sources: Mapping[str, nn.Module]) -> list[str]:
+    """Parameters whose values enter the logits."""
+    trace = traced(model)
+    own = [name for name in trace.first_use if name.rpartition(".")[0] in sources]
+    before = 0
+    for name in own:
+        before |= trace.reads.get(name, 0)
+    return own + [name for bit, name in enumerate(trace.names) if before >> bit & 1]
 
 
 def _is_pointwise(layer: nn.Module) -> bool:

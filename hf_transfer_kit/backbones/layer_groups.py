@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from hf_transfer_kit.backbones.example_inputs import has_inputs, remember_inputs, traced
+from hf_transfer_kit.backbones.example_inputs import has_inputs, remember_inputs, remembered_inputs, traced
 from hf_transfer_kit.backbones.heads import find_head
 from hf_transfer_kit.backbones.module_sections import module_sections
 from hf_transfer_kit.backbones.ordering import in_order_of_execution, side_by_side
@@ -44,8 +44,7 @@ def layer_groups(model: nn.Module, *, example_inputs: Mapping[str, Any] | Any | 
     inner, prefix = plain_model(model)
     if example_inputs is not None:
         remember_inputs(inner, example_inputs)
-        _plans.pop(inner, None)
-    structure = hash((structure_of(inner), registrations()))
+    structure = hash((structure_of(inner), registrations(), id(remembered_inputs(inner))))
     plan = _plans.get(inner)
     if plan is None or plan.structure != structure:
         _plans[inner] = plan = _planned(inner, structure)

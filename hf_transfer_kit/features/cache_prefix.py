@@ -22,6 +22,7 @@ from hf_transfer_kit.features.cache_budget import check_budget, readable_bytes
 from hf_transfer_kit.features.cached_rows import CachedCollator, CachedRows, make_collator
 from hf_transfer_kit.features.fingerprints import combined, data_fingerprint, transform_fingerprint
 from hf_transfer_kit.features.fixed_batches import FixedBatches
+from hf_transfer_kit.features.layer_output import learn_inputs
 from hf_transfer_kit.features.precision import check_dtype
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.features.store import Store, default_cache_dir, find_store
@@ -138,6 +139,7 @@ def cache_prefix(
     device = usual_device(model)
     with undisturbed(model, seed=0):
         sample = make_sample(next(iter(named.values())), collate, device)
+        learn_inputs(model, lambda: sample.alone)
         split = find_split(model, k, sample)
         caches = build_boundaries(model, {k: split}, named, collate, options, views=views)
     return attach_boundaries(model, split, caches, sample)

@@ -20,6 +20,7 @@ from hf_transfer_kit.backbones.feature_maps import (
     head_input,
     position_mask,
 )
+from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.features.pooling import pooled_positions
 
@@ -58,13 +59,8 @@ def find_tap(model: nn.Module, layer: str | int, *, example_inputs: Callable[[],
     if layer == POOLED:
         has_head = any(True for module in find_head(model).values() for _ in module.parameters())
         return Tap(POOLED, (head_input(model)[0],), True) if has_head else Tap(POOLED, ("",), False)
-    try:
-        groups = layer_groups(model)
-    except ModelError:
-        batch = example_inputs()
-        accepted = accepted_inputs(model, batch, without=())
-        groups = layer_groups(model, example_inputs=accepted if isinstance(accepted, dict) else accepted[0])
-    body = groups.body
+    learn_inputs(model, example_inputs)
+    body = layer_groups(model).body
     if isinstance(layer, int) and not isinstance(layer, bool) and -len(body) <= layer < len(body):
         chosen = body[layer]
     else:
@@ -75,6 +71,15 @@ def find_tap(model: nn.Module, layer: str | int, *, example_inputs: Callable[[],
             f"from 0 to {len(body) - 1}, or one of {', '.join(group.name for group in body)}."
         )
     return Tap(chosen.name, tuple(group_output(chosen, first=chosen is body[0])), False)
+
+
+def learn_inputs(model: nn.Module, make_batch: Callable[[], Mapping[str, Any]]) -> None:
+    """Where no inputs can be made up for a forward of ``model``, a batch of its data serves from now on."""
+    try:
+        layer_groups(model)
+    except ModelError:
+        accepted = accepted_inputs(plain_model(model)[0], make_batch(), without=())
+        layer_groups(model, example_inputs=accepted if isinstance(accepted, dict) else accepted[0])
 
 
 def accepted_inputs(

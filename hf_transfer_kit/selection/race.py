@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.features.layer_output import learn_inputs
 from hf_transfer_kit.selection.bootstrap import runs_interval
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.caching import PrefixCaches
@@ -100,6 +101,7 @@ def compare_strategies(
     for what, values in (("strategies", texts), ("seeds", list(seeds))):
         if not values or len(set(values)) < len(values):
             raise SettingsError(f"{what}={values} must hold at least one entry, and none twice.")
+    make_model = _told(make_model, data)
     validate_strategies(strategies, make_model(seeds[0]))
     options = caches.search_options if caches else {}
     strategies, searches = with_found_depths(
@@ -165,6 +167,17 @@ def single_run(strategy: Strategy, run: Run, *, learning_rate: float) -> Compari
         correct={text: (run.predicted == run.true)[None]},
         rates=run.rates,
     )
+
+
+def _told(make_model: Callable[[int], PreTrainedModel], data: PreparedData) -> Callable[[int], PreTrainedModel]:
+    """The same models, of which a row of the data tells the order of layers where nothing else does."""
+
+    def make(seed: int) -> PreTrainedModel:
+        model = make_model(seed)
+        learn_inputs(model, lambda: data.collator([data.train[0]]))
+        return model
+
+    return make
 
 
 def validate_strategies(strategies: Sequence[Strategy], model: PreTrainedModel) -> None:

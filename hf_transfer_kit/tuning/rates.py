@@ -56,6 +56,7 @@ def layerwise_optimizer(
     first_layers: float | None = None,
     num_first: int | None = None,
     head: float = 1.0,
+    example_inputs: Any = None,
 ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     """Optimizer class and arguments with a learning rate a layer group: ``Trainer(optimizer_cls_and_kwargs=...)``.
 
@@ -72,6 +73,8 @@ def layerwise_optimizer(
         first_layers: Factor on the first groups' rate, such as 0 or 0.001.
         num_first: How many groups are first; default half of those before the head.
         head: Factor on the head's rate.
+        example_inputs: Where the kit cannot make up inputs for one forward of the model: some, as for
+            ``layer_groups``.
 
     Returns:
         The pair that Trainer's ``optimizer_cls_and_kwargs`` takes.
@@ -81,7 +84,7 @@ def layerwise_optimizer(
     """
     if head < 0:
         raise SettingsError(f"head={head} is negative: give a factor of the learning rate.")
-    groups = layer_groups(model)
+    groups = layer_groups(model, example_inputs=example_inputs)
     factors = rate_factors(len(groups.body), decay=decay, first_layers=first_layers, num_first=num_first)
     optimizer_class, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
     taken = {"params", "model", "optimizer_dict"} & set(kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,8 @@ class L2SP(ScalarCallback, ExportableState):
         clipped: Clip the penalty's gradient together with the data's, as if it had been in the loss: it is put into
             the gradients before the backward pass. False adds it after Trainer's clipping.
         anchor: Pretrained weights from elsewhere: a Hub name or folder, a .safetensors file, or a state dict.
+        example_inputs: Where the kit cannot make up inputs for one forward of the model: some, as for
+            ``layer_groups``.
 
     Raises:
         SettingsError: When a value is out of range; before training, when the model, the optimizer or the checkpoint
@@ -72,6 +75,7 @@ class L2SP(ScalarCallback, ExportableState):
         decoupled: bool = False,
         clipped: bool = False,
         anchor: Source | None = None,
+        example_inputs: Any = None,
     ) -> None:
         for name, value in {"alpha": alpha, "beta": beta, **{f"groups[{k!r}]": v for k, v in pairs(groups)}}.items():
             if not value >= 0:
@@ -87,6 +91,7 @@ class L2SP(ScalarCallback, ExportableState):
         self.decoupled = decoupled
         self.clipped = clipped
         self.anchor = anchor
+        self.example_inputs = example_inputs
         self.fingerprint: str | None = None
         self._keeper = AnchorKeeper(type(self).__name__, anchor)
         self._pulls: list[Pull | LoRAPull] = []
@@ -109,6 +114,7 @@ class L2SP(ScalarCallback, ExportableState):
 
     def on_init_end(self, args, state, control, model=None, **kwargs):
         super().on_init_end(args, state, control, model=model, **kwargs)
+        layer_groups(model, example_inputs=self.example_inputs)
         self.fingerprint = self._keeper.at_init(model).fingerprint
 
     def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
@@ -162,6 +168,7 @@ class L2SP(ScalarCallback, ExportableState):
         return result
 
     def _start(self, model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainerState) -> None:
+        groups = layer_groups(model, example_inputs=self.example_inputs)
         names = learning_names(model, optimizer)
         if not names:
             raise SettingsError(
@@ -170,7 +177,6 @@ class L2SP(ScalarCallback, ExportableState):
             )
         anchor = self._keeper.at_train_begin(model, state, learning=names, restored=self.fingerprint)
         self.fingerprint = anchor.fingerprint
-        groups = layer_groups(model)
         lora = [pair for pair in lora_pairs(model) if {pair.a_name, pair.b_name} & set(names)]
         if lora and self.norm != "l2":
             raise SettingsError(f"norm={self.norm!r} is not defined for LoRA's merged delta; choose 'l2'.")

@@ -57,8 +57,17 @@ class L2SPFisher(L2SP):
         decoupled: bool = False,
         clipped: bool = False,
         anchor: Source | None = None,
+        example_inputs: Any = None,
     ) -> None:
-        super().__init__(alpha, beta, groups=groups, decoupled=decoupled, clipped=clipped, anchor=anchor)
+        super().__init__(
+            alpha,
+            beta,
+            groups=groups,
+            decoupled=decoupled,
+            clipped=clipped,
+            anchor=anchor,
+            example_inputs=example_inputs,
+        )
         if num_samples < 1 or batch_size < 1:
             raise SettingsError(f"num_samples={num_samples} and batch_size={batch_size} must be 1 or more.")
         self.fisher = fisher

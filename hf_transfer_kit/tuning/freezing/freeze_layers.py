@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 from transformers import TrainerCallback
@@ -42,6 +43,8 @@ class FreezeLayers(TrainerCallback):
             statistics fixed, affine parameters trained (Frankle et al. 2021).
         dropout: ``"off"`` in the frozen part, or ``"on"``.
         quiet: Do not print the table of layer groups when training starts.
+        example_inputs: Where the kit cannot make up inputs for one forward of the model: some, as for
+            ``layer_groups``.
 
     Raises:
         SettingsError: When not exactly one choice is given, or it does not fit the model (raised before training).
@@ -61,6 +64,7 @@ class FreezeLayers(TrainerCallback):
         batch_norm: str = "freeze",
         dropout: str = "off",
         quiet: bool = False,
+        example_inputs: Any = None,
     ) -> None:
         choices = {
             "first": first,
@@ -83,11 +87,12 @@ class FreezeLayers(TrainerCallback):
         self.batch_norm = batch_norm
         self.dropout = dropout
         self.quiet = quiet
+        self.example_inputs = example_inputs
         self._owner = f"FreezeLayers({self.choice}={self.value!r})"
 
     def apply(self, model: nn.Module) -> LayerGroups:
         """Freezes the chosen part of ``model`` now and returns its layer groups. Trainer calls this by itself."""
-        groups = layer_groups(model)
+        groups = layer_groups(model, example_inputs=self.example_inputs)
         if self.choice == "names":
             patterns = [self.value] if isinstance(self.value, str) else self.value
             chosen = parts(groups, set().union(*(matching_names(groups, pattern) for pattern in patterns)))

@@ -40,6 +40,7 @@ class FreezeSchedule(StagedTraining):
         dropout: As in ``FreezeLayers``.
         adapters: As in ``StagedTraining``.
         quiet: Do not print the table of stages when training starts.
+        example_inputs: As in ``FreezeLayers``.
 
     Raises:
         SettingsError: When a stage cannot be read, or does not fit the model (before training).
@@ -53,8 +54,11 @@ class FreezeSchedule(StagedTraining):
         dropout: str = "off",
         adapters: str = "trained",
         quiet: bool = False,
+        example_inputs: Any = None,
     ) -> None:
-        super().__init__(batch_norm=batch_norm, dropout=dropout, adapters=adapters, quiet=quiet)
+        super().__init__(
+            batch_norm=batch_norm, dropout=dropout, adapters=adapters, quiet=quiet, example_inputs=example_inputs
+        )
         self.written = _written_stages(stages)
 
     @classmethod
@@ -64,7 +68,7 @@ class FreezeSchedule(StagedTraining):
         Args:
             head_fraction: Share of training, in (0, 1), for the head alone.
             full_rate: Factor on the learning rate afterwards; the paper takes a smaller one than for the head.
-            **options: ``batch_norm``, ``dropout``, ``adapters``, ``quiet``.
+            **options: ``batch_norm``, ``dropout``, ``adapters``, ``quiet``, ``example_inputs``.
         """
         rates = {} if full_rate == 1 else {"rates": {"all": full_rate}}
         return cls([{"train": "head", "until": head_fraction}, {"train": "all", **rates}], **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.freezing.schedule import Horizon, Plateau, Stage, parse_span, step_of, steps_in
@@ -32,6 +33,7 @@ class GradualUnfreezing(StagedTraining):
         dropout: As in ``FreezeLayers``.
         adapters: As in ``StagedTraining``.
         quiet: Do not print the table of stages when training starts.
+        example_inputs: As in ``FreezeLayers``.
 
     Raises:
         SettingsError: When a value is out of range, or does not fit the model (before training).
@@ -49,8 +51,11 @@ class GradualUnfreezing(StagedTraining):
         dropout: str = "off",
         adapters: str = "trained",
         quiet: bool = False,
+        example_inputs: Any = None,
     ) -> None:
-        super().__init__(batch_norm=batch_norm, dropout=dropout, adapters=adapters, quiet=quiet)
+        super().__init__(
+            batch_norm=batch_norm, dropout=dropout, adapters=adapters, quiet=quiet, example_inputs=example_inputs
+        )
         if every is None and on_plateau is None:
             raise SettingsError(
                 'GradualUnfreezing needs to know when to thaw: give every="1 epoch", every=0.25 or '

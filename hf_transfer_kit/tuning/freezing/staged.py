@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -55,10 +56,18 @@ class StagedTraining(ScalarCallback):
         adapters: In a peft model, ``"trained"``: adapters are trained in every stage, as in ``FreezeLayers``; or
             ``"staged"``: those of a layer thaw with it, which is what a schedule can do for a model that peft froze.
         quiet: Do not print the table of stages when training starts.
+        example_inputs: Where the kit cannot make up inputs for one forward of the model: some, as for
+            ``layer_groups``.
     """
 
     def __init__(
-        self, *, batch_norm: str = "freeze", dropout: str = "off", adapters: str = "trained", quiet: bool = False
+        self,
+        *,
+        batch_norm: str = "freeze",
+        dropout: str = "off",
+        adapters: str = "trained",
+        quiet: bool = False,
+        example_inputs: Any = None,
     ) -> None:
         check_options(batch_norm=batch_norm, dropout=dropout)
         if adapters not in _ADAPTERS:
@@ -67,6 +76,7 @@ class StagedTraining(ScalarCallback):
         self.dropout = dropout
         self.adapters = adapters
         self.quiet = quiet
+        self.example_inputs = example_inputs
         self._groups: LayerGroups | None = None
         self._stages: list[Stage] = []
         self._stage: int | None = None
@@ -97,7 +107,7 @@ class StagedTraining(ScalarCallback):
         super().on_init_end(args, state, control, model=model, **kwargs)
         thaw(model, owner=_OWNER)  # left by a run that was interrupted; now, before there is an optimizer
         self._check_settings(model, args)
-        self.check_model(layer_groups(model))
+        self.check_model(layer_groups(model, example_inputs=self.example_inputs))
 
     def on_train_begin(self, args, state, control, model=None, optimizer=None, train_dataloader=None, **kwargs):
         super().on_train_begin(args, state, control, model=model, **kwargs)
@@ -105,7 +115,7 @@ class StagedTraining(ScalarCallback):
         self._check_alone(state)
         thaw(model, owner=_OWNER)  # left by a run of this Trainer that was interrupted
         remember_trainable(model, optimizer, args)
-        self._groups = layer_groups(model)
+        self._groups = layer_groups(model, example_inputs=self.example_inputs)
         self._movable = frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)
         adapters = adapter_parameters(model) if self.adapters == "trained" else set()
         affine = batch_norm_parameters(model) if self.batch_norm == "affine_only" else set()

@@ -30,6 +30,7 @@ _SMALL = {
 _WIDTHS = ("hidden_size", "d_model", "dim", "n_embd", "embedding_size", "intermediate_size", "d_ff", "ffn_dim")
 _HEADS = ("num_attention_heads", "num_heads", "n_heads", "n_head", "encoder_attention_heads", "decoder_attention_heads")
 _DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers")
+_DEPTH = 2
 _TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "decoder_start_token_id")
 
 
@@ -103,30 +104,51 @@ def _fed(make: Callable[[], nn.Module], sides: tuple[int, ...] = _SIDES[1:]) -> 
     raise error or RuntimeError("no input size was tried")
 
 
-def shrink(config: Any) -> Any:
-    """The config with every width, depth, head count and vocabulary small, sub-configs included; in place."""
-    for key, value in list(vars(config).items()):
-        if isinstance(value, transformers.PreTrainedConfig):
-            shrink(value)
-            continue
-        if not isinstance(value, int) or isinstance(value, bool):
-            continue
-        if key in _WIDTHS:
-            small = 32
-        elif key in _HEADS or key in ("num_key_value_heads",) or key in _DEPTHS:
-            small = 2
-        elif key in _TOKENS:
-            small = {"pad_token_id": 0, "bos_token_id": 1}.get(key, 2)
-        else:
-            small = _SMALL.get(key)
-        if small is not None and value > small:
-            setattr(config, key, small)
+def shrink(config: Any, *, anew: bool) -> Any:
+    """The config with every width, depth, head count and vocabulary small, sub-configs included: made anew, so that
+    what it derives follows, or changed in place."""
+    found = {key: _small(key, value, anew=anew) for key, value in vars(config).items()}
+    changes = {key: small for key, small in found.items() if small is not None}
+    if anew:
+        return type(config)(**changes)
+    for key, value in changes.items():
+        setattr(config, key, value)
     return config
 
 
+def _small(key: str, value: Any, *, anew: bool) -> Any:
+    """The smaller value of one setting; None where it stays."""
+    if isinstance(value, transformers.PreTrainedConfig):
+        return shrink(value, anew=anew)
+    if key in ("layer_types", "layers_block_type") and isinstance(value, (list, tuple)):
+        kinds = list(dict.fromkeys(value))
+        return (kinds + kinds)[:_DEPTH]
+    if key == "pad_token_id" and value is None:
+        return 0
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    if key in _WIDTHS:
+        small = 32
+    elif key in _DEPTHS:
+        small = _DEPTH
+    elif key in _HEADS or key == "num_key_value_heads":
+        small = 2
+    elif key in _TOKENS:
+        small = {"pad_token_id": 0, "bos_token_id": 1}.get(key, 2)
+    else:
+        small = _SMALL.get(key)
+    return small if small is not None and value > small else None
+
+
 def _transformers(name: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
-    kind = getattr(transformers, name)
-    config = shrink(kind.config_class())
+    try:
+        return _made(getattr(transformers, name), anew=True)
+    except Exception:
+        return _made(getattr(transformers, name), anew=False)
+
+
+def _made(kind: type, *, anew: bool) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    config = _fitting(shrink(kind.config_class(), anew=anew))
     with torch.device("meta"):
         size = sum(parameter.numel() for parameter in kind(config).parameters())
     if size > 60_000_000:
@@ -138,11 +160,28 @@ def _transformers(name: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
     return model, inputs
 
 
+def _fitting(config: Any) -> Any:
+    """Settings that must follow a smaller width."""
+    width = getattr(config, "hidden_size", None)
+    if hasattr(config, "input_size") and isinstance(config.input_size, int) and config.input_size > 64:
+        config.input_size = 32  # LayoutLMv3's pictures
+    if hasattr(config, "coordinate_size") and hasattr(config, "shape_size"):
+        config.coordinate_size, config.shape_size = width // 8, (width - 4 * (width // 8)) // 2
+    if hasattr(config, "num_labels") and isinstance(vars(config).get("num_labels"), int):
+        config.num_labels = 3
+    return config
+
+
 def _inputs(model: nn.Module) -> dict[str, torch.Tensor]:
     known, config = inspect.signature(model.forward).parameters, model.config
-    side = getattr(config, "image_size", None) or 64
+    parts = [config, *(value for value in vars(config).values() if isinstance(value, transformers.PreTrainedConfig))]
+    side = next((size for part in parts if (size := getattr(part, "image_size", None))), 64)
     side = side if isinstance(side, int) else side[0]
     tokens = torch.arange(5, 29).reshape(4, 6)
+    if isinstance(getattr(config, "eos_token_id", None), int):
+        tokens[:, -1] = config.eos_token_id
+    if "MultipleChoice" in type(model).__name__:
+        tokens = tokens.unsqueeze(1).expand(4, 2, 6).contiguous()
     choices = {
         "input_ids": tokens,
         "attention_mask": torch.ones_like(tokens),
