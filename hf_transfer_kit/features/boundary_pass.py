@@ -85,7 +85,7 @@ class BoundaryPass:
         return joined
 
     def _row(self, shape: TensorShape) -> tuple[int | None, ...]:
-        return (None,) * len(shape.row) if self.is_variable and shape.row else shape.row
+        return (None,) * len(shape.stored_row) if self.is_variable and shape.row else shape.stored_row
 
     def _batch(self, start: int) -> dict[str, Tensor | list[Tensor]]:
         batch = self.batches(start)
@@ -102,16 +102,17 @@ class BoundaryPass:
     def _fixed(self, tensors: Mapping[str, Tensor], start: int) -> dict[str, Tensor]:
         made = {}
         for name, shape in self.live.items():
-            made[name] = narrowed(tensors[name], stored_dtype(shape, self.dtype), start)
+            made[name] = shape.by_row(narrowed(tensors[name], stored_dtype(shape, self.dtype), start))
         made.update({f"{CARRIED}{name}": tensors[name].cpu() for name in self.carried})
         return made
 
     def _variable(self, tensors: Mapping[str, Tensor], start: int) -> dict[str, Tensor | list[Tensor]]:
-        rows = len(tensors[next(iter(self.live))])
+        first = next(iter(self.live.values()))
+        rows = len(first.by_row(tensors[first.name]))
         spans = own_lengths(tensors[MASK]) if self.trims else [None] * rows
         made: dict[str, Tensor | list[Tensor]] = {}
         for name, shape in self.live.items():
-            kept = narrowed(tensors[name], stored_dtype(shape, self.dtype), start)
+            kept = shape.by_row(narrowed(tensors[name], stored_dtype(shape, self.dtype), start))
             made[name] = _rows(kept, shape, spans)
         for name, shape in self.carried.items():
             made[f"{CARRIED}{name}"] = _rows(tensors[name].cpu(), shape, spans) if shape.row else tensors[name].cpu()
@@ -129,7 +130,7 @@ def _rows(values: Tensor, shape: TensorShape, spans: Sequence[tuple[int, int] | 
     """Each row on its own, cut to its own length along its time axes."""
     rows = []
     for row, span in zip(values, spans, strict=True):
-        for axis in shape.time_axes if span is not None else ():
+        for axis in shape.stored_time_axes if span is not None else ():
             row = row.narrow(axis, span[0], span[1] - span[0])
         rows.append(row)
     return rows

@@ -96,6 +96,6 @@ def make_collator(split: Split, model: Any, batch: Mapping[str, Tensor]) -> Cach
     padding.update({shape.name: -100 for shape in split.carried if "label" in shape.name and shape.row})
     mask = batch.get(MASK)
     left = mask is not None and mask.dim() == 2 and bool((mask[:, 0] == 0).any())
-    axes = {cached_key(index): shape.time_axes for index, shape in enumerate(split.live)}
+    axes = {cached_key(index): shape.stored_time_axes for index, shape in enumerate(split.live)}
     axes.update({shape.name: shape.time_axes for shape in split.carried})
     return CachedCollator(padding, left, axes)

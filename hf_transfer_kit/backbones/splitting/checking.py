@@ -72,12 +72,7 @@ def check_split(
             ) from error
     difference = _difference(expected, found)
     if not difference <= tolerance:
-        what = (
-            f"the outputs differ by {difference:.2g}, relative to the largest"
-            if difference == difference
-            else "what the rest reads is not all in it"
-        )
-        raise ModelError(refusal(model, depth, what))
+        raise ModelError(refusal(model, depth, _cause(mode, whole, cached, difference, tolerance)))
     lost = sorted(gradients.keys() - cached_gradients.keys())
     if lost:
         raise ModelError(refusal(model, depth, f"{lost[0]!r} would no longer learn"))
@@ -87,6 +82,35 @@ def check_split(
         if not (gradient - cached_gradients[name]).norm().item() <= _GRADIENT_TOLERANCE * scale:
             raise ModelError(refusal(model, depth, f"the gradient of {name!r} would be another"))
     return difference
+
+
+def _cause(
+    mode: SuffixMode, whole: Mapping[str, Any], cached: Mapping[str, Any], difference: float, tolerance: float
+) -> str:
+    """Why the two ways differ."""
+    with undisturbed(mode.model, seed=_SEED):
+        still = _difference(*(_outputs_and_gradients(mode.model, batch, enabled=False)[0] for batch in (whole, cached)))
+    if still <= tolerance:
+        return (
+            f"{_torn_module(mode)!r} draws random numbers between its frozen layers while it trains, as for dropout "
+            "(set that to 0 in the model's config to use a cache)"
+        )
+    where = f"{_torn_module(mode)!r} reads more of its first layers than what they return"
+    return f"{where} (outputs differ by {difference:.2g})" if difference == difference else where
+
+
+def _torn_module(mode: SuffixMode) -> str:
+    """The innermost module that holds layers on both sides of the cut."""
+    groups = layer_groups(mode.model)
+    first, rest = (
+        [n for g in part for n in g.modules] for part in (groups[: mode.split.depth], groups[mode.split.depth :])
+    )
+    holders = [
+        name
+        for name, _ in mode.model.named_modules()
+        if name and all(any(n.startswith(f"{name}.") for n in names) for names in (first, rest))
+    ]
+    return max(holders, key=lambda name: name.count("."), default=type(mode.model).__name__)
 
 
 def _outputs_and_gradients(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from hf_transfer_kit.backbones.layer_groups import layer_groups
 from hf_transfer_kit.backbones.splitting.calls import (
@@ -95,7 +96,7 @@ def _found_split(model: nn.Module, depth: int, sample: Sample, tolerance: float)
 
 def cached_batch(split: Split, tensors: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A batch for ``SuffixMode`` from recorded tensors and the ordinary batch they were computed from."""
-    made = {cached_key(i): {**batch, **tensors}[shape.name] for i, shape in enumerate(split.live)}
+    made = {cached_key(i): shape.by_row({**batch, **tensors}[shape.name]) for i, shape in enumerate(split.live)}
     made.update({shape.name: batch[shape.name] for shape in split.carried})
     if split.is_variable:
         rows = made[cached_key(0)].shape[0]
@@ -144,9 +145,16 @@ class _Facts:
             axes = tuple(axis for axis, (a, b) in enumerate(zip(row, short, strict=True)) if a - b == 1)
         return TensorShape(name, whole.dtype, each, row, axes)
 
+    def _is_by_row(self, shape: TensorShape) -> bool:
+        """Whether the tensor holds one piece a row, or several of them side by side (windows, choices)."""
+        if shape.rows_each < 2:
+            return shape.rows_each == 1
+        first = self.first[shape.name]
+        return torch.allclose(self.tensors[shape.name][: len(first)], first, rtol=1e-3, atol=1e-4)
+
     def split_at_outputs(self) -> Split:
         """The cut behind the units of the first part."""
-        stubbed = {call.unit for call in self.calls if not call.is_input}
+        stubbed = {call.unit for call in self.calls if not call.is_input} - self._reading_the_rest()
         while True:
             calls = [call for call in self.calls if call.unit in stubbed and not call.is_input]
             live = self._live(calls)
@@ -158,6 +166,30 @@ class _Facts:
         if not any("/" in name for name in live):
             raise ModelError(self.refusal("nothing of it reaches the output"))
         return self._split(calls, live)
+
+    def _reading_the_rest(self) -> set[str]:
+        """Units of the first part that read what comes after it, as an output layer tied to the embeddings does."""
+        parameters = list(self.model.named_parameters())
+        prefix = {name for group in layer_groups(self.model)[: self.depth] for name in group.parameters}
+        asked = [parameter.requires_grad for _, parameter in parameters]
+        found: set[str] = set()
+
+        def look(unit: str, module: nn.Module, args: Any, output: Any) -> None:
+            if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in tree_flatten(output)[0]):
+                found.add(unit)
+
+        handles = [module.register_forward_hook(partial(look, unit)) for unit, module in self.units.items()]
+        try:
+            for name, parameter in parameters:
+                parameter.requires_grad_(parameter.is_floating_point() and name not in prefix)
+            with undisturbed(self.model, seed=0), torch.enable_grad():
+                call_model(self.model, self.sample.first)
+        finally:
+            for handle in handles:
+                handle.remove()
+            for (_, parameter), before in zip(parameters, asked, strict=True):
+                parameter.requires_grad_(before)
+        return found
 
     def split_at_head(self) -> Split:
         """The cut in front of the head: only what enters its first module is kept."""
@@ -186,9 +218,9 @@ class _Facts:
             else:
                 carried.append(self.shape(name))
         kept = tuple(self.shape(name) for name in live)
-        folded = next((shape.name for shape in kept if shape.rows_each != 1), None)
-        if folded is not None:
-            raise ModelError(self.refusal(f"{folded!r}, which the rest reads, does not hold one piece a row"))
+        strange = next((shape.name for shape in kept if not self._is_by_row(shape)), None)
+        if strange is not None:
+            raise ModelError(self.refusal(f"{strange!r}, which the rest reads, does not hold its rows one by one"))
         return Split(
             depth=self.depth,
             calls={unit: tuple(of_unit) for unit, of_unit in made.items()},

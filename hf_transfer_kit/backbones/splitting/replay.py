@@ -178,7 +178,7 @@ class SuffixMode:
         rows = first.shape[0]
         shapes = cached.get(SHAPES)
         longest = None if shapes is None else shapes.amax(dim=0).tolist()
-        values = {shape.name: cached[cached_key(index)].to(shape.dtype) for index, shape in enumerate(self.split.live)}
+        values = {s.name: s.as_read(cached[cached_key(index)].to(s.dtype)) for index, s in enumerate(self.split.live)}
         start = 0
         for shape in self.split.dead:
             row = shape.row if longest is None else tuple(longest[start : start + len(shape.row)])
@@ -247,9 +247,12 @@ def _held_modules(
     inside = {id(inner) for module in units.values() for inner in module.modules()}
     running = {name: module for name, module in units.items() if name not in replaced}
     found = [inner for module in running.values() for inner in module.modules()]
-    for name, module in model.named_modules():
-        own = [f"{name}.{inner}".lstrip(".") for inner, _ in module.named_parameters()]
-        if id(module) not in inside and own and prefix.issuperset(own):
+    frozen = {
+        id(parameter) for name, parameter in model.named_parameters() if name in prefix
+    }  # tied ones bear one name
+    for module in model.modules():
+        own = {id(parameter) for parameter in module.parameters()}
+        if id(module) not in inside and own and own <= frozen:
             found.append(module)
     return found
 

@@ -37,6 +37,24 @@ class TensorShape:
         return (rows * self.rows_each, *row) if self.rows_each else row
 
     @property
+    def stored_row(self) -> tuple[int, ...]:
+        """Shape of what one row of the batch gives: with an axis for the pieces, where there are several a row."""
+        return (self.rows_each, *self.row) if self.rows_each > 1 else self.row
+
+    @property
+    def stored_time_axes(self) -> tuple[int, ...]:
+        """``time_axes`` in ``stored_row``."""
+        return tuple(axis + (self.rows_each > 1) for axis in self.time_axes)
+
+    def by_row(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of this shape as (B, *stored_row)."""
+        return tensor.unflatten(0, (-1, self.rows_each)) if self.rows_each > 1 else tensor
+
+    def as_read(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The inverse of ``by_row``."""
+        return tensor.flatten(0, 1) if self.rows_each > 1 else tensor
+
+    @property
     def bytes_per_row(self) -> int:
         """Memory of one row as looked at."""
         return self.rows_each * torch.Size(self.row).numel() * self.dtype.itemsize
