@@ -180,6 +180,9 @@ def _of_transformers(model: PreTrainedModel) -> Iterator[dict[str, Tensor]]:
     config = model.config
     main = getattr(model, "main_input_name", "input_ids")
     shape = (1, 2, _LENGTH) if "MultipleChoice" in type(model).__name__ else (1, _LENGTH)
+    books = getattr(config, "num_codebooks", None)
+    if isinstance(books, int) and type(model).__name__.startswith("Musicgen"):
+        yield {"input_ids": token_ids(config, (books, _LENGTH))}  # its codebooks are rows
     ids = token_ids(config, shape)
     text: dict[str, Tensor] = {}
     if "input_ids" in names:
@@ -214,9 +217,7 @@ def _of_transformers(model: PreTrainedModel) -> Iterator[dict[str, Tensor]]:
 
 
 def _has_two_towers(model: PreTrainedModel) -> bool:
-    return any("vision" in name for name in getattr(model.config, "sub_configs", {})) and hasattr(
-        model.config, "text_config"
-    )
+    return any("vision" in name for name in getattr(model.config, "sub_configs", {}))
 
 
 def _of_name(name: str, config: Any) -> list[dict[str, Tensor]]:

@@ -39,7 +39,7 @@ def find_head(model: nn.Module) -> dict[str, nn.Module]:
         found = _head_of_inner(inner, sources)
     missing = {name: layer for name, layer in sources.items() if not _is_under(name, found)}
     missing |= {name: part for name, part in _auxiliary(inner, sources).items() if not _is_under(name, found)}
-    if missing and (found or not isinstance(inner, PreTrainedModel) or traced(inner).logits):
+    if missing:
         found = {name: module for name, module in inner.named_modules() if name in {**found, **missing}}
     return {f"{prefix}{name}": module for name, module in found.items()}
 
@@ -50,9 +50,12 @@ def _sources(model: nn.Module) -> dict[str, nn.Module]:
         trace = traced(model)
     except ModelError:
         return {}
-    if isinstance(model, PreTrainedModel) and not trace.logits:
-        return {}
     modules = dict(model.named_modules())
+    if isinstance(model, PreTrainedModel) and not trace.logits:
+        # A few classifiers do not name what they give, as PPLCNet's.
+        widths = {getattr(getattr(modules.get(name), "weight", None), "shape", (None,))[0] for name in trace.sources}
+        if "Classification" not in type(model).__name__ or widths != {getattr(model.config, "num_labels", None)}:
+            return {}
     found = {
         name: layer
         for name in trace.sources

@@ -92,7 +92,10 @@ def new_head(model: nn.Module, inputs: dict) -> str | None:
 
 def freezing(model: nn.Module, inputs: dict) -> str | None:
     """What is frozen gets no gradient, all else the gradient it had."""
-    before = gradients(model, inputs)
+    try:
+        before = gradients(model, inputs)
+    except RuntimeError:  # a network that cannot be trained by all its outputs
+        return None
     body = len(layer_groups(model).body)
     for first in sorted({1, max(1, body // 2)} if body else ()):
         callback = FreezeLayers(first=first, quiet=True)
@@ -136,7 +139,7 @@ def fresh(model: nn.Module, inputs: dict) -> str | None:
     for name, parameter in model.named_parameters():
         if name not in inside and not torch.equal(parameter, before[name]):
             return f"{name} changed though it is not in the last groups"
-        if name in inside and torch.equal(parameter, learned[name]):
+        if name in inside and parameter.numel() and torch.equal(parameter, learned[name]):
             return f"{name} kept its values"
     return None
 

@@ -167,6 +167,8 @@ def _fitting(config: Any) -> Any:
         config.input_size = 32  # LayoutLMv3's pictures
     if hasattr(config, "coordinate_size") and hasattr(config, "shape_size"):
         config.coordinate_size, config.shape_size = width // 8, (width - 4 * (width // 8)) // 2
+    if hasattr(config, "attention_types"):
+        config.attention_types, config.attention_layers = [[["global", "local"], 1]], ["global", "local"]  # GPT-Neo
     if hasattr(config, "num_labels") and isinstance(vars(config).get("num_labels"), int):
         config.num_labels = 3
     return config
