@@ -107,8 +107,10 @@ def _torn_module(mode: SuffixMode) -> str:
     )
     holders = [
         name
-        for name, _ in mode.model.named_modules()
-        if name and all(any(n.startswith(f"{name}.") for n in names) for names in (first, rest))
+        for name, module in mode.model.named_modules()
+        if name
+        and not isinstance(module, (nn.ModuleList, nn.ModuleDict))
+        and all(any(n.startswith(f"{name}.") for n in names) for names in (first, rest))
     ]
     return max(holders, key=lambda name: name.count("."), default=type(mode.model).__name__)
 

@@ -22,6 +22,8 @@ _SMALL = {
     "vocab_size": 99,
     "hidden_dim": 16,
     "embed_dim": 16,
+    "n_words": 99,
+    "emb_dim": 32,
     "num_labels": 3,
     "image_size": 32,
     "patch_size": 8,
