@@ -53,6 +53,7 @@ _ROOMS = {
         "LogScalars",
         "LwF",
         "RestoreWeights",
+        "RoundWeights",
         "ScalarCallback",
         "WeightInterpolation",
         "find_learning_rate",

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from arguments import (
     DomainArguments,
+    KeptModelArguments,
     KitTrainingArguments,
-    ModelArguments,
     command_line,
     parse_arguments,
     resolved_config,
@@ -71,7 +71,7 @@ class AdaptTrainingArguments(KitTrainingArguments):
 def main() -> None:
     started = time.perf_counter()
     model_args, domain_args, adapt_args, args = parse_arguments(
-        ModelArguments, DomainArguments, AdaptArguments, AdaptTrainingArguments
+        KeptModelArguments, DomainArguments, AdaptArguments, AdaptTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     sharing = Sharing(args, model_args.base_model)
@@ -119,7 +119,11 @@ def main() -> None:
         budget,
         seeds=adapt_args.seeds,
         select=adapt_args.select,
-        callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}"), *kept.callbacks(text, seed)],
+        callbacks=lambda text, seed: [
+            ProgressLine(f"{text}, seed {seed}"),
+            *kept.callbacks(text, seed),
+            *model_args.rounding(),
+        ],
         on_result=lambda result: kept.done(result.method, result.scores),
         cache_dir=adapt_args.cache_dir,
     )
@@ -164,6 +168,7 @@ def main() -> None:
         base_model=model_args.base_model,
         datasets=[domain_args.source, domain_args.target],
         watt_hours=sharing.energy.watt_hours(),
+        dtype=model_args.stored_dtype,
         **args.card,
     )
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")

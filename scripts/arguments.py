@@ -17,9 +17,9 @@ import datasets
 import torch
 import transformers
 import yaml
-from transformers import HfArgumentParser, PreTrainedModel, TrainingArguments
+from transformers import HfArgumentParser, PreTrainedModel, TrainerCallback, TrainingArguments
 
-from hf_transfer_kit.backbones import DTYPES, load_model, load_processor, modality_of
+from hf_transfer_kit.backbones import DTYPES, load_model, load_processor, modality_of, stored_dtype
 from hf_transfer_kit.data import LoadedData, PreparedData, load_data, prepare_data
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError, TransferKitError
 from hf_transfer_kit.hub import without_tokens
@@ -32,6 +32,7 @@ from hf_transfer_kit.selection import (
     fresh_processor,
     train_digits_source,
 )
+from hf_transfer_kit.tuning.rounding import STORED, RoundWeights
 
 # Settings that are about one run on one machine.
 _OF_ONE_RUN = (
@@ -149,6 +150,36 @@ class ModelArguments(NetworkArguments):
         if self.dtype not in DTYPES:
             raise SettingsError(f"--dtype {self.dtype} is unknown; choose {', '.join(DTYPES)}.")
         super().__post_init__()
+
+
+@dataclass
+class KeptModelArguments(ModelArguments):
+    """Which pretrained network, to be trained and kept."""
+
+    save_dtype: str = field(
+        default="source",
+        metadata={
+            "help": "What the final weights are stored in: source (as the checkpoint was), float32, bfloat16 or "
+            "float16. They are rounded to it before they are measured; checkpoints keep what training needs."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if self.save_dtype not in ("source", *STORED):
+            raise SettingsError(f"--save_dtype {self.save_dtype} is unknown; choose source, {', '.join(STORED)}.")
+        super().__post_init__()
+
+    @property
+    def stored_dtype(self) -> str:
+        """What the final weights are stored in."""
+        if self.save_dtype != "source":
+            return self.save_dtype
+        options = {"trust_remote_code": self.trust_remote_code, "revision": self.model_revision}
+        return stored_dtype(self.model_name_or_path, **options) if self.pretrained else "float32"
+
+    def rounding(self) -> list[TrainerCallback]:
+        """What rounds a trained network to how it is stored."""
+        return [RoundWeights(self.stored_dtype)]
 
 
 @dataclass

@@ -16,8 +16,8 @@ from pathlib import Path
 from arguments import (
     CacheArguments,
     DataArguments,
+    KeptModelArguments,
     KitTrainingArguments,
-    ModelArguments,
     command_line,
     parse_arguments,
     resolved_config,
@@ -60,7 +60,7 @@ class StrategyArguments:
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, strategy_args, cache_args, args = parse_arguments(
-        ModelArguments, DataArguments, StrategyArguments, CacheArguments, KitTrainingArguments
+        KeptModelArguments, DataArguments, StrategyArguments, CacheArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     sharing = Sharing(args, model_args.base_model)
@@ -112,7 +112,9 @@ def main() -> None:
     resume = {"true": True, "false": None}.get(str(args.resume_from_checkpoint).lower(), args.resume_from_checkpoint)
     training_started = time.perf_counter()
     with readable_data(strategy, model, data, caches.attach) as rows:
-        trainer = make_trainer(strategy, model, rows, args, callbacks=(RestoreWeights(resume), progress, kept))
+        trainer = make_trainer(
+            strategy, model, rows, args, callbacks=(RestoreWeights(resume), *model_args.rounding(), progress, kept)
+        )
         trainer.train(resume_from_checkpoint=resume)
         run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)
 
@@ -144,6 +146,7 @@ def main() -> None:
             base_model=model_args.base_model,
             datasets=[data_args.dataset],
             watt_hours=sharing.energy.watt_hours(),
+            dtype=model_args.stored_dtype,
             **args.card,
         )
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from arguments import (
+    KeptModelArguments,
     KitTrainingArguments,
-    ModelArguments,
     PreparationArguments,
     command_line,
     parse_arguments,
@@ -61,7 +61,7 @@ class MethodArguments:
 def main() -> None:
     started = time.perf_counter()
     model_args, task_args, preparation, method_args, args = parse_arguments(
-        ModelArguments, TaskArguments, PreparationArguments, MethodArguments, KitTrainingArguments
+        KeptModelArguments, TaskArguments, PreparationArguments, MethodArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     sharing = Sharing(args, model_args.base_model)
@@ -100,7 +100,11 @@ def main() -> None:
         seeds=method_args.seeds,
         shared_from=shared_from,
         source_task=method_args.source_task,
-        callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}"), *kept.callbacks(text, seed)],
+        callbacks=lambda text, seed: [
+            ProgressLine(f"{text}, seed {seed}"),
+            *kept.callbacks(text, seed),
+            *model_args.rounding(),
+        ],
         on_result=lambda result: kept.done(result.method, {n: f.validation for n, f in result.figures.items()}),
     )
     if not args.should_save:
@@ -136,6 +140,7 @@ def main() -> None:
         base_model=model_args.base_model,
         datasets=[task["dataset"] for task in task_args.tasks.values()],
         watt_hours=sharing.energy.watt_hours(),
+        dtype=model_args.stored_dtype,
         **args.card,
     )
     task_args.save_processors(Path(args.output_dir))

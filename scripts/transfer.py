@@ -16,8 +16,8 @@ from pathlib import Path
 from arguments import (
     CacheArguments,
     DataArguments,
+    KeptModelArguments,
     KitTrainingArguments,
-    ModelArguments,
     command_line,
     parse_arguments,
     resolved_config,
@@ -61,7 +61,12 @@ class RaceArguments:
     )
 
     def others(
-        self, model_args: ModelArguments, data_args: DataArguments, cache_args: CacheArguments, args, loaded: LoadedData
+        self,
+        model_args: KeptModelArguments,
+        data_args: DataArguments,
+        cache_args: CacheArguments,
+        args,
+        loaded: LoadedData,
     ) -> list[OtherSource]:
         """The other networks, each with the same rows as it reads them."""
         found = []
@@ -77,7 +82,7 @@ class RaceArguments:
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, race_args, cache_args, args = parse_arguments(
-        ModelArguments, DataArguments, RaceArguments, CacheArguments, KitTrainingArguments
+        KeptModelArguments, DataArguments, RaceArguments, CacheArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     sharing = Sharing(args, model_args.base_model)
@@ -122,7 +127,11 @@ def main() -> None:
         args,
         budget,
         seeds=race_args.seeds,
-        callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}"), *kept.callbacks(text, seed)],
+        callbacks=lambda text, seed: [
+            ProgressLine(f"{text}, seed {seed}"),
+            *kept.callbacks(text, seed),
+            *model_args.rounding(),
+        ],
         on_result=lambda result: kept.done(result.strategy, result.validation),
         caches=caches,
         eta=race_args.eta,
@@ -140,6 +149,7 @@ def main() -> None:
             callbacks=lambda name, text, seed: [
                 ProgressLine(f"{name}, {text}, seed {seed}"),
                 *kept.callbacks(f"{name}, {text}", seed),
+                *model_args.rounding(),
             ],
             on_result=lambda result: kept.done(result.source, result.result.validation),
             eta=race_args.eta,
@@ -171,6 +181,7 @@ def main() -> None:
             base_model=model_args.base_model,
             datasets=[data_args.dataset],
             watt_hours=sharing.energy.watt_hours(),
+            dtype=model_args.stored_dtype,
             **args.card,
         )
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")

@@ -5,7 +5,7 @@ from hf_transfer_kit.backbones.dann_mnist import DannMnistConfig, DannMnistForIm
 from hf_transfer_kit.backbones.heads import find_head
 from hf_transfer_kit.backbones.initialization import reinitialize
 from hf_transfer_kit.backbones.layer_groups import layer_groups
-from hf_transfer_kit.backbones.loading import DTYPES, load_model, load_processor
+from hf_transfer_kit.backbones.loading import DTYPES, load_model, load_processor, stored_dtype
 from hf_transfer_kit.backbones.modality import modality_of
 from hf_transfer_kit.backbones.new_heads import replace_head
 from hf_transfer_kit.backbones.registry import register_architecture, register_head
@@ -29,4 +29,5 @@ __all__ = [
     "register_head",
     "reinitialize",
     "replace_head",
+    "stored_dtype",
 ]

@@ -104,6 +104,13 @@ def _inputs_of_own_precision(model: PreTrainedModel, args: tuple, kwargs: dict) 
     return tuple(cast("", value) for value in args), {name: cast(name, value) for name, value in kwargs.items()}
 
 
+def stored_dtype(name_or_path: str | Path, *, trust_remote_code: bool = False, revision: str | None = None) -> str:
+    """The precision that a checkpoint's config names: ``"float32"``, ``"bfloat16"`` or ``"float16"``."""
+    config = _config(str(name_or_path), pretrained=True, trust_remote_code=trust_remote_code, revision=revision)
+    name = str(getattr(config, "dtype", None)).removeprefix("torch.")
+    return name if name in DTYPES else "float32"
+
+
 def load_processor(name_or_path: str | Path, modality: str, *, revision: str | None = None) -> object:
     """The checkpoint's image processor, tokenizer or feature extractor.
 

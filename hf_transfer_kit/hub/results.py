@@ -20,6 +20,7 @@ from hf_transfer_kit.hub.card_pictures import save_card_pictures
 from hf_transfer_kit.hub.command import without_local_paths
 from hf_transfer_kit.hub.unfinished import is_unfinished
 from hf_transfer_kit.reports import TransferReport, write_report
+from hf_transfer_kit.tuning.rounding import stored_state
 
 
 def check_output_dir(output_dir: str | Path, *, overwrite: bool = False) -> None:
@@ -50,6 +51,7 @@ def save_results(
     license: str | None = None,
     language: str | Sequence[str] | None = None,
     watt_hours: float | None = None,
+    dtype: str = "float32",
 ) -> None:
     """Writes report.json, report.html, README.md (the card), config.yaml, the model and its processor.
 
@@ -67,6 +69,8 @@ def save_results(
         license: Identifier of the model's licence.
         language: Codes of the data's languages.
         watt_hours: What the run took, where the machine counted it (``EnergyMeter``).
+        dtype: What float32 weights are stored as, ``"float16"`` or ``"bfloat16"`` for half the size, where that changes
+            none of them (see ``RoundWeights``); the config names float32, in which they are computed with.
 
     Raises:
         SettingsError: When the licence is none of the Hub's or against that of the base, or a language no code.
@@ -81,7 +85,10 @@ def save_results(
         if is_adapted(model):
             _save_adapter(model, staged / "adapter")
         kept = merged(model) if is_adapted(model) else model
-        kept.save_pretrained(staged)
+        small = stored_state(kept, dtype) if dtype != "float32" else None
+        kept.save_pretrained(staged, state_dict=small)
+        if dtype != "float32":
+            report = replace(report, notes=(*report.notes, _stored_as(dtype) if small else _not_stored_as(dtype)))
         # timm's settings for images travel in the model's own config.
         if processor is not None and not hasattr(processor, "data_config"):
             processor.save_pretrained(staged)
@@ -104,6 +111,14 @@ def save_results(
             if target.is_dir():
                 shutil.rmtree(target)
             path.replace(target)
+
+
+def _stored_as(dtype: str) -> str:
+    return f"The weights are stored in {dtype}; loaded in float32 they are those that were measured."
+
+
+def _not_stored_as(dtype: str) -> str:
+    return f"The weights are stored in float32, for {dtype} cannot hold those that were measured."
 
 
 def _save_adapter(model: PreTrainedModel, folder: Path) -> None:

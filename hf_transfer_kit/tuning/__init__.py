@@ -7,6 +7,7 @@ from hf_transfer_kit.tuning.loss_terms import BSS, DELTA, CoTuning, LwF
 from hf_transfer_kit.tuning.rate_finder import find_learning_rate
 from hf_transfer_kit.tuning.rates import layerwise_optimizer
 from hf_transfer_kit.tuning.restoring import RestoreWeights
+from hf_transfer_kit.tuning.rounding import RoundWeights
 from hf_transfer_kit.tuning.scalars import LogScalars, ScalarCallback, record_scalars
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "LogScalars",
     "LwF",
     "RestoreWeights",
+    "RoundWeights",
     "ScalarCallback",
     "WeightInterpolation",
     "find_learning_rate",
