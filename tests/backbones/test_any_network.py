@@ -9,7 +9,7 @@ import transformers as tf
 from torch import nn
 
 from hf_transfer_kit import FreezeLayers, layer_groups, replace_head
-from hf_transfer_kit.backbones.heads import find_head, last_layers
+from hf_transfer_kit.backbones.heads import last_layers
 
 TOKENS = {"vocab_size": 40, "num_labels": 3, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 SIZES = {**tiny.SIZES, "num_hidden_layers": 3}
@@ -96,18 +96,6 @@ def test_depth_follows_execution_and_every_final_layer_is_replaced(name):
     assert all(torch.equal(model.get_parameter(n), value) for n, value in body.items())
 
 
-class ReturnsLoss(nn.Module):
-    def __init__(self, inner):
-        super().__init__()
-        self.net = inner
-
-    def forward(self, pixel_values, labels=None):
-        logits = self.net(pixel_values)
-        logits = getattr(logits, "logits", logits)
-        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
-        return {"loss": loss, "logits": logits}
-
-
 class Linked(nn.Module):
     """A body of timm and a linear layer."""
 
@@ -118,20 +106,6 @@ class Linked(nn.Module):
 
     def forward(self, x):
         return self.head(self.body(x))
-
-
-@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "efficientnet_b0", "vit_tiny_patch16_224"])
-def test_groups_of_a_wrapper_are_those_of_the_network_inside(name):
-    bare, _ = tiny.timm_network(name)
-    wanted = [(group.name, list(group.parameters)) for group in layer_groups(bare)]
-    for levels in (1, 2):
-        model = bare
-        for _ in range(levels):
-            model = ReturnsLoss(model)
-        prefix = "net." * levels
-        found = [(group.name, [n.removeprefix(prefix) for n in group.parameters]) for group in layer_groups(model)]
-        assert [names for _, names in found] == [names for _, names in wanted]
-        assert all(n.startswith(prefix) for n in find_head(model))
 
 
 def test_a_body_with_a_linear_layer_defined_before_it():
