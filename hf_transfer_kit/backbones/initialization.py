@@ -99,6 +99,8 @@ def _reset_copy(model: nn.Module) -> nn.Module:
     network = timm_model(fresh)
     has_init = network is not None and hasattr(network[0], "init_weights")
     rule = getattr(inner, "_init_weights", None)
+    if callable(rule) and not signature(rule).parameters:
+        rule = None  # torchvision's MaxViT calls it for the whole network
     for name, module in inner.named_modules():
         own = list(module.parameters(recurse=False))
         if hasattr(module, "reset_parameters"):

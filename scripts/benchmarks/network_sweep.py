@@ -14,6 +14,7 @@ import multiprocessing
 import sys
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,10 +31,10 @@ from hf_transfer_kit.errors import TransferKitError
 STATES = ("right", "refused", "wrong", "crashed")
 
 
-def examine(library: str, name: str) -> dict:
+def examine(library: str, name: str, columns: Sequence[str]) -> dict:
     """One record: the state of every check, or why the network was not built."""
     record: dict = {"library": library, "name": name, "checks": {}}
-    for column, check in CHECKS.items():
+    for column, check in ((column, CHECKS[column]) for column in columns):
         try:
             model, inputs = zoo.build(library, name)
         except Exception as error:
@@ -49,18 +50,18 @@ def examine(library: str, name: str) -> dict:
     return record
 
 
-def _child(library: str, name: str, send) -> None:
+def _child(library: str, name: str, columns: Sequence[str], send) -> None:
     warnings.simplefilter("ignore")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)
-    send.send(examine(library, name))
+    send.send(examine(library, name, columns))
 
 
-def in_own_process(library: str, name: str, *, seconds: float) -> dict:
+def in_own_process(library: str, name: str, columns: Sequence[str], *, seconds: float) -> dict:
     """``examine`` in a fork, so that neither a crash nor an endless forward ends the sweep."""
     receive, send = multiprocessing.get_context("fork").Pipe(duplex=False)
-    child = multiprocessing.get_context("fork").Process(target=_child, args=(library, name, send))
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(library, name, columns, send))
     child.start()
     send.close()
     record = {"library": library, "name": name, "checks": {}, "not_built": f"no answer within {seconds:.0f} s"}
@@ -96,17 +97,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--library", nargs="+", choices=zoo.LIBRARIES, default=zoo.LIBRARIES)
     parser.add_argument("--only", default="", help="Part of the name.")
+    parser.add_argument("--checks", nargs="+", choices=CHECKS, default=list(CHECKS))
     parser.add_argument("--output", type=Path, default=Path("network_sweep.jsonl"))
-    parser.add_argument("--again", action="store_true", help="Examine also what the output file holds.")
+    parser.add_argument("--again", action="store_true", help="Examine also what the output file holds already.")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=120.0, help="For one network.")
     options = parser.parse_args()
     known = [json.loads(line) for line in options.output.read_text().splitlines()] if options.output.exists() else []
-    done = {} if options.again else {(record["library"], record["name"]): record for record in known}
+    done = {(record["library"], record["name"]): record for record in known}
     wanted = [(lib, n) for lib in options.library for n in zoo.names(lib) if options.only.lower() in n.lower()]
-    missing = [key for key in wanted if key not in done]
+    missing = [key for key in wanted if options.again or key not in done]
     with options.output.open("a") as file, ThreadPoolExecutor(options.workers) as pool:
-        for record in pool.map(lambda key: in_own_process(*key, seconds=options.seconds), missing):
+        for record in pool.map(lambda key: in_own_process(*key, options.checks, seconds=options.seconds), missing):
+            before = done.get((record["library"], record["name"]), {}).get("checks", {})
+            record["checks"] = {**before, **record["checks"]} if record["checks"] else {}
             done[record["library"], record["name"]] = record
             file.write(json.dumps(record) + "\n")
             file.flush()
