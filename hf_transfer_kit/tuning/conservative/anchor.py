@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakKeyDictionary, ref
 
@@ -37,11 +37,13 @@ class Anchor:
         weights: Name in the plain model -> detached copy of a parameter. Frozen parameters and adapters are left out.
         buffers: Name -> detached copy of a floating buffer, such as BatchNorm's statistics.
         fingerprint: Tells these weights, the frozen ones included, from any others.
+        frozen: Name of each frozen parameter -> its own fingerprint.
     """
 
     weights: dict[str, Tensor]
     buffers: dict[str, Tensor]
     fingerprint: str
+    frozen: Mapping[str, str] = field(default_factory=dict)
 
 
 class AnchorKeeper:
@@ -109,9 +111,11 @@ class AnchorKeeper:
         body = {name.removeprefix(prefix): parameter for name, parameter in body_parameters(model).items()}
         late = {n: body[n] for n in (name.removeprefix(prefix) for name in learning) if n in body}
         late = {n: parameter for n, parameter in late.items() if n not in self.anchor.weights}
-        if late and resumed:
+        known = self.anchor.frozen
+        moved = [n for n, parameter in late.items() if resumed and fingerprint_of({n: parameter}) != known.get(n)]
+        if moved:
             raise SettingsError(
-                f"{next(iter(late))} was frozen when the Trainer was made and is trained now, so its pretrained value "
+                f"{moved[0]} was frozen when the Trainer was made and has been trained since, so its pretrained value "
                 "cannot be told from the checkpoint's: thaw it before the Trainer is made, or name the pretrained "
                 "weights with anchor=..."
             )
@@ -140,7 +144,8 @@ def take_anchor(model: nn.Module) -> Anchor:
         return before
     weights = {name: parameter.detach().clone() for name, parameter in trainable.items()}
     buffers = {name.removeprefix(prefix): value.detach().clone() for name, value in body_buffers(model).items()}
-    return Anchor(weights, buffers, fingerprint)
+    frozen = {name.removeprefix(prefix): p for name, p in parameters.items() if not p.requires_grad}
+    return Anchor(weights, buffers, fingerprint, {name: fingerprint_of({name: p}) for name, p in frozen.items()})
 
 
 def load_anchor(source: Source, model: nn.Module) -> Anchor:

@@ -100,19 +100,20 @@ def test_a_model_made_later_has_its_own_w0(training_arguments):
     assert not anchor.weights["body.0.weight"].any()
 
 
-def test_weights_frozen_when_the_trainer_was_made_join_only_at_a_fresh_start():
-    for step in (0, 7):
-        model = Net()
-        model.body[0].requires_grad_(False)
-        keeper = AnchorKeeper("L2SP")
-        keeper.at_init(model)
-        state = TrainerState(global_step=step)
-        if step:
-            with pytest.raises(SettingsError, match=r"body\.0\.weight was frozen when the Trainer was made"):
-                keeper.at_train_begin(model, state, learning=["body.0.weight"])
-        else:
-            anchor = keeper.at_train_begin(model, state, learning=["body.0.weight"])
-            assert torch.equal(anchor.weights["body.0.weight"], model.body[0].weight)
+@pytest.mark.parametrize("step", [0, 7])
+def test_weights_frozen_when_the_trainer_was_made_join_unless_they_have_moved(step):
+    model = Net()
+    model.body[0].requires_grad_(False)
+    keeper = AnchorKeeper("L2SP")
+    keeper.at_init(model)
+    state = TrainerState(global_step=step)
+    anchor = keeper.at_train_begin(model, state, learning=["body.0.weight"])
+    assert torch.equal(anchor.weights["body.0.weight"], model.body[0].weight)
+    anchor.weights.pop("body.0.weight")
+    model.body[0].weight.data.add_(1e-3)  # a checkpoint's, trained since
+    if step:
+        with pytest.raises(SettingsError, match=r"body\.0\.weight was frozen when the Trainer was made and has been"):
+            keeper.at_train_begin(model, state, learning=["body.0.weight"])
 
 
 def test_an_anchor_from_a_file_or_a_folder_leaves_out_what_does_not_fit(tmp_path):
