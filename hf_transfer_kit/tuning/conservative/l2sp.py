@@ -25,6 +25,7 @@ from hf_transfer_kit.tuning.conservative.pull import (
     placed_like,
     preload_gradients,
 )
+from hf_transfer_kit.tuning.loss_scale import calling_trainer, mend_loss_scale
 from hf_transfer_kit.tuning.scalars import ScalarCallback
 from hf_transfer_kit.tuning.selecting import selected_names
 from hf_transfer_kit.values import LayerGroups
@@ -117,8 +118,9 @@ class L2SP(ScalarCallback, ExportableState):
         layer_groups(model, example_inputs=self.example_inputs)
         self.fingerprint = self._keeper.at_init(model).fingerprint
 
-    def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
+    def on_train_begin(self, args, state, control, model=None, optimizer=None, train_dataloader=None, **kwargs):
         super().on_train_begin(args, state, control, model=model, **kwargs)
+        mend_loss_scale(calling_trainer(), train_dataloader)
         self.detach()
         self._start(model, inner_optimizer(optimizer, type(self).__name__), state)
         # A checkpoint of a run without this callback has no entry, and Trainer would fail to save the next one.

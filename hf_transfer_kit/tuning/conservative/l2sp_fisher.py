@@ -99,7 +99,9 @@ class L2SPFisher(L2SP):
 
     def on_train_begin(self, args, state, control, model=None, optimizer=None, train_dataloader=None, **kwargs):
         self._training = (args, state, train_dataloader)
-        super().on_train_begin(args, state, control, model=model, optimizer=optimizer, **kwargs)
+        super().on_train_begin(
+            args, state, control, model=model, optimizer=optimizer, train_dataloader=train_dataloader, **kwargs
+        )
 
     def _importances(self, model: nn.Module, anchors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if any(".lora_" in name for name, _ in model.named_parameters()):

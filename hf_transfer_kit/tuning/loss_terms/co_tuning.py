@@ -140,7 +140,7 @@ class CoTuning(LossTerm, ExportableState):
             )
         if not self._head.relationship.any():
             self._head.relationship.copy_(self._estimate(train_dataloader))
-        super().on_train_begin(args, state, control, model=model, **kwargs)
+        super().on_train_begin(args, state, control, model=model, train_dataloader=train_dataloader, **kwargs)
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
         super().on_train_end(args, state, control, **kwargs)

@@ -118,7 +118,7 @@ class DELTA(LossTerm, ExportableState):
         head = layer_groups(model).head
         self._head = list(head.parameters.values()) if self.beta and head is not None else []
         self._set_weights(model, state, train_dataloader)
-        super().on_train_begin(args, state, control, model=model, **kwargs)
+        super().on_train_begin(args, state, control, model=model, train_dataloader=train_dataloader, **kwargs)
         self._source_maps = FeatureMaps(outputs=_modules(self._source, self._names))
 
     def on_train_end(self, args, state, control, **kwargs):
@@ -146,7 +146,7 @@ class DELTA(LossTerm, ExportableState):
     def _maps_of_the_source(self, model, inputs):
         self._source_maps.open()
         with torch.no_grad(), same_precision(self._maps, next(self._source.parameters()).device):
-            self._source(**self.network_inputs(inputs))
+            self.run_beside(self._source, inputs)
         return self._source_maps.close()
 
     def _distance(self, model, name, maps, source_maps, inputs):

@@ -1,40 +1,42 @@
-"""Terms added to the loss of an untouched model in the stock Trainer.
+"""Terms added to the loss of an untouched model in any Trainer.
 
-Trainer takes the loss from the model's output and lets no callback change it. So a term is added where the loss is
-made: a forward hook on the model itself, inside DistributedDataParallel and under autograd, adds ``strength * term``
-to ``output.loss`` while the model trains. In evaluation there is no term.
+Trainer lets no callback change the loss. So a term is joined to the model's outputs where they are made: a forward hook
+on the model itself, inside DistributedDataParallel and under autograd, sees to it that whatever loss is computed from
+these outputs, the model's own or one of a Trainer with a ``compute_loss`` of its own, has the term beside it in the
+backward. In evaluation there is no term.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
 from transformers.utils.generic import find_labels
 
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.loss_scale import calling_trainer, mend_loss_scale
+from hf_transfer_kit.tuning.loss_terms.grafting import Graft
 from hf_transfer_kit.tuning.scalars import ScalarCallback
 
-_NO_LOSS = (
-    "{name} adds its term to the loss that the model returns, and {finding}. Let the model compute its loss: no "
-    "label_smoothing_factor, no compute_loss_func, and labels in the batch."
-)
+_NOT_LEARNED = "{name} joins its term to what the model returns, and {finding}, so the term would teach nothing. {way}"
 
 
 class LossTerm(ScalarCallback):
     """A callback that adds a differentiable term to the model's loss; its mean is logged as ``scalar_name``.
 
     A subclass says what to watch in ``watch`` and computes the term, a mean over the rows of the batch, in ``term``.
-    The logged loss contains the term. Under gradient accumulation the term of each micro-batch is weighted as Trainer
-    weights its loss, so that accumulating equals one big batch. (Some models, BertForSequenceClassification among them,
-    take ``num_items_in_batch`` and ignore it, and Trainer then multiplies their own loss by the number of accumulation
-    steps; ``model.accepts_loss_kwargs = False`` mends that.)
+    Where the model's own loss is trained on, it contains the term, also in the log; beside a loss that the Trainer
+    computes from other outputs (own ``compute_loss``, ``compute_loss_func``, label smoothing) the term is trained and
+    logged under its own name, but not in ``loss``. A term that no backward reaches ends training before the first
+    step. Under gradient accumulation the term of each micro-batch is weighted as Trainer weights its loss, so that
+    accumulating equals one big batch.
     """
 
     scalar_name: str
@@ -58,8 +60,11 @@ class LossTerm(ScalarCallback):
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
         super().on_train_begin(args, state, control, model=model, **kwargs)
-        check_trainer_uses_the_models_loss(type(self).__name__, args)
+        check_trainer(type(self).__name__, args)
         self._take_off()
+        trainer = calling_trainer()
+        mend_loss_scale(trainer, kwargs.get("train_dataloader"))
+        self._graft = Graft(partial(_backward_scale, trainer, args))
         self._totals = (0.0, 0.0)
         self._label_names = label_argument_names(model) | set(args.label_names or ())
         self._labels_shift = labels_shift(model)
@@ -68,6 +73,17 @@ class LossTerm(ScalarCallback):
             model.register_forward_pre_hook(self._before_forward),
             model.register_forward_hook(self._after_forward, with_kwargs=True),
         )
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        made, reached = self._graft.take_counts()
+        if not made:
+            finding = f"{type(model).__name__} was not called in this training step, but a part of it"
+            way = "Call the model itself where the loss is computed."
+            raise SettingsError(_NOT_LEARNED.format(name=type(self).__name__, finding=finding, way=way))
+        if not reached:
+            finding = "the loss that was back-propagated is made of none of it"
+            way = "Compute the loss from the model's outputs, with their graph (no detach, no no_grad)."
+            raise SettingsError(_NOT_LEARNED.format(name=type(self).__name__, finding=finding, way=way))
 
     def on_train_end(self, args, state, control, **kwargs):
         self._take_off()
@@ -79,11 +95,18 @@ class LossTerm(ScalarCallback):
         count = float(count)
         return {self.scalar_name: (float(total), count)} if count else {}
 
-    def network_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """``inputs`` without labels and what belongs to the loss, for a second network."""
-        return {name: value for name, value in inputs.items() if name not in self._label_names}
+    def run_beside(self, network: nn.Module, inputs: Mapping[str, Any]) -> Any:
+        """What a second network gives for what went into the model in this forward, labels left out."""
+        left_out = self._label_names
+        if getattr(getattr(network, "config", None), "is_encoder_decoder", False) and not any(
+            inputs.get(name) is not None for name in ("decoder_input_ids", "decoder_inputs_embeds")
+        ):
+            left_out = left_out - {"labels"}  # of which the decoder's inputs are made
+        return network(*self._positional, **{n: v for n, v in inputs.items() if n not in left_out})
 
     def _before_forward(self, model: nn.Module, args: tuple) -> None:
+        # Copies, for a SentenceTransformer writes into the one dict that it reads.
+        self._positional = tuple(dict(value) if isinstance(value, dict) else value for value in args)
         if model.training and torch.is_grad_enabled():
             self._maps.open()
         else:  # open still, when a forward was broken off
@@ -99,16 +122,18 @@ class LossTerm(ScalarCallback):
                 "without a graph, so the term could not teach the model. Set gradient_checkpointing_kwargs="
                 "{'use_reentrant': False}, or leave it out."
             )
-        loss = loss_of(output)
-        if loss is None:
-            finding = f"the {type(output).__name__} that {type(model).__name__} returned holds none"
-            raise SettingsError(_NO_LOSS.format(name=type(self).__name__, finding=finding))
         term = self.term(model, maps, kwargs)
         items, whole = batch_share(kwargs, labels_shift=self._labels_shift)
         total, count = self._totals
         # A new tuple of tensors on their device: nothing waits for it.
         self._totals = (total + term.detach() * items, count + items)
-        return with_loss(output, loss + term * items / whole)
+        try:
+            share = torch.as_tensor(items, device=term.device).to(term.dtype) / whole
+            return self._graft.onto(output, term, share, loss_of(output))
+        except ValueError:
+            finding = f"the {type(output).__name__} of {type(model).__name__} has no tensor with a graph"
+            way = "Let something that leads to its outputs be trained."
+            raise SettingsError(_NOT_LEARNED.format(name=type(self).__name__, finding=finding, way=way)) from None
 
     def _take_off(self) -> None:
         for handle in vars(self).pop("_handles", ()):
@@ -134,7 +159,7 @@ def batch_share(inputs: Mapping[str, Any], *, labels_shift: bool) -> tuple[torch
         the weighting is Trainer's.
     """
     whole = inputs.get("num_items_in_batch")
-    if whole is None:
+    if whole is None or (inputs.get("labels") is None and inputs.get("shift_labels") is None):
         return 1.0, 1.0
     if inputs.get("shift_labels") is not None:
         labels = inputs["shift_labels"]
@@ -166,27 +191,25 @@ def loss_of(output: Any) -> torch.Tensor | None:
     return loss if is_loss else None
 
 
-def with_loss(output: Any, loss: torch.Tensor) -> Any:
-    """``output`` with this loss: mappings (ModelOutput among them) in place, tuples anew."""
-    if isinstance(output, Mapping):
-        output["loss"] = loss
-        return output
-    return type(output)((loss, *output[1:]))
+def _backward_scale(trainer: Trainer | None, args: TrainingArguments) -> float:
+    """What a mean over a micro-batch is multiplied by in Trainer's backward."""
+    if trainer is None:
+        return 1 / args.gradient_accumulation_steps
+    scaler = getattr(trainer.accelerator, "scaler", None)
+    factor = scaler.get_scale() if scaler is not None and scaler.is_enabled() else 1.0
+    return factor / trainer.current_gradient_accumulation_steps
 
 
 def _checkpoints(model: nn.Module) -> bool:
     return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
-def check_trainer_uses_the_models_loss(name: str, args: TrainingArguments) -> None:
-    """Refuses what is known, before training, to lead around the loss in the model's output.
+def check_trainer(name: str, args: TrainingArguments) -> None:
+    """Refuses what is known, before training, to lead around the model's hooks.
 
     Raises:
-        SettingsError: With label smoothing, or with several GPUs in one process.
+        SettingsError: With several GPUs in one process.
     """
-    if args.label_smoothing_factor:
-        finding = f"with label_smoothing_factor={args.label_smoothing_factor} Trainer computes another one"
-        raise SettingsError(_NO_LOSS.format(name=name, finding=finding))
     if args.n_gpu > 1:
         raise SettingsError(
             f"{name} cannot follow the copies of the model that DataParallel makes for {args.n_gpu} GPUs in one "

@@ -96,7 +96,7 @@ class LwF(LossTerm, ExportableState):
         device = self._source_layer.weight.device
         self._source_maps.open()
         with torch.no_grad(), same_precision(self._maps, device):
-            self._source(**self.network_inputs(inputs))
+            self.run_beside(self._source, inputs)
         source_logits = self._source_maps.close()["logits"]
         logits = self._source_layer(maps["feature"].to(self._source_layer.weight.dtype))
         return self.strength * distillation_loss(logits, source_logits, self.temperature)

@@ -8,11 +8,12 @@ import pytest
 import torch
 from term_cases import Counting, CountingItems, InOrder, assert_close_state, case, state_of
 from torch import nn
-from transformers import TrainerCallback
+from transformers import PreTrainedConfig, TrainerCallback
 
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm, batch_share, loss_of, with_loss
+from hf_transfer_kit.tuning.loss_terms.grafting import Graft
+from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm, batch_share, loss_of
 
 
 class Norm(LossTerm):
@@ -195,8 +196,6 @@ def test_tuples_and_mappings_take_the_loss():
     assert loss_of((loss, other)) is loss
     assert loss_of((other, other)) is None
     assert loss_of({"loss": None}) is None
-    assert with_loss((loss, other), torch.tensor(3.0))[0] == 3.0
-    assert with_loss({"loss": loss, "logits": other}, torch.tensor(3.0))["loss"] == 3.0
 
 
 def test_shares_follow_trainers_counting():
@@ -207,25 +206,112 @@ def test_shares_follow_trainers_counting():
     assert batch_share({"labels": labels}, labels_shift=False) == (1.0, 1.0)
 
 
-def test_label_smoothing_is_refused_before_training(train):
-    model, data = case("vit")
-    with pytest.raises(SettingsError, match=r"Norm adds its term .* label_smoothing_factor=0.1"):
-        train(model, Norm(), data=data, label_smoothing_factor=0.1)
+def weighted(logits, labels):
+    return nn.functional.cross_entropy(logits, labels, weight=torch.tensor([1.0, 2.0, 3.0], dtype=logits.dtype))
 
 
-def test_a_model_without_a_loss_is_refused_at_the_first_step(training_arguments):
-    def loss_function(outputs, labels, num_items_in_batch=None):
-        return nn.functional.cross_entropy(outputs["logits"], labels)
+class LabelsIn(InOrder):
+    """Its own loss, the labels left in."""
 
-    trainer = InOrder(
-        make(),
-        training_arguments(max_steps=1),
-        train_dataset=rows(),
-        callbacks=[Norm()],
-        compute_loss_func=loss_function,
-    )
-    with pytest.raises(SettingsError, match="no compute_loss_func"):
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        outputs = model(**inputs)
+        loss = weighted(outputs["logits"], inputs["labels"])
+        return (loss, outputs) if return_outputs else loss
+
+
+class LabelsOut(InOrder):
+    """Its own loss, the labels taken out."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        labels = inputs.pop("labels")
+        outputs = model(**inputs)
+        loss = weighted(outputs["logits"], labels)
+        return (loss, outputs) if return_outputs else loss
+
+
+class ByParts(InOrder):
+    """Half the model's own loss beside half of another."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        outputs = model(**inputs)
+        loss = outputs["loss"] / 2 + weighted(outputs["logits"], inputs["labels"]) / 2
+        return (loss, outputs) if return_outputs else loss
+
+
+class Detached(InOrder):
+    """A loss of something that the model was not asked for."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        with torch.no_grad():
+            model(**inputs)
+        return sum(parameter.square().sum() for parameter in model.parameters())
+
+
+class Discarded(InOrder):
+    """The model's outputs are made and not used."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        model(**inputs)
+        return sum(parameter.square().sum() for parameter in model.parameters())
+
+
+def _smoothed(logits, labels):
+    return nn.functional.cross_entropy(logits, labels, label_smoothing=0.1)
+
+
+HOSTS = {
+    "labels in": (LabelsIn, {}, weighted, 1.0),
+    "labels out": (LabelsOut, {}, weighted, 1.0),
+    "by parts": (ByParts, {}, lambda x, y: (weighted(x, y) + nn.functional.cross_entropy(x, y)) / 2, 0.5),
+    "compute_loss_func": (InOrder, {"compute_loss_func": lambda o, y, **_: weighted(o["logits"], y)}, weighted, 1.0),
+    "label smoothing": (InOrder, {}, _smoothed, 1.0),
+}
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_loss_of_the_trainers_own_has_the_term_beside_it(host, pieces, training_arguments):
+    kind, options, function, weight = HOSTS[host]
+    data = [row for row in rows() if row["labels"] >= 0][:12]
+    model = make()
+    wanted = copy.deepcopy(model)
+    smoothing = {"label_smoothing_factor": 0.1} if host == "label smoothing" else {}
+    args = training_arguments(
+        max_steps=2, per_device_train_batch_size=6 // pieces, gradient_accumulation_steps=pieces, optim="sgd",
+        learning_rate=0.1, lr_scheduler_type="constant", max_grad_norm=0.0, **smoothing,
+    )  # fmt: skip
+    model.accepts_loss_kwargs = False
+    model.config = PreTrainedConfig()  # which Trainer's label smoother reads
+    trainer = kind(model, args, train_dataset=data, callbacks=[Norm()], **options)
+    trainer.loss_is_scaled_for_ga = False
+    trainer.train()
+    for step in range(2):
+        gradients = [torch.zeros_like(parameter) for parameter in wanted.parameters()]
+        for piece in range(pieces):
+            size = 6 // pieces
+            part = data[step * 6 + piece * size : step * 6 + (piece + 1) * size]
+            labels = torch.stack([row["labels"] for row in part])
+            feature = torch.tanh(wanted.body(torch.stack([row["x"] for row in part])))
+            loss = function(wanted.head(feature), labels) + weight * feature.square().sum(dim=1).mean() / 2
+            for total, gradient in zip(gradients, torch.autograd.grad(loss / pieces, wanted.parameters()), strict=True):
+                total += gradient
+        with torch.no_grad():
+            for parameter, gradient in zip(wanted.parameters(), gradients, strict=True):
+                parameter -= 0.1 * gradient
+    # Trainer's own label smoother is computed in single precision.
+    assert_close_state(state_of(model), state_of(wanted), 1e-6 if smoothing else 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(Detached, "was not called in this"), (Discarded, "is made of none of it")]
+)
+def test_a_term_that_no_backward_reaches_ends_training_before_the_first_step(kind, words, training_arguments):
+    model = make()
+    before = state_of(model)
+    trainer = kind(model, training_arguments(max_steps=2), train_dataset=rows(), callbacks=[Norm()])
+    with pytest.raises(SettingsError, match=words):
         trainer.train()
+    assert_close_state(state_of(model), before, 1e-15)
 
 
 def test_mixed_precision_trains_with_a_term_in_full_precision(train):
@@ -320,6 +406,7 @@ def test_the_term_compiles():
     twin = copy.deepcopy(model)
     norm._maps = norm.watch(model)
     norm._labels_shift = False
+    norm._graft = Graft(lambda: 1.0)
     model.register_forward_pre_hook(norm._before_forward)
     model.register_forward_hook(norm._after_forward, with_kwargs=True)
     compiled = torch.compile(model, backend="eager")
@@ -328,5 +415,8 @@ def test_the_term_compiles():
         loss = compiled(**batch)["loss"]
         expected = twin(**batch)["loss"] + torch.tanh(twin.body(batch["x"])).square().sum(dim=1).mean() / 2
         assert loss.item() == pytest.approx(expected.item(), abs=1e-12)
-    model.eval()
+    compiled.train()
+    compiled(**batch)["loss"].backward()
+    assert norm._graft.take_counts() == (3, 1)
+    compiled.eval()
     assert compiled(**batch)["loss"].item() == pytest.approx(twin(**batch)["loss"].item(), abs=1e-12)
