@@ -80,7 +80,7 @@ def training_arguments(tmp_path):
     """Arguments of a quiet short run on the CPU in a temporary folder; keywords win."""
     from transformers import TrainingArguments
 
-    def make(**settings):
+    def make(kind=TrainingArguments, **settings):
         given = {
             "output_dir": str(tmp_path / "run"),
             "use_cpu": True,
@@ -90,7 +90,7 @@ def training_arguments(tmp_path):
             "logging_steps": 1,
             "seed": 0,
         }
-        return TrainingArguments(**{**given, **settings})
+        return kind(**{**given, **settings})
 
     return make
 

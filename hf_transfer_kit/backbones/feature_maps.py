@@ -32,6 +32,7 @@ class FeatureMaps:
         self, *, outputs: Mapping[str, Sequence[nn.Module]] | None = None, inputs: Mapping[str, nn.Module] | None = None
     ) -> None:
         self.maps: dict[str, torch.Tensor] = {}
+        self.names = (*(outputs or {}), *(inputs or {}))
         self.is_open = False
         self.autocast: tuple[bool, torch.dtype] | None = None
         self.outside_graph: str | None = None

@@ -75,17 +75,19 @@ def _planned(model: nn.Module, structure: int) -> _Plan:
     last = len(sections)
     section_of = _assigned(model, sections, head, trace)
     section_of, order = in_order_of_execution(model, section_of, last, trace)
-    depths = side_by_side(section_of, order, last, trace)
+    depths = _without_dead_ends(side_by_side(section_of, order, last, trace), section_of, last, trace)
     rank = {number: index for index, numbers in enumerate(depths) for number in numbers}
     members = {member: index for index, section in enumerate(sections) for member in section.members}
     members |= dict.fromkeys(head, last)
     ranked = {name: rank[number] for name, number in section_of.items()}
     leaves = _leaf_sections(model, ranked, {m: rank[i] for m, i in members.items() if i in rank})
     groups = []
+    names_of = {number: {n for n, s in section_of.items() if s == number} for numbers in depths for number in numbers}
     for index, numbers in enumerate(depths):
         own = tuple(name for name, depth in ranked.items() if depth == index)
         if own:
-            title = " | ".join(titles[number] for number in numbers)
+            alive = [number for number in numbers if set(trace.reaching) & names_of[number]] or numbers
+            title = " | ".join(titles[number] for number in alive)
             groups.append((title, tuple(_topmost(model, ranked, leaves, index)), own, last in numbers))
     return _Plan(structure, tuple(groups))
 
@@ -99,6 +101,23 @@ def _trace_or_order_of_definition(model: nn.Module) -> Trace:
         if not vouched or has_inputs(model):
             raise
         return Trace({})
+
+
+def _without_dead_ends(
+    depths: list[tuple[int, ...]], section_of: Mapping[str, int], last: int, trace: Trace
+) -> list[tuple[int, ...]]:
+    """What enters no output, as a pooler that is computed and not read, goes with what is executed before it.
+
+    Trained alone it would learn nothing.
+    """
+    alive = {section_of[name] for name in trace.reaching if name in section_of}
+    kept: list[tuple[int, ...]] = []
+    for numbers in depths:
+        if alive and kept and last not in numbers and alive.isdisjoint(numbers):
+            kept[-1] += numbers
+        else:
+            kept.append(numbers)
+    return kept
 
 
 def _check_whole(model: nn.Module, registered: list[Section], head: Mapping[str, nn.Module]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +29,7 @@ class Trace:
         sources: Modules whose parameters gave the logits, with no other parameter after them.
         logits: Whether the outputs named something as logits.
         widths: Sizes of the axes of the logits that may count classes, the last one and that of channels.
+        reaching: Parameters whose values enter any of the outputs; empty where that is not known.
     """
 
     first_use: Mapping[str, int]
@@ -37,6 +38,7 @@ class Trace:
     sources: tuple[str, ...] = ()
     logits: bool = False
     widths: frozenset[int] = frozenset()
+    reaching: frozenset[str] = frozenset()
 
 
 def trace(model: nn.Module, inputs: Mapping[str, Any] | Any) -> Trace:
@@ -72,7 +74,8 @@ def trace(model: nn.Module, inputs: Mapping[str, Any] | Any) -> Trace:
     for tensor in tensors:
         sources.update(dict.fromkeys(watch.sources_of(tensor)))
     widths = frozenset(size for tensor in tensors if tensor.dim() > 1 for size in (tensor.shape[-1], tensor.shape[1]))
-    return Trace(watch.first_use, watch.named_reads(), tuple(watch.names), tuple(sources), named, widths)
+    reaching = watch.entered(leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor))
+    return Trace(watch.first_use, watch.named_reads(), tuple(watch.names), tuple(sources), named, widths, reaching)
 
 
 def call_with(model: nn.Module, inputs: Mapping[str, Any] | Any) -> Any:
@@ -137,6 +140,13 @@ class _Watch(TorchDispatchMode):
         """Modules that hold the parameters that were applied last."""
         found = self._last.get(_memory(tensor), frozenset())
         return list(dict.fromkeys(self._owners[index] for index in sorted(found)))
+
+    def entered(self, tensors: Iterable[Tensor]) -> frozenset[str]:
+        """Names of the parameters whose values are in any of these tensors."""
+        mask = 0
+        for tensor in tensors:
+            mask |= self._entered.get(_memory(tensor), 0)
+        return frozenset(name for bit, name in enumerate(self.names) if mask >> bit & 1)
 
     def named_reads(self) -> dict[str, int]:
         """Parameter -> bits of the parameters before it."""

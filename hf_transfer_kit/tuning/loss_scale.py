@@ -38,12 +38,11 @@ class FairLossScale(TrainerCallback):
 
 def calling_trainer() -> Trainer | None:
     """The Trainer whose event is being handled, for callbacks are given no way to it; None outside of one."""
-    frame = inspect.currentframe()
-    seen_handler = False
+    frame, seen = inspect.currentframe(), False
     while frame is not None:
         owner = frame.f_locals.get("self")
-        seen_handler = seen_handler or isinstance(owner, CallbackHandler)
-        if seen_handler and isinstance(owner, Trainer):
+        seen = seen or isinstance(owner, CallbackHandler)
+        if seen and isinstance(owner, Trainer):
             return owner
         frame = frame.f_back
     return None

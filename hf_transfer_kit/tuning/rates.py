@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ def rate_factors(
 
 
 def layerwise_optimizer(
-    model: nn.Module,
+    model: nn.Module | None,
     args: TrainingArguments,
     *,
     decay: float = 1.0,
@@ -57,8 +58,8 @@ def layerwise_optimizer(
     num_first: int | None = None,
     head: float = 1.0,
     example_inputs: Any = None,
-) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
-    """Optimizer class and arguments with a learning rate a layer group: ``Trainer(optimizer_cls_and_kwargs=...)``.
+) -> tuple[type[LayerwiseRates], dict[str, Any]]:
+    """A learning rate for each layer group, for ``Trainer(optimizer_cls_and_kwargs=...)``.
 
     The head learns at ``args.learning_rate * head``, the group at depth i at ``args.learning_rate * factor_i`` with
     the factors of ``rate_factors``. Weight decay leaves out norms and biases, as in Trainer. Every parameter is in
@@ -66,9 +67,14 @@ def layerwise_optimizer(
     checkpoints fit. A factor of 0 keeps the weights still but not BatchNorm's statistics: to freeze, use
     ``FreezeLayers``.
 
+    The groups are those of the model that the Trainer trains, and the rates those of ``args``, when it makes its
+    optimizer: a new head, adapters, ``model_init`` and each trial of a search are in them, and the pair serves any
+    number of Trainers. Where a Trainer's constructor has no such argument (``Seq2SeqTrainer``, TRL's), set
+    ``trainer.optimizer_cls_and_kwargs = layerwise_optimizer(...)`` after it is made.
+
     Args:
-        model: A model ``layer_groups`` knows.
-        args: Gives the optimizer, the learning rate and the weight decay.
+        model: The model, on which the settings are checked at once; None where ``model_init`` will make it.
+        args: The Trainer's; they give the optimizer, the learning rate and the weight decay.
         decay: Layer-wise decay in (0, 1]; 1.0 means none.
         first_layers: Factor on the first groups' rate, such as 0 or 0.001.
         num_first: How many groups are first; default half of those before the head.
@@ -82,19 +88,63 @@ def layerwise_optimizer(
     Raises:
         SettingsError: When a factor is out of range, or ``args.optim`` builds its own parameter groups.
     """
+    for name, value in (("decay", decay), ("first_layers", first_layers), ("head", head)):
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not is_number and not (value is None and name == "first_layers"):
+            raise SettingsError(f"{name}={value!r} is no finite number: give a factor of the learning rate.")
     if head < 0:
         raise SettingsError(f"head={head} is negative: give a factor of the learning rate.")
-    groups = layer_groups(model, example_inputs=example_inputs)
-    factors = rate_factors(len(groups.body), decay=decay, first_layers=first_layers, num_first=num_first)
+    settings = {"decay": decay, "first_layers": first_layers, "num_first": num_first}
+    if model is not None:
+        body = len(layer_groups(model, example_inputs=example_inputs).body)
+        rate_factors(body, **settings)
+        _optimizer_class(model, args)
+    else:
+        rate_factors(max(1, num_first or 1), **settings)
+    return LayerwiseRates, {"args": args, **settings, "head": head, "example_inputs": example_inputs}
+
+
+class LayerwiseRates:
+    """Makes the optimizer of ``layerwise_optimizer`` for the model that it is called with."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        *,
+        args: TrainingArguments,
+        decay: float = 1.0,
+        first_layers: float | None = None,
+        num_first: int | None = None,
+        head: float = 1.0,
+        example_inputs: Any = None,
+    ) -> torch.optim.Optimizer:
+        """The optimizer, with parameter groups by depth.
+
+        Args:
+            model: The model that is about to be trained.
+            args: As in ``layerwise_optimizer``.
+            decay: As in ``layerwise_optimizer``.
+            first_layers: As in ``layerwise_optimizer``.
+            num_first: As in ``layerwise_optimizer``.
+            head: As in ``layerwise_optimizer``.
+            example_inputs: As in ``layerwise_optimizer``.
+        """
+        groups = layer_groups(model, example_inputs=example_inputs)
+        factors = rate_factors(len(groups.body), decay=decay, first_layers=first_layers, num_first=num_first)
+        optimizer_class, kwargs = _optimizer_class(model, args)
+        params = optimizer_groups(model, groups, [*factors, *([head] if groups.head else [])], args)
+        return optimizer_class(params, **kwargs)
+
+
+def _optimizer_class(model: nn.Module, args: TrainingArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     optimizer_class, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
     taken = {"params", "model", "optimizer_dict"} & set(kwargs)
-    if taken:
+    if taken or not isinstance(optimizer_class, type):
         raise SettingsError(
-            f"optim={args.optim} makes its own parameter groups ({', '.join(sorted(taken))}), so rates by depth cannot "
-            "be set; choose an optimizer such as adamw_torch or sgd."
+            f"optim={args.optim} makes its own parameter groups, so rates by depth cannot be set; choose an optimizer "
+            "such as adamw_torch or sgd."
         )
-    params = optimizer_groups(model, groups, [*factors, *([head] if groups.head else [])], args)
-    return optimizer_class, {**kwargs, "params": params}
+    return optimizer_class, kwargs
 
 
 def optimizer_groups(

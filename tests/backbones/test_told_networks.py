@@ -72,8 +72,8 @@ def test_callbacks_take_example_inputs(part, tmp_path):
 def test_layerwise_rates_take_example_inputs(tmp_path):
     model = Guarded()
     args = TrainingArguments(tmp_path, report_to=[], learning_rate=1.0)
-    _, kwargs = layerwise_optimizer(model, args, decay=0.5, example_inputs=INPUTS)
-    rate_of = {id(p): group["lr"] for group in kwargs["params"] for p in group["params"]}
+    make, settings = layerwise_optimizer(model, args, decay=0.5, example_inputs=INPUTS)
+    rate_of = {id(p): group["lr"] for group in make()(model, **settings).param_groups for p in group["params"]}
     assert [rate_of[id(layer.weight)] for layer in (model.first, model.second, model.out)] == [0.25, 0.5, 1.0]
 
 

@@ -138,6 +138,9 @@ class _Facts:
             raise ModelError(self.refusal(f"{name!r} is not the same kind of tensor in every batch"))
         rows = len(next(iter(self.sample.batch.values())))
         each = whole.shape[0] // rows if whole.dim() and whole.shape[0] != first.shape[0] else 0
+        if not each and whole.dim() > 1 and (whole.shape[1], first.shape[1]) == (rows, 1):
+            owner = parts_of(name)[0] if "/" in name else name
+            raise ModelError(self.refusal(f"{owner!r} has its rows on the second axis, behind the positions"))
         row = tuple(whole.shape[1:] if each else whole.shape)
         axes: tuple[int, ...] = ()
         if self.shorter is not None and name in self.shorter:

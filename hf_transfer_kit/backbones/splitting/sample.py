@@ -113,7 +113,7 @@ def own_lengths(mask: Tensor) -> list[tuple[int, int]]:
 
 
 def _has_length(value: Tensor, length: int) -> bool:
-    return value.dim() == 2 and value.shape[1] == length
+    return value.dim() >= 2 and value.shape[1] == length
 
 
 def usual_device(model: nn.Module) -> torch.device:

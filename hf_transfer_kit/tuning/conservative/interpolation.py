@@ -83,7 +83,9 @@ class WeightInterpolation(TrainerCallback, ExportableState):
     def on_init_end(self, args, state, control, model=None, **kwargs):
         self.fingerprint = self._keeper.at_init(model).fingerprint
 
-    def on_train_begin(self, args, state, control, model=None, optimizer=None, eval_dataloader=None, **kwargs):
+    def on_train_begin(
+        self, args, state, control, model=None, optimizer=None, train_dataloader=None, eval_dataloader=None, **kwargs
+    ):
         if self.eval_dataset is None and eval_dataloader is None and args.eval_strategy == "no":
             raise SettingsError(
                 "WeightInterpolation chooses alpha on an evaluation set, and Trainer shows its own to callbacks only "
@@ -93,6 +95,8 @@ class WeightInterpolation(TrainerCallback, ExportableState):
         anchor = self._keeper.at_train_begin(model, state, learning=names, restored=self.fingerprint)
         self.fingerprint = anchor.fingerprint
         lora_pairs(model)  # refuses now what could not be scaled at the end
+        if self.eval_dataset is not None:
+            measured(model, [self.eval_dataset[0]], train_dataloader.collate_fn, batch_size=1)
         state.stateful_callbacks.setdefault(type(self).__name__, self.state())
 
     def on_step_end(self, args, state, control, eval_dataloader=None, **kwargs):
@@ -157,8 +161,14 @@ def measured(model: nn.Module, dataset: Any, collate: Any, *, batch_size: int) -
     with undisturbed(model, 0):
         for batch in own_batches(dataset, collate, batch_size=batch_size):
             inputs = on_device(batch, device)
-            outputs = model(**inputs)
-            loss = outputs.get("loss")
+            try:
+                outputs = model(**inputs)
+                loss = outputs.get("loss")
+            except (TypeError, AttributeError) as error:
+                raise SettingsError(
+                    f"WeightInterpolation measures loss and accuracy by model(**batch), which {type(model).__name__} "
+                    f"does not answer with a mapping ({error}). Interpolate between saved weights by your own measure."
+                ) from error
             rows = len(next(value for value in inputs.values() if isinstance(value, Tensor)))
             if loss is not None:
                 sums[:2] += torch.stack([loss.double().mean() * rows, sums.new_tensor(rows)])

@@ -82,7 +82,7 @@ class CoTuning(LossTerm, ExportableState):
 
     While training, the source's last layer hangs under the model's own last layer as ``source_head``: so it is in the
     optimizer, in the checkpoints and synchronised between processes. It is gone when training ends. With
-    ``layerwise_optimizer``, which lists the parameters before the Trainer is made, call ``attach(model)`` first.
+    an optimizer of your own call ``attach(model)`` before it is made.
 
     Args:
         source: The source network with its trained head: a network, its name or folder. The model itself has a new
@@ -136,7 +136,7 @@ class CoTuning(LossTerm, ExportableState):
         if not all(id(parameter) in learning for parameter in self._head.parameters()):
             raise SettingsError(
                 "CoTuning: the optimizer was made without the source's last layer. Call co_tuning.attach(model) before "
-                "layerwise_optimizer(model, args), or let the Trainer make the optimizer."
+                "the optimizer is made, or let the Trainer make it."
             )
         if not self._head.relationship.any():
             self._head.relationship.copy_(self._estimate(train_dataloader))

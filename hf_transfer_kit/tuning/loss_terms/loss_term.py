@@ -122,6 +122,12 @@ class LossTerm(ScalarCallback):
                 "without a graph, so the term could not teach the model. Set gradient_checkpointing_kwargs="
                 "{'use_reentrant': False}, or leave it out."
             )
+        if unseen := [name for name in self._maps.names if name not in maps]:
+            raise SettingsError(
+                f"{type(self).__name__} reads {unseen[0]!r} where the head takes it, and the head did not run in this "
+                f"forward of {type(model).__name__}: the Trainer multiplies by its weights itself, as TRL's do for "
+                "language models. Use DELTA or L2SP there."
+            )
         term = self.term(model, maps, kwargs)
         items, whole = batch_share(kwargs, labels_shift=self._labels_shift)
         total, count = self._totals

@@ -220,26 +220,24 @@ def test_the_estimate_leaves_the_random_numbers_alone(training_arguments):
     assert losses[0] == losses[1]
 
 
-def test_layerwise_rates_need_the_head_first(training_arguments):
-    for attach in (False, True):
-        source, model, rows = pair("bert")
-        args = training_arguments(max_steps=1)
-        co_tuning = CoTuning(source=source)
-        if attach:
-            co_tuning.attach(model)
-        trainer = Trainer(
-            model,
-            args,
-            train_dataset=rows,
-            callbacks=[co_tuning],
-            optimizer_cls_and_kwargs=layerwise_optimizer(model, args, decay=0.5),
-        )
-        if attach:
-            trainer.train()
-            assert not torch.equal(co_tuning._head.weight, source.classifier.weight)
-        else:
-            with pytest.raises(SettingsError, match=r"Call co_tuning.attach\(model\) before layerwise_optimizer"):
-                trainer.train()
+def test_layerwise_rates_hold_the_sources_head(training_arguments):
+    source, model, rows = pair("bert")
+    args = training_arguments(max_steps=1)
+    co_tuning = CoTuning(source=source)
+    rates = layerwise_optimizer(model, args, decay=0.5)
+    trainer = Trainer(model, args, train_dataset=rows, callbacks=[co_tuning], optimizer_cls_and_kwargs=rates)
+    trainer.train()
+    assert not torch.equal(co_tuning._head.weight, source.classifier.weight)
+
+
+def test_an_optimizer_without_the_sources_head_is_refused(training_arguments):
+    source, model, rows = pair("bert")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    args = training_arguments(max_steps=1)
+    callbacks = [CoTuning(source=source)]
+    trainer = Trainer(model, args, train_dataset=rows, callbacks=callbacks, optimizers=(optimizer, None))
+    with pytest.raises(SettingsError, match=r"Call co_tuning.attach\(model\) before the optimizer is made"):
+        trainer.train()
 
 
 def test_what_cannot_be_is_refused(training_arguments):
