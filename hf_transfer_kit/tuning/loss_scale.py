@@ -7,7 +7,6 @@ their loss and gradient are then N times those of one big batch.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,11 +14,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_callback import CallbackHandler
 from transformers.utils import logging
 
 from hf_transfer_kit.backbones.undisturbed import preserved_random_state, undisturbed
 from hf_transfer_kit.data.collating import on_device
+from hf_transfer_kit.tuning.runs import calling_trainer
 
 logger = logging.get_logger(__name__)
 
@@ -34,18 +33,6 @@ class FairLossScale(TrainerCallback):
 
     def on_train_begin(self, args, state, control, model=None, train_dataloader=None, **kwargs):
         mend_loss_scale(calling_trainer(), train_dataloader)
-
-
-def calling_trainer() -> Trainer | None:
-    """The Trainer whose event is being handled, for callbacks are given no way to it; None outside of one."""
-    frame, seen = inspect.currentframe(), False
-    while frame is not None:
-        owner = frame.f_locals.get("self")
-        seen = seen or isinstance(owner, CallbackHandler)
-        if seen and isinstance(owner, Trainer):
-            return owner
-        frame = frame.f_back
-    return None
 
 
 def mend_loss_scale(trainer: Trainer | None, train_dataloader: DataLoader | None) -> None:

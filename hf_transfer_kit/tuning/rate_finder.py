@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,9 +52,10 @@ def find_learning_rate(
     """
     _check(start, end, steps, smoothing, diverged)
     with preserved_random_state():
-        trainer = make_trainer()
+        with _seen_models() as seen:
+            trainer = make_trainer()
         model = trainer.model
-        before = _snapshot(model)
+        before = seen.get(id(model)) or _Snapshot(model)
         test = RangeTest(start=start, end=end, steps=steps, smoothing=smoothing, diverged=diverged)
         trainer.args = _arguments(trainer, steps)
         for callback in list(trainer.callback_handler.callbacks):
@@ -63,7 +67,7 @@ def find_learning_rate(
         finally:
             trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
             trainer.accelerator.free_memory()
-            _restore(model, before)
+            before.restore()
     return rate_curve(test.rates, test.losses, smoothing=smoothing)
 
 
@@ -124,7 +128,9 @@ class RangeTest(TrainerCallback):
                 f"learning_rate={args.learning_rate} in the Trainer's arguments: the rate test keeps the ratio of each "
                 "parameter group's rate to it, so it must be above 0, such as 1e-3."
             )
-        self._factors = [group["initial_lr"] / args.learning_rate for group in optimizer.param_groups]
+        # Only some schedulers note the rate that a group began with.
+        rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+        self._factors = [rate / args.learning_rate for rate in rates]
 
     def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
         rate = rate_at(state.global_step, start=self.start, end=self.end, steps=self.steps)
@@ -157,17 +163,55 @@ def _is_in_the_way(callback: TrainerCallback) -> bool:
     return shows or type(callback).__module__.startswith("transformers.integrations")
 
 
-def _snapshot(model: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    tensors = [*model.parameters(), *model.buffers()]
-    return [(tensor, tensor.detach().clone()) for tensor in tensors]
+class _Snapshot:
+    """All of a model that a run and its parts may change: values, what asks for gradients, modes, hooks, children."""
+
+    def __init__(self, model: nn.Module) -> None:
+        tensors = [*model.parameters(), *model.buffers()]
+        self._model = model
+        self._values = [(tensor, tensor.detach().clone()) for tensor in tensors]
+        self._asking = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+        # What an instance has of its own: hooks, children, a shadowed ``train``, what callbacks noted beside it.
+        self._own = [
+            (module, {key: _copied(value) for key, value in vars(module).items()}) for module in model.modules()
+        ]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Puts everything back, in place."""
+        for module, own in self._own:
+            for key in [key for key in vars(module) if key not in own]:
+                del vars(module)[key]
+            for key, value in own.items():
+                vars(module)[key] = value
+        for parameter, asked in self._asking:
+            parameter.requires_grad_(asked)
+            parameter.grad = None
+        for tensor, value in self._values:
+            tensor.copy_(value)
 
 
-@torch.no_grad()
-def _restore(model: nn.Module, before: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    for tensor, value in before:
-        tensor.copy_(value)
-    for parameter in model.parameters():
-        parameter.grad = None
+def _copied(value: Any) -> Any:
+    return type(value)(value) if isinstance(value, dict) else value
+
+
+@contextmanager
+def _seen_models() -> Iterator[dict[int, _Snapshot]]:
+    """Models as they are handed to a Trainer while the block runs: some parts act when it is made."""
+    seen: dict[int, _Snapshot] = {}
+    make = Trainer.__init__
+
+    @functools.wraps(make)
+    def watched(self, model=None, *args, **kwargs):
+        if isinstance(model, nn.Module):
+            seen.setdefault(id(model), _Snapshot(model))
+        make(self, model, *args, **kwargs)
+
+    Trainer.__init__ = watched
+    try:
+        yield seen
+    finally:
+        Trainer.__init__ = make
 
 
 def _check(start: float, end: float, steps: int, smoothing: float, diverged: float) -> None:

@@ -6,30 +6,11 @@ from itertools import permutations
 import pytest
 import term_cases
 import torch
+from part_cases import PARTS
 from transformers import Trainer, TrainingArguments
 
-from hf_transfer_kit import (
-    BSS,
-    DELTA,
-    L2SP,
-    FreezeLayers,
-    GradualUnfreezing,
-    L2SPFisher,
-    LwF,
-    WeightInterpolation,
-    layerwise_optimizer,
-)
+from hf_transfer_kit import layerwise_optimizer
 
-PARTS = {
-    "FreezeLayers": lambda source, rows: FreezeLayers(first=1, quiet=True),
-    "GradualUnfreezing": lambda source, rows: GradualUnfreezing(every="1 steps", keep_frozen=1, quiet=True),
-    "L2SP": lambda source, rows: L2SP(alpha=0.1),
-    "L2SPFisher": lambda source, rows: L2SPFisher(alpha=0.1, dataset=rows, num_samples=4),
-    "DELTA": lambda source, rows: DELTA(alpha=0.1),
-    "BSS": lambda source, rows: BSS(),
-    "LwF": lambda source, rows: LwF(source=source),
-    "WeightInterpolation": lambda source, rows: WeightInterpolation(alphas=(0.0, 0.5, 1.0), eval_dataset=rows),
-}
 PAIRS = [
     *(pair for pair in permutations(PARTS, 2) if pair != ("L2SPFisher", "L2SP") and pair != ("L2SP", "L2SPFisher")),
     ("FreezeLayers", "GradualUnfreezing", "L2SP"),  # the README's

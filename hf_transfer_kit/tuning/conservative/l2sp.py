@@ -25,7 +25,8 @@ from hf_transfer_kit.tuning.conservative.pull import (
     placed_like,
     preload_gradients,
 )
-from hf_transfer_kit.tuning.loss_scale import calling_trainer, mend_loss_scale
+from hf_transfer_kit.tuning.loss_scale import mend_loss_scale
+from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
 from hf_transfer_kit.tuning.scalars import ScalarCallback
 from hf_transfer_kit.tuning.selecting import selected_names
 from hf_transfer_kit.values import LayerGroups
@@ -33,7 +34,7 @@ from hf_transfer_kit.values import LayerGroups
 Selector = str | int
 
 
-class L2SP(ScalarCallback, ExportableState):
+class L2SP(RunPart, ScalarCallback, ExportableState):
     """Adds alpha/2 |w - w0|^2 over the pretrained weights and beta/2 |w|^2 over the head to what is minimised.
 
     Li, Grandvalet & Davoine 2018, "Explicit Inductive Bias for Transfer Learning with Convolutional Networks". Held to
@@ -115,6 +116,7 @@ class L2SP(ScalarCallback, ExportableState):
 
     def on_init_end(self, args, state, control, model=None, **kwargs):
         super().on_init_end(args, state, control, model=model, **kwargs)
+        guard_run()
         layer_groups(model, example_inputs=self.example_inputs)
         self.fingerprint = self._keeper.at_init(model).fingerprint
 
@@ -133,7 +135,11 @@ class L2SP(ScalarCallback, ExportableState):
             with torch.no_grad():
                 preload_gradients(self._pulls, 1.0 if scaler is None else scaler.get_scale())
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(self, args, state, control, model=None, **kwargs):
+        self.leave(model)
+
+    def leave(self, model: nn.Module) -> None:
+        """Lets the weights go."""
         self.detach()
 
     def attach(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

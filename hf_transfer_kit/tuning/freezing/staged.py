@@ -30,6 +30,7 @@ from hf_transfer_kit.tuning.freezing.frozen import (
 )
 from hf_transfer_kit.tuning.freezing.schedule import Horizon, Stage, end_of, stage_at
 from hf_transfer_kit.tuning.freezing.step_rates import StepRates
+from hf_transfer_kit.tuning.runs import RunPart, guard_run
 from hf_transfer_kit.tuning.scalars import ScalarCallback
 from hf_transfer_kit.tuning.selecting import parts
 from hf_transfer_kit.values import LayerGroups
@@ -40,7 +41,7 @@ _ADAPTERS = ("trained", "staged")
 _OWNER = "schedule"
 
 
-class StagedTraining(ScalarCallback):
+class StagedTraining(RunPart, ScalarCallback):
     """Trains different parts of the model in different stages; a subclass says which, in ``stages``.
 
     All parameters are in the optimizer, in DistributedDataParallel and in every checkpoint from the start: freezing
@@ -105,6 +106,7 @@ class StagedTraining(ScalarCallback):
 
     def on_init_end(self, args, state, control, model=None, **kwargs):
         super().on_init_end(args, state, control, model=model, **kwargs)
+        guard_run()
         thaw(model, owner=_OWNER)  # left by a run that was interrupted; now, before there is an optimizer
         self._check_settings(model, args)
         self.check_model(layer_groups(model, example_inputs=self.example_inputs))
@@ -149,6 +151,10 @@ class StagedTraining(ScalarCallback):
             control.should_training_stop = control.should_training_stop or end is not None
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
+        self.leave(model)
+
+    def leave(self, model: nn.Module) -> None:
+        """Undoes the schedule's own freezing."""
         self._stage = None
         self._scale_rates(None)
         thaw(model, owner=_OWNER)

@@ -142,9 +142,20 @@ class CoTuning(LossTerm, ExportableState):
             self._head.relationship.copy_(self._estimate(train_dataloader))
         super().on_train_begin(args, state, control, model=model, train_dataloader=train_dataloader, **kwargs)
 
+    def before_run(self, model):
+        """Hangs the source's last layer again where a run was broken off, before a checkpoint is loaded."""
+        if self._head is not None and any(module is self._layer for module in model.modules()):
+            self._layer.add_module(_CHILD, self._head)
+
     def on_train_end(self, args, state, control, model=None, **kwargs):
-        super().on_train_end(args, state, control, **kwargs)
-        delattr(self._layer, _CHILD)
+        super().on_train_end(args, state, control, model=model, **kwargs)
+        self._head = None
+
+    def leave(self, model):
+        """Takes the source's last layer off, so that nothing saves it with the model."""
+        super().leave(model)
+        if self._layer is not None and hasattr(self._layer, _CHILD):
+            delattr(self._layer, _CHILD)
 
     def watch(self, model):
         """The input of the last layer."""

@@ -121,9 +121,11 @@ class DELTA(LossTerm, ExportableState):
         super().on_train_begin(args, state, control, model=model, train_dataloader=train_dataloader, **kwargs)
         self._source_maps = FeatureMaps(outputs=_modules(self._source, self._names))
 
-    def on_train_end(self, args, state, control, **kwargs):
-        super().on_train_end(args, state, control, **kwargs)
-        self._source_maps.remove()
+    def leave(self, model):
+        """Takes the hooks off both networks."""
+        super().leave(model)
+        if (maps := vars(self).pop("_source_maps", None)) is not None:
+            maps.remove()
 
     def watch(self, model):
         """The outputs of the chosen layers."""

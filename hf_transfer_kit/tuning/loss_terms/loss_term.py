@@ -21,14 +21,15 @@ from transformers.utils.generic import find_labels
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.loss_scale import calling_trainer, mend_loss_scale
+from hf_transfer_kit.tuning.loss_scale import mend_loss_scale
 from hf_transfer_kit.tuning.loss_terms.grafting import Graft
+from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
 from hf_transfer_kit.tuning.scalars import ScalarCallback
 
 _NOT_LEARNED = "{name} joins its term to what the model returns, and {finding}, so the term would teach nothing. {way}"
 
 
-class LossTerm(ScalarCallback):
+class LossTerm(RunPart, ScalarCallback):
     """A callback that adds a differentiable term to the model's loss; its mean is logged as ``scalar_name``.
 
     A subclass says what to watch in ``watch`` and computes the term, a mean over the rows of the batch, in ``term``.
@@ -58,6 +59,10 @@ class LossTerm(ScalarCallback):
         """
         raise NotImplementedError
 
+    def on_init_end(self, args, state, control, model=None, **kwargs):
+        super().on_init_end(args, state, control, model=model, **kwargs)
+        guard_run()
+
     def on_train_begin(self, args, state, control, model=None, **kwargs):
         super().on_train_begin(args, state, control, model=model, **kwargs)
         check_trainer(type(self).__name__, args)
@@ -85,7 +90,11 @@ class LossTerm(ScalarCallback):
             way = "Compute the loss from the model's outputs, with their graph (no detach, no no_grad)."
             raise SettingsError(_NOT_LEARNED.format(name=type(self).__name__, finding=finding, way=way))
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(self, args, state, control, model=None, **kwargs):
+        self.leave(model)
+
+    def leave(self, model: nn.Module) -> None:
+        """Takes the hooks off."""
         self._take_off()
 
     def sums_and_counts(self, model: nn.Module) -> dict[str, tuple[float, float]]:

@@ -83,9 +83,11 @@ class LwF(LossTerm, ExportableState):
         super().on_train_begin(args, state, control, model=model, **kwargs)
         self._source_maps = FeatureMaps(outputs={"logits": [self._source_layer]})
 
-    def on_train_end(self, args, state, control, **kwargs):
-        super().on_train_end(args, state, control, **kwargs)
-        self._source_maps.remove()
+    def leave(self, model):
+        """Takes the hooks off both networks."""
+        super().leave(model)
+        if (maps := vars(self).pop("_source_maps", None)) is not None:
+            maps.remove()
 
     def watch(self, model):
         """The input of the last layer."""
