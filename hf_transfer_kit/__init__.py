@@ -45,6 +45,7 @@ _ROOMS = {
         "BSS",
         "CoTuning",
         "DELTA",
+        "FairLossScale",
         "FreezeLayers",
         "FreezeSchedule",
         "GradualUnfreezing",

@@ -18,7 +18,7 @@ from hf_transfer_kit.features import CachedPrefix
 from hf_transfer_kit.metrics import classification_metrics
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.strategies import Strategy
-from hf_transfer_kit.tuning import LearnedRates, rates_of
+from hf_transfer_kit.tuning import FairLossScale, LearnedRates, rates_of
 from hf_transfer_kit.values import CurvePoint
 
 Attach = Callable[[PreTrainedModel, int], CachedPrefix | None]
@@ -188,7 +188,7 @@ def make_trainer(
         eval_dataset=data.validation,
         data_collator=data.collator,
         compute_metrics=classification_metrics(data.label_names),
-        callbacks=[*strategy.callbacks(model), LearnedRates(), *callbacks],
+        callbacks=[FairLossScale(), *strategy.callbacks(model), LearnedRates(), *callbacks],
         optimizer_cls_and_kwargs=strategy.optimizer(model, args),
     )
     trainer.remove_callback(PrinterCallback)

@@ -3,6 +3,7 @@
 from hf_transfer_kit.tuning.conservative import L2SP, L2SPFisher, WeightInterpolation
 from hf_transfer_kit.tuning.freezing import FreezeLayers, FreezeSchedule, GradualUnfreezing
 from hf_transfer_kit.tuning.learned_rates import LearnedRates, rates_of
+from hf_transfer_kit.tuning.loss_scale import FairLossScale
 from hf_transfer_kit.tuning.loss_terms import BSS, DELTA, CoTuning, LwF
 from hf_transfer_kit.tuning.rate_finder import find_learning_rate
 from hf_transfer_kit.tuning.rates import layerwise_optimizer
@@ -15,6 +16,7 @@ __all__ = [
     "DELTA",
     "L2SP",
     "CoTuning",
+    "FairLossScale",
     "FreezeLayers",
     "FreezeSchedule",
     "GradualUnfreezing",
