@@ -13,17 +13,18 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer
 from transformers.utils import logging
 
 from hf_transfer_kit.backbones.undisturbed import preserved_random_state, undisturbed
 from hf_transfer_kit.data.collating import on_device
+from hf_transfer_kit.tuning.networks import NetworkCallback
 from hf_transfer_kit.tuning.runs import calling_trainer
 
 logger = logging.get_logger(__name__)
 
 
-class FairLossScale(TrainerCallback):
+class FairLossScale(NetworkCallback):
     """Makes N accumulation steps or processes train on the loss of one big batch, whatever the model does.
 
     Before training the model's loss is computed twice on two rows, for two values of ``num_items_in_batch``; where it

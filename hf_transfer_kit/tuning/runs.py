@@ -13,6 +13,8 @@ from torch import nn
 from transformers import Trainer
 from transformers.trainer_callback import CallbackHandler
 
+from hf_transfer_kit.tuning.networks import network_of
+
 
 class RunPart:
     """A callback that changes the model for the time of a run. Subclasses call ``guard_run`` in ``on_init_end``."""
@@ -52,12 +54,12 @@ class _GuardedTrain:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for part in self._parts():
-            part.before_run(self._trainer.model)
+            part.before_run(network_of(self._trainer.model))
         try:
             return self._train(*args, **kwargs)
         except BaseException:
             for part in self._parts():
-                part.leave(self._trainer.model)
+                part.leave(network_of(self._trainer.model))
             raise
 
     def _parts(self) -> list[RunPart]:

@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import CallbackHandler
 
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.networks import NetworkCallback
 
 _RESERVED = ("loss", "grad_norm", "learning_rate", "epoch", "step", "num_input_tokens_seen", "total_flos")
 _ATTRIBUTE = "_recorded_scalars"
@@ -78,7 +79,7 @@ def mean_over_processes(scalars: Mapping[str, SumAndCount]) -> dict[str, float]:
     return {name: total / count for name, (total, count) in totals.items() if count}
 
 
-class ScalarCallback(TrainerCallback):
+class ScalarCallback(NetworkCallback):
     """A callback with scalars to log: they reach ``state.log_history``, every tracker and the console.
 
     Override ``scalars``. It is called in every process each time Trainer logs its training loss; the logged value is

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from hf_transfer_kit.errors import DataError
+
 
 def own_batches(
     dataset: Any,
@@ -27,6 +29,9 @@ def own_batches(
         batch_size: Rows a batch, the last one may be smaller.
         num_samples: How many rows over all processes; None takes all.
         seed: Chooses the rows at random; None, and iterable datasets, take the first ones.
+
+    Raises:
+        DataError: When the collator does not take the rows.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     if hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"):
@@ -37,7 +42,14 @@ def own_batches(
     else:
         chosen = islice(islice(iter(dataset), num_samples), rank, None, world)
     while rows := list(islice(chosen, batch_size)):
-        yield collate(rows)
+        try:
+            batch = collate(rows)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise DataError(
+                f"The rows of {type(dataset).__name__} are not what the Trainer's collator takes "
+                f"({type(error).__name__}: {error}). Give rows prepared as the training data is, tokenized too."
+            ) from error
+        yield batch
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:

@@ -125,7 +125,13 @@ def _num_rows(inputs: Mapping[str, Any]) -> int:
 
 
 def _loss(model: nn.Module, inputs: Mapping[str, Any], labels: str) -> Tensor:
-    outputs = model(**inputs)
+    try:
+        outputs = model(**inputs)
+    except TypeError as error:
+        raise SettingsError(
+            f"The Fisher information is estimated by model(**batch), which {type(model).__name__} does not take "
+            f"({error}). Estimate it by a loop of your own and give L2SPFisher(fisher=...), or use L2SP."
+        ) from error
     if labels == "empirical":
         loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs[0]
         if loss is None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from hf_transfer_kit.backbones.undisturbed import undisturbed
@@ -18,6 +17,7 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.conservative.anchor import AnchorKeeper, Source, body_buffers, body_parameters
 from hf_transfer_kit.tuning.conservative.lora_delta import lora_pairs
 from hf_transfer_kit.tuning.conservative.pull import learning_names, local, placed_like
+from hf_transfer_kit.tuning.networks import NetworkCallback
 from hf_transfer_kit.tuning.shared_rows import own_batches, sum_over_processes
 
 METRICS = ("accuracy", "loss")
@@ -28,7 +28,7 @@ def interpolated(w0: Tensor, w: Tensor, alpha: float) -> Tensor:
     return torch.lerp(w0, w, alpha)
 
 
-class WeightInterpolation(TrainerCallback, ExportableState):
+class WeightInterpolation(NetworkCallback, ExportableState):
     """After training, replaces the body's weights by the best of w0 + alpha (w - w0) on the evaluation set.
 
     WiSE-FT, Wortsman et al. 2022. Floating buffers (BatchNorm's statistics) go along, the head stays fine-tuned, a

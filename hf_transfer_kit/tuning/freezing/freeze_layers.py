@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
-from transformers import TrainerCallback
+from transformers.utils import logging
 
 from hf_transfer_kit.backbones import layer_groups, modality_of
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.freezing.distributed import check_freezing, check_late_freezing, remember_trainable
-from hf_transfer_kit.tuning.freezing.frozen import check_options, freeze, is_frozen_by, thaw
+from hf_transfer_kit.tuning.freezing.frozen import check_options, freeze, frozen_by, is_frozen_by, thaw
+from hf_transfer_kit.tuning.networks import NetworkCallback
 from hf_transfer_kit.tuning.selecting import matching_names, parts
 from hf_transfer_kit.values import LayerGroups
 
+logger = logging.get_logger(__name__)
 
-class FreezeLayers(TrainerCallback):
+
+class FreezeLayers(NetworkCallback):
     """Keeps layer groups of the model fixed for the whole training.
 
     Frozen means: no gradient, no optimizer state or change (weight decay and momentum included), BatchNorm statistics
@@ -106,6 +109,11 @@ class FreezeLayers(TrainerCallback):
             raise SettingsError(
                 f"{self._owner} leaves nothing to train in {type(model).__name__}: freeze fewer layers, or give the "
                 "model a head with replace_head."
+            )
+        if not frozen_by(model, owner=self._owner):
+            logger.warning(
+                f"{self._owner} freezes nothing that would have been trained in {type(model).__name__}: all of it was "
+                "frozen before."
             )
         return groups
 

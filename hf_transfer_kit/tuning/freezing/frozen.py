@@ -92,6 +92,12 @@ def is_frozen_by(model: nn.Module, *, owner: str) -> bool:
     return owner in _parts_of(model)
 
 
+def frozen_by(model: nn.Module, *, owner: str) -> frozenset[str]:
+    """Names of the parameters that get no gradient because of ``owner``."""
+    part = _parts_of(model).get(owner)
+    return part.parameters if part is not None else frozenset()
+
+
 def check_options(*, batch_norm: str, dropout: str) -> None:
     """Raises SettingsError when one of the options is unknown."""
     if batch_norm not in BATCH_NORM:
