@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from hf_transfer_kit.backbones.example_inputs import traced
 from hf_transfer_kit.backbones.heads import find_head, last_layer
 from hf_transfer_kit.backbones.layer_groups import layer_groups
 from hf_transfer_kit.backbones.unwrapping import plain_model, timm_model
@@ -112,13 +113,13 @@ def body_modules(model: nn.Module, layers: int | str | Sequence[str]) -> dict[st
             raise SettingsError(f"layers={layers}: give a number of layer groups, at least 1, or names.")
         count = min(layers, len(body))
         depths = [round((index + 1) * len(body) / count) - 1 for index in range(count)]
-        return {body[depth].name: _with_parameters(body[depth]) for depth in depths}
+        return {body[depth].name: _heard(model, _with_parameters(body[depth])) for depth in depths}
     groups = {group.name: group for group in body}
     modules = dict(model.named_modules())
     chosen: dict[str, list[str]] = {}
     for name in [layers] if isinstance(layers, str) else layers:
         if name in groups:
-            chosen[name] = _with_parameters(groups[name])
+            chosen[name] = _heard(model, _with_parameters(groups[name]))
         elif name and name in modules:
             chosen[name] = [name]
         else:
@@ -129,6 +130,16 @@ def body_modules(model: nn.Module, layers: int | str | Sequence[str]) -> dict[st
     if not chosen:
         raise SettingsError("layers is empty: give a number of layer groups, at least 1, or names.")
     return chosen
+
+
+def _heard(model: nn.Module, names: list[str]) -> list[str]:
+    """Those of the modules that the outputs hear of: a pooler that is computed and not read gives no feature map."""
+    inner, prefix = plain_model(model)
+    try:
+        reaching = {f"{prefix}{name}" for name in traced(inner).reaching}
+    except ModelError:
+        return names
+    return [name for name in names if any(own.startswith(f"{name}.") for own in reaching)] or names
 
 
 def head_input(model: nn.Module) -> tuple[str, nn.Module]:

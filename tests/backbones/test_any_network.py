@@ -9,6 +9,7 @@ import transformers as tf
 from torch import nn
 
 from hf_transfer_kit import FreezeLayers, layer_groups, replace_head
+from hf_transfer_kit.backbones.feature_maps import body_modules
 from hf_transfer_kit.backbones.heads import last_layers
 
 TOKENS = {"vocab_size": 40, "num_labels": 3, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -134,3 +135,22 @@ def test_towers_that_read_nothing_of_each_other_lie_side_by_side():
     assert any(n.startswith("vision_model.embeddings") for n in first)
     assert any(n.startswith("text_model.embeddings") for n in first)
     assert layer_groups(model).head is None
+
+
+class Unheard(nn.Module):
+    """A pooler that is computed and read by nobody, as in a SentenceTransformer."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.pooler = nn.Linear(6, 6), nn.LayerNorm(6), nn.Linear(6, 6)
+
+    def forward(self, x):
+        hidden = self.two(self.one(x).relu())
+        self.pooler(hidden)
+        return {"embedding": hidden}
+
+
+def test_what_enters_no_output_is_no_group_and_no_feature_map():
+    model = Unheard()
+    assert [(group.name, len(group.parameters)) for group in layer_groups(model)] == [("one", 2), ("two", 4)]
+    assert body_modules(model, 1) == {"two": ["two"]}
