@@ -230,8 +230,8 @@ def _initialize_rest(model: nn.Module) -> None:
 
 def _checked_labels(num_labels: int | None, id2label: Mapping[int, str] | None) -> dict[int, str]:
     if id2label is None:
-        if num_labels is None or num_labels < 1:
-            raise SettingsError(f"num_labels={num_labels}: give the number of classes, at least 1, or id2label.")
+        if isinstance(num_labels, bool) or not isinstance(num_labels, int) or num_labels < 1:
+            raise SettingsError(f"num_labels={num_labels!r}: give the number of classes, at least 1, or id2label.")
         return {index: f"LABEL_{index}" for index in range(num_labels)}
     labels = {int(index): str(label) for index, label in id2label.items()}
     if sorted(labels) != list(range(len(labels))) or num_labels not in (None, len(labels)):

@@ -51,6 +51,11 @@ def find_learning_rate(
         SettingsError: When an argument is out of range, or the Trainer's own rate is 0, so that groups have no ratio.
     """
     _check(start, end, steps, smoothing, diverged)
+    if isinstance(make_trainer, Trainer) or not callable(make_trainer):
+        raise SettingsError(
+            f"find_learning_rate makes a fresh Trainer by itself and was given a {type(make_trainer).__name__}: pass a "
+            "function, find_learning_rate(lambda: Trainer(...))."
+        )
     with preserved_random_state():
         with _seen_models() as seen:
             trainer = make_trainer()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from transformers import Trainer, TrainingArguments
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.checking import is_number
 from hf_transfer_kit.values import LayerGroups
 
 
@@ -89,8 +89,7 @@ def layerwise_optimizer(
         SettingsError: When a factor is out of range, or ``args.optim`` builds its own parameter groups.
     """
     for name, value in (("decay", decay), ("first_layers", first_layers), ("head", head)):
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not is_number and not (value is None and name == "first_layers"):
+        if not is_number(value) and not (value is None and name == "first_layers"):
             raise SettingsError(f"{name}={value!r} is no finite number: give a factor of the learning rate.")
     if head < 0:
         raise SettingsError(f"head={head} is negative: give a factor of the learning rate.")

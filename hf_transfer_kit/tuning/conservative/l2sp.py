@@ -14,6 +14,7 @@ from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.backbones.adapters import without_pretrained_value
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.checking import check_strength
 from hf_transfer_kit.tuning.conservative.anchor import Anchor, AnchorKeeper, Source, body_parameters
 from hf_transfer_kit.tuning.conservative.lora_delta import LoRAPair, delta_squared, lora_pairs
 from hf_transfer_kit.tuning.conservative.penalties import NORMS
@@ -79,9 +80,8 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
         anchor: Source | None = None,
         example_inputs: Any = None,
     ) -> None:
-        for name, value in {"alpha": alpha, "beta": beta, **{f"groups[{k!r}]": v for k, v in pairs(groups)}}.items():
-            if not value >= 0:
-                raise SettingsError(f"{name}={value} is negative: it is the strength of a penalty, 0 or more.")
+        given = {"alpha": alpha, "beta": beta, **{f"groups[{k!r}]": v for k, v in pairs(groups)}}
+        check_strength(type(self).__name__, **given)
         if norm not in NORMS:
             raise SettingsError(f"norm={norm!r} is unknown; choose {', '.join(NORMS)}.")
         if decoupled and clipped:

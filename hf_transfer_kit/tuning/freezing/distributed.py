@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, TrainingArguments
 from transformers.training_args import ParallelMode
 
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.runs import calling_trainer
 
 _ATTRIBUTE = "_trainable_when_wrapped"
 
@@ -51,7 +52,9 @@ def check_late_freezing(model: nn.Module, args: TrainingArguments, *, asked_by: 
     Raises:
         SettingsError: Naming the argument to set.
     """
-    if args.deepspeed or args.fsdp:
+    trainer = calling_trainer()  # an accelerate config says it in no argument
+    by_config = trainer is not None and (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled)
+    if args.deepspeed or args.fsdp or by_config:
         raise SettingsError(
             f"{asked_by} freezes and thaws parameters while training; this works in one process and with "
             "DistributedDataParallel, not with DeepSpeed or FSDP, which lay out the gradients once. Freeze statically "

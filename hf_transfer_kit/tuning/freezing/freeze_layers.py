@@ -10,8 +10,9 @@ from transformers.utils import logging
 
 from hf_transfer_kit.backbones import layer_groups, modality_of
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.checking import is_number
 from hf_transfer_kit.tuning.freezing.distributed import check_freezing, check_late_freezing, remember_trainable
-from hf_transfer_kit.tuning.freezing.frozen import check_options, freeze, frozen_by, is_frozen_by, thaw
+from hf_transfer_kit.tuning.freezing.frozen import check_options, freeze, frozen_by, hold, is_frozen_by, thaw
 from hf_transfer_kit.tuning.networks import NetworkCallback
 from hf_transfer_kit.tuning.selecting import matching_names, parts
 from hf_transfer_kit.values import LayerGroups
@@ -55,7 +56,7 @@ class FreezeLayers(NetworkCallback):
 
     def __init__(
         self,
-        *,
+        *unnamed: object,
         first: int | None = None,
         last: int | None = None,
         but_last: int | None = None,
@@ -69,6 +70,15 @@ class FreezeLayers(NetworkCallback):
         quiet: bool = False,
         example_inputs: Any = None,
     ) -> None:
+        if unnamed:
+            raise SettingsError(
+                f"FreezeLayers({', '.join(map(repr, unnamed))}) does not say what is meant: write first=, last=, or "
+                "another choice by its name."
+            )
+        if names is not None and (not names or not all(isinstance(name, str) and name for name in names)):
+            raise SettingsError(f"names={names!r} names nothing: give a glob, or a list of them.")
+        if fraction is not None and not is_number(fraction):
+            raise SettingsError(f"fraction={fraction!r} is no number: it is the share of groups to freeze, in (0, 1].")
         choices = {
             "first": first,
             "last": last,
@@ -123,6 +133,16 @@ class FreezeLayers(NetworkCallback):
 
     def _modality(self, model: nn.Module) -> str:
         return (self.modality or modality_of(model)) if self.choice == "general" else ""
+
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        self._hold(model)
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        self._hold(model)
+
+    def _hold(self, model: nn.Module) -> None:
+        """Freezes again what something else made trainable, as peft's ``disable_adapter`` does on its way back."""
+        hold(model, owner=self._owner)
 
     def on_init_end(self, args, state, control, model=None, **kwargs):
         check_freezing(model, args)

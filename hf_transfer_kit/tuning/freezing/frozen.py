@@ -92,6 +92,15 @@ def is_frozen_by(model: nn.Module, *, owner: str) -> bool:
     return owner in _parts_of(model)
 
 
+def hold(model: nn.Module, *, owner: str) -> None:
+    """Freezes again what ``owner`` froze and something else has made trainable since; its gradients are dropped."""
+    names = frozen_by(model, owner=owner)
+    for name, parameter in model.named_parameters() if names else ():
+        if parameter.requires_grad and name in names:
+            parameter.requires_grad_(False)
+            parameter.grad = None
+
+
 def frozen_by(model: nn.Module, *, owner: str) -> frozenset[str]:
     """Names of the parameters that get no gradient because of ``owner``."""
     part = _parts_of(model).get(owner)

@@ -26,6 +26,7 @@ from hf_transfer_kit.tuning.freezing.frozen import (
     batch_norm_parameters,
     check_options,
     freeze,
+    hold,
     thaw,
 )
 from hf_transfer_kit.tuning.freezing.schedule import Horizon, Stage, end_of, stage_at
@@ -140,6 +141,9 @@ class StagedTraining(RunPart, ScalarCallback):
             self._check_metrics()
             self._metrics_known = True
 
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        hold(model, owner=_OWNER)  # peft's disable_adapter makes all adapters trainable on its way back
+
     def on_evaluate(self, args, state, control, **kwargs):
         if self._stage is None:  # evaluated outside training
             return
@@ -202,6 +206,7 @@ class StagedTraining(RunPart, ScalarCallback):
         """Freezes and thaws what the stage of the next step asks for; nothing when that is the current stage."""
         index, _ = stage_at(state.global_step, self._stages, self._read_evaluations(state.log_history))
         if index == self._stage:
+            hold(model, owner=_OWNER)
             return
         stage = self._stages[index]
         still = {name for group in self._groups for name in group.parameters} - self._movable

@@ -6,6 +6,7 @@ import torch
 
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps, channel_axis, head_input, pooled
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.checking import check_strength
 from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm
 
 
@@ -50,8 +51,7 @@ class BSS(LossTerm):
     scalar_name = "bss_penalty"
 
     def __init__(self, *, eta: float = 1e-3, k: int = 1) -> None:
-        if not eta >= 0:
-            raise SettingsError(f"BSS: eta={eta} is negative; give a strength of 0 or more, such as 0.001.")
+        check_strength("BSS", eta=eta)
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise SettingsError(f"BSS: k={k} is out of range; give a whole number of singular values, at least 1.")
         self.eta = eta

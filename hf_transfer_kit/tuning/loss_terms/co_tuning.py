@@ -12,6 +12,7 @@ from transformers.trainer_callback import ExportableState
 
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps, logits_layer
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.tuning.checking import check_strength
 from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm, label_argument_names
 from hf_transfer_kit.tuning.loss_terms.source_model import SourceModel
 from hf_transfer_kit.tuning.loss_terms.training_rows import batches, class_labels, spread_rows
@@ -98,11 +99,11 @@ class CoTuning(LossTerm, ExportableState):
     scalar_name = "co_tuning_penalty"
 
     def __init__(self, *, source: nn.Module | str | Path | None = None, strength: float = 1.0) -> None:
-        if not strength >= 0:
-            raise SettingsError(f"CoTuning: strength={strength} is negative; give a weight of 0 or more.")
+        check_strength("CoTuning", strength=strength)
         self.strength = strength
         self.source = SourceModel("CoTuning", source, required=True)
         self._head: SourceHead | None = None
+        self._has_ended = False
         self._layer: nn.Linear | None = None
 
     def attach(self, model: nn.Module) -> None:
@@ -144,12 +145,12 @@ class CoTuning(LossTerm, ExportableState):
 
     def before_run(self, model):
         """Hangs the source's last layer again where a run was broken off, before a checkpoint is loaded."""
-        if self._head is not None and any(module is self._layer for module in model.modules()):
+        if self._head is not None and not self._has_ended and any(module is self._layer for module in model.modules()):
             self._layer.add_module(_CHILD, self._head)
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
         super().on_train_end(args, state, control, model=model, **kwargs)
-        self._head = None
+        self._has_ended = True
 
     def leave(self, model):
         """Takes the source's last layer off, so that nothing saves it with the model."""

@@ -13,6 +13,7 @@ from transformers.trainer_callback import ExportableState
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps, body_modules, channel_axis, same_precision
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.checking import check_strength
 from hf_transfer_kit.tuning.loss_terms.channel_attention import channel_attention
 from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm
 from hf_transfer_kit.tuning.loss_terms.source_model import SourceModel, saved_attributes
@@ -93,9 +94,7 @@ class DELTA(LossTerm, ExportableState):
         attention_rows: int = 64,
         source: nn.Module | str | Path | None = None,
     ) -> None:
-        for name, value in (("alpha", alpha), ("beta", beta)):
-            if not value >= 0:
-                raise SettingsError(f"DELTA: {name}={value} is negative; give a strength of 0 or more.")
+        check_strength("DELTA", alpha=alpha, beta=beta)
         if attention not in ("uniform", "loss"):
             raise SettingsError(f"DELTA: attention={attention!r} is unknown; choose 'uniform' or 'loss'.")
         if attention_rows < 2:

@@ -11,6 +11,7 @@ from transformers.trainer_callback import ExportableState
 
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps, logits_layer, same_precision
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.checking import check_strength, is_number
 from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm
 from hf_transfer_kit.tuning.loss_terms.source_model import SourceModel
 
@@ -59,9 +60,8 @@ class LwF(LossTerm, ExportableState):
     def __init__(
         self, *, source: nn.Module | str | Path | None = None, strength: float = 1.0, temperature: float = 2.0
     ) -> None:
-        if not strength >= 0:
-            raise SettingsError(f"LwF: strength={strength} is negative; give a weight of 0 or more.")
-        if not temperature > 0:
+        check_strength("LwF", strength=strength)
+        if not is_number(temperature) or not temperature > 0:
             raise SettingsError(f"LwF: temperature={temperature} is out of range; give a number above 0, such as 2.")
         self.strength = strength
         self.temperature = temperature
