@@ -21,9 +21,11 @@ class GradualUnfreezing(StagedTraining):
     head begins with its first group in the order.
 
     Args:
-        every: When the next groups thaw. A span of training, ``"1 epoch"``, ``"200 steps"`` or a share in (0, 1) such
-            as 0.25, thaws at each of its multiples; a list such as ``[0.1, 0.3]`` or ``["1 epoch", "3 epochs"]`` holds
-            the times themselves, counted from the start of training, as many as there are groups to thaw at a time.
+        every: When the next groups thaw. ``"auto"``, the default without ``on_plateau``, spreads the stages evenly over
+            the run, so that all are reached. A span of training, ``"1 epoch"``, ``"200 steps"`` or a share in (0, 1)
+            such as 0.25, thaws at each of its multiples; a list such as ``[0.1, 0.3]`` or ``["1 epoch", "3 epochs"]``
+            holds the times themselves, counted from the start of training, as many as there are groups to thaw at a
+            time.
         order: ``"top_down"`` from the head to the input, or ``"bottom_up"``.
         groups_per_stage: How many groups thaw at a time, >= 1.
         keep_frozen: How many groups, the last in the order, never thaw.
@@ -57,11 +59,8 @@ class GradualUnfreezing(StagedTraining):
             batch_norm=batch_norm, dropout=dropout, adapters=adapters, quiet=quiet, example_inputs=example_inputs
         )
         if every is None and on_plateau is None:
-            raise SettingsError(
-                'GradualUnfreezing needs to know when to thaw: give every="1 epoch", every=0.25 or '
-                'on_plateau=("eval_loss", 2).'
-            )
-        if every is not None:
+            every = "auto"
+        if every is not None and every != "auto":
             for span in every if isinstance(every, (list, tuple)) else [every]:
                 parse_span(span)
         if order not in _ORDERS:
@@ -103,20 +102,25 @@ class GradualUnfreezing(StagedTraining):
                 Stage(
                     title=_title(trained, thawed),
                     trainable=frozenset(name for group in trained for name in group.parameters),
-                    until=None if is_last else self._until(number, horizon),
+                    until=None if is_last else self._until(number, len(steps), horizon),
                     plateau=None if is_last else plateau,
                 )
             )
         return result
+
+    def _what_would_fit(self) -> str:
+        return ' every="auto" would fit.'
 
     def _order_in(self, groups: LayerGroups) -> list[list[LayerGroup]]:
         return thawing_order(
             groups, order=self.order, groups_per_stage=self.groups_per_stage, keep_frozen=self.keep_frozen
         )
 
-    def _until(self, number: int, horizon: Horizon) -> int | None:
+    def _until(self, number: int, count: int, horizon: Horizon) -> int | None:
         if self.every is None:
             return None
+        if self.every == "auto":
+            return max(number + 1, round(horizon.max_steps * (number + 1) / count))
         if isinstance(self.every, (list, tuple)):
             return step_of(self.every[number], horizon)
         amount, unit = parse_span(self.every)

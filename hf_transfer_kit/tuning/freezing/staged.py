@@ -248,10 +248,14 @@ class StagedTraining(RunPart, ScalarCallback):
         for number, stage in enumerate(self._stages[:-1], 1):
             if stage.until is not None and stage.until >= max_steps:
                 logger.warning(
-                    "%s: training ends after %d steps, but stage %d (%s) begins at step %d and is not reached.",
+                    "%s: training ends after %d steps, but stage %d (%s) begins at step %d and is not reached."
+                    + self._what_would_fit(),
                     *(type(self).__name__, max_steps, number, self._stages[number].title, stage.until),
                 )
                 return
+
+    def _what_would_fit(self) -> str:
+        return " Times given as shares of training, such as 0.5, fit every length."
 
     def _warn_of_no_difference(self) -> None:
         if len(self._stages) > 1 and len({self._trained(stage) for stage in self._stages}) == 1:

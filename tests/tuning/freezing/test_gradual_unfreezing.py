@@ -69,7 +69,6 @@ def test_a_model_without_a_head_begins_with_its_first_group_in_the_order():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({}, 'needs to know when to thaw: give every="1 epoch"'),
         ({"every": "soon"}, "'soon' is no span of training"),
         ({"every": [0.1, 2]}, "2 is no span of training"),
         ({"every": 0.5, "order": "up"}, "order='up' is unknown; choose one of top_down, bottom_up"),
@@ -152,3 +151,11 @@ def test_the_table_of_stages_is_printed(make_trainer, capsys):
     assert lines[2].split("  ")[0] == "1"
     assert "2 or eval_loss flat" in lines[2]
     assert "100.0%" in lines[5]
+
+
+@pytest.mark.parametrize(("steps", "times"), [(100, [20, 40, 60, 80]), (39, [8, 16, 23, 31]), (5, [1, 2, 3, 4])])
+def test_by_itself_the_stages_spread_over_the_run(groups, steps, times):
+    for schedule in (GradualUnfreezing(), GradualUnfreezing(every="auto")):
+        stages = schedule.stages(groups, Horizon(max_steps=steps, steps_per_epoch=None))
+        assert [stage.until for stage in stages] == [*times, None]
+    assert [s.until for s in GradualUnfreezing(on_plateau=("eval_loss", 1)).stages(groups, HORIZON)] == [None] * 5
