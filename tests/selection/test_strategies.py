@@ -49,9 +49,9 @@ def test_from_scratch_keeps_no_weight_and_is_seeded(model):
 
 def test_small_rate_is_a_fraction_for_all_before_the_head(model, tmp_path):
     args = TrainingArguments(output_dir=str(tmp_path), learning_rate=0.5, use_cpu=True)
-    _, kwargs = make_strategy("small_lr:factor=0.01").optimizer(model, args)
+    make, settings = make_strategy("small_lr:factor=0.01").optimizer(model, args)
     head = {id(parameter) for parameter in layer_groups(model).head.parameters.values()}
-    rates = {id(p): group["lr"] for group in kwargs["params"] for p in group["params"]}
+    rates = {id(p): group["lr"] for group in make()(model, **settings).param_groups for p in group["params"]}
     assert len(rates) == len(list(model.parameters()))
     assert all(rate == pytest.approx(0.5 if key in head else 0.005) for key, rate in rates.items())
 

@@ -46,7 +46,7 @@ class FreezeLayers(NetworkCallback):
             affine parameters fixed, statistics follow the new data (Li et al. 2017, AdaBN); ``"affine_only"``:
             statistics fixed, affine parameters trained (Frankle et al. 2021).
         dropout: ``"off"`` in the frozen part, or ``"on"``.
-        quiet: Do not print the table of layer groups when training starts.
+        quiet: Do not print the table of layer groups when training starts, nor say when nothing is left to freeze.
         example_inputs: Where the kit cannot make up inputs for one forward of the model: some, as for
             ``layer_groups``.
 
@@ -120,7 +120,7 @@ class FreezeLayers(NetworkCallback):
                 f"{self._owner} leaves nothing to train in {type(model).__name__}: freeze fewer layers, or give the "
                 "model a head with replace_head."
             )
-        if not frozen_by(model, owner=self._owner):
+        if not self.quiet and not frozen_by(model, owner=self._owner):
             logger.warning(
                 f"{self._owner} freezes nothing that would have been trained in {type(model).__name__}: all of it was "
                 "frozen before."
