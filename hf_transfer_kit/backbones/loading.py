@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import transformers
+from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from hf_transfer_kit.backbones.heads import find_head
@@ -21,6 +24,7 @@ from hf_transfer_kit.backbones.torchvision_networks import (
 from hf_transfer_kit.errors import ModelError, SettingsError, first_line
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+_STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 _TORCHVISION = "torchvision/"
 
 _CLASSIFIERS = {
@@ -105,10 +109,29 @@ def _inputs_of_own_precision(model: PreTrainedModel, args: tuple, kwargs: dict) 
 
 
 def stored_dtype(name_or_path: str | Path, *, trust_remote_code: bool = False, revision: str | None = None) -> str:
-    """The precision that a checkpoint's config names: ``"float32"``, ``"bfloat16"`` or ``"float16"``."""
-    config = _config(str(name_or_path), pretrained=True, trust_remote_code=trust_remote_code, revision=revision)
-    name = str(getattr(config, "dtype", None)).removeprefix("torch.")
-    return name if name in DTYPES else "float32"
+    """The precision that most of a checkpoint's tensors are stored in: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+
+    It is read off the weights where they are on this machine, else off the config.
+    """
+    name = str(name_or_path)
+    config = _config(name, pretrained=True, trust_remote_code=trust_remote_code, revision=revision)
+    found: Counter[str] = Counter()
+    if (file := _weights_here(name, revision)) is not None:
+        with safe_open(file, framework="pt") as tensors:
+            found = Counter(_STORED.get(tensors.get_slice(key).get_dtype(), "") for key in tensors.keys())  # noqa: SIM118
+    named = found.most_common(1)[0][0] if found else str(getattr(config, "dtype", None)).removeprefix("torch.")
+    return named if named in DTYPES and named != "auto" else "float32"
+
+
+def _weights_here(name: str, revision: str | None) -> Path | None:
+    """A file of a checkpoint's weights, of a folder or of the Hub's cache."""
+    if Path(name).is_dir():
+        return next(iter(sorted(Path(name).glob("*.safetensors"))), None)
+    try:
+        cached = try_to_load_from_cache(name, "model.safetensors", revision=revision)
+    except HFValidationError:
+        return None
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def load_processor(name_or_path: str | Path, modality: str, *, revision: str | None = None) -> object:

@@ -1,5 +1,7 @@
 """Checkpoints in half precision: trained in float32 they give what their float32 copies give, bit for bit."""
 
+import json
+
 import pytest
 import tiny
 import torch
@@ -17,6 +19,11 @@ def test_training_equals_that_from_the_float32_copy(name, dtype, tmp_path):
     half.save_pretrained(tmp_path / "half")
     half.float().save_pretrained(tmp_path / "whole")
     assert stored_dtype(tmp_path / "half") == dtype
+    config = json.loads((tmp_path / "half" / "config.json").read_text())
+    config.pop("dtype", None)  # as in some checkpoints
+    (tmp_path / "half" / "config.json").write_text(json.dumps(config))
+    assert stored_dtype(tmp_path / "half") == dtype
+    assert stored_dtype(tmp_path / "whole") == "float32"
     rows = [{key: value[0] for key, value in inputs.items()} | {"labels": i % 3} for i in range(8)]
     trained = {}
     for copy in ("half", "whole"):
