@@ -11,6 +11,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import datasets
@@ -147,8 +148,7 @@ class ModelArguments(NetworkArguments):
     )
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise SettingsError(f"--dtype {self.dtype} is unknown; choose {', '.join(DTYPES)}.")
+        _check_choice("--dtype", self.dtype, DTYPES)
         super().__post_init__()
 
 
@@ -165,11 +165,10 @@ class KeptModelArguments(ModelArguments):
     )
 
     def __post_init__(self) -> None:
-        if self.save_dtype not in ("source", *STORED):
-            raise SettingsError(f"--save_dtype {self.save_dtype} is unknown; choose source, {', '.join(STORED)}.")
+        _check_choice("--save_dtype", self.save_dtype, ("source", *STORED))
         super().__post_init__()
 
-    @property
+    @cached_property
     def stored_dtype(self) -> str:
         """What the final weights are stored in."""
         if self.save_dtype != "source":
@@ -399,6 +398,11 @@ def sentences_for_errors(main: Callable[[], None]) -> None:
         # several processes holds the group as well.
         gc.collect()
         torch.distributed.destroy_process_group()
+
+
+def _check_choice(flag: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise SettingsError(f"{flag} {value} is unknown; choose {', '.join(known)}.")
 
 
 def row_count(flag: str, text: str) -> int | float:

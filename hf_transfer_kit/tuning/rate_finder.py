@@ -7,7 +7,6 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -173,31 +172,24 @@ class _Snapshot:
 
     def __init__(self, model: nn.Module) -> None:
         tensors = [*model.parameters(), *model.buffers()]
-        self._model = model
         self._values = [(tensor, tensor.detach().clone()) for tensor in tensors]
         self._asking = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         # What an instance has of its own: hooks, children, a shadowed ``train``, what callbacks noted beside it.
-        self._own = [
-            (module, {key: _copied(value) for key, value in vars(module).items()}) for module in model.modules()
-        ]
+        self._own = [(module, dict(vars(module))) for module in model.modules()]
+        # Their dicts are refilled rather than replaced, for the handles of hooks hold them.
+        self._inside = [(d, dict(d)) for _, own in self._own for d in own.values() if isinstance(d, dict)]
 
     @torch.no_grad()
     def restore(self) -> None:
         """Puts everything back, in place."""
-        for module, own in self._own:
-            for key in [key for key in vars(module) if key not in own]:
-                del vars(module)[key]
-            for key, value in own.items():
-                vars(module)[key] = value
+        for own, before in [*((vars(module), own) for module, own in self._own), *self._inside]:
+            own.clear()
+            own.update(before)
         for parameter, asked in self._asking:
             parameter.requires_grad_(asked)
             parameter.grad = None
         for tensor, value in self._values:
             tensor.copy_(value)
-
-
-def _copied(value: Any) -> Any:
-    return type(value)(value) if isinstance(value, dict) else value
 
 
 @contextmanager

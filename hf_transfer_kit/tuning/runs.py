@@ -7,6 +7,7 @@ that tells its parts when an exception, or an interrupt from the keyboard, leave
 from __future__ import annotations
 
 import inspect
+from types import FrameType
 from typing import Any
 
 from torch import nn
@@ -36,14 +37,17 @@ def guard_run() -> None:
 
 def calling_trainer() -> Trainer | None:
     """The Trainer whose event is being handled, for callbacks are given no way to it; None outside of one."""
-    frame, seen = inspect.currentframe(), False
-    while frame is not None:
-        owner = frame.f_locals.get("self")
-        seen = seen or isinstance(owner, CallbackHandler)
-        if seen and isinstance(owner, Trainer):
-            return owner
+    handler = owners_frame(CallbackHandler)
+    frame = None if handler is None else owners_frame(Trainer, handler)
+    return None if frame is None else frame.f_locals["self"]
+
+
+def owners_frame(kind: type, frame: FrameType | None = None) -> FrameType | None:
+    """The innermost running frame, from ``frame`` outwards, of a method of an object of this class."""
+    frame = frame or inspect.currentframe()
+    while frame is not None and not isinstance(frame.f_locals.get("self"), kind):
         frame = frame.f_back
-    return None
+    return frame
 
 
 class _GuardedTrain:

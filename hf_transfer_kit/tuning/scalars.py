@@ -8,7 +8,6 @@ last entry of ``log_history``. No Trainer subclass is needed.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 
 import torch
@@ -19,6 +18,7 @@ from transformers.trainer_callback import CallbackHandler
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.networks import NetworkCallback
+from hf_transfer_kit.tuning.runs import owners_frame
 
 _RESERVED = ("loss", "grad_norm", "learning_rate", "epoch", "step", "num_input_tokens_seen", "total_flos")
 _ATTRIBUTE = "_recorded_scalars"
@@ -135,14 +135,11 @@ def _move_to_front(callback: TrainerCallback) -> None:
     Callbacks are given no way to that list, but it is its owner who calls them, so it is on the stack. While it walks
     through the list this neither skips nor repeats a callback: those before move up by one, those after stay.
     """
-    frame = inspect.currentframe()
-    while frame is not None:
-        handler = frame.f_locals.get("self")
-        if isinstance(handler, CallbackHandler):
-            callbacks = handler.callbacks
-            first = next((i for i, other in enumerate(callbacks) if not isinstance(other, ScalarCallback)), 0)
-            if callback in callbacks[first:]:
-                callbacks.remove(callback)
-                callbacks.insert(first, callback)
-            return
-        frame = frame.f_back
+    frame = owners_frame(CallbackHandler)
+    if frame is None:
+        return
+    callbacks = frame.f_locals["self"].callbacks
+    first = next((i for i, other in enumerate(callbacks) if not isinstance(other, ScalarCallback)), 0)
+    if callback in callbacks[first:]:
+        callbacks.remove(callback)
+        callbacks.insert(first, callback)

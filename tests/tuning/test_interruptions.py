@@ -84,6 +84,8 @@ def test_a_broken_run_goes_on_from_its_checkpoint(name, training_arguments, tmp_
 def test_a_rate_test_leaves_everything_as_it_was(name, is_broken, training_arguments):
     model, rows, source = _case()
     model.train()
+    seen = []
+    handle = model.register_forward_hook(lambda *_: seen.append(1))
     before = term_cases.state_of(model)
     modes = {n: m.training for n, m in model.named_modules()}
     args = training_arguments(max_steps=5, learning_rate=0.05, per_device_train_batch_size=2)
@@ -105,4 +107,8 @@ def test_a_rate_test_leaves_everything_as_it_was(name, is_broken, training_argum
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert {n: m.training for n, m in model.named_modules()} == modes
     assert not [m for m in model.modules() if "train" in vars(m)]
+    handle.remove()  # a hook of somebody else's stays one that its handle takes off
+    seen.clear()
+    model(**term_cases.batch_of(rows))
+    assert not seen
     term_cases.assert_same_state(term_cases.state_of(model), before)
