@@ -96,6 +96,30 @@ def training_arguments(tmp_path):
 
 
 @pytest.fixture
+def said():
+    """What the kit and transformers have logged since the last call, from level info on."""
+    import logging
+
+    from transformers.utils import logging as messages
+
+    texts = []
+    handler = logging.Handler()
+    handler.emit = lambda record: texts.append(record.getMessage())
+    before = messages.get_verbosity()
+    messages.set_verbosity_info()
+    messages.add_handler(handler)
+
+    def take():
+        text = "\n".join(texts)
+        texts.clear()
+        return text
+
+    yield take
+    messages.remove_handler(handler)
+    messages.set_verbosity(before)
+
+
+@pytest.fixture
 def two_processes(tmp_path):
     """Runs a script's text in two processes with gloo, as under torchrun; its output is shown when it fails."""
 

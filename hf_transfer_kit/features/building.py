@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,8 +19,9 @@ from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.features.shards import Column, checked_columns, read_shard, shard_batch, write_shard
 from hf_transfer_kit.features.store import MANIFEST, Layout, Store, find_store, store_path
+from hf_transfer_kit.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 LAYOUT = "layout.json"
 _LOCK_SECONDS = 20.0  # well below the time after which processes that wait for the first one give up

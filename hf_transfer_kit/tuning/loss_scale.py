@@ -14,14 +14,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer
-from transformers.utils import logging
 
 from hf_transfer_kit.backbones.undisturbed import preserved_random_state, undisturbed
 from hf_transfer_kit.data.collating import on_device
+from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.tuning.networks import NetworkCallback
 from hf_transfer_kit.tuning.runs import calling_trainer
 
-logger = logging.get_logger(__name__)
+logger = get_logger(__name__)
 
 
 class FairLossScale(NetworkCallback):

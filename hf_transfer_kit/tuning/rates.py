@@ -11,6 +11,8 @@ from transformers import Trainer, TrainingArguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.checking import is_number
+from hf_transfer_kit.tuning.logged_rates import log_rates
+from hf_transfer_kit.tuning.runs import owners_frame
 from hf_transfer_kit.values import LayerGroups
 
 
@@ -70,7 +72,8 @@ def layerwise_optimizer(
     The groups are those of the model that the Trainer trains, and the rates those of ``args``, when it makes its
     optimizer: a new head, adapters, ``model_init`` and each trial of a search are in them, and the pair serves any
     number of Trainers. Where a Trainer's constructor has no such argument (``Seq2SeqTrainer``, TRL's), set
-    ``trainer.optimizer_cls_and_kwargs = layerwise_optimizer(...)`` after it is made.
+    ``trainer.optimizer_cls_and_kwargs = layerwise_optimizer(...)`` after it is made. Trainer logs as ``learning_rate``
+    the lowest of the rates; beside it are logged ``learning_rate/head`` and ``learning_rate/body``, the highest.
 
     Args:
         model: The model, on which the settings are checked at once; None where ``model_init`` will make it.
@@ -132,6 +135,8 @@ class LayerwiseRates:
         factors = rate_factors(len(groups.body), decay=decay, first_layers=first_layers, num_first=num_first)
         optimizer_class, kwargs = _optimizer_class(model, args)
         params = optimizer_groups(model, groups, [*factors, *([head] if groups.head else [])], args)
+        frame = owners_frame(Trainer)
+        log_rates(None if frame is None else frame.f_locals["self"])
         return optimizer_class(params, **kwargs)
 
 

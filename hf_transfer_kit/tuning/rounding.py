@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
-from transformers.utils import logging
 
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.logs import get_logger
 
-logger = logging.get_logger(__name__)
+logger = get_logger(__name__)
 
 STORED = ("float32", "bfloat16", "float16")
 

@@ -85,7 +85,13 @@ class ScalarCallback(NetworkCallback):
     Override ``scalars``. It is called in every process each time Trainer logs its training loss; the logged value is
     the mean over the processes that gave the name. A subclass with its own ``on_train_begin`` or ``on_log`` calls
     ``super()``'s.
+
+    Attributes:
+        scalar_name: The name of its own scalar, which no other callback of the Trainer may have; None where it has no
+            one name.
     """
+
+    scalar_name: str | None = None
 
     def scalars(self, model: nn.Module) -> Mapping[str, torch.Tensor | float]:
         """Name -> value now, in this process. Nothing by default."""
@@ -97,9 +103,11 @@ class ScalarCallback(NetworkCallback):
 
     def on_init_end(self, args, state, control, model=None, **kwargs):
         _move_to_front(self)
+        self._check_name()
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
         _move_to_front(self)
+        self._check_name()
 
     def on_log(self, args, state, control, logs=None, model=None, **kwargs):
         _move_to_front(self)
@@ -115,6 +123,32 @@ class ScalarCallback(NetworkCallback):
         logs.update(means)
         if state.log_history and state.log_history[-1].get("step") == state.global_step:
             state.log_history[-1].update(means)
+
+    def _check_name(self) -> None:
+        frame = owners_frame(CallbackHandler)
+        for other in () if frame is None or self.scalar_name is None else frame.f_locals["self"].callbacks:
+            if other is not self and getattr(other, "scalar_name", None) == self.scalar_name:
+                raise SettingsError(
+                    f"{type(other).__name__} and {type(self).__name__} would both be logged as {self.scalar_name!r}: "
+                    "give one of them another name, such as name='second'."
+                )
+
+
+def check_scalar_name(owner: str, name: object) -> None:
+    """Refuses what cannot be the name of a logged scalar.
+
+    Args:
+        owner: The class that was given it, for the sentence.
+        name: Given by a user; None for the class's own.
+
+    Raises:
+        SettingsError: When it is no word, or one that Trainer logs itself.
+    """
+    if name is not None and (not isinstance(name, str) or not name or name in _RESERVED):
+        raise SettingsError(
+            f"{owner}: name={name!r} cannot be logged: give a word that Trainer does not log itself "
+            f"({', '.join(_RESERVED)})."
+        )
 
 
 class LogScalars(ScalarCallback):

@@ -7,7 +7,7 @@ from peft import LoraConfig, get_peft_model
 from snapshots import labelled_rows, moved, snapshot
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, Trainer
 
-from hf_transfer_kit import find_learning_rate, layer_groups, layerwise_optimizer, replace_head
+from hf_transfer_kit import FreezeSchedule, find_learning_rate, layer_groups, layerwise_optimizer, replace_head
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.rates import rate_factors
 
@@ -162,3 +162,31 @@ def test_trainers_without_the_argument_take_it_as_an_attribute(training_argument
     trainer.train()
     rates = _rates(trainer)
     assert len(set(rates.values())) == len(layer_groups(model))
+
+
+def test_rates_of_head_and_body_are_logged_beside_the_lowest(training_arguments):
+    model, inputs = tiny.TRANSFORMERS["bert"]()
+    args = training_arguments(learning_rate=0.1, max_steps=4, lr_scheduler_type="linear")
+    pair = layerwise_optimizer(model, args, decay=0.5, head=2.0)
+    for _ in range(2):  # once, also where one Trainer trains twice
+        trainer = Trainer(model, args, train_dataset=labelled_rows(inputs), optimizer_cls_and_kwargs=pair)
+        trainer.train()
+        trainer.train()
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    for entry, scale in zip(logs, (1.0, 0.75, 0.5, 0.25), strict=True):
+        assert entry["learning_rate/head"] == pytest.approx(0.2 * scale)
+        assert entry["learning_rate/body"] == pytest.approx(0.05 * scale)
+        assert entry["learning_rate"] == pytest.approx(0.1 / 16 * scale)
+    assert [type(c).__name__ for c in trainer.callback_handler.callbacks].count("LoggedRates") == 1
+
+
+def test_rates_of_a_stage_are_in_the_logged_ones(training_arguments):
+    model, inputs = tiny.TRANSFORMERS["bert"]()
+    args = training_arguments(learning_rate=0.1, max_steps=4, lr_scheduler_type="constant")
+    stages = [{"train": "head", "until": 0.5}, {"train": "all", "rates": {"body": 0.1, "head": 0.5}}]
+    schedule = FreezeSchedule(stages, quiet=True)
+    trainer = Trainer(model, args, train_dataset=labelled_rows(inputs), callbacks=[schedule])
+    trainer.train()
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert [entry["learning_rate/head"] for entry in logs] == pytest.approx([0.1, 0.1, 0.05, 0.05])
+    assert [entry["learning_rate/body"] for entry in logs] == pytest.approx([0.0, 0.0, 0.01, 0.01])

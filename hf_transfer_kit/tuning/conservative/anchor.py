@@ -61,6 +61,10 @@ class AnchorKeeper:
         self.anchor: Anchor | None = None
         self._model: ref[nn.Module] | None = None
 
+    def __getstate__(self) -> dict:
+        # The model itself goes nowhere; in another process it is another one.
+        return {**vars(self), "_model": None}
+
     def at_init(self, model: nn.Module) -> Anchor:
         """Takes w0 now."""
         if self.source is not None:
@@ -90,7 +94,7 @@ class AnchorKeeper:
         if self.anchor is None and restored is not None:
             known = _taken.get(plain_model(model)[0], {}).values()
             self.anchor = next((anchor for anchor in known if anchor.fingerprint == restored), None)
-        elif self.anchor is not None and not resumed and self._model() is not plain_model(model)[0]:
+        elif self.anchor is not None and not resumed and not self._is_of(plain_model(model)[0]):
             self.anchor = None  # model_init made another model
         if self.anchor is None:
             if resumed and self.source is None:
@@ -105,6 +109,9 @@ class AnchorKeeper:
         if self.source is None:
             self._add(model, learning, resumed=resumed)
         return self.anchor
+
+    def _is_of(self, model: nn.Module) -> bool:
+        return self._model is not None and self._model() is model
 
     def _add(self, model: nn.Module, learning: Iterable[str], *, resumed: bool) -> None:
         _, prefix = plain_model(model)

@@ -12,10 +12,18 @@ from transformers.trainer_callback import ExportableState
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.backbones.adapters import without_pretrained_value
-from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.checking import check_strength
-from hf_transfer_kit.tuning.conservative.anchor import Anchor, AnchorKeeper, Source, body_parameters
+from hf_transfer_kit.tuning.conservative.anchor import AnchorKeeper, Source
+from hf_transfer_kit.tuning.conservative.holding import (
+    Selector,
+    held_groups,
+    inner_optimizer,
+    make_pulls,
+    pairs,
+    placed_anchors,
+    strengths,
+)
 from hf_transfer_kit.tuning.conservative.lora_delta import LoRAPair, delta_squared, lora_pairs
 from hf_transfer_kit.tuning.conservative.penalties import NORMS
 from hf_transfer_kit.tuning.conservative.pull import (
@@ -23,16 +31,11 @@ from hf_transfer_kit.tuning.conservative.pull import (
     Pull,
     distance_squared,
     learning_names,
-    placed_like,
     preload_gradients,
 )
 from hf_transfer_kit.tuning.loss_scale import mend_loss_scale
 from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
-from hf_transfer_kit.tuning.scalars import ScalarCallback
-from hf_transfer_kit.tuning.selecting import selected_names
-from hf_transfer_kit.values import LayerGroups
-
-Selector = str | int
+from hf_transfer_kit.tuning.scalars import ScalarCallback, check_scalar_name
 
 
 class L2SP(RunPart, ScalarCallback, ExportableState):
@@ -44,9 +47,9 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
 
     Pass it in ``Trainer(callbacks=[...])``: w0 is the model at that moment, also after a resume. The gradient is added
     when the optimizer steps, without a graph, so accumulation, mixed precision and several processes change nothing;
-    the logged ``loss`` does not contain it. Logged are ``l2sp_penalty`` and ``distance/<layer group>``, |w - w0|. The
-    optimizer's own weight decay still pulls towards zero: set ``weight_decay=0`` to have L2-SP alone. Parameters
-    without a gradient in a step, frozen ones above all, are left as they are.
+    the logged ``loss`` does not contain it. Logged is ``l2sp_penalty``. The optimizer's own weight decay still pulls
+    towards zero: set ``weight_decay=0`` to have L2-SP alone. Parameters without a gradient in a step, frozen ones above
+    all, are left as they are.
 
     Args:
         alpha: Strength >= 0 on the pretrained weights.
@@ -60,6 +63,8 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
         clipped: Clip the penalty's gradient together with the data's, as if it had been in the loss: it is put into
             the gradients before the backward pass. False adds it after Trainer's clipping.
         anchor: Pretrained weights from elsewhere: a Hub name or folder, a .safetensors file, or a state dict.
+        log_distances: Log also ``distance/<layer group>``, |w - w0|, in each line.
+        name: Its name in the logs instead of ``l2sp_penalty``; needed where a Trainer has several.
         example_inputs: Where the kit cannot make up inputs for one forward of the model: some, as for
             ``layer_groups``.
 
@@ -78,8 +83,11 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
         decoupled: bool = False,
         clipped: bool = False,
         anchor: Source | None = None,
+        log_distances: bool = False,
+        name: str | None = None,
         example_inputs: Any = None,
     ) -> None:
+        check_scalar_name(type(self).__name__, name)
         given = {"alpha": alpha, "beta": beta, **{f"groups[{k!r}]": v for k, v in pairs(groups)}}
         check_strength(type(self).__name__, **given)
         if norm not in NORMS:
@@ -93,6 +101,9 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
         self.decoupled = decoupled
         self.clipped = clipped
         self.anchor = anchor
+        self.log_distances = log_distances
+        self.name = name
+        self.scalar_name = name or "l2sp_penalty"
         self.example_inputs = example_inputs
         self.fingerprint: str | None = None
         self._keeper = AnchorKeeper(type(self).__name__, anchor)
@@ -110,6 +121,8 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
             "norm": self.norm,
             "decoupled": self.decoupled,
             "clipped": self.clipped,
+            "log_distances": self.log_distances,
+            "name": self.name,
             "anchor": None if self.anchor is None or isinstance(self.anchor, Mapping) else str(self.anchor),
         }
         return {"args": args, "attributes": {"fingerprint": self.fingerprint}}
@@ -165,14 +178,14 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
         self._pulled = False
 
     def scalars(self, model: nn.Module) -> dict[str, Tensor]:
-        """The penalty and, for each layer group that may move, its distance from w0."""
+        """The penalty and, where asked for, the distance from w0 of each layer group that may move."""
         with torch.no_grad():
             values = [pull.value() for pull in self._pulls]
-            result = {"l2sp_penalty": sum(values, start=torch.zeros(()))}
-            for name, (parameters, anchors, lora) in self._held.items():
+            result = {self.scalar_name: sum(values, start=torch.zeros(()))}
+            for group, (parameters, anchors, lora) in self._held.items() if self.log_distances else ():
                 squares = [distance_squared(parameters, anchors)] if parameters else []
                 squares += [delta_squared(pair.a, pair.b, pair.scaling) for pair in lora]
-                result[f"distance/{name}"] = sum(squares).sqrt()
+                result[self._of_several(f"distance/{group}")] = sum(squares).sqrt()
         return result
 
     def _start(self, model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainerState) -> None:
@@ -206,6 +219,9 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
                 optimizer.register_step_post_hook(self._after_step),
             ]
 
+    def _of_several(self, name: str) -> str:
+        return name if self.name is None else f"{self.name}/{name}"
+
     def _importances(self, model: nn.Module, anchors: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
         return None
 
@@ -227,104 +243,3 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
 
     def _after_step(self, optimizer: torch.optim.Optimizer, args, kwargs) -> None:
         self._pulled = False
-
-
-def pairs(groups: Mapping[Selector, float] | Sequence[Sequence] | None) -> list[tuple[Selector, float]]:
-    """Selector and strength, in order; also from the lists that a checkpoint's JSON makes of them."""
-    items = groups.items() if isinstance(groups, Mapping) else groups or ()
-    return [(selector, strength) for selector, strength in items]
-
-
-def strengths(
-    groups: LayerGroups,
-    held: set[str],
-    alpha: float,
-    beta: float,
-    others: Sequence[tuple[Selector, float]] = (),
-) -> dict[str, float]:
-    """Strength for each parameter: alpha for the held ones (transferred, adapters) of the body, beta elsewhere."""
-    result = {}
-    for group in groups:
-        for name in group.parameters:
-            result[name] = alpha if name in held and not group.is_head else beta
-    for selector, strength in others:
-        result.update(dict.fromkeys(selected_names(groups, selector), strength))
-    return result
-
-
-def placed_anchors(model: nn.Module, anchor: Anchor, learning: set[str]) -> dict[str, Tensor]:
-    """Qualified name -> w0 for each parameter that learns and is in the anchor, placed as the parameter is."""
-    _, prefix = plain_model(model)
-    return {
-        name: placed_like(anchor.weights[name.removeprefix(prefix)], parameter)
-        for name, parameter in body_parameters(model).items()
-        if name in learning and name.removeprefix(prefix) in anchor.weights
-    }
-
-
-def make_pulls(
-    optimizer: torch.optim.Optimizer,
-    model: nn.Module,
-    anchors: Mapping[str, Tensor],
-    strength_of: Mapping[str, float],
-    *,
-    lora: Sequence[LoRAPair] = (),
-    norm: str = "l2",
-    importances: Mapping[str, Tensor] | None = None,
-) -> list[Pull | LoRAPull]:
-    """Parameters of the optimizer, gathered by group, strength and whether they have an anchor; strength 0 left out."""
-    name_of = {id(parameter): name for name, parameter in model.named_parameters()}
-    adapters = {name for pair in lora for name in (pair.a_name, pair.b_name)}
-    gathered: dict[tuple, list[str]] = {}
-    index_of = {}
-    for index, group in enumerate(optimizer.param_groups):
-        for parameter in group["params"]:
-            name = name_of.get(id(parameter))
-            index_of[id(parameter)] = index
-            if name is not None and name not in adapters and strength_of[name] > 0:
-                key = (index, strength_of[name], name in anchors, parameter.device, parameter.dtype)
-                gathered.setdefault(key, []).append(name)
-    parameters = dict(model.named_parameters())
-    pulls: list[Pull | LoRAPull] = []
-    for (index, strength, anchored, *_), names in gathered.items():
-        own = [parameters[name] for name in names]
-        if anchored:
-            weights = None if importances is None else [importances[name] for name in names]
-            pulls.append(Pull(own, [anchors[name] for name in names], strength, index, norm, weights))
-        else:
-            pulls.append(Pull(own, None, strength, index))
-    for pair in lora:
-        indices = tuple(
-            index_of.get(id(p), index_of.get(id(other))) for p, other in ((pair.a, pair.b), (pair.b, pair.a))
-        )
-        if strength_of[pair.a_name] > 0:
-            pulls.append(LoRAPull(pair, strength_of[pair.a_name], indices))
-    return pulls
-
-
-def held_groups(
-    groups: LayerGroups, anchors: Mapping[str, Tensor], lora: Sequence[LoRAPair]
-) -> dict[str, tuple[list[nn.Parameter], list[Tensor], list[LoRAPair]]]:
-    """Name of each layer group with something held to w0 -> its parameters, their anchors, its LoRA pairs."""
-    result = {}
-    for group in groups.body:
-        names = [name for name in group.parameters if name in anchors]
-        own = [pair for pair in lora if pair.a_name in group.parameters]
-        if names or own:
-            result[group.name] = ([group.parameters[n] for n in names], [anchors[n] for n in names], own)
-    return result
-
-
-def inner_optimizer(optimizer: object, owner: str) -> torch.optim.Optimizer:
-    """The torch optimizer inside accelerate's.
-
-    Raises:
-        SettingsError: When there is none whose step can be watched, as with DeepSpeed.
-    """
-    inner = getattr(optimizer, "optimizer", optimizer)
-    if not isinstance(inner, torch.optim.Optimizer) or "DeepSpeed" in type(optimizer).__name__:
-        raise SettingsError(
-            f"{owner} needs a torch optimizer and got {type(inner).__name__}: DeepSpeed keeps its own copies of the "
-            "weights. Use DistributedDataParallel or FSDP2."
-        )
-    return inner

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.conservative.anchor import Source
 from hf_transfer_kit.tuning.conservative.fisher import estimate_fisher, fisher_key, normalised
-from hf_transfer_kit.tuning.conservative.l2sp import L2SP, Selector
+from hf_transfer_kit.tuning.conservative.holding import Selector
+from hf_transfer_kit.tuning.conservative.l2sp import L2SP
 from hf_transfer_kit.tuning.conservative.pull import placed_like
 from hf_transfer_kit.tuning.shared_rows import sum_over_processes
 
@@ -37,7 +38,7 @@ class L2SPFisher(L2SP):
         labels: ``"empirical"`` or ``"sampled"``: see ``estimate_fisher``.
         normalise: Divide F by its mean, so that alpha means what it means in ``L2SP``.
         seed: Of the choice of rows and of drawn labels.
-        groups: As in ``L2SP``, and so are ``decoupled``, ``clipped`` and ``anchor``.
+        groups: As in ``L2SP``, and so are ``decoupled``, ``clipped``, ``anchor``, ``log_distances`` and ``name``.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class L2SPFisher(L2SP):
         decoupled: bool = False,
         clipped: bool = False,
         anchor: Source | None = None,
+        log_distances: bool = False,
+        name: str | None = None,
         example_inputs: Any = None,
     ) -> None:
         super().__init__(
@@ -66,6 +69,8 @@ class L2SPFisher(L2SP):
             decoupled=decoupled,
             clipped=clipped,
             anchor=anchor,
+            log_distances=log_distances,
+            name=name,
             example_inputs=example_inputs,
         )
         if num_samples < 1 or batch_size < 1:
@@ -102,6 +107,7 @@ class L2SPFisher(L2SP):
         super().on_train_begin(
             args, state, control, model=model, optimizer=optimizer, train_dataloader=train_dataloader, **kwargs
         )
+        self._training = None
 
     def _importances(self, model: nn.Module, anchors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if any(".lora_" in name for name, _ in model.named_parameters()):
@@ -147,8 +153,11 @@ class L2SPFisher(L2SP):
 
     def _from_before(self, folder: Path, state) -> dict[str, Tensor]:
         entries = state.stateful_callbacks.get(type(self).__name__, {})
-        entry = entries[0] if isinstance(entries, list) else entries
-        self.fisher_file = entry.get("attributes", {}).get("fisher_file") or self.fisher_file
+        # Of several of a kind Trainer keeps a list, which grows by each one's state at every checkpoint.
+        entries = entries if isinstance(entries, list) else [entries]
+        own = [entry for entry in entries if entry.get("args", {}).get("name") == self.name]
+        files = [entry.get("attributes", {}).get("fisher_file") for entry in own]
+        self.fisher_file = next((file for file in reversed(files) if file), self.fisher_file)
         path = folder / (self.fisher_file or "fisher-*.safetensors")
         if not path.is_file():
             raise SettingsError(

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
-from transformers.utils import logging
 
 from hf_transfer_kit.backbones import layer_groups, modality_of
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.tuning.checking import is_number
 from hf_transfer_kit.tuning.freezing.distributed import check_freezing, check_late_freezing, remember_trainable
 from hf_transfer_kit.tuning.freezing.frozen import check_options, freeze, frozen_by, hold, is_frozen_by, thaw
@@ -17,7 +17,7 @@ from hf_transfer_kit.tuning.networks import NetworkCallback
 from hf_transfer_kit.tuning.selecting import matching_names, parts
 from hf_transfer_kit.values import LayerGroups
 
-logger = logging.get_logger(__name__)
+logger = get_logger(__name__)
 
 
 class FreezeLayers(NetworkCallback):
@@ -46,7 +46,8 @@ class FreezeLayers(NetworkCallback):
             affine parameters fixed, statistics follow the new data (Li et al. 2017, AdaBN); ``"affine_only"``:
             statistics fixed, affine parameters trained (Frankle et al. 2021).
         dropout: ``"off"`` in the frozen part, or ``"on"``.
-        quiet: Do not print the table of layer groups when training starts, nor say when nothing is left to freeze.
+        quiet: Do not log the table of layer groups (at level info) when training starts, nor say when nothing is left
+            to freeze.
         example_inputs: Where the kit cannot make up inputs for one forward of the model: some, as for
             ``layer_groups``.
 
@@ -155,8 +156,8 @@ class FreezeLayers(NetworkCallback):
         if not is_frozen_by(model, owner=self._owner):
             check_late_freezing(model, args, asked_by="FreezeLayers, added after the Trainer was made,")
             self.apply(model)
-        if state.is_world_process_zero and not self.quiet:
-            print(layer_groups(model))
+        if not self.quiet:
+            logger.info("%s", layer_groups(model, example_inputs=self.example_inputs))
 
 
 def frozen_depths(groups: LayerGroups, choice: str, value: int | float | bool, *, modality: str) -> range:

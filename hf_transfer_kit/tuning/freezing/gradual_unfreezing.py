@@ -109,7 +109,7 @@ class GradualUnfreezing(StagedTraining):
         return result
 
     def _what_would_fit(self) -> str:
-        return ' every="auto" would fit.'
+        return 'every="auto" would fit.'
 
     def _order_in(self, groups: LayerGroups) -> list[list[LayerGroup]]:
         return thawing_order(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,16 +29,23 @@ from hf_transfer_kit.tuning.freezing.frozen import (
     thaw,
 )
 from hf_transfer_kit.tuning.freezing.schedule import Horizon, Stage, end_of, stage_at
-from hf_transfer_kit.tuning.freezing.step_rates import StepRates
-from hf_transfer_kit.tuning.runs import RunPart, guard_run
+from hf_transfer_kit.tuning.freezing.telling import (
+    tell_stages,
+    warn_of_falling_back,
+    warn_of_no_difference,
+    warn_of_unreached,
+    warn_of_untrained,
+)
+from hf_transfer_kit.tuning.logged_rates import log_rates
+from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
 from hf_transfer_kit.tuning.scalars import ScalarCallback
 from hf_transfer_kit.tuning.selecting import parts
+from hf_transfer_kit.tuning.step_rates import StepRates
 from hf_transfer_kit.values import LayerGroups
-
-logger = logging.getLogger(__name__)
 
 _ADAPTERS = ("trained", "staged")
 _OWNER = "schedule"
+_STAGE = "freezing_stage"
 
 
 class StagedTraining(RunPart, ScalarCallback):
@@ -57,7 +63,7 @@ class StagedTraining(RunPart, ScalarCallback):
         dropout: ``"off"`` in the frozen part, or ``"on"``.
         adapters: In a peft model, ``"trained"``: adapters are trained in every stage, as in ``FreezeLayers``; or
             ``"staged"``: those of a layer thaw with it, which is what a schedule can do for a model that peft froze.
-        quiet: Do not print the table of stages when training starts.
+        quiet: Do not log the table of stages (at level info) when training starts.
         example_inputs: Where the kit cannot make up inputs for one forward of the model: some, as for
             ``layer_groups``.
     """
@@ -103,7 +109,7 @@ class StagedTraining(RunPart, ScalarCallback):
 
     def scalars(self, model):
         """The current stage, from 0, and the share of the model's scalars that is trained in it."""
-        return {"freezing_stage": float(self._stage or 0), "trainable_share": trainable_share(model)}
+        return {_STAGE: float(self._stage or 0), "trainable_share": trainable_share(model)}
 
     def on_init_end(self, args, state, control, model=None, **kwargs):
         super().on_init_end(args, state, control, model=model, **kwargs)
@@ -129,11 +135,7 @@ class StagedTraining(RunPart, ScalarCallback):
         self._evaluations, self._entries_read, self._metrics_known = [], 0, False
         self._enter_stage(state, model)
         self._scale_rates(optimizer)
-        if state.is_world_process_zero:
-            if not self.quiet:
-                print(stage_table(self._groups, self._stages, [self._trained(stage) for stage in self._stages]))
-            self._warn_of_unreached(state.max_steps)
-            self._warn_of_no_difference()
+        self._tell(state)
 
     def on_step_begin(self, args, state, control, model=None, **kwargs):
         self._enter_stage(state, model)
@@ -155,6 +157,9 @@ class StagedTraining(RunPart, ScalarCallback):
             control.should_training_stop = control.should_training_stop or end is not None
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
+        if self._stage is not None:
+            trained = [self._trained(stage) for stage in self._stages]
+            warn_of_untrained(type(self).__name__, self._groups, trained, self._stage)
         self.leave(model)
 
     def leave(self, model: nn.Module) -> None:
@@ -242,25 +247,20 @@ class StagedTraining(RunPart, ScalarCallback):
             self._rates.remove()
             self._rates = None
         if optimizer is not None and any(stage.factors for stage in self._stages):
+            log_rates(calling_trainer())
             self._rates = StepRates(getattr(optimizer, "optimizer", optimizer), lambda: self._factors)
 
-    def _warn_of_unreached(self, max_steps: int) -> None:
-        for number, stage in enumerate(self._stages[:-1], 1):
-            if stage.until is not None and stage.until >= max_steps:
-                logger.warning(
-                    "%s: training ends after %d steps, but stage %d (%s) begins at step %d and is not reached."
-                    + self._what_would_fit(),
-                    *(type(self).__name__, max_steps, number, self._stages[number].title, stage.until),
-                )
-                return
+    def _tell(self, state: TrainerState) -> None:
+        owner, trained = type(self).__name__, [self._trained(stage) for stage in self._stages]
+        if not self.quiet:
+            tell_stages(self._groups, self._stages, trained)
+        warn_of_unreached(owner, self._stages, state.max_steps, what_would_fit=self._what_would_fit())
+        warn_of_no_difference(owner, trained, adapters_always=bool(self._always))
+        before = next((entry[_STAGE] for entry in reversed(state.log_history) if _STAGE in entry), 0)
+        warn_of_falling_back(owner, self._stage, int(before), step=state.global_step)
 
     def _what_would_fit(self) -> str:
-        return " Times given as shares of training, such as 0.5, fit every length."
-
-    def _warn_of_no_difference(self) -> None:
-        if len(self._stages) > 1 and len({self._trained(stage) for stage in self._stages}) == 1:
-            adapters = " Set adapters='staged' to thaw adapters with their layers." if self._always else ""
-            logger.warning("%s: every stage trains the same parameters.%s", type(self).__name__, adapters)
+        return "Times given as shares of training, such as 0.5, fit every length."
 
 
 def horizon_of(args: TrainingArguments, state: TrainerState, dataloader: DataLoader | None) -> Horizon:
@@ -275,28 +275,3 @@ def trainable_share(model: nn.Module) -> float:
     """Share of the model's scalars that require a gradient, in [0, 1]."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return sum(size for size, trained in sizes if trained) / max(sum(size for size, _ in sizes), 1)
-
-
-def stage_table(groups: LayerGroups, stages: Sequence[Stage], trained: Sequence[Collection[str]]) -> str:
-    """A table for people: stage, first step, what is trained, number and share of its scalars, factors on rates.
-
-    Args:
-        groups: Layer groups of the model.
-        stages: The stages.
-        trained: For each stage, the names of the parameters that move in it.
-    """
-    sizes = {name: parameter.numel() for group in groups for name, parameter in group.parameters.items()}
-    total = max(sum(sizes.values()), 1)
-    lines = [("stage", "from step", "trained", "parameters", "share", "rates")]
-    start = "0"
-    for number, stage in enumerate(stages):
-        count = sum(sizes[name] for name in trained[number])
-        rates = sorted(set(stage.factors.values()) - {1.0})
-        factors = f"x {rates[0]:g} to {rates[-1]:g}" if len(rates) > 1 else "".join(f"x {rate:g}" for rate in rates)
-        lines.append((str(number), start, stage.title, f"{count:,}", f"{count / total:.1%}", factors))
-        known = [] if stage.until is None else [str(stage.until)]
-        start = " or ".join([*known, *([f"{stage.plateau.key} flat"] if stage.plateau else [])])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )

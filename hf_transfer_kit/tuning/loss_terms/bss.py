@@ -41,6 +41,7 @@ class BSS(LossTerm):
     Args:
         eta: Strength, >= 0; the paper's 0.001.
         k: How many singular values shrink, >= 1; the paper's 1.
+        name: Its name in the logs; needed where a Trainer has several of a kind.
 
     Raises:
         SettingsError: When a value is out of range (at once), or Trainer does not use the model's loss (before
@@ -50,7 +51,8 @@ class BSS(LossTerm):
 
     scalar_name = "bss_penalty"
 
-    def __init__(self, *, eta: float = 1e-3, k: int = 1) -> None:
+    def __init__(self, *, eta: float = 1e-3, k: int = 1, name: str | None = None) -> None:
+        super().__init__(name=name)
         check_strength("BSS", eta=eta)
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise SettingsError(f"BSS: k={k} is out of range; give a whole number of singular values, at least 1.")

@@ -89,6 +89,7 @@ class CoTuning(LossTerm, ExportableState):
         source: The source network with its trained head: a network, its name or folder. The model itself has a new
             head already.
         strength: Weight of the term, >= 0.
+        name: Its name in the logs; needed where a Trainer has several of a kind.
 
     Raises:
         SettingsError: When ``strength`` is negative; when widths differ, the source's last layer is not in the
@@ -98,10 +99,18 @@ class CoTuning(LossTerm, ExportableState):
 
     scalar_name = "co_tuning_penalty"
 
-    def __init__(self, *, source: nn.Module | str | Path | None = None, strength: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        source: nn.Module | str | Path | None = None,
+        strength: float = 1.0,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name)
         check_strength("CoTuning", strength=strength)
         self.strength = strength
         self.source = SourceModel("CoTuning", source, required=True)
+        self._child = _CHILD if name is None else f"{_CHILD}_{name.replace('.', '_')}"
         self._head: SourceHead | None = None
         self._has_ended = False
         self._layer: nn.Linear | None = None
@@ -119,7 +128,7 @@ class CoTuning(LossTerm, ExportableState):
                 f"{layer.in_features}. Give a source of the model's own architecture."
             )
         self._head = SourceHead(source_layer, layer.out_features).to(layer.weight.device)
-        layer.add_module(_CHILD, self._head)
+        layer.add_module(self._child, self._head)
         self._layer = layer
 
     def on_init_end(self, args, state, control, model=None, **kwargs):
@@ -146,7 +155,7 @@ class CoTuning(LossTerm, ExportableState):
     def before_run(self, model):
         """Hangs the source's last layer again where a run was broken off, before a checkpoint is loaded."""
         if self._head is not None and not self._has_ended and any(module is self._layer for module in model.modules()):
-            self._layer.add_module(_CHILD, self._head)
+            self._layer.add_module(self._child, self._head)
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
         super().on_train_end(args, state, control, model=model, **kwargs)
@@ -155,8 +164,8 @@ class CoTuning(LossTerm, ExportableState):
     def leave(self, model):
         """Takes the source's last layer off, so that nothing saves it with the model."""
         super().leave(model)
-        if self._layer is not None and hasattr(self._layer, _CHILD):
-            delattr(self._layer, _CHILD)
+        if self._layer is not None and hasattr(self._layer, self._child):
+            delattr(self._layer, self._child)
 
     def watch(self, model):
         """The input of the last layer."""

@@ -76,6 +76,7 @@ class DELTA(LossTerm, ExportableState):
             nearly alike, so uniform is the default.
         attention_rows: Rows for the estimate.
         source: The pretrained network, its name or folder; by default a copy of the model as the Trainer is made.
+        name: Its name in the logs; needed where a Trainer has several of a kind.
 
     Raises:
         SettingsError: When a value is out of range (at once); when the checkpoint that is resumed had another source,
@@ -93,7 +94,9 @@ class DELTA(LossTerm, ExportableState):
         attention: str = "uniform",
         attention_rows: int = 64,
         source: nn.Module | str | Path | None = None,
+        name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         check_strength("DELTA", alpha=alpha, beta=beta)
         if attention not in ("uniform", "loss"):
             raise SettingsError(f"DELTA: attention={attention!r} is unknown; choose 'uniform' or 'loss'.")

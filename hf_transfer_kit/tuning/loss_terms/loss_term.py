@@ -24,7 +24,7 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.loss_scale import mend_loss_scale
 from hf_transfer_kit.tuning.loss_terms.grafting import Graft
 from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
-from hf_transfer_kit.tuning.scalars import ScalarCallback
+from hf_transfer_kit.tuning.scalars import ScalarCallback, check_scalar_name
 
 _NOT_LEARNED = "{name} joins its term to what the model returns, and {finding}, so the term would teach nothing. {way}"
 
@@ -41,6 +41,11 @@ class LossTerm(RunPart, ScalarCallback):
     """
 
     scalar_name: str
+
+    def __init__(self, *, name: str | None = None) -> None:
+        check_scalar_name(type(self).__name__, name)
+        if name is not None:
+            self.scalar_name = name
 
     _maps: FeatureMaps | None = None
     _totals: tuple[torch.Tensor | float, torch.Tensor | float] = (0.0, 0.0)
@@ -153,6 +158,8 @@ class LossTerm(RunPart, ScalarCallback):
     def _take_off(self) -> None:
         for handle in vars(self).pop("_handles", ()):
             handle.remove()
+        for of_this_run in ("_graft", "_positional"):
+            vars(self).pop(of_this_run, None)
         if self._maps is not None:
             self._maps.remove()
             self._maps = None

@@ -49,6 +49,7 @@ class LwF(LossTerm, ExportableState):
             head already.
         strength: Weight of the term, >= 0.
         temperature: T > 0; the paper's 2.
+        name: Its name in the logs; needed where a Trainer has several of a kind.
 
     Raises:
         SettingsError: When a value is out of range or ``source`` is missing (at once); when widths differ, or the
@@ -58,8 +59,14 @@ class LwF(LossTerm, ExportableState):
     scalar_name = "lwf_penalty"
 
     def __init__(
-        self, *, source: nn.Module | str | Path | None = None, strength: float = 1.0, temperature: float = 2.0
+        self,
+        *,
+        source: nn.Module | str | Path | None = None,
+        strength: float = 1.0,
+        temperature: float = 2.0,
+        name: str | None = None,
     ) -> None:
+        super().__init__(name=name)
         check_strength("LwF", strength=strength)
         if not is_number(temperature) or not temperature > 0:
             raise SettingsError(f"LwF: temperature={temperature} is out of range; give a number above 0, such as 2.")

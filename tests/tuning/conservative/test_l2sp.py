@@ -210,7 +210,7 @@ def test_frozen_weights_are_left_alone_and_later_thawed_ones_are_held(fit):
 def test_beside_static_freezing_nothing_is_copied_for_frozen_weights(fit):
     model = Net()
     before = weights(model)
-    l2sp = L2SP(ALPHA, BETA)
+    l2sp = L2SP(ALPHA, BETA, log_distances=True)
     trainer = fit(model, FreezeLayers(names="body.0.*", quiet=True), l2sp)
     assert torch.equal(model.body[0].weight, before["body.0.weight"])
     log = trainer.state.log_history[0]
@@ -218,10 +218,11 @@ def test_beside_static_freezing_nothing_is_copied_for_frozen_weights(fit):
     assert "distance/body.0" not in log
 
 
-def test_the_penalty_and_the_distances_are_logged(fit):
+def test_the_penalty_is_logged_and_the_distances_where_asked_for(fit):
+    assert not any("distance" in key for entry in fit(Net(), L2SP()).state.log_history for key in entry)
     model = Net()
     w0 = weights(model)
-    trainer = fit(model, L2SP(ALPHA, BETA), FreezeLayers(names="body.2.bias", quiet=True))
+    trainer = fit(model, L2SP(ALPHA, BETA, log_distances=True), FreezeLayers(names="body.2.bias", quiet=True))
     log = [entry for entry in trainer.state.log_history if "loss" in entry][-1]
     square = sum((p - w0[f"body.0.{n}"]).square().sum() for n, p in model.body[0].named_parameters())
     assert log["distance/body.0"] == pytest.approx(square.sqrt().item(), rel=1e-6)
@@ -350,7 +351,7 @@ for name, words in {"after": {}, "clipped": {"clipped": True}, "decoupled": {"de
     args = TrainingArguments(sys.argv[1], use_cpu=True, ddp_backend="gloo", report_to=[], max_steps=6, max_grad_norm=0.1,
         per_device_train_batch_size=2, save_strategy="no", gradient_accumulation_steps=2, disable_tqdm=True,
         logging_steps=1, seed=0)
-    trainer = Trainer(model, args, train_dataset=rows(), callbacks=[L2SP(0.3, 0.2, **words)],
+    trainer = Trainer(model, args, train_dataset=rows(), callbacks=[L2SP(0.3, 0.2, log_distances=True, **words)],
         optimizer_cls_and_kwargs=(torch.optim.AdamW, {"lr": 0.01}))
     trainer.train()
     torch.save([model.state_dict(), trainer.state.log_history], f"{sys.argv[1]}/{name}-{args.process_index}.pt")
@@ -363,7 +364,11 @@ def test_two_processes_equal_one(two_processes, fit, tmp_path):
     for name, words in {"after": {}, "clipped": {"clipped": True}, "decoupled": {"decoupled": True}}.items():
         model = Net()
         trainer = fit(
-            model, L2SP(0.3, 0.2, **words), optimizer=(torch.optim.AdamW, {"lr": 0.01}), accumulation=2, clip=0.1
+            model,
+            L2SP(0.3, 0.2, log_distances=True, **words),
+            optimizer=(torch.optim.AdamW, {"lr": 0.01}),
+            accumulation=2,
+            clip=0.1,
         )
         states = [torch.load(tmp_path / f"{name}-{rank}.pt") for rank in (0, 1)]
         for state, log in states:
@@ -393,7 +398,7 @@ kinds = {"after": {}, "clipped": {"clipped": True}, "decoupled": {"decoupled": T
 for name, words in kinds.items():
     for sharded in (False, True):
         model = Net()
-        l2sp = L2SP(0.3, 0.2, **words)
+        l2sp = L2SP(0.3, 0.2, log_distances=True, **words)
         state, control = TrainerState(), TrainerControl()
         l2sp.on_init_end(None, state, control, model=model)
         if sharded:
@@ -434,7 +439,7 @@ class TestLoRA:
 
     def step(self, model, inputs, penalty=None, **words):
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
-        l2sp = L2SP(ALPHA, 0.0, **words)
+        l2sp = L2SP(ALPHA, 0.0, log_distances=True, **words)
         if penalty is None:
             l2sp.attach(model, optimizer)
         for _ in range(3):

@@ -235,12 +235,12 @@ def test_with_layerwise_rates_in_either_order(make_trainer):
     assert all(torch.equal(results[0][name], value) for name, value in results[1].items())
 
 
-def test_the_table_is_printed_unless_quiet(make_trainer, capsys):
+def test_the_table_is_logged_as_information_unless_quiet(make_trainer, said):
     model, inputs = tiny.TRANSFORMERS["bert"]()
     make_trainer(model, inputs, FreezeLayers(first=3), max_steps=1).train()
-    assert "1,907 parameters, 99 trainable (5.2%)" in capsys.readouterr().out
+    assert "1,907 parameters, 99 trainable (5.2%)" in said()
     make_trainer(model, inputs, FreezeLayers(first=3, quiet=True), max_steps=1).train()
-    assert "parameters, " not in capsys.readouterr().out
+    assert "parameters, " not in said()
 
 
 @pytest.mark.parametrize(

@@ -144,9 +144,10 @@ def test_a_plateau_needs_evaluations_of_its_metric(make_trainer):
         trainer.train()
 
 
-def test_the_table_of_stages_is_printed(make_trainer, capsys):
+def test_the_table_of_stages_is_logged(make_trainer, said):
     make_trainer(GradualUnfreezing(every="2 steps", on_plateau=("loss", 3)), eval_strategy="epoch").train()
-    lines = capsys.readouterr().out.splitlines()
+    text = said()
+    lines = text[text.index("stage  from step") :].splitlines()
     assert lines[0].split() == ["stage", "from", "step", "trained", "parameters", "share", "rates"]
     assert lines[2].split("  ")[0] == "1"
     assert "2 or eval_loss flat" in lines[2]

@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 from snapshots import Snapshots, inside, labelled_rows, moved, snapshot
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit import FreezeLayers, FreezeSchedule, GradualUnfreezing, layer_groups, layerwise_optimizer
 from hf_transfer_kit.errors import SettingsError
@@ -218,6 +218,14 @@ def test_a_schedule_needs_its_parameters_in_the_optimizer(make_trainer):
         trainer.train()
 
 
+class StopAt(TrainerCallback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step >= self.step
+
+
 def test_a_stage_of_which_all_was_frozen_before_is_refused(make_trainer):
     model, inputs = tiny.TRANSFORMERS["bert"]()
     schedule = FreezeSchedule([{"train": 0, "until": 0.5}, {"train": "all"}])
@@ -226,10 +234,34 @@ def test_a_stage_of_which_all_was_frozen_before_is_refused(make_trainer):
         trainer.train()
 
 
-def test_unreached_stages_are_told(make_trainer, caplog):
+def test_unreached_stages_are_told(make_trainer, said):
     model, inputs = tiny.TRANSFORMERS["bert"]()
     make_trainer(model, inputs, GradualUnfreezing(every="8 steps", quiet=True)).train()
-    assert "training ends after 10 steps, but stage 2 (+ encoder.layer.1) begins at step 16" in caplog.text
+    assert "training ends after 10 steps, but stage 2 (+ encoder.layer.1) begins at step 16" in said()
+
+
+def test_layers_that_no_stage_reached_are_told_at_the_end(make_trainer, said):
+    model, inputs = tiny.TRANSFORMERS["bert"]()
+    schedule = GradualUnfreezing(every="4 steps", quiet=True)
+    make_trainer(model, inputs, schedule, StopAt(5)).train()
+    told = said()
+    assert "ended in stage 1 of 0 to 4, which has not trained embeddings, encoder.layer.0, encoder.layer.1" in told
+    make_trainer(model, inputs, GradualUnfreezing(quiet=True)).train()
+    assert "which has not trained" not in said()
+
+
+def test_a_longer_run_that_falls_back_to_an_earlier_stage_says_so(make_trainer, said, tmp_path):
+    def train(steps, checkpoint=None, **how):
+        model, inputs = tiny.TRANSFORMERS["bert"]()
+        settings = {"max_steps": steps, "save_strategy": "steps", "save_steps": 5, "output_dir": str(tmp_path)}
+        make_trainer(model, inputs, GradualUnfreezing(quiet=True, **how), **settings).train(checkpoint)
+        return said()
+
+    for how, falls in (({}, True), ({"every": "1 steps"}, False)):
+        train(10, **how)
+        assert (
+            "resumed at step 5 in stage 1, and stage 2 had been reached" in train(20, tmp_path / "checkpoint-5", **how)
+        ) is falls
 
 
 def test_affine_only_trains_the_affine_parameters_in_every_stage(make_trainer):
@@ -278,12 +310,12 @@ def test_in_a_peft_model_adapters_and_head_are_trained_and_the_base_stays(make_t
 
 
 @pytest.mark.parametrize(("adapters", "counts"), [("trained", [10, 10, 10, 10]), ("staged", [2, 2, 6, 10])])
-def test_adapters_are_trained_throughout_or_thaw_with_their_layers(make_trainer, lora, adapters, counts, caplog):
+def test_adapters_are_trained_throughout_or_thaw_with_their_layers(make_trainer, lora, adapters, counts, said):
     model, inputs = lora
     watch = Snapshots()
     make_trainer(model, inputs, GradualUnfreezing(every="2 steps", adapters=adapters, quiet=True), watch).train()
     assert [len(watch.trainable[step]) for step in (1, 3, 5, 7)] == counts
-    assert ("Set adapters='staged' to thaw adapters" in caplog.text) is (adapters == "trained")
+    assert ("Set adapters='staged' to thaw adapters" in said()) is (adapters == "trained")
 
 
 def test_lora_dropout_goes_on_in_a_frozen_layer(lora):

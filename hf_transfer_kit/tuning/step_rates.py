@@ -15,6 +15,8 @@ Factors = Mapping[int, float]
 Group = dict[str, Any]
 """A parameter group of a torch optimizer."""
 
+_ATTRIBUTE = "_step_rates"
+
 
 class StepRates:
     """Multiplies the learning rate of single parameters inside ``optimizer.step``, exactly, whatever the scheduler.
@@ -31,6 +33,8 @@ class StepRates:
         self.factors = factors
         self._groups: list[Group] | None = None
         self._copies: list[list[Group]] = []
+        setattr(optimizer, _ATTRIBUTE, self)
+        self._optimizer = optimizer
         self._handles = [
             optimizer.register_step_pre_hook(self._before),
             optimizer.register_step_post_hook(self._after),
@@ -40,6 +44,8 @@ class StepRates:
         """Takes the hooks off."""
         for handle in self._handles:
             handle.remove()
+        if vars(self._optimizer).get(_ATTRIBUTE) is self:
+            delattr(self._optimizer, _ATTRIBUTE)
 
     def _before(self, optimizer, args, kwargs) -> None:
         # Still set: the last step raised an error, or a subclass's step is calling its parent's, hooked as well.
@@ -67,6 +73,12 @@ class StepRates:
                 "which rates by stage would lose: choose an optimizer such as adamw_torch or sgd, or leave out the "
                 "rates."
             )
+
+
+def factors_of(optimizer: torch.optim.Optimizer) -> Factors:
+    """The factors that an optimizer's next step will see; none without a ``StepRates``."""
+    rates = vars(optimizer).get(_ATTRIBUTE)
+    return {} if rates is None else rates.factors()
 
 
 def split_by_factor(group: Group, factors: Factors) -> list[Group]:

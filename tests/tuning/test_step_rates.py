@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hf_transfer_kit.tuning.freezing.step_rates import StepRates, split_by_factor
+from hf_transfer_kit.tuning.step_rates import StepRates, split_by_factor
 
 
 def trained(optimizer_class, kwargs, factors, steps=5, scheduled=True):

@@ -1,0 +1,119 @@
+"""What L2-SP holds, and how firmly: strengths by layer, anchors placed beside parameters, pulls made of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.conservative.anchor import Anchor, body_parameters
+from hf_transfer_kit.tuning.conservative.lora_delta import LoRAPair
+from hf_transfer_kit.tuning.conservative.pull import LoRAPull, Pull, placed_like
+from hf_transfer_kit.tuning.selecting import selected_names
+from hf_transfer_kit.values import LayerGroups
+
+Selector = str | int
+
+
+def pairs(groups: Mapping[Selector, float] | Sequence[Sequence] | None) -> list[tuple[Selector, float]]:
+    """Selector and strength, in order; also from the lists that a checkpoint's JSON makes of them."""
+    items = groups.items() if isinstance(groups, Mapping) else groups or ()
+    return [(selector, strength) for selector, strength in items]
+
+
+def strengths(
+    groups: LayerGroups,
+    held: set[str],
+    alpha: float,
+    beta: float,
+    others: Sequence[tuple[Selector, float]] = (),
+) -> dict[str, float]:
+    """Strength for each parameter: alpha for the held ones (transferred, adapters) of the body, beta elsewhere."""
+    result = {}
+    for group in groups:
+        for name in group.parameters:
+            result[name] = alpha if name in held and not group.is_head else beta
+    for selector, strength in others:
+        result.update(dict.fromkeys(selected_names(groups, selector), strength))
+    return result
+
+
+def placed_anchors(model: nn.Module, anchor: Anchor, learning: set[str]) -> dict[str, Tensor]:
+    """Qualified name -> w0 for each parameter that learns and is in the anchor, placed as the parameter is."""
+    _, prefix = plain_model(model)
+    return {
+        name: placed_like(anchor.weights[name.removeprefix(prefix)], parameter)
+        for name, parameter in body_parameters(model).items()
+        if name in learning and name.removeprefix(prefix) in anchor.weights
+    }
+
+
+def make_pulls(
+    optimizer: torch.optim.Optimizer,
+    model: nn.Module,
+    anchors: Mapping[str, Tensor],
+    strength_of: Mapping[str, float],
+    *,
+    lora: Sequence[LoRAPair] = (),
+    norm: str = "l2",
+    importances: Mapping[str, Tensor] | None = None,
+) -> list[Pull | LoRAPull]:
+    """Parameters of the optimizer, gathered by group, strength and whether they have an anchor; strength 0 left out."""
+    name_of = {id(parameter): name for name, parameter in model.named_parameters()}
+    adapters = {name for pair in lora for name in (pair.a_name, pair.b_name)}
+    gathered: dict[tuple, list[str]] = {}
+    index_of = {}
+    for index, group in enumerate(optimizer.param_groups):
+        for parameter in group["params"]:
+            name = name_of.get(id(parameter))
+            index_of[id(parameter)] = index
+            if name is not None and name not in adapters and strength_of[name] > 0:
+                key = (index, strength_of[name], name in anchors, parameter.device, parameter.dtype)
+                gathered.setdefault(key, []).append(name)
+    parameters = dict(model.named_parameters())
+    pulls: list[Pull | LoRAPull] = []
+    for (index, strength, anchored, *_), names in gathered.items():
+        own = [parameters[name] for name in names]
+        if anchored:
+            weights = None if importances is None else [importances[name] for name in names]
+            pulls.append(Pull(own, [anchors[name] for name in names], strength, index, norm, weights))
+        else:
+            pulls.append(Pull(own, None, strength, index))
+    for pair in lora:
+        indices = tuple(
+            index_of.get(id(p), index_of.get(id(other))) for p, other in ((pair.a, pair.b), (pair.b, pair.a))
+        )
+        if strength_of[pair.a_name] > 0:
+            pulls.append(LoRAPull(pair, strength_of[pair.a_name], indices))
+    return pulls
+
+
+def held_groups(
+    groups: LayerGroups, anchors: Mapping[str, Tensor], lora: Sequence[LoRAPair]
+) -> dict[str, tuple[list[nn.Parameter], list[Tensor], list[LoRAPair]]]:
+    """Name of each layer group with something held to w0 -> its parameters, their anchors, its LoRA pairs."""
+    result = {}
+    for group in groups.body:
+        names = [name for name in group.parameters if name in anchors]
+        own = [pair for pair in lora if pair.a_name in group.parameters]
+        if names or own:
+            result[group.name] = ([group.parameters[n] for n in names], [anchors[n] for n in names], own)
+    return result
+
+
+def inner_optimizer(optimizer: object, owner: str) -> torch.optim.Optimizer:
+    """The torch optimizer inside accelerate's.
+
+    Raises:
+        SettingsError: When there is none whose step can be watched, as with DeepSpeed.
+    """
+    inner = getattr(optimizer, "optimizer", optimizer)
+    if not isinstance(inner, torch.optim.Optimizer) or "DeepSpeed" in type(optimizer).__name__:
+        raise SettingsError(
+            f"{owner} needs a torch optimizer and got {type(inner).__name__}: DeepSpeed keeps its own copies of the "
+            "weights. Use DistributedDataParallel or FSDP2."
+        )
+    return inner
