@@ -112,6 +112,10 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self._pulled = False
 
+    def __getstate__(self) -> dict:
+        # What belongs to a run stays with its model: in another process there is another one.
+        return {**vars(self), "_pulls": [], "_held": {}, "_handles": []}
+
     def state(self) -> dict:
         """What a checkpoint keeps: the arguments and the fingerprint of w0."""
         args = {

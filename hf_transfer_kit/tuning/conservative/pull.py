@@ -6,7 +6,7 @@ On sharded parameters (FSDP2's ``fully_shard``) every operation is local to the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from hf_transfer_kit.tuning.conservative.lora_delta import LoRAPair, delta_gradients, delta_squared
 from hf_transfer_kit.tuning.conservative.penalties import NORMS, deltas, squared_distance
 
-# Differences are made for so many elements at once. On a CPU they then stay in its cache: as one tensor the size of an
-# embedding, most of the time went into the pages of new memory. Elsewhere it bounds the memory.
+# Differences are made for so many elements at once. On a CPU they then stay in its cache, in memory that is used again:
+# otherwise most of the time goes into the pages of new memory. Elsewhere it bounds the memory.
 _AT_ONCE = {"cpu": 1 << 18}
 _AT_ONCE_ELSEWHERE = 1 << 25
 
@@ -42,18 +42,19 @@ class Pull:
     group: int
     norm: str = "l2"
     importances: list[Tensor] | None = None
+    _kept: Tensor = field(default_factory=lambda: torch.empty(0), init=False, repr=False)
 
     def add_gradients(self, scale: float = 1.0) -> None:
         """Adds scale * strength * gradient of the norm to the gradients; a parameter without one is left out."""
         for present, weights, anchors, importances in self._chunks():
-            gradients = NORMS[self.norm].gradients(deltas(weights, anchors), importances)
+            gradients = NORMS[self.norm].gradients(self._deltas(weights, anchors), importances)
             torch._foreach_add_(present, gradients, alpha=scale * self.strength)
 
     def step_back(self, groups: ParameterGroups) -> None:
         """The decoupled step, w <- w - lr strength gradient, with the group's current learning rate."""
         amount = float(groups[self.group]["lr"]) * self.strength
         for _, weights, anchors, importances in self._chunks():
-            steps, factor = NORMS[self.norm].decoupled(deltas(weights, anchors), amount, importances)
+            steps, factor = NORMS[self.norm].decoupled(self._deltas(weights, anchors), amount, importances)
             torch._foreach_add_(weights, steps, alpha=factor)
 
     def value(self) -> Tensor:
@@ -86,6 +87,19 @@ class Pull:
                 elements += parts[0].numel()
         if elements:
             yield self._named(chunk)
+
+    def _deltas(self, weights: list[Tensor], anchors: list[Tensor] | None) -> Sequence[Tensor]:
+        """w - w0 of a chunk; on a CPU in memory that the next chunk uses again."""
+        if anchors is None or weights[0].device.type != "cpu" or not all(w.is_contiguous() for w in weights):
+            return deltas(weights, anchors)
+        sizes = [weight.numel() for weight in weights]
+        if self._kept.numel() < sum(sizes):
+            object.__setattr__(self, "_kept", weights[0].new_empty(sum(sizes)))
+        places = self._kept[: sum(sizes)].split(sizes)
+        return [
+            torch.sub(weight, anchor, out=place.view(weight.shape))
+            for weight, anchor, place in zip(weights, anchors, places, strict=True)
+        ]
 
     def _named(self, columns: list[list[Tensor]]) -> tuple:
         gradients, weights, *rest = columns
