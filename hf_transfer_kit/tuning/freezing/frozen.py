@@ -23,6 +23,7 @@ BATCH_NORM = ("freeze", "update", "affine_only")
 DROPOUT = ("off", "on")
 
 _ATTRIBUTE = "_frozen_parts"
+_PLACES = "_frozen_places"
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,24 @@ def is_frozen_by(model: nn.Module, *, owner: str) -> bool:
 
 def hold(model: nn.Module, *, owner: str) -> None:
     """Freezes again what ``owner`` froze and something else has made trainable since; its gradients are dropped."""
-    names = frozen_by(model, owner=owner)
-    for name, parameter in model.named_parameters() if names else ():
-        if parameter.requires_grad and name in names:
+    for module, name in _places(model, owner):
+        parameter = module._parameters.get(name)
+        if parameter is not None and parameter.requires_grad:
             parameter.requires_grad_(False)
             parameter.grad = None
+
+
+def _places(model: nn.Module, owner: str) -> list[tuple[nn.Module, str]]:
+    """Where ``owner``'s parameters are: their modules and names there. Asked twice a step, so looked for once."""
+    part = _parts_of(model).get(owner)
+    if part is None:
+        return []
+    known = vars(model).setdefault(_PLACES, {})
+    if owner not in known or known[owner][0] is not part:
+        modules = dict(model.named_modules())
+        split = [name.rpartition(".") for name in part.parameters]
+        known[owner] = (part, [(modules[above], name) for above, _, name in split if above in modules])
+    return known[owner][1]
 
 
 def frozen_by(model: nn.Module, *, owner: str) -> frozenset[str]:
