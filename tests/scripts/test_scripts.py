@@ -1,6 +1,7 @@
 """The scripts as a user runs them, in a process of their own; each once in a Python of its own (``cold``)."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,20 @@ def raced(network, tmp_path_factory) -> Path:
     flags = ["--model_name_or_path", network, "--dataset", "digits_m", "--train_size", "50", "--output_dir", folder]
     run("transfer.py", *flags, "--seeds", "0", "1", *FAST)
     return folder
+
+
+def strategies_of_the_guide() -> list[str]:
+    text = (ROOT / "scripts" / "guides" / "finetune.md").read_text()
+    table = text[text.index("| strategy |") :].split("\n\n")[0]
+    return [written for row in table.splitlines()[2:] for written in re.findall(r"`([^`]*)`", row.split("|")[1])]
+
+
+@pytest.mark.parametrize("written", strategies_of_the_guide())
+def test_every_strategy_runs_as_the_guide_writes_it(written, network, tmp_path):
+    flags = ["--model_name_or_path", network, "--dataset", "digits_m", "--train_size", "50", "--output_dir", tmp_path]
+    run("finetune.py", "--strategy", written, *flags, "--max_steps", "2", "--per_device_train_batch_size", "8")
+    (result,) = json.loads((tmp_path / "report.json").read_text())["results"]
+    assert result["strategy"].split(":")[0] == written.split(":")[0]
 
 
 def test_a_race_leaves_everything_that_was_promised(raced):

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers.trainer_callback import ExportableState
 
 from hf_transfer_kit.backbones.undisturbed import undisturbed
@@ -18,6 +19,7 @@ from hf_transfer_kit.tuning.conservative.anchor import AnchorKeeper, Source, bod
 from hf_transfer_kit.tuning.conservative.lora_delta import lora_pairs
 from hf_transfer_kit.tuning.conservative.pull import learning_names, local, placed_like
 from hf_transfer_kit.tuning.networks import NetworkCallback
+from hf_transfer_kit.tuning.runs import calling_trainer
 from hf_transfer_kit.tuning.shared_rows import own_batches, sum_over_processes
 
 METRICS = ("accuracy", "loss")
@@ -40,8 +42,8 @@ class WeightInterpolation(NetworkCallback, ExportableState):
         alphas: Points in [0, 1]; the one nearest 1 wins among equals.
         metric: ``"accuracy"`` (of the logits' largest entry, labels below 0 left out; of the next token where the
             model's loss is that of the next token) or ``"loss"``, which also chooses where there is no accuracy.
-        eval_dataset: Rows to measure on, in the form of the training rows. By default those Trainer evaluates on, for
-            which its ``eval_strategy`` must not be ``"no"``.
+        eval_dataset: Rows to measure on, in the form of the training rows. By default the Trainer's
+            ``eval_dataset``.
         batch_size: Rows a forward pass; ``args.per_device_eval_batch_size`` by default.
         anchor: Pretrained weights from elsewhere, as in ``L2SP``.
 
@@ -86,11 +88,7 @@ class WeightInterpolation(NetworkCallback, ExportableState):
     def on_train_begin(
         self, args, state, control, model=None, optimizer=None, train_dataloader=None, eval_dataloader=None, **kwargs
     ):
-        if self.eval_dataset is None and eval_dataloader is None and args.eval_strategy == "no":
-            raise SettingsError(
-                "WeightInterpolation chooses alpha on an evaluation set, and Trainer shows its own to callbacks only "
-                "when it evaluates: set eval_strategy='epoch', or pass WeightInterpolation(eval_dataset=...)."
-            )
+        self._rows(train_dataloader, eval_dataloader)
         names = learning_names(model, optimizer)
         anchor = self._keeper.at_train_begin(model, state, learning=names, restored=self.fingerprint)
         self.fingerprint = anchor.fingerprint
@@ -99,19 +97,10 @@ class WeightInterpolation(NetworkCallback, ExportableState):
             measured(model, [self.eval_dataset[0]], train_dataloader.collate_fn, batch_size=1)
         state.stateful_callbacks.setdefault(type(self).__name__, self.state())
 
-    def on_step_end(self, args, state, control, eval_dataloader=None, **kwargs):
-        if self.eval_dataset is None and eval_dataloader is None and state.global_step >= state.max_steps:
-            control.should_evaluate = True  # so that the evaluation set is known at the end
-
     def on_train_end(
         self, args, state, control, model=None, train_dataloader=None, eval_dataloader=None, **kwargs
     ) -> None:
-        if self.eval_dataset is not None:
-            dataset, collate = self.eval_dataset, train_dataloader.collate_fn
-        elif eval_dataloader is not None:
-            dataset, collate = eval_dataloader.dataset, eval_dataloader.collate_fn
-        else:
-            raise SettingsError("Training ended before Trainer evaluated: pass WeightInterpolation(eval_dataset=...).")
+        dataset, collate = self._rows(train_dataloader, eval_dataloader)
         batch_size = self.batch_size or args.per_device_eval_batch_size
         starts, tensors = self._ends(model)
         tuned = [tensor.clone() for tensor in tensors]
@@ -125,6 +114,25 @@ class WeightInterpolation(NetworkCallback, ExportableState):
         best = best_alpha(self.alphas, [point[metric] for point in path], larger=metric == "accuracy")
         _move(tensors, starts, tuned, best)
         self._log(state, {"best_alpha": float(best)})
+
+    def _rows(self, train_dataloader: DataLoader, eval_dataloader: DataLoader | None) -> tuple[Any, Any]:
+        """The rows to measure on, and what makes batches of them."""
+        if self.eval_dataset is not None:
+            return self.eval_dataset, train_dataloader.collate_fn
+        trainer = calling_trainer()
+        known = None if trainer is None else trainer.eval_dataset
+        if isinstance(known, Mapping):
+            raise SettingsError(
+                f"WeightInterpolation chooses alpha on one evaluation set, and this Trainer has {len(known)} "
+                f"({', '.join(known)}): name the rows with WeightInterpolation(eval_dataset=...)."
+            )
+        if eval_dataloader is None and known is None:
+            raise SettingsError(
+                "WeightInterpolation chooses alpha on an evaluation set, and this Trainer has none: give it an "
+                "eval_dataset, or pass WeightInterpolation(eval_dataset=...)."
+            )
+        loader = eval_dataloader if known is None else trainer.get_eval_dataloader()
+        return loader.dataset, loader.collate_fn
 
     def _ends(self, model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
         """w0, and the model's own tensors that move along the path."""

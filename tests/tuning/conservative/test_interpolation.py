@@ -109,13 +109,16 @@ def test_after_a_resume_the_path_still_starts_at_the_pretrained_weights(make_tra
 
 def test_without_an_evaluation_set_it_refuses_before_training(make_trainer):
     model = Net()
-    with pytest.raises(SettingsError, match="set eval_strategy='epoch', or pass"):
-        make_trainer(model, WeightInterpolation(), evaluation=rows(4)).train()
+    with pytest.raises(SettingsError, match="this Trainer has none: give it an eval_dataset, or pass"):
+        make_trainer(model, WeightInterpolation()).train()
+    with pytest.raises(SettingsError, match=r"this Trainer has 2 \(a, b\): name the rows"):
+        make_trainer(model, WeightInterpolation(), evaluation={"a": rows(4), "b": rows(4)}).train()
     assert difference(weights(model), weights(Net())) == 0
 
 
-def test_a_training_shorter_than_the_first_evaluation_works(make_trainer):
-    trainer = make_trainer(Net(), WeightInterpolation(), evaluation=rows(4), eval_strategy="steps", eval_steps=500)
+@pytest.mark.parametrize("settings", [{}, {"eval_strategy": "steps", "eval_steps": 500}])
+def test_a_training_in_which_nothing_was_evaluated_works(make_trainer, settings):
+    trainer = make_trainer(Net(), WeightInterpolation(), evaluation=rows(4), **settings)
     trainer.train()
     assert len(path_of(trainer, "alpha")) == 11
 
