@@ -9,6 +9,12 @@ from collections.abc import Collection, Iterable
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.values import LayerGroup, LayerGroups
 
+NO_HEAD = (
+    "needs a model with a head of its own: give it one with replace_head. Where the output layer shares its weights "
+    "with the embeddings, as that of a language model may, there is none: choose layers by depth or by names."
+)
+"""End of a sentence about what a model without a head cannot do."""
+
 
 def matching_names(groups: LayerGroups, pattern: str) -> set[str]:
     """Names of the parameters that match a glob, or after ``"re:"`` a regular expression (from their beginning).
@@ -47,7 +53,7 @@ def selected_names(groups: LayerGroups, selector: str | int) -> set[str]:
         return _names(groups.body)
     if selector == "head":
         if groups.head is None:
-            raise SettingsError("'head' needs a model with a head; give it one with replace_head.")
+            raise SettingsError(f"'head' {NO_HEAD}")
         return _names([groups.head])
     if isinstance(selector, int) and not isinstance(selector, bool):
         if not -len(groups) <= selector < len(groups):

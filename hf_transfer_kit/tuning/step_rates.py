@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -27,9 +28,13 @@ class StepRates:
     Args:
         optimizer: The torch optimizer (not accelerate's wrapper).
         factors: Called before each step.
+
+    Raises:
+        SettingsError: When the optimizer keeps a state in its groups, which the copies would lose.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, factors: Callable[[], Factors]) -> None:
+        _check_states(optimizer, _tried(optimizer))
         self.factors = factors
         self._groups: list[Group] | None = None
         self._copies: list[list[Group]] = []
@@ -67,12 +72,7 @@ class StepRates:
         groups, self._groups = self._groups, None
         optimizer.param_groups = groups
         changed = {key for group, copies in zip(groups, self._copies, strict=True) for key in _changed(group, copies)}
-        if changed:
-            raise SettingsError(
-                f"{type(optimizer).__name__} keeps a state in its parameter groups ({', '.join(sorted(changed))}), "
-                "which rates by stage would lose: choose an optimizer such as adamw_torch or sgd, or leave out the "
-                "rates."
-            )
+        _check_states(optimizer, changed)
 
 
 def factors_of(optimizer: torch.optim.Optimizer) -> Factors:
@@ -97,3 +97,31 @@ def _changed(group: Group, copies: list[Group]) -> list[str]:
         for key, value in copy.items()
         if key not in ("params", "lr") and (key not in group or (value is not group[key] and value != group[key]))
     ]
+
+
+def _check_states(optimizer: torch.optim.Optimizer, changed: Collection[str]) -> None:
+    if changed:
+        raise SettingsError(
+            f"{type(optimizer).__name__} keeps a state in its parameter groups ({', '.join(sorted(changed))}), "
+            "which rates by stage would lose: choose an optimizer such as adamw_torch or sgd, or leave out the "
+            "rates."
+        )
+
+
+def _tried(optimizer: torch.optim.Optimizer) -> list[str]:
+    """What a step changes in the groups of an optimizer of this kind, tried on a weight of its own.
+
+    Nothing where none can be made like that: a step that changes something is noticed all the same.
+    """
+    weight = torch.nn.Parameter(torch.zeros(2, 2))
+    weight.grad = torch.zeros_like(weight)
+    known = inspect.signature(type(optimizer)).parameters
+    try:
+        like = type(optimizer)([weight], **{key: v for key, v in optimizer.defaults.items() if key in known})
+        if callable(getattr(like, "train", None)):  # schedule-free ones
+            like.train()
+        before = dict(like.param_groups[0])
+        like.step()
+    except Exception:
+        return []
+    return _changed(before, like.param_groups)

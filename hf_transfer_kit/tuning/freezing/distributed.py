@@ -135,6 +135,12 @@ def check_in_optimizer(
     """
     known = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     missing = [name for name, parameter in model.named_parameters() if name in names and id(parameter) not in known]
+    if not known & {id(parameter) for parameter in model.parameters()}:
+        inner = getattr(optimizer, "optimizer", optimizer)
+        raise SettingsError(
+            f"{asked_by} cannot reach what is trained: {type(inner).__name__} holds none of the model's parameters. "
+            "Choose an optimizer that steps all parameters at once, such as adamw_torch."
+        )
     if missing:
         raise SettingsError(
             f"{asked_by} is to train {len(missing)} parameters that the optimizer does not hold ({_some(missing)}): "

@@ -14,7 +14,7 @@ from hf_transfer_kit.tuning.checking import is_number
 from hf_transfer_kit.tuning.freezing.distributed import check_freezing, check_late_freezing, remember_trainable
 from hf_transfer_kit.tuning.freezing.frozen import check_options, freeze, frozen_by, hold, is_frozen_by, thaw
 from hf_transfer_kit.tuning.networks import NetworkCallback
-from hf_transfer_kit.tuning.selecting import matching_names, parts
+from hf_transfer_kit.tuning.selecting import NO_HEAD, matching_names, parts
 from hf_transfer_kit.values import LayerGroups
 
 logger = get_logger(__name__)
@@ -118,8 +118,8 @@ class FreezeLayers(NetworkCallback):
         if not any(parameter.requires_grad for parameter in model.parameters()):
             self.undo(model)
             raise SettingsError(
-                f"{self._owner} leaves nothing to train in {type(model).__name__}: freeze fewer layers, or give the "
-                "model a head with replace_head."
+                f"{self._owner} leaves nothing to train in {type(model).__name__}: freeze fewer layers"
+                + ("." if groups.head is not None else ", or give the model a head with replace_head.")
             )
         if not self.quiet and not frozen_by(model, owner=self._owner):
             logger.warning(
@@ -175,7 +175,7 @@ def frozen_depths(groups: LayerGroups, choice: str, value: int | float | bool, *
     body = len(groups.body)
     if choice == "all_but_head":
         if groups.head is None:
-            raise SettingsError("all_but_head=True needs a model with a head; give it one with replace_head.")
+            raise SettingsError(f"all_but_head=True {NO_HEAD}")
         return range(body)
     if choice == "fraction":
         if not 0 < value <= 1:

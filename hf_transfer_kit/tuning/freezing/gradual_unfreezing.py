@@ -109,7 +109,9 @@ class GradualUnfreezing(StagedTraining):
         return result
 
     def _what_would_fit(self) -> str:
-        return 'every="auto" would fit.'
+        if self.every != "auto":
+            return 'every="auto" would fit.'
+        return f"Train for more steps than there are stages ({len(self._stages)}), or thaw more groups_per_stage."
 
     def _order_in(self, groups: LayerGroups) -> list[list[LayerGroup]]:
         return thawing_order(

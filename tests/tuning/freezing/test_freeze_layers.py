@@ -278,7 +278,7 @@ def test_settings_that_do_not_fit_the_model_are_told_before_training(make_traine
 
 def test_all_but_head_needs_a_head():
     model, _ = tiny.GENERATORS["gpt2_lm"]()
-    with pytest.raises(SettingsError, match="needs a model with a head; give it one with replace_head"):
+    with pytest.raises(SettingsError, match="needs a model with a head of its own: give it one with replace_head"):
         FreezeLayers(all_but_head=True).apply(model)
 
 

@@ -4,7 +4,7 @@ import pytest
 import tiny
 import torch
 import yaml
-from snapshots import Snapshots, labelled_rows
+from snapshots import Snapshots, labelled_rows, moved, snapshot
 from transformers import Trainer
 
 from hf_transfer_kit import FreezeSchedule, layer_groups
@@ -116,7 +116,8 @@ def test_selectors_are_checked_when_the_trainer_is_made(make_trainer, stage):
         make_trainer(FreezeSchedule([stage]))
 
 
-def test_an_optimizer_with_a_state_in_its_groups_cannot_have_rates_by_stage(training_arguments):
+@pytest.mark.parametrize("begins", [0, 1])
+def test_an_optimizer_with_a_state_in_its_groups_cannot_have_rates_by_stage(training_arguments, begins):
     class Counting(torch.optim.SGD):
         def step(self, closure=None):
             for group in self.param_groups:
@@ -125,7 +126,9 @@ def test_an_optimizer_with_a_state_in_its_groups_cannot_have_rates_by_stage(trai
 
     model, inputs = tiny.TRANSFORMERS["bert"]()
     torch.optim.SGD(model.parameters(), lr=0.1)  # from now on the parent's step is hooked as well
-    schedule = FreezeSchedule([{"train": "all", "rates": {"body": 0.1}}], quiet=True)
+    before = snapshot(model)
+    stages = [{"train": "head", "until": 1}, {"train": "all", "rates": {"body": 0.1}}]
+    schedule = FreezeSchedule(stages[1 - begins :], quiet=True)
     trainer = Trainer(
         model,
         training_arguments(max_steps=2),
@@ -134,4 +137,19 @@ def test_an_optimizer_with_a_state_in_its_groups_cannot_have_rates_by_stage(trai
         optimizer_cls_and_kwargs=(Counting, {"lr": 0.1}),
     )
     with pytest.raises(SettingsError, match=r"Counting keeps a state in its parameter groups \(count\)"):
+        trainer.train()
+    assert not moved(before, model)  # also where the rates begin later
+
+
+def test_an_optimizer_that_holds_none_of_the_parameters_is_told_as_such(training_arguments):
+    model, inputs = tiny.TRANSFORMERS["bert"]()
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)  # as galore's layerwise ones
+    trainer = Trainer(
+        model,
+        training_arguments(max_steps=2),
+        train_dataset=labelled_rows(inputs),
+        callbacks=[FreezeSchedule.lp_ft(quiet=True)],
+        optimizers=(optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer)),
+    )
+    with pytest.raises(SettingsError, match="SGD holds none of the model's parameters"):
         trainer.train()
