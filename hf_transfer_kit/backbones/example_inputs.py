@@ -11,15 +11,14 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from hf_transfer_kit.backbones.left_out import left_out, with_left_out
+from hf_transfer_kit.backbones.made_up import LENGTH, SAMPLES, SIDES, channels_of, picture, sides
 from hf_transfer_kit.backbones.structure import structure_of
 from hf_transfer_kit.backbones.tracing import Trace, trace
+from hf_transfer_kit.backbones.transformers_inputs import inputs_of_transformers
 from hf_transfer_kit.backbones.unwrapping import plain_model, timm_model
 from hf_transfer_kit.errors import ModelError, first_line
 
-_LENGTH = 8  # tokens
-_SIDES = (64, 224, 32, 96, 128, 256, 299, 384, 28)
-_SAMPLES = (4_000, 16_000, 800, 48_000)
-_FRAMES = (100, 200, 128, 3_000, 1_024)
 _remembered: weakref.WeakKeyDictionary[nn.Module, Any] = weakref.WeakKeyDictionary()
 _traces: weakref.WeakKeyDictionary[nn.Module, tuple[int, Trace | ModelError]] = weakref.WeakKeyDictionary()
 
@@ -66,23 +65,42 @@ def traced(model: nn.Module) -> Trace:
 def _newly_traced(model: nn.Module) -> Trace:
     if model in _remembered:
         try:
-            return trace(model, _placed(_remembered[model], model))
+            found: Trace | None = trace(model, _placed(_remembered[model], model))
         except Exception as error:
             raise ModelError(
                 f"{type(model).__name__} cannot run on the example inputs that were given ({_reason(error)}). Give "
                 "what its forward takes: a dict of keyword arguments, a tuple, or one tensor."
             ) from error
-    reason = "nothing is known of what it reads"
-    for number, inputs in enumerate(_made(model)):
-        try:
-            return trace(model, _placed(inputs, model))
-        except Exception as error:
-            if number == 0:
-                reason = f"on made-up inputs it says: {_reason(error)}"
+        reason = ""
+    else:
+        found, reason = _widest_trace(model)
+    if found is not None:
+        return with_left_out(model, found, lambda inner: _widest_trace(inner)[0])
     raise ModelError(
         f"The order of the layers of {type(model).__name__} is read off one forward, and none could be made: {reason}. "
         "Call layer_groups(model, example_inputs=...) once; they are remembered for this model, callbacks included."
     )
+
+
+def _widest_trace(model: nn.Module) -> tuple[Trace | None, str]:
+    """The first made-up forward that works; where it leaves a network inside out, the one with further inputs that runs
+    most; else None, and what the likeliest one said."""
+    best, given, reason = None, frozenset(), "nothing is known of what it reads"
+    for number, inputs in enumerate(_made(model)):
+        names = frozenset(inputs) if isinstance(inputs, Mapping) else frozenset()
+        if best is not None and not names > given:
+            continue
+        try:
+            found = trace(model, _placed(inputs, model))
+        except Exception as error:
+            if number == 0:
+                reason = f"on made-up inputs it says: {_reason(error)}"
+            continue
+        if best is None or len(found.first_use) > len(best.first_use):
+            best, given = found, names
+        if not left_out(model, best):
+            break
+    return best, reason
 
 
 def _reason(error: Exception) -> str:
@@ -106,141 +124,15 @@ def _placed(inputs: Any, model: nn.Module) -> Any:
 def _made(model: nn.Module) -> Iterator[Any]:
     """Inputs that the network might accept, the likeliest first."""
     if isinstance(model, PreTrainedModel):
-        yield from _of_transformers(model)
+        yield from inputs_of_transformers(model)
         return
     if (timm := timm_model(model)) is not None:
         # The first convolution may read what was made of the picture.
-        for channels in dict.fromkeys((_channels(model), 3)):
-            for side in _sides(timm[0]):
-                yield _picture(channels, side)
+        for channels in dict.fromkeys((channels_of(model), 3)):
+            for side in sides(timm[0]):
+                yield picture(channels, side)
         return
     yield from _of_any(model)
-
-
-def _channels(model: nn.Module) -> int:
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    return first.in_channels if first is not None else 3
-
-
-def _picture(channels: int, side: int | tuple[int, int]) -> Tensor:
-    height, width = side if isinstance(side, (tuple, list)) else (side, side)
-    return torch.linspace(-1, 1, channels * height * width).reshape(1, channels, height, width)
-
-
-def _sides(*owners: Any) -> list[int | tuple[int, int]]:
-    """Sizes of pictures to try: those that a network or its config names, then usual ones."""
-    named: list[Any] = []
-    for owner in owners:
-        named += [getattr(owner, attribute, None) for attribute in ("img_size", "image_size")]
-        named.append(getattr(getattr(owner, "patch_embed", None), "img_size", None))
-        shape = (getattr(owner, "pretrained_cfg", None) or {}).get("input_size")
-        named.append(tuple(shape[1:]) if shape else None)
-    found: list[Any] = []
-    for side in [*named, *_SIDES]:
-        if isinstance(side, Mapping):
-            side = side.get("height", side.get("shortest_edge"))
-        side = tuple(side) if isinstance(side, (list, tuple)) else side
-        if side and side not in found:
-            found.append(side)
-    return found
-
-
-def _configs(config: Any) -> list[Any]:
-    """A config and those nested in it."""
-    inside = [getattr(config, name, None) for name in getattr(config, "sub_configs", {})]
-    return [config, *(c for inner in inside if inner is not None for c in _configs(inner))]
-
-
-def _setting(config: Any, *names: str, default: Any = None) -> Any:
-    for owner in _configs(config):
-        for name in names:
-            value = getattr(owner, name, None)
-            if value is not None and not isinstance(value, bool):
-                return value
-    return default
-
-
-def token_ids(config: Any, shape: tuple[int, ...] = (1, _LENGTH)) -> Tensor:
-    """Token ids inside the vocabulary, the end token (where there is one) last, as encoder-decoders' heads want it."""
-    vocabulary = int(_setting(config, "vocab_size", default=16) or 16)
-    named = [_setting(config, name) for name in ("pad_token_id", "eos_token_id", "bos_token_id", "mask_token_id")]
-    special = {i for value in named for i in (value if isinstance(value, (list, tuple)) else [value])}
-    usual = [i for i in range(min(vocabulary, 64)) if i not in special] or [0]
-    count = int(torch.Size(shape).numel())
-    ids = torch.tensor([usual[i % len(usual)] for i in range(count)]).reshape(shape)
-    end = _setting(config, "eos_token_id")
-    end = end[0] if isinstance(end, (list, tuple)) and end else end
-    if isinstance(end, int) and 0 <= end < vocabulary:
-        ids[..., -1] = end
-    return ids
-
-
-def _of_transformers(model: PreTrainedModel) -> Iterator[dict[str, Tensor]]:
-    names = set(signature(model.forward).parameters)
-    config = model.config
-    main = getattr(model, "main_input_name", "input_ids")
-    shape = (1, 2, _LENGTH) if "MultipleChoice" in type(model).__name__ else (1, _LENGTH)
-    books = getattr(config, "num_codebooks", None)
-    if isinstance(books, int) and type(model).__name__.startswith("Musicgen"):
-        yield {"input_ids": token_ids(config, (books, _LENGTH))}  # its codebooks are rows
-    ids = token_ids(config, shape)
-    text: dict[str, Tensor] = {}
-    if "input_ids" in names:
-        text = {"input_ids": ids}
-        if "attention_mask" in names:
-            text["attention_mask"] = torch.ones_like(ids)
-        if "bbox" in names:
-            text["bbox"] = torch.zeros(*shape, 4, dtype=torch.long)
-    decoder = {"decoder_input_ids": token_ids(config)} if "decoder_input_ids" in names else {}
-    others = [candidate for name in names for candidate in [_of_name(name, config)] if candidate]
-    if hasattr(model, "timm_model"):
-        yield from ({"pixel_values": _picture(_channels(model), side)} for side in _sides(model.timm_model))
-    seen_inputs = [o for options in others for o in options]
-    if main in ("input_ids", "inputs_embeds") or (not seen_inputs and text):
-        both = [{**text, **option} for option in seen_inputs if "pixel_values" in option]
-        # Two towers want both; a language model that may look at pictures does without.
-        first, second = (both, [text]) if _has_two_towers(model) else ([text], both)
-        for batch in [*first, *second]:
-            yield batch
-            if decoder:
-                yield {**batch, **decoder}
-    for option in seen_inputs:
-        yield option
-        if decoder:
-            yield {**option, **decoder}
-        if text:
-            yield {**text, **option}
-    try:
-        yield dict(model.dummy_inputs)
-    except Exception:
-        return
-
-
-def _has_two_towers(model: PreTrainedModel) -> bool:
-    return any("vision" in name for name in getattr(model.config, "sub_configs", {}))
-
-
-def _of_name(name: str, config: Any) -> list[dict[str, Tensor]]:
-    """Candidates for one of the inputs by which transformers' networks read something else than tokens."""
-    mels = int(_setting(config, "num_mel_bins", "feature_size", "input_feat_per_channel", default=80))
-    if name in ("pixel_values", "pixel_values_videos"):
-        channels = int(_setting(config, "num_channels", "in_channels", "in_chans", default=3))
-        pictures = [{name: _picture(channels, side)} for side in _sides(*_configs(config))]
-        frames = _setting(config, "num_frames")
-        if frames:
-            pictures = [{name: p[name].unsqueeze(1).expand(-1, int(frames), -1, -1, -1)} for p in pictures] + pictures
-        return pictures
-    if name == "input_values":
-        length = _setting(config, "max_length")
-        waves = [torch.linspace(-1, 1, count).sin().reshape(1, -1) for count in _SAMPLES]
-        spectra = [torch.ones(1, int(length), mels)] if isinstance(length, int) and length > 20 else []
-        ordered = [*spectra, *waves] if hasattr(config, "num_mel_bins") and spectra else [*waves, *spectra]
-        return [{name: value} for value in ordered]
-    if name == "input_features":
-        positions = _setting(config, "max_source_positions")
-        counts = ([2 * int(positions)] if positions else []) + list(_FRAMES)
-        return [{name: torch.ones(1, mels, n)} for n in counts] + [{name: torch.ones(1, n, mels)} for n in counts]
-    return []
 
 
 def _of_any(model: nn.Module) -> Iterator[Any]:
@@ -253,7 +145,7 @@ def _of_any(model: nn.Module) -> Iterator[Any]:
     accepted = signature(model.forward).parameters
     inner = next((m for m in model.modules() if isinstance(m, PreTrainedModel)), None)
     for labels in _labels(names, accepted):
-        for inputs in _of_transformers(inner) if inner is not None else ():
+        for inputs in inputs_of_transformers(inner) if inner is not None else ():
             named = {name: value for name, value in inputs.items() if name in accepted}
             if named:
                 yield {**named, **labels}
@@ -292,18 +184,18 @@ def _first_tensors(model: nn.Module) -> Iterator[Tensor]:
 
 def _for_layer(layer: nn.Module, timm: nn.Module | None) -> list[Tensor]:
     if isinstance(layer, nn.Conv2d):
-        return [_picture(layer.in_channels, side) for side in (_sides(timm) if timm is not None else _SIDES)]
+        return [picture(layer.in_channels, side) for side in (sides(timm) if timm is not None else SIDES)]
     if isinstance(layer, nn.Conv1d):
-        return [torch.ones(1, layer.in_channels, length) for length in (64, *_SAMPLES[:2])]
+        return [torch.ones(1, layer.in_channels, length) for length in (64, *SAMPLES[:2])]
     if isinstance(layer, nn.Conv3d):
         return [torch.ones(1, layer.in_channels, 16, side, side) for side in (32, 112)]
     if isinstance(layer, nn.Embedding):
-        return [torch.arange(_LENGTH).remainder(layer.num_embeddings).reshape(1, -1)]
+        return [torch.arange(LENGTH).remainder(layer.num_embeddings).reshape(1, -1)]
     if isinstance(layer, nn.Linear):
         side = round((layer.in_features) ** 0.5)
         flat = torch.linspace(-1, 1, layer.in_features)
-        values = [flat.reshape(1, -1), flat.expand(1, _LENGTH, -1)]
+        values = [flat.reshape(1, -1), flat.expand(1, LENGTH, -1)]
         return values + ([flat.reshape(1, 1, side, side)] if side * side == layer.in_features else [])
     if isinstance(layer, nn.RNNBase):
-        return [torch.ones(1, _LENGTH, layer.input_size)]
+        return [torch.ones(1, LENGTH, layer.input_size)]
     return []

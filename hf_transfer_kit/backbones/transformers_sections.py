@@ -12,7 +12,7 @@ from hf_transfer_kit.backbones.sections import Section, join_names, outside_base
 from hf_transfer_kit.backbones.tracing import Trace
 
 # Where configs keep how many blocks there are.
-_LENGTHS = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers")
+_LENGTHS = ("num_hidden_layers", "depth", "encoder_layers", "decoder_layers", "num_layers", "num_decoder_layers")
 # Children of a body that are networks of their own: the towers of encoder-decoders and of two kinds of input.
 _TOWERS = re.compile(r"encoder$|decoder$|_model$|_tower$|_encoder_.*|visual$")
 
@@ -36,7 +36,7 @@ def _body_sections(root: nn.Module, path: str, config, trace: Trace, *, skip: se
         for name, child in root.named_children()
         if name not in skip
         and (_TOWERS.search(name) or isinstance(child, PreTrainedModel))
-        and _blocks(child, config) is not None
+        and _blocks(child, _config_of(child, config)) is not None
     ]
     if len(towers) < 2:
         return _stack_sections(root, path, config, trace, skip=skip)
@@ -44,13 +44,18 @@ def _body_sections(root: nn.Module, path: str, config, trace: Trace, *, skip: se
     towers = sorted(towers, key=lambda name: min(uses[name], default=float("inf")))
     sections = []
     for tower in towers:
-        inside = _body_sections(getattr(root, tower), join_names(path, tower), config, trace, skip=set())
+        child = getattr(root, tower)
+        inside = _body_sections(child, join_names(path, tower), _config_of(child, config), trace, skip=set())
         sections += [Section(f"{tower}.{s.name}", s.prefixed(f"{tower}.").members) for s in inside]
     shared = [name for name, _ in root.named_children() if name not in towers and name not in skip]
     shared += [name for name, _ in root.named_parameters(recurse=False)]
     for name in shared:
         _insert(sections, name, path, trace)
     return sections
+
+
+def _config_of(module: nn.Module, config):
+    return getattr(module, "config", None) or config
 
 
 def _insert(sections: list[Section], name: str, path: str, trace: Trace) -> None:

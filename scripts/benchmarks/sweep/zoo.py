@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import timm
@@ -14,6 +14,7 @@ import transformers
 from torch import nn
 from transformers.models.auto import modeling_auto
 
+from hf_transfer_kit.backbones.transformers_inputs import inputs_of_transformers
 from sweep.own import OWN
 
 LIBRARIES = ("own", "torchvision", "timm", "transformers")
@@ -33,6 +34,7 @@ _WIDTHS = ("hidden_size", "d_model", "dim", "n_embd", "embedding_size", "interme
 _HEADS = ("num_attention_heads", "num_heads", "n_heads", "n_head", "encoder_attention_heads", "decoder_attention_heads")
 _DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers")
 _DEPTH = 2
+_PLACES = {"image": 3, "video": 4, "audio": 5}
 _TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "decoder_start_token_id")
 
 
@@ -135,6 +137,8 @@ def _small(key: str, value: Any, *, anew: bool) -> Any:
         small = _DEPTH
     elif key in _HEADS or key == "num_key_value_heads":
         small = 2
+    elif key.endswith(("_token_id", "_token_index")) and (places := [i for kind, i in _PLACES.items() if kind in key]):
+        return places[0] if value > 98 else None
     elif key in _TOKENS:
         small = {"pad_token_id": 0, "bos_token_id": 1}.get(key, 2)
     else:
@@ -157,9 +161,33 @@ def _made(kind: type, *, anew: bool) -> tuple[nn.Module, dict[str, torch.Tensor]
         raise ValueError(f"still too large after shrinking: {size:,} parameters")
     model = kind(config).eval()
     inputs = _inputs(model)
+    if hasattr(model, "get_image_features") or hasattr(model, "get_audio_features"):
+        return model, _reaching_most(model, [inputs, *inputs_of_transformers(model)])
     with torch.no_grad():
         run(model, inputs)
     return model, inputs
+
+
+def _reaching_most(model: nn.Module, candidates: Iterable[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Of what the network accepts, the inputs for which most of its modules run: words alone need no eyes."""
+    best, most, error = None, 0, None
+    for inputs in candidates:
+        ran: set[int] = set()
+        hooks = [m.register_forward_hook(lambda module, *_, ran=ran: ran.add(id(module))) for m in model.modules()]
+        try:
+            with torch.no_grad():
+                run(model, inputs)
+        except Exception as failure:
+            error = error or failure
+            continue
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if len(ran) > most:
+            best, most = inputs, len(ran)
+    if best is None:
+        raise error or RuntimeError("no inputs were tried")
+    return best
 
 
 def _fitting(config: Any) -> Any:
