@@ -16,15 +16,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arguments import (
-    DomainArguments,
-    KeptModelArguments,
-    KitTrainingArguments,
-    command_line,
-    parse_arguments,
-    resolved_config,
-    sentences_for_errors,
-)
+from arguments import DomainArguments, KeptModelArguments, KitTrainingArguments
+from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 
 from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, save_results, started_race

@@ -1,29 +1,20 @@
-"""The flags that the scripts share, and `--config file.yaml` with flags on the command line winning over it."""
+"""The flags that the scripts share."""
 
 from __future__ import annotations
 
-import dataclasses
-import gc
-import json
 import math
-import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import datasets
 import torch
-import transformers
-import yaml
-from transformers import HfArgumentParser, PreTrainedModel, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import DTYPES, load_model, load_processor, modality_of, stored_dtype
 from hf_transfer_kit.data import LoadedData, PreparedData, load_data, prepare_data
-from hf_transfer_kit.errors import DataError, ModelError, SettingsError, TransferKitError
-from hf_transfer_kit.hub import without_tokens
+from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.selection import (
     FRESH_NETWORKS,
     Budget,
@@ -34,13 +25,6 @@ from hf_transfer_kit.selection import (
     train_digits_source,
 )
 from hf_transfer_kit.tuning.rounding import STORED, RoundWeights
-
-# Settings that are about one run on one machine.
-_OF_ONE_RUN = (
-    "output_dir", "overwrite_output_dir", "local_rank", "cache_dir",
-    "push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push",
-)  # fmt: skip
-_PATHS = ("model_name_or_path", "dataset", "source", "target", "tasks", "inputs", "other_sources")
 
 
 @dataclass
@@ -367,39 +351,6 @@ def uses_embedded_example(
     return True
 
 
-def parse_arguments(*kinds: type, argv: list[str] | None = None) -> tuple:
-    """Instances of the given dataclasses from ``--config file.yaml`` and the command line, flags winning.
-
-    Raises:
-        SettingsError: When the file cannot be read or holds a name that is no flag.
-    """
-    argv = list(sys.argv[1:] if argv is None else argv)
-    parser = HfArgumentParser(kinds)
-    if "--config" in argv:
-        position = argv.index("--config")
-        if position + 1 == len(argv):
-            raise SettingsError("--config needs the path of a YAML file after it.")
-        known = {f.name for kind in kinds for f in dataclasses.fields(kind)}
-        argv = [*_flags_of(argv[position + 1], known), *argv[:position], *argv[position + 2 :]]
-    return parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
-
-
-def sentences_for_errors(main: Callable[[], None]) -> None:
-    """Runs a script; what the kit raises on purpose ends it with the sentence alone and exit status 2."""
-    datasets.disable_progress_bars()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        main()
-    except TransferKitError as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        sys.exit(2)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        # Threads of a process group that outlive Python's last step abort the process; a model that was wrapped for
-        # several processes holds the group as well.
-        gc.collect()
-        torch.distributed.destroy_process_group()
-
-
 def _check_choice(flag: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise SettingsError(f"{flag} {value} is unknown; choose {', '.join(known)}.")
@@ -422,69 +373,3 @@ def _rows(flag: str, texts: list[str]) -> dict[str, list[str]] | None:
             raise SettingsError(f"{flag} {text}: write column=value, or column=value,value.")
         found[column] = values.split(",")
     return found or None
-
-
-def _flags_of(path: str, known: set[str]) -> list[str]:
-    if not Path(path).is_file():
-        raise SettingsError(f"--config {path}: there is no such file.")
-    try:
-        values = yaml.safe_load(Path(path).read_text()) or {}
-    except yaml.YAMLError as error:
-        raise SettingsError(f"--config {path} is not valid YAML: {error}") from error
-    if not isinstance(values, dict) or (unknown := sorted(set(map(str, values)) - known)):
-        what = f"names no flag has: {', '.join(unknown)}" if isinstance(values, dict) else "no names with values"
-        raise SettingsError(f"--config {path} holds {what}. --help lists the flags.")
-    flags = []
-    for name, value in values.items():
-        if value is None or value == []:
-            continue
-        entries = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
-        flags += [f"--{name}", *map(str, entries)]
-    return flags
-
-
-def resolved_config(*arguments: object) -> dict[str, object]:
-    """All settings that ``--config`` can read back: the kit's own, and Trainer's where they differ from the default.
-
-    Tokens are left out, and so is what only this run is about (its output folder).
-    """
-    config: dict[str, object] = {}
-    for argument in arguments:
-        training = isinstance(argument, TrainingArguments)
-        default = type(argument)()
-        for f in dataclasses.fields(argument):
-            value = getattr(argument, f.name)
-            private = "token" in f.name or f.name in _OF_ONE_RUN
-            if private or value is None or (training and value == getattr(default, f.name)):
-                continue
-            value = getattr(value, "value", value)
-            if isinstance(value, (bool, int, float, str, list, dict)):
-                config[f.name] = _portable(value) if f.name in _PATHS else value
-    return config
-
-
-def _portable(value: object) -> object:
-    """A path, or paths wherever they stand in a mapping or list, as seen from the working folder."""
-    if isinstance(value, dict):
-        return {key: _portable(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_portable(inner) for inner in value]
-    return portable(value) if isinstance(value, str) else value
-
-
-def portable(text: str, *, cut: bool = False) -> str:
-    """A path as seen from the working folder; other text as it is.
-
-    Args:
-        text: Any argument.
-        cut: Of a path outside the working folder and its neighbours keep the last part only.
-    """
-    if not os.path.isabs(text):
-        return text
-    relative = os.path.relpath(text)
-    return Path(text).name if cut and relative.startswith("../..") else relative
-
-
-def command_line() -> str:
-    """The command as typed, without the places of files on this machine and without tokens."""
-    return shlex.join(["python", *(portable(argument, cut=True) for argument in without_tokens(sys.argv))])

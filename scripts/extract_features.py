@@ -15,17 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arguments import (
-    DataArguments,
-    KitTrainingArguments,
-    NetworkArguments,
-    command_line,
-    parse_arguments,
-    sentences_for_errors,
-    uses_embedded_example,
-)
+from arguments import DataArguments, KitTrainingArguments, NetworkArguments, uses_embedded_example
 from datasets.arrow_writer import ArrowWriter
 from safetensors.torch import save_file
+from settings import command_line, parse_arguments, sentences_for_errors
 from sharing import refuse_push
 from torch import Tensor
 

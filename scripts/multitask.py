@@ -15,15 +15,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arguments import (
-    KeptModelArguments,
-    KitTrainingArguments,
-    PreparationArguments,
-    command_line,
-    parse_arguments,
-    resolved_config,
-    sentences_for_errors,
-)
+from arguments import KeptModelArguments, KitTrainingArguments, PreparationArguments
+from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 from task_arguments import TaskArguments
 

@@ -15,17 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import yaml
-from arguments import (
-    CacheArguments,
-    DataArguments,
-    KitTrainingArguments,
-    ModelArguments,
-    command_line,
-    parse_arguments,
-    resolved_config,
-    sentences_for_errors,
-    uses_embedded_example,
-)
+from arguments import CacheArguments, DataArguments, KitTrainingArguments, ModelArguments, uses_embedded_example
+from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import refuse_push
 
 from hf_transfer_kit.hub import check_output_dir

@@ -13,17 +13,8 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from arguments import (
-    CacheArguments,
-    DataArguments,
-    KeptModelArguments,
-    KitTrainingArguments,
-    command_line,
-    parse_arguments,
-    resolved_config,
-    sentences_for_errors,
-    uses_embedded_example,
-)
+from arguments import CacheArguments, DataArguments, KeptModelArguments, KitTrainingArguments, uses_embedded_example
+from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 
 from hf_transfer_kit.data import LoadedData

@@ -16,15 +16,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arguments import (
-    DataArguments,
-    KitTrainingArguments,
-    ModelArguments,
-    command_line,
-    parse_arguments,
-    resolved_config,
-    sentences_for_errors,
-)
+from arguments import DataArguments, KitTrainingArguments, ModelArguments
+from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 from transformers import AutoModel, AutoTokenizer
 
