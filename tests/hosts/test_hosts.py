@@ -1,16 +1,19 @@
 """Parts inside the Trainers of other libraries: each does what it says there, or ends with a sentence; none is silent."""
 
 import copy
+import os
+from pathlib import Path
 
 import pytest
 import tiny
 import torch
 import transformers as tf
+from accelerate.state import GradientState
 from datasets import Dataset
 from part_cases import PARTS
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from hf_transfer_kit import CoTuning, FreezeLayers, WeightInterpolation, layer_groups, layerwise_optimizer
+from hf_transfer_kit import CoTuning, FreezeLayers, L2SPFisher, WeightInterpolation, layer_groups, layerwise_optimizer
 from hf_transfer_kit.errors import TransferKitError
 
 TEXTS = [" ".join(f"w{(i * j) % 30}" for j in range(1, 8)) for i in range(12)]
@@ -181,3 +184,34 @@ def test_a_search_trains_each_trial_with_its_rate_by_depth(tmp_path):
     )
     assert len({rate for rate, _ in seen}) == 2
     assert all(factors == pytest.approx([1 / 16, 1 / 8, 1 / 4, 1 / 2, 1]) for _, factors in seen)
+
+
+def test_a_search_that_starts_processes_takes_every_part(tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray", reason="ray is not installed")
+    from ray import tune
+
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    )
+    GradientState._reset_state()  # in which accelerate keeps loaders of earlier trainings, and ray pickles it
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        rows = [{"input_ids": torch.arange(3, 9), "labels": i % 3} for i in range(8)]
+        args = tf.TrainingArguments(str(tmp_path), eval_strategy="steps", **QUIET)
+        parts = [
+            PARTS[name](None, rows) for name in ("FreezeLayers", "L2SP", "L2SPFisher", "DELTA", "WeightInterpolation")
+        ]
+        parts[2] = L2SPFisher(dataset=rows, num_samples=4, name="fisher")
+        trainer = tf.Trainer(
+            model_init=lambda: tiny.TRANSFORMERS["bert"]()[0], args=args, train_dataset=rows, eval_dataset=rows,
+            callbacks=parts, optimizer_cls_and_kwargs=layerwise_optimizer(None, args, decay=0.5),
+        )  # fmt: skip
+        best = trainer.hyperparameter_search(
+            lambda trial: {"learning_rate": tune.loguniform(1e-3, 1e-1)}, backend="ray", n_trials=2,
+            resources_per_trial={"cpu": 1}, storage_path=str(tmp_path),
+        )  # fmt: skip
+    finally:
+        ray.shutdown()
+    results = best.run_summary.dataframe()
+    assert len(set(results["config/learning_rate"])) == 2
+    assert len(set(results["eval_loss"])) == 2
