@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import DTYPES, load_model, load_processor, modality_of, stored_dtype
-from hf_transfer_kit.data import LoadedData, PreparedData, load_data, prepare_data
+from hf_transfer_kit.data import EMBEDDED, LoadedData, PreparedData, load_data, prepare_data
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.selection import (
     FRESH_NETWORKS,
@@ -172,6 +172,10 @@ class PreparationArguments:
     input_column: str | None = field(default=None, metadata={"help": "Column with the images, texts or sounds."})
     label_column: str | None = field(default=None, metadata={"help": "Column with the classes."})
     validation_size: float = field(default=0.2, metadata={"help": "Share held out where there is no such split."})
+    test_size: float = field(default=0.2, metadata={"help": "Share held out for the final figures; as for validation."})
+    missing_label: str | None = field(
+        default=None, metadata={"help": "A value that stands for no label, such as -1; an empty one always does."}
+    )
     skip_bad_rows: bool = field(default=False, metadata={"help": "Leave unreadable rows out and count them."})
     augment: bool = field(default=False, metadata={"help": "Random crops and flips of training images."})
     image_size: int | None = field(default=None, metadata={"help": "Side in pixels; default: the checkpoint's."})
@@ -215,6 +219,8 @@ class DataArguments(PreparationArguments):
             label_column=self.label_column,
             train_size=None if self.train_size is None else row_count("--train_size", self.train_size),
             validation_size=self.validation_size,
+            test_size=self.test_size,
+            missing_label=self.missing_label,
             skip_bad_rows=self.skip_bad_rows,
             seed=self.split_seed,
         )
@@ -247,6 +253,8 @@ class DomainArguments(PreparationArguments):
             raise SettingsError("--source and --target belong together: name both, or neither for the embedded digits.")
         common = {
             "validation_size": self.validation_size,
+            "test_size": self.test_size,
+            "missing_label": self.missing_label,
             "skip_bad_rows": self.skip_bad_rows,
             "seed": self.split_seed,
         }
@@ -344,6 +352,11 @@ def uses_embedded_example(
     """Without a model: trains a small one on digits, and takes digits on photographs where no data was named."""
     if model_args.model_name_or_path is not None:
         return False
+    if data_args.dataset is not None and data_args.dataset not in EMBEDDED:
+        raise SettingsError(
+            f"--dataset {data_args.dataset} was given without a network: name one with --model_name_or_path. Without "
+            "both, the embedded example runs."
+        )
     print("Embedded example: a source network learns scikit-learn's digits first.")
     model_args.model_name_or_path = train_digits_source(Path(args.output_dir) / "digits_network", args)
     data_args.dataset = data_args.dataset or "digits_m"

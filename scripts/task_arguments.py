@@ -148,6 +148,8 @@ class TaskArguments:
             keep_rows=first.get("rows"),
             train_size=first.get("train_size"),
             validation_size=preparation.validation_size,
+            test_size=preparation.test_size,
+            missing_label=preparation.missing_label,
             skip_bad_rows=preparation.skip_bad_rows,
             seed=preparation.split_seed,
         )

@@ -129,6 +129,11 @@ def _label_column(data: Dataset, label_column: str | None, *, required: bool, wo
         return classes[0]
     if not (classes or required):
         return None
+    if not classes and set(data.column_names) <= {"image", "audio"}:
+        raise DataError(
+            "The files lie in one folder, so that nothing tells their classes. Give each class a folder of its own, or "
+            "a table that names the files and their classes (metadata.csv with a column file_name)."
+        )
     what = f"several columns hold classes ({', '.join(classes)})" if classes else "there is no label column"
     raise DataError(f"{what[0].upper()}{what[1:]}; the columns are {_listed(data)}. Say which with --label_column.")
 

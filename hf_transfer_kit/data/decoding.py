@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from datasets import Audio, Dataset, Image
 from PIL import Image as Pictures
+from PIL import ImageOps
 
 from hf_transfer_kit.errors import DataError
 
@@ -69,16 +70,34 @@ def problem_of(value: Any, modality: str) -> str | None:
         decoded = rgb_image(value) if modality == "image" else mono_wave(value)
     except Exception as error:
         return f"{type(error).__name__} ({str(error).splitlines()[0][:80] if str(error) else 'no further words'})"
-    return "it is empty" if not getattr(decoded, "size", 1) else None
+    if not getattr(decoded, "size", 1):
+        return "it is empty"
+    if modality == "audio" and not np.isfinite(decoded).all():
+        return f"{int((~np.isfinite(decoded)).sum())} of its {decoded.size} samples are no finite numbers"
+    return None
 
 
 def rgb_image(value: Any) -> Pictures.Image:
-    """A PIL image in RGB from what ``datasets`` stores (bytes or path) or has decoded."""
+    """A PIL image in RGB from what ``datasets`` stores (bytes or path) or has decoded: upright, of 8 bits a channel."""
     if isinstance(value, Mapping):
         value = Pictures.open(io.BytesIO(value["bytes"]) if value.get("bytes") is not None else value["path"])
     elif isinstance(value, np.ndarray):
         value = Pictures.fromarray(value)
+    value = ImageOps.exif_transpose(value)
+    if value.mode.startswith("I") or value.mode == "F":
+        value = Pictures.fromarray(_of_eight_bits(np.asarray(value)))
     return value.convert("RGB")
+
+
+def _of_eight_bits(values: np.ndarray) -> np.ndarray:
+    """Grey values of more bits as uint8: whole numbers beyond 255 are of 16 bits, fractions up to 1 are shares."""
+    values = np.nan_to_num(values.astype(np.float64))
+    top = values.max(initial=0)
+    if top > 255:
+        values = values / 257 if top <= 65_535 else values * (255 / top)
+    elif top <= 1 and (values % 1).any():
+        values = values * 255
+    return values.round().clip(0, 255).astype(np.uint8)
 
 
 def mono_wave(value: Any, sampling_rate: int | None = None) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, List, Value
 
+from hf_transfer_kit.data.class_names import places, shared_names
 from hf_transfer_kit.errors import DataError, SettingsError
 
 CLASSIFICATION = "classification"
@@ -28,8 +29,8 @@ def with_numbers(splits: Splits, label: str) -> tuple[dict[str, Dataset], tuple[
         feature = data.features[label]
         if not isinstance(feature, Value) or not feature.dtype.startswith(("int", "uint", "float", "bool")):
             raise DataError(
-                f"The label column {label!r} holds {_words(feature)}, but regression needs a number for each row. Give "
-                "another column, or another type of task."
+                f"The label column {label!r} holds {words_of(feature)}, but regression needs a number for each row. "
+                "Give another column, or another type of task."
             )
         for row, value in enumerate(data[label]):
             if value is None or not math.isfinite(value):
@@ -88,7 +89,7 @@ def with_transcripts(
         texts = {split: list(data[label]) for split, data in splits.items()}
     else:
         raise DataError(
-            f"The label column {label!r} holds {_words(feature)}, but ctc needs texts, or classes to spell."
+            f"The label column {label!r} holds {words_of(feature)}, but ctc needs texts, or classes to spell."
         )
     for split, rows in texts.items():
         for row, text in enumerate(rows):
@@ -156,18 +157,25 @@ def item_of(feature: object) -> object:
 
 
 def _class_lists(splits: Splits, label: str, wanted: str) -> tuple[dict[str, list[list[int]]], tuple[str, ...]]:
-    feature = next(iter(splits.values())).features[label]
-    item = item_of(feature) if is_list(feature) else None
-    classes = isinstance(item, ClassLabel)
-    plain = isinstance(item, Value) and item.dtype.startswith(("int", "uint", "string", "large_string"))
+    features = {split: data.features[label] for split, data in splits.items()}
+    items = {split: item_of(feature) if is_list(feature) else None for split, feature in features.items()}
+    feature = next(iter(features.values()))
+    classes = all(isinstance(item, ClassLabel) for item in items.values())
+    plain = all(
+        isinstance(item, Value) and item.dtype.startswith(("int", "uint", "string", "large_string"))
+        for item in items.values()
+    )
     if not (classes or plain):
         raise DataError(
-            f"The label column {label!r} holds {_words(feature)}, but {wanted} are lists of classes, texts or whole "
+            f"The label column {label!r} holds {words_of(feature)}, but {wanted} are lists of classes, texts or whole "
             "numbers. Give another column, or another type of task."
         )
     rows = {split: [list(value or ()) for value in data[label]] for split, data in splits.items()}
     if classes:
-        return rows, tuple(item.names)
+        names = shared_names({split: item.names for split, item in items.items()}, label)
+        place = {split: places(item.names, names) for split, item in items.items()}
+        lists = {split: [[place[split][value] for value in row] for row in rows[split]] for split in rows}
+        return lists, tuple(names)
     found = sorted(set(_items(rows.values())))
     place = {value: index for index, value in enumerate(found)}
     return (
@@ -187,7 +195,8 @@ def _replaced(splits: Splits, label: str, values: Mapping[str, list], item: Valu
     }
 
 
-def _words(feature: object) -> str:
+def words_of(feature: object) -> str:
+    """What a column holds, for people."""
     if is_list(feature):
-        return f"lists of {_words(item_of(feature))}"
+        return f"lists of {words_of(item_of(feature))}"
     return getattr(feature, "dtype", None) or type(feature).__name__

@@ -7,6 +7,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from datasets import ClassLabel, Dataset, Value
 
+from hf_transfer_kit.data.class_names import (
+    check_spellings,
+    indices_of_plain,
+    is_class,
+    is_text,
+    places,
+    shared_names,
+    tell_untaught,
+)
+from hf_transfer_kit.data.label_kinds import is_list, words_of
 from hf_transfer_kit.data.row_choice import ROW
 from hf_transfer_kit.errors import DataError
 
@@ -17,29 +27,31 @@ NO_LABEL = -1
 _MISSING = (None, NO_LABEL)
 
 
-def with_class_labels(splits: dict[str, Dataset], label: str, *, labelled: bool = True) -> dict[str, Dataset]:
+def with_class_labels(
+    splits: dict[str, Dataset], label: str, *, labelled: bool = True, missing_label: object = None
+) -> dict[str, Dataset]:
     """The splits with ``label`` as a ClassLabel column; text and integer labels are named in sorted order.
 
+    Classes are the same where they have the same name, whatever their place in a split's own list.
+
     Args:
-        splits: Split name -> dataset with its rows numbered; all share the classes.
+        splits: Split name -> dataset with its rows numbered.
         label: The label column.
-        labelled: Whether every row needs a label, and the rows two classes; otherwise rows without one get
-            ``NO_LABEL``.
+        labelled: Whether every row needs a label, and the rows two classes; otherwise rows without one (None, and -1
+            where classes have names) get ``NO_LABEL``.
+        missing_label: A value that stands for no label, beside None.
 
     Raises:
         DataError: When labels are missing, are not classes, lie outside the range, or there is only one class.
     """
-    feature = next(iter(splits.values())).features[label]
-    if isinstance(feature, ClassLabel):
-        names = feature.names
-        splits = {
-            name: data if data.features[label] == feature else data.cast_column(label, feature)
-            for name, data in splits.items()
-        }
+    if missing_label is not None:
+        splits = {name: _without(data, label, missing_label) for name, data in splits.items()}
+    if any(is_class(data.features[label]) for data in splits.values()):
+        splits, names = _by_name(splits, label)
         if not labelled:
             splits = {name: _with_missing_marked(data, label) for name, data in splits.items()}
     else:
-        splits, names = _from_values(splits, label, feature, labelled=labelled)
+        splits, names = _from_values(splits, label, labelled=labelled)
     present: set[int] = set()
     for split, data in splits.items():
         values = list(data[label])
@@ -50,7 +62,36 @@ def with_class_labels(splits: dict[str, Dataset], label: str, *, labelled: bool 
             f"The label column {label!r} holds one class only ({names[present.pop()]!r}), so there is nothing to "
             "learn. Give data with at least two classes."
         )
+    if labelled:
+        tell_untaught(splits, label, names, missing=NO_LABEL)
     return splits
+
+
+def _by_name(splits: dict[str, Dataset], label: str) -> tuple[dict[str, Dataset], list[str]]:
+    """The splits with one list of classes, where at least one has names."""
+    own = {name: data.features[label].names for name, data in splits.items() if is_class(data.features[label])}
+    names = shared_names(own, label)
+    feature = ClassLabel(names=names)
+    found = {}
+    for split, data in splits.items():
+        if split not in own:
+            values = indices_of_plain(data, label, names, split=split)
+        elif own[split] == names:
+            found[split] = data if data.features[label] == feature else data.cast_column(label, feature)
+            continue
+        else:
+            place = places(own[split], names)
+            values = [place.get(value, value) for value in data[label]]
+        found[split] = replaced(data, label, values, feature)
+    return found, names
+
+
+def _without(data: Dataset, label: str, missing: object) -> Dataset:
+    """The rows whose label is ``missing``, as such or as text, have none."""
+    feature = data.features[label]
+    names = dict(enumerate(feature.names)) if is_class(feature) else {}
+    values = [None if str(names.get(v, v)).strip() == str(missing) else v for v in data[label]]
+    return replaced(data, label, values, feature)
 
 
 def with_class_order(splits: Mapping[str, Dataset], label: str, class_names: Sequence[str]) -> dict[str, Dataset]:
@@ -109,41 +150,58 @@ def any_label(splits: Mapping[str, Dataset], label: str) -> bool:
     return any(value not in _MISSING for data in splits.values() for value in data[label])
 
 
-def _from_values(
-    splits: dict[str, Dataset], label: str, feature: object, *, labelled: bool
-) -> tuple[dict[str, Dataset], list[str]]:
-    if not labelled and _whole_floats(splits, label, feature):
-        feature = Value("int64")
-        splits = {name: data.cast_column(label, feature) for name, data in splits.items()}
+def _from_values(splits: dict[str, Dataset], label: str, *, labelled: bool) -> tuple[dict[str, Dataset], list[str]]:
+    kinds = {name: data.features[label] for name, data in splits.items()}
+    if len({is_text(kind) for kind in kinds.values()}) > 1:  # "1" in one file and 1 in another
+        splits = {name: data.cast_column(label, Value("string")) for name, data in splits.items()}
+    elif any(_is_float(kind) for kind in kinds.values()) and _whole_floats(splits, label):
+        splits = {name: data.cast_column(label, Value("int64")) for name, data in splits.items()}
+    feature = next(iter(splits.values())).features[label]
     dtype = getattr(feature, "dtype", type(feature).__name__)
     if not isinstance(feature, Value) or not (dtype.startswith(("int", "uint", "bool")) or "string" in dtype):
+        way_out = ' For several classes a row use task_type="multi_label".' if is_list(feature) else ""
         raise DataError(
-            f"The label column {label!r} holds {dtype}, not classes. Classification needs whole numbers or names; give "
-            "another column with --label_column."
+            f"The label column {label!r} holds {words_of(feature)}, not classes. Classification needs whole numbers or "
+            f"names; give another column with --label_column.{way_out}"
         )
+    if is_text(feature):
+        splits = {name: _stripped(data, label) for name, data in splits.items()}
     values = {value for data in splits.values() for value in data.unique(label)}
     if not labelled:
-        values -= set(_MISSING)
+        values -= {None}
     if None in values:
         split, row = next((s, d[ROW][i]) for s, d in splits.items() for i, v in enumerate(d[label]) if v is None)
         raise DataError(f"Row {row} of {split} has no label in {label!r}. Remove such rows, or label them.")
-    if "string" not in dtype and min(values) < 0:
-        raise DataError(f"The label column {label!r} holds {min(values)}; classes are whole numbers from 0.")
+    if not labelled and not is_text(feature) and NO_LABEL in values:
+        raise DataError(
+            f"The label column {label!r} holds -1 among other numbers: a class, or no label? Say "
+            "missing_label=-1 (--missing_label -1) for no label, or give the classes names."
+        )
     found = sorted(values)
-    names = [value if "string" in dtype else str(int(value)) for value in found]
-    index = dict.fromkeys(_MISSING, NO_LABEL) | {value: position for position, value in enumerate(found)}
+    names = [value if is_text(feature) else str(int(value)) for value in found]
+    if is_text(feature):
+        check_spellings(names, label)
+    index = {None: NO_LABEL} | {value: position for position, value in enumerate(found)}
     feature = ClassLabel(names=names)
     return {
         name: replaced(data, label, [index[value] for value in data[label]], feature) for name, data in splits.items()
     }, names
 
 
-def _whole_floats(splits: dict[str, Dataset], label: str, feature: object) -> bool:
+def _stripped(data: Dataset, label: str) -> Dataset:
+    values = list(data[label])
+    stripped = [None if value is None else value.strip() or None for value in values]
+    return data if stripped == values else replaced(data, label, stripped, data.features[label])
+
+
+def _is_float(feature: object) -> bool:
+    return isinstance(feature, Value) and feature.dtype.startswith("float")
+
+
+def _whole_floats(splits: dict[str, Dataset], label: str) -> bool:
     """Whether the labels are whole numbers stored as floats, as csv files give them where some are missing."""
-    if not (isinstance(feature, Value) and feature.dtype.startswith("float")):
-        return False
-    values = {value for data in splits.values() for value in data.unique(label)} - set(_MISSING)
-    return all(value.is_integer() for value in values)
+    values = {value for data in splits.values() for value in data.unique(label)} - {None}
+    return all(float(value).is_integer() for value in values)
 
 
 def _with_missing_marked(data: Dataset, label: str) -> Dataset:
@@ -155,9 +213,9 @@ def _with_missing_marked(data: Dataset, label: str) -> Dataset:
     return replaced(data, label, marked, data.features[label])
 
 
-def replaced(data: Dataset, label: str, classes: list[int], feature: ClassLabel) -> Dataset:
-    """The dataset with these class indices as its column ``label``."""
-    return data.remove_columns(label).add_column(label, classes).cast_column(label, feature)
+def replaced(data: Dataset, label: str, values: list, feature: object) -> Dataset:
+    """The dataset with these values as its column ``label``."""
+    return data.remove_columns(label).add_column(label, values, feature=feature)
 
 
 def _check(values: list[int | None], data: Dataset, split: str, label: str, count: int, *, labelled: bool) -> None:

@@ -109,6 +109,7 @@ def load_data(
     train_size: int | float | None = None,
     validation_size: float = 0.2,
     test_size: float = 0.2,
+    missing_label: str | int | None = None,
     skip_bad_rows: bool = False,
     seed: int = 0,
 ) -> LoadedData:
@@ -124,8 +125,8 @@ def load_data(
         modality: What the inputs are, where a dataset holds several kinds.
         keep_rows: Column -> values, compared as text: only rows with one of them are read, in every split. The domains
             of one dataset are told apart so: ``{"speaker": ["george", "lucas"]}``.
-        labelled: Whether every row needs a label. Rows of a target domain need none (None or -1): labels that are there
-            serve for evaluation alone, and its splits are not stratified.
+        labelled: Whether every row needs a label. Rows of a target domain need none (None, or -1 where classes have
+            names): labels that are there serve for evaluation alone, and its splits are not stratified.
         class_names: Names of the source's classes: those of this dataset must be the same, and are put in their order.
         task_type: ``"classification"``; ``"regression"`` (a number a row), ``"multi_label"`` (a list of classes),
             ``"token_classification"`` (lists of words and as many classes) or ``"ctc"`` (a transcript, spelled by its
@@ -136,6 +137,7 @@ def load_data(
         train_size: Rows to train on, stratified: a count, or a share in (0, 1]; None for all.
         validation_size: Share held out where there is no validation split.
         test_size: Share held out where there is no test split.
+        missing_label: A value that stands for no label, beside None. Numbers have no such value by themselves.
         skip_bad_rows: Leave rows out that cannot be read, and count them.
         seed: Seed of subsets and of splits that are made.
 
@@ -171,7 +173,9 @@ def load_data(
         for split, data in found.items()
     }
     if task_type == CLASSIFICATION:
-        found, label, names = _classes_read(found, columns, labelled=labelled, class_names=class_names)
+        found, label, names = _classes_read(
+            found, columns, labelled=labelled, class_names=class_names, missing_label=missing_label
+        )
         if rename_classes is not None:
             found, names = _with_names(found, label, renamed(names, rename_classes))
     else:
@@ -203,13 +207,18 @@ def load_data(
 
 
 def _classes_read(
-    splits: dict[str, Dataset], columns: Columns, *, labelled: bool, class_names: Sequence[str] | None
+    splits: dict[str, Dataset],
+    columns: Columns,
+    *,
+    labelled: bool,
+    class_names: Sequence[str] | None,
+    missing_label: str | int | None,
 ) -> tuple[dict[str, Dataset], str | None, tuple[str, ...]]:
     """The splits, their label column if any row has a label, and the names of its classes."""
     label = columns.label
     if label is None or not (labelled or any_label(splits, label)):
         return {split: data.select_columns([*columns.inputs, ROW]) for split, data in splits.items()}, None, ()
-    splits = with_class_labels(splits, label, labelled=labelled)
+    splits = with_class_labels(splits, label, labelled=labelled, missing_label=missing_label)
     if class_names is not None:
         splits = with_class_order(splits, label, class_names)
     return splits, label, tuple(splits["train"].features[label].names)

@@ -42,7 +42,9 @@ def subset(data: Dataset, label: str | None, size: float | int, *, seed: int) ->
     count = round(size * rows) if isinstance(size, float) else size
     if isinstance(size, float) and not 0 < size <= 1:
         raise DataError(f"train_size={size} is no share in (0, 1]; for rows give a whole number.")
-    if not 0 < count <= rows:
+    if count <= 0:
+        raise DataError(f"train_size={size} leaves nothing to train on: give a number from 1 to {rows}, or a share.")
+    if count > rows:
         raise DataError(f"train_size={size} asks for more rows than there are: {rows} can be trained on.")
     if count == rows:
         return data, None

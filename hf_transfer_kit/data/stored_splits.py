@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from datasets.exceptions import DatasetNotFoundError
 
 from hf_transfer_kit.data.embedded import EMBEDDED, embedded_data
+from hf_transfer_kit.data.media_folders import MEDIA, media_of, read_folders, read_listed
+from hf_transfer_kit.data.split_words import SPLIT_NAMES, files_by_split, renamed_splits
+from hf_transfer_kit.data.tables import KINDS, read_tables
 from hf_transfer_kit.errors import DataError, first_line
 
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "dev", "val"),
-    "test": ("test", "testing"),
-}
-"""Split -> what datasets call it."""
-_BUILDERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}
-_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+_NO_DATA = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "config.json"}
 
 
 def display_name(name: str) -> str:
@@ -36,17 +33,15 @@ def stored_splits(name: str, *, config_name: str | None = None, revision: str | 
     Raises:
         DataError: When nothing can be read there, there is no train split, or a split is empty.
     """
+    if not name.strip():
+        raise DataError("The name of the dataset is empty: give a Hub name, a folder or file, digits or digits_m.")
     if name in EMBEDDED and not Path(name).exists():
         found = embedded_data(name)
     elif Path(name).exists():
-        found = _local(Path(name))
+        found = _local(Path(name), config_name)
     else:
         found = _hub(name, config_name=config_name, revision=revision)
-    splits = {}
-    for split, names in SPLIT_NAMES.items():
-        match = next((found[key] for key in names if key in found), None)
-        if match is not None:
-            splits[split] = match
+    splits = renamed_splits(found)
     if "train" not in splits:
         raise DataError(f"{name} has the splits {', '.join(found)} but none called train, which is needed.")
     empty = [split for split, data in splits.items() if not len(data)]
@@ -55,46 +50,50 @@ def stored_splits(name: str, *, config_name: str | None = None, revision: str | 
     return splits
 
 
-def _local(path: Path) -> DatasetDict:
+def _local(path: Path, config_name: str | None) -> dict[str, Dataset]:
     if path.is_file():
-        if path.suffix not in _BUILDERS:
-            raise DataError(f"{path} is no data file: the endings {', '.join(_BUILDERS)} can be read.")
-        return _load(_BUILDERS[path.suffix], {"train": str(path)}, path)
+        if path.suffix.lower() not in KINDS:
+            raise DataError(f"{path} is no data file: the endings {', '.join(KINDS)} can be read.")
+        return {"train": read_tables([path])}
     if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
         data = load_from_disk(str(path))
-        return data if isinstance(data, DatasetDict) else DatasetDict(train=data)
-    files = [file for file in sorted(path.iterdir()) if file.suffix in _BUILDERS]
-    if files:
-        kinds = {_BUILDERS[file.suffix] for file in files}
-        if len(kinds) > 1:
-            raise DataError(f"{path} mixes {' and '.join(sorted(kinds))} files; keep one kind in a folder.")
-        return _load(kinds.pop(), _files_by_split(files), path)
-    if any(file.suffix.lower() in _PICTURES for file in path.rglob("*")):
-        return _load("imagefolder", None, path)
+        return dict(data) if isinstance(data, DatasetDict) else {"train": data}
+    if _is_configured(path):
+        try:
+            return dict(load_dataset(str(path), config_name))
+        except Exception as error:  # whatever its builder raises
+            raise DataError(f"{path} cannot be read as its README.md says: {first_line(error)}") from error
+    files = [file for file in sorted(path.rglob("*")) if _is_seen(file, path)]
+    tables = [file for file in files if file.suffix.lower() in KINDS and file.name not in _NO_DATA]
+    kinds = Counter(kind for file in files if (kind := media_of(file)))
+    if kinds:
+        kind = kinds.most_common(1)[0][0]
+        media = [file for file in files if media_of(file) == kind]
+        return read_listed(tables, media, path, kind) or read_folders(media, path, kind)
+    if tables:
+        of_kind = Counter(KINDS[file.suffix.lower()] for file in tables)
+        if len(of_kind) > 1:
+            raise DataError(f"{path} mixes {' and '.join(sorted(of_kind))} files; keep one kind in a folder.")
+        return {split: read_tables(own) for split, own in files_by_split(tables, path).items()}
+    endings = ", ".join(KINDS)
     raise DataError(
-        f"The folder {path} holds no data: neither {', '.join(_BUILDERS)} files, nor pictures in one folder a class."
+        f"The folder {path} holds no data: neither {endings} files, nor pictures ({', '.join(sorted(MEDIA['image']))}) "
+        f"or sounds ({', '.join(sorted(MEDIA['audio']))})."
     )
 
 
-def _files_by_split(files: list[Path]) -> dict[str, list[str]]:
-    """Files by the split their name begins with; all are train where no name tells."""
-    by_split: dict[str, list[str]] = {}
-    for file in files:
-        split = next((s for s, names in SPLIT_NAMES.items() if file.stem.lower().startswith(names)), None)
-        if split:
-            by_split.setdefault(split, []).append(str(file))
-    return by_split or {"train": [str(file) for file in files]}
+def _is_seen(file: Path, root: Path) -> bool:
+    parts = file.relative_to(root).parts
+    return file.is_file() and not any(part.startswith((".", "__MACOSX")) for part in parts)
 
 
-def _load(builder: str, files: dict | None, path: Path) -> DatasetDict:
-    arguments = {"data_dir": str(path)} if files is None else {"data_files": files}
-    if path.suffix == ".tsv":
-        arguments["sep"] = "\t"
-    try:
-        return load_dataset(builder, **arguments)
-    except Exception as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise DataError(f"{path} cannot be read as {builder}: {reason}") from error
+def _is_configured(path: Path) -> bool:
+    """Whether a README.md says where the data of a cloned Hub dataset lies."""
+    readme = path / "README.md"
+    if not readme.is_file():
+        return False
+    header = readme.read_text(encoding="utf-8", errors="replace").split("\n---", 1)[0]
+    return header.startswith("---") and ("\nconfigs:" in header or "\ndata_files:" in header)
 
 
 def _hub(name: str, *, config_name: str | None, revision: str | None) -> DatasetDict:
@@ -107,3 +106,6 @@ def _hub(name: str, *, config_name: str | None, revision: str | None) -> Dataset
             f"{name} is no local path, no embedded dataset ({', '.join(EMBEDDED)}), and could not be loaded from "
             f"the Hub ({first_line(error)})."
         ) from error
+
+
+__all__ = ["SPLIT_NAMES", "display_name", "stored_splits"]

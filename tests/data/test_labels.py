@@ -23,7 +23,8 @@ def labels(kind, **splits):
     ],
 )
 def test_rows_without_a_label_hold_minus_one_and_make_no_class(kind, train, test, names):
-    read = with_class_labels(labels(kind, train=train, test=test), "y", labelled=False)
+    missing = {} if kind != Value("int64") else {"missing_label": -1}
+    read = with_class_labels(labels(kind, train=train, test=test), "y", labelled=False, **missing)
     assert read["train"]["y"][:] == [0, -1, -1, 2]
     assert read["test"]["y"][:] == [1, 2]
     assert read["train"].features["y"].names == read["test"].features["y"].names == names

@@ -1,0 +1,207 @@
+"""Tables from files: parquet, csv of any delimiter and encoding, json; several files of a split as one."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from datasets import Dataset, Features, Value, concatenate_datasets, load_dataset
+
+from hf_transfer_kit.data.class_names import is_class, places, shared_names
+from hf_transfer_kit.data.labels import replaced
+from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.logs import get_logger
+
+logger = get_logger(__name__)
+
+KINDS = {
+    ".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json",
+}  # fmt: skip
+"""Ending, in small letters -> kind of table."""
+_DELIMITERS = ",;\t|"
+_SAMPLE = 1 << 16
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_NOTHING = pa.array(["NA", "N/A", "NaN", "nan", "NULL", "null", "None", "none", "-", "?", "n/a"])
+_WHOLE = r"^\s*[+-]?(0|[1-9]\d*)\s*$"
+_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+_COMMA = r"^\s*[+-]?\d+,\d+\s*$"
+
+
+def read_tables(files: Sequence[Path]) -> Dataset:
+    """The rows of files of one kind, one after the other.
+
+    Raises:
+        DataError: When a file cannot be read, or two do not fit together.
+    """
+    kind = KINDS[files[0].suffix.lower()]
+    try:
+        if kind == "parquet":
+            return _of_parquet(files)
+        if kind == "csv":
+            return _joined([_of_csv(file) for file in files], files)
+        return _of_json(files)
+    except DataError:
+        raise
+    except Exception as error:  # each reader has its own
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise DataError(f"{files[0].name} cannot be read as {kind}: {reason}") from error
+
+
+def _of_parquet(files: Sequence[Path]) -> Dataset:
+    """Parquet files; those with other lists of classes are read apart, for a list belongs to its file."""
+    groups: dict[bytes | None, list[str]] = {}
+    for file in files:
+        schema = pq.read_schema(file)
+        groups.setdefault((schema.metadata or {}).get(b"huggingface"), []).append(str(file))
+    parts = [_load("parquet", own) for own in groups.values()]
+    return _joined(parts, [Path(own[0]) for own in groups.values()])
+
+
+def _of_csv(file: Path) -> Dataset:
+    """A csv file, first as texts: what is a number is seen in all of its values."""
+    encoding, delimiter = encoding_of(file), delimiter_of(file)
+    options: dict[str, Any] = {"sep": delimiter, "encoding": encoding}
+    names = list(pd.read_csv(file, nrows=0, **options).columns)
+    texts = Features({str(name): Value("string") for name in names})
+    data = _load("csv", [str(file)], features=texts, keep_default_na=False, na_values=[""], **options)
+    usual = "\t" if file.suffix.lower() == ".tsv" else ","
+    if encoding not in (None, "utf-8-sig") or delimiter != usual:
+        logger.warning(f"{file.name} is read as {encoding or 'utf-8'} with {delimiter!r} between columns.")
+    return with_numbers_read(data)
+
+
+def _of_json(files: Sequence[Path]) -> Dataset:
+    field = _field_of(files[0])
+    return _load("json", [str(file) for file in files], **({} if field is None else {"field": field}))
+
+
+def _load(builder: str, files: list[str], **options: Any) -> Dataset:
+    # A pattern would be made of brackets and stars in a name.
+    return load_dataset(builder, data_files={"train": [_literal(file) for file in files]}, **options)["train"]
+
+
+def _literal(path: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
+
+
+def _field_of(file: Path) -> str | None:
+    """Where the rows are in a json file that is one object around them."""
+    if file.suffix.lower() != ".json":
+        return None
+    with file.open(encoding="utf-8-sig") as opened:
+        if opened.read(_SAMPLE).lstrip()[:1] != "{":
+            return None
+        opened.seek(0)
+        try:
+            value = json.load(opened)
+        except json.JSONDecodeError:  # one object a line
+            return None
+    rows = [key for key, inner in value.items() if isinstance(inner, list) and inner and isinstance(inner[0], dict)]
+    return rows[0] if len(rows) == 1 else None
+
+
+def encoding_of(file: Path) -> str | None:
+    """None for UTF-8; else what its first bytes say, or cp1252 where it is no UTF-8."""
+    with file.open("rb") as opened:
+        start = opened.read(4)
+        for mark, encoding in _MARKS.items():
+            if start.startswith(mark):
+                return encoding
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        opened.seek(0)
+        try:
+            while block := opened.read(1 << 22):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "cp1252"
+    return None
+
+
+def delimiter_of(file: Path) -> str:
+    """What stands between the columns: of the usual ones, that by which the first lines have most columns, equally."""
+    with file.open(encoding=encoding_of(file) or "utf-8", newline="") as opened:
+        sample = opened.read(_SAMPLE)
+    usual = "\t" if file.suffix.lower() == ".tsv" else ","
+    best, most = usual, 1
+    for delimiter in sorted(_DELIMITERS, key=lambda letter: letter != usual):
+        rows = [row for row in csv.reader(sample.splitlines(keepends=True), delimiter=delimiter) if row]
+        rows = rows[: max(1, len(rows) - 1)][:50]  # the last may be cut
+        widths = {len(row) for row in rows}
+        if len(widths) == 1 and (width := widths.pop()) > most:
+            best, most = delimiter, width
+    return best
+
+
+def with_numbers_read(data: Dataset) -> Dataset:
+    """Columns of texts that are all numbers as numbers: not ``01``, which is a name; ``1,5`` is one and a half.
+
+    A word for nothing (``NA``, ``None``) is missing among numbers, and a text among texts.
+    """
+    order = data.column_names
+    for name in order:
+        numbers = _as_numbers(data.data.column(name))
+        if numbers is not None:
+            data = data.remove_columns(name).add_column(name, numbers)
+    return data.select_columns(order)
+
+
+def _as_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    trimmed = pc.utf8_trim_whitespace(column)
+    known = pc.if_else(pc.is_in(trimmed, value_set=_NOTHING), None, trimmed)
+    if known.null_count == len(known):
+        return None
+    for pattern, kind in ((_WHOLE, pa.int64()), (_NUMBER, pa.float64()), (_COMMA, pa.float64())):
+        if pc.all(pc.match_substring_regex(known, pattern)).as_py():
+            if kind == pa.float64() and _has_leading_zeros(known):
+                return None
+            values = pc.replace_substring(known, ",", ".") if pattern == _COMMA else known
+            try:
+                return pc.cast(values, kind)
+            except pa.ArrowInvalid:  # too large for a number: a name
+                return None
+    return None
+
+
+def _has_leading_zeros(values: pa.ChunkedArray) -> bool:
+    return pc.any(pc.match_substring_regex(values, r"^[+-]?0\d")).as_py()
+
+
+def _joined(parts: Sequence[Dataset], files: Sequence[Path]) -> Dataset:
+    """Parts one after the other, with classes matched by name."""
+    if len(parts) == 1:
+        return parts[0]
+    for name in parts[0].column_names:
+        features = [part.features.get(name) for part in parts]
+        if all(is_class(feature) for feature in features):
+            parts = _with_shared_classes(parts, name, files)
+        elif all(isinstance(feature, Value) for feature in features) and len({f.dtype for f in features}) > 1:
+            numeric = all("string" not in feature.dtype for feature in features)
+            parts = [part.cast_column(name, Value("float64" if numeric else "string")) for part in parts]
+    try:
+        return concatenate_datasets(list(parts))
+    except (ValueError, pa.ArrowInvalid) as error:
+        columns = "; ".join(
+            f"{file.name}: {', '.join(part.column_names)}" for file, part in zip(files, parts, strict=True)
+        )
+        raise DataError(f"The files of one split have other columns ({columns[:400]}). Give them the same.") from error
+
+
+def _with_shared_classes(parts: Sequence[Dataset], name: str, files: Sequence[Path]) -> list[Dataset]:
+    names = shared_names({file.name: part.features[name].names for file, part in zip(files, parts, strict=True)}, name)
+    feature = type(parts[0].features[name])(names=names)
+    found = []
+    for part in parts:
+        place = places(part.features[name].names, names)
+        order = part.column_names
+        moved = replaced(part, name, [place.get(value, value) for value in part[name]], feature)
+        found.append(moved.select_columns(order))
+    return found
