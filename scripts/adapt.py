@@ -20,7 +20,7 @@ from arguments import DomainArguments, KeptModelArguments, KitTrainingArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 
-from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, save_results, started_race
+from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
 from hf_transfer_kit.reports import adaptation_report, adaptation_table, described_data
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.adapting import (
@@ -156,7 +156,7 @@ def main() -> None:
         args.output_dir,
         report,
         classifier,
-        processor,
+        domains.target.processor,
         config,
         base_model=model_args.base_model,
         datasets=[domain_args.source, domain_args.target],
@@ -164,6 +164,7 @@ def main() -> None:
         dtype=model_args.stored_dtype,
         **args.card,
     )
+    check_saved(args.output_dir, classifier, target, domains.target)
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")
     sharing.push()
 

@@ -17,7 +17,7 @@ from arguments import CacheArguments, DataArguments, KeptModelArguments, KitTrai
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 
-from hf_transfer_kit.hub import KeepReport, check_output_dir, save_results, started_report
+from hf_transfer_kit.hub import KeepReport, check_output_dir, check_saved, save_results, started_report
 from hf_transfer_kit.reports import comparison_report, strategy_table
 from hf_transfer_kit.selection import (
     STRATEGIES,
@@ -132,7 +132,7 @@ def main() -> None:
             args.output_dir,
             report,
             run.model,
-            processor,
+            data.processor,
             config,
             base_model=model_args.base_model,
             datasets=[data_args.dataset],
@@ -140,6 +140,7 @@ def main() -> None:
             dtype=model_args.stored_dtype,
             **args.card,
         )
+        check_saved(args.output_dir, run.model, loaded, data)
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")
     sharing.push()
 

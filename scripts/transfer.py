@@ -18,7 +18,7 @@ from settings import command_line, parse_arguments, resolved_config, sentences_f
 from sharing import Sharing
 
 from hf_transfer_kit.data import LoadedData
-from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, save_results, started_race
+from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
 from hf_transfer_kit.reports import comparison_report, described_data, strategy_table
 from hf_transfer_kit.selection import (
     OtherSource,
@@ -167,7 +167,7 @@ def main() -> None:
             args.output_dir,
             report,
             comparison.model,
-            processor,
+            data.processor,
             config,
             base_model=model_args.base_model,
             datasets=[data_args.dataset],
@@ -175,6 +175,7 @@ def main() -> None:
             dtype=model_args.stored_dtype,
             **args.card,
         )
+        check_saved(args.output_dir, comparison.model, loaded, data)
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")
     sharing.push()
 

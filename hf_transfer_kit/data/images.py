@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from hf_transfer_kit.data.decoding import rgb_image
-from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.errors import DataError, first_line
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class ImageGeometry:
         mean: Of each channel, after division by 255.
         std: The same.
         channels: 3, or 1 for grey.
+        through: The processor of transformers that resizes and crops in place of ``resize`` and ``interpolation``; None
+            for timm's, whose two steps these are.
     """
 
     size: tuple[int, int]
@@ -36,6 +39,7 @@ class ImageGeometry:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     channels: int = 3
+    through: Any = None
 
     @property
     def bytes_per_image(self) -> int:
@@ -47,6 +51,8 @@ class ImageGeometry:
         image = rgb_image(value)
         if self.channels == 1:
             image = image.convert("L")
+        if self.through is not None:
+            return _pixels(self.through, image.convert("RGB"))[: self.channels].contiguous()
         target = self.resize
         if isinstance(target, int):
             width, height = image.size
@@ -74,7 +80,7 @@ def image_geometry(processor: Any, *, image_size: int | None = None, channels: i
         channels: 1 for grey, normalised by the means over the processor's channels; None for the processor's.
 
     Raises:
-        DataError: When the processor does not say how large its images are.
+        DataError: When the processor makes no pictures of one size.
     """
     if hasattr(processor, "data_config"):
         geometry = _timm_geometry(processor.data_config, image_size)
@@ -86,28 +92,70 @@ def image_geometry(processor: Any, *, image_size: int | None = None, channels: i
     return replace(geometry, channels=channels, mean=mean, std=std)
 
 
+def sized_processor(processor: Any, image_size: int | None) -> Any:
+    """A processor of transformers that makes pictures of another side (pixels); None leaves it.
+
+    Raises:
+        DataError: When its pictures have no one size.
+    """
+    if image_size is None:
+        return processor
+    ratio = image_size / _final_size(processor)[0]
+    sized = copy.deepcopy(processor)
+    for name in ("size", "crop_size"):
+        old = getattr(sized, name, None)
+        if isinstance(old, int):
+            setattr(sized, name, round(old * ratio))
+        elif old:
+            setattr(
+                sized, name, type(old)(**{side: round(value * ratio) for side, value in dict(old).items() if value})
+            )
+    if _final_size(sized) != (image_size, image_size):
+        raise DataError(f"{type(processor).__name__} makes no pictures of {image_size} x {image_size}: leave the size.")
+    return sized
+
+
 def _transformers_geometry(processor: Any, image_size: int | None) -> ImageGeometry:
-    size = _height_width(getattr(processor, "size", None))
-    crop = _height_width(getattr(processor, "crop_size", None)) if getattr(processor, "do_center_crop", False) else None
-    if size is None and crop is None:
+    processor = sized_processor(processor, image_size)
+    size = _final_size(processor)
+    # What it does to values is read off black and white: whatever it is made of, it is a line for each channel.
+    black, white = (
+        _called(processor, Pictures.new("RGB", (96, 96), 3 * (value,)))[:, size[0] // 2, size[1] // 2].double()
+        for value in (0, 255)
+    )
+    std = 1 / (white - black)
+    mean = -black * std
+    return ImageGeometry(
+        size, size, Pictures.Resampling.BILINEAR, tuple(mean.tolist()), tuple(std.tolist()), len(mean), processor
+    )
+
+
+def _final_size(processor: Any) -> tuple[int, int]:
+    """Height and width of what a processor makes of pictures of any shape."""
+    name = type(processor).__name__
+    try:
+        shapes = {tuple(_called(processor, Pictures.new("RGB", side)).shape) for side in ((96, 96), (130, 90))}
+    except Exception as error:  # processors fail in their own ways
+        raise DataError(f"{name} makes no pictures that a network could read ({first_line(error)}).") from error
+    if len(shapes) > 1 or len(next(iter(shapes))) != 3:
         raise DataError(
-            f"{type(processor).__name__} does not say how large its images are (size, crop_size). Give --image_size."
+            f"{name} makes pictures of several sizes ({', '.join(map(str, sorted(shapes)))}), which fit into no batch. "
+            "Give a processor that makes them of one."
         )
-    resize = size if size is not None else crop
-    final = crop or (resize if isinstance(resize, tuple) else (resize, resize))
-    crop_share = getattr(processor, "crop_pct", None)
-    if crop_share and isinstance(resize, int) and resize < 384:
-        resize = int(resize / crop_share)  # ConvNext's processor: resize larger, then crop
-    if image_size is not None:
-        ratio = image_size / final[0]
-        resize = round(resize * ratio) if isinstance(resize, int) else tuple(round(side * ratio) for side in resize)
-        final = (image_size, image_size)
-    normalizes = getattr(processor, "do_normalize", True)
-    mean = tuple(processor.image_mean) if normalizes else (0.0,) * 3
-    std = tuple(processor.image_std) if normalizes else (1.0,) * 3
-    resample = getattr(processor, "resample", None)
-    interpolation = int(resample) if resample is not None else int(Pictures.Resampling.BILINEAR)
-    return ImageGeometry(final, resize, interpolation, mean, std, channels=len(mean))
+    return next(iter(shapes))[1:]
+
+
+def _called(processor: Any, image: Pictures.Image, **options: Any) -> Tensor:
+    made = processor(image, return_tensors="pt", **options)["pixel_values"]
+    return torch.as_tensor(np.asarray(made[0]))
+
+
+def _pixels(processor: Any, image: Pictures.Image) -> Tensor:
+    """What a processor makes of a picture before it changes its values, uint8 of shape (C, H, W)."""
+    options = {"do_rescale": False, "do_normalize": False}
+    if hasattr(processor, "include_top"):  # EfficientNet's normalises twice
+        options["include_top"] = False
+    return _called(processor, image, **options).round().clamp(0, 255).to(torch.uint8)
 
 
 def _timm_geometry(config: dict[str, Any], image_size: int | None) -> ImageGeometry:
@@ -122,17 +170,6 @@ def _timm_geometry(config: dict[str, Any], image_size: int | None) -> ImageGeome
     return ImageGeometry(
         (height, width), resize, int(interpolation), tuple(config["mean"]), tuple(config["std"]), channels
     )
-
-
-def _height_width(size: Any) -> tuple[int, int] | int | None:
-    if size is None or isinstance(size, int):
-        return size
-    size = dict(size)
-    if size.get("shortest_edge"):
-        return int(size["shortest_edge"])
-    if size.get("height"):
-        return int(size["height"]), int(size["width"])
-    return None
 
 
 def image_augmentation(size: Sequence[int], *, flip: bool) -> v2.Transform:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -12,7 +13,7 @@ import torch
 
 from hf_transfer_kit.data.collating import NOT_LABELLED, FeatureCollator, ImageCollator, TextCollator, WaveCollator
 from hf_transfer_kit.data.decoding import undecoded
-from hf_transfer_kit.data.images import image_augmentation, image_geometry
+from hf_transfer_kit.data.images import ImageGeometry, image_augmentation, image_geometry
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION, TOKEN_CLASSIFICATION
 from hf_transfer_kit.data.labels import class_values
 from hf_transfer_kit.data.loading import LoadedData
@@ -55,6 +56,7 @@ class PreparedData:
         describe: What was done, for reports: image size, memory in bytes, whether it is decoded once.
         sizes: How large inputs were made.
         task_type: What the labels are.
+        processor: What makes these inputs of raw rows, sizes included: to be saved beside the model.
     """
 
     train: Rows
@@ -66,6 +68,7 @@ class PreparedData:
     describe: Mapping[str, Any] = field(default_factory=dict)
     sizes: InputSizes = InputSizes()
     task_type: str = CLASSIFICATION
+    processor: Any = None
 
     def relabelled(self, data: LoadedData) -> PreparedData:
         """The same inputs with the labels of ``data``, which has the same rows (``LoadedData.relabelled``).
@@ -88,7 +91,7 @@ class PreparedData:
 class _Inputs(NamedTuple):
     """Inputs of each split, what makes batches of them, their key in a row, words for reports, and their sizes.
 
-    Of words also the word that each token begins, or None.
+    Also the processor that makes them of raw rows, and of words the word that each token begins, or None.
     """
 
     splits: Mapping[str, Sequence[Any]]
@@ -96,6 +99,7 @@ class _Inputs(NamedTuple):
     name: str | None
     describe: Mapping[str, Any]
     sizes: InputSizes
+    processor: Any
     words: Mapping[str, Sequence[Sequence[int | None]]] | None = None
 
 
@@ -169,6 +173,7 @@ def prepare_data(
         describe={**inputs.describe, "augmented": augment},
         sizes=inputs.sizes,
         task_type=data.task_type,
+        processor=inputs.processor,
     )
 
 
@@ -227,7 +232,16 @@ def _images(data: LoadedData, processor, sizes: InputSizes, memory_limit: int) -
     }
     held = all(isinstance(values, torch.Tensor) for values in inputs.values())
     describe = {"image_size": list(geometry.size), "decoded_once": held}
-    return _Inputs(inputs, ImageCollator(geometry), "pixel_values", describe, sizes)
+    return _Inputs(inputs, ImageCollator(geometry), "pixel_values", describe, sizes, _of_geometry(processor, geometry))
+
+
+def _of_geometry(processor: Any, geometry: ImageGeometry) -> Any:
+    """The processor that makes pictures of this geometry."""
+    if geometry.through is not None:
+        return geometry.through
+    sized = copy.deepcopy(processor)
+    sized.data_config = {**sized.data_config, "input_size": (geometry.channels, *geometry.size)}
+    return sized
 
 
 def _texts(data: LoadedData, tokenizer, sizes: InputSizes, memory_limit: int) -> _Inputs:
@@ -251,7 +265,9 @@ def _texts(data: LoadedData, tokenizer, sizes: InputSizes, memory_limit: int) ->
         inputs[split] = [dict(zip(keys, row, strict=True)) for row in zip(*(tokens[key] for key in keys), strict=True)]
     longest = max(len(row["input_ids"]) for row in inputs["train"])
     describe = {"longest_text": longest, "decoded_once": True}
-    return _Inputs(inputs, TextCollator(tokenizer), None, describe, sizes, words or None)
+    kept = copy.deepcopy(tokenizer)
+    kept.model_max_length = sizes.max_length
+    return _Inputs(inputs, TextCollator(tokenizer), None, describe, sizes, kept, words or None)
 
 
 def _sounds(data: LoadedData, processor, sizes: InputSizes, memory_limit: int) -> _Inputs:
@@ -268,14 +284,15 @@ def _sounds(data: LoadedData, processor, sizes: InputSizes, memory_limit: int) -
         draw = partial(mel_picture, sampling_rate=rate, size=geometry.size, channels=geometry.channels)
         inputs = {split: torch.stack([draw(wave) for wave in waves[split]]) for split in SPLITS}
         describe["image_size"] = list(geometry.size)
-        return _Inputs(inputs, ImageCollator(geometry), "pixel_values", describe, sizes)
+        made = _of_geometry(processor, geometry)
+        return _Inputs(inputs, ImageCollator(geometry), "pixel_values", describe, sizes, made)
     if processor.model_input_names[0] == "input_features":
         inputs = {split: _features(processor, waves[split]) for split in SPLITS}
-        return _Inputs(inputs, FeatureCollator(), "input_features", describe, sizes)
+        return _Inputs(inputs, FeatureCollator(), "input_features", describe, sizes, processor)
     # Very short sounds would leave a convolutional encoder without a frame.
     least = round(0.1 * rate)
     inputs = {split: [np.pad(wave, (0, max(0, least - len(wave)))) for wave in waves[split]] for split in SPLITS}
-    return _Inputs(inputs, WaveCollator(processor), "wave", describe, sizes)
+    return _Inputs(inputs, WaveCollator(processor), "wave", describe, sizes, processor)
 
 
 def _features(extractor, waves: list[np.ndarray]) -> torch.Tensor:

@@ -8,6 +8,7 @@ from hf_transfer_kit.hub.keeping_races import KeepRaceReport, started_race
 from hf_transfer_kit.hub.no_pickle import NoPickleUploads
 from hf_transfer_kit.hub.pushing import check_destination, push_command, push_transfer_model
 from hf_transfer_kit.hub.results import check_output_dir, save_results
+from hf_transfer_kit.hub.saved_check import check_saved
 
 __all__ = [
     "EnergyMeter",
@@ -17,6 +18,7 @@ __all__ = [
     "TransferCard",
     "check_destination",
     "check_output_dir",
+    "check_saved",
     "push_command",
     "push_transfer_model",
     "save_results",

@@ -85,11 +85,14 @@ def save_results(
         if is_adapted(model):
             _save_adapter(model, staged / "adapter")
         kept = merged(model) if is_adapted(model) else model
+        if hasattr(processor, "data_config") and isinstance(getattr(kept.config, "pretrained_cfg", None), dict):
+            # timm's settings for images travel in the model's own config.
+            side = {"input_size": list(processor.data_config["input_size"])}
+            kept.config.pretrained_cfg = {**kept.config.pretrained_cfg, **side}
         small = stored_state(kept, dtype) if dtype != "float32" else None
         kept.save_pretrained(staged, state_dict=small)
         if dtype != "float32":
             report = replace(report, notes=(*report.notes, _stored_as(dtype) if small else _not_stored_as(dtype)))
-        # timm's settings for images travel in the model's own config.
         if processor is not None and not hasattr(processor, "data_config"):
             processor.save_pretrained(staged)
         card = TransferCard.from_report(

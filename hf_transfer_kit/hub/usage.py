@@ -6,6 +6,7 @@ from hf_transfer_kit.hub.metadata import pipeline_of
 from hf_transfer_kit.reports import TransferReport
 
 _ARGUMENTS = {"image": '"photo.jpg"', "text": '"a sentence"', "audio": '"speech.wav"'}
+_OPTIONS = {"text": ", truncation=True"}  # at the length that was measured
 _HERE = 'name = "."  # this folder, or the name of its repository'
 
 
@@ -42,7 +43,7 @@ def usage_snippet(report: TransferReport, *, module: str | None = None) -> str:
         f"{registers}from transformers import pipeline\n\n"
         f"{_HERE}\n"
         f'classifier = pipeline("{pipeline_of(report)}", model=name)\n'
-        f"print(classifier({_ARGUMENTS[report.data['modality']]}))"
+        f"print(classifier({_ARGUMENTS[report.data['modality']]}{_OPTIONS.get(report.data['modality'], '')}))"
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import transformers
 from datasets import Dataset
 from PIL import Image as Pictures
 from torch.utils.data import DataLoader
@@ -15,6 +16,8 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     WhisperFeatureExtractor,
 )
+from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
 from hf_transfer_kit.data import SPLITS, LoadedData, load_data, prepare_data
 from hf_transfer_kit.data.images import image_geometry
@@ -27,6 +30,47 @@ PROCESSORS = [
     ViTImageProcessor(size={"height": 24, "width": 24}, **SQUARE),
     ConvNextImageProcessor(size={"shortest_edge": 24}, crop_pct=0.8, **SQUARE),
 ]
+
+
+def _classifiers_processors():
+    """Every image processor that transformers gives to a network that classifies images."""
+    made = {}
+    for kind in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES:
+        known = IMAGE_PROCESSOR_MAPPING_NAMES.get(kind) or ()
+        for name in (
+            known.values() if isinstance(known, dict) else known if isinstance(known, tuple | list) else [known]
+        ):
+            if name and not name.endswith(("Fast", "Pil")):
+                made[name] = getattr(transformers, name, None)
+    return {name: kind for name, kind in sorted(made.items()) if kind is not None}
+
+
+@pytest.mark.parametrize("image_size", [None, 48])
+@pytest.mark.parametrize("name", _classifiers_processors())
+def test_every_processor_is_followed_exactly_or_refused(name, image_size):
+    """EfficientNet's normalises twice, MobileViT's turns the colours round, ConvNext's has two ways to resize, ..."""
+    try:
+        processor = _classifiers_processors()[name]()
+    except Exception as error:
+        pytest.skip(f"needs more than its defaults: {error}")
+    rows, columns = np.mgrid[0:120, 0:170]
+    waves = 127 + 120 * np.sin(columns / 20) * np.cos(rows / 15)
+    image = Pictures.fromarray(np.stack([columns * 1.5, rows * 2, waves], -1).astype(np.uint8))
+    geometry, refusal = None, ""
+    try:
+        geometry = image_geometry(processor, image_size=image_size)
+    except DataError as error:
+        refusal = str(error)
+    if geometry is None:
+        assert name in refusal
+        return
+    ours = geometry.normalize(geometry.decode(image)[None])
+    theirs = geometry.through(image, return_tensors="pt")["pixel_values"]
+    if image_size is None:
+        assert torch.equal(theirs, processor(image, return_tensors="pt")["pixel_values"])
+    else:
+        assert ours.shape[-2:] == (48, 48)
+    assert torch.allclose(ours, theirs, atol=1e-4)
 
 
 @pytest.mark.parametrize("processor", PROCESSORS, ids=["vit", "convnext"])

@@ -12,6 +12,10 @@ import torch
 import yaml
 from PIL import Image
 
+from hf_transfer_kit import load_data, prepare_data, replace_head
+from hf_transfer_kit.errors import ModelError
+from hf_transfer_kit.hub import check_saved
+
 ROOT = Path(__file__).resolve().parents[2]
 FAST = ["--max_steps", "4", "--evaluations", "2", "--per_device_train_batch_size", "16"]
 
@@ -254,3 +258,40 @@ def test_a_source_that_cannot_run_is_told_before_anything_trains(network, tmp_pa
     assert absent.returncode == 2
     assert "no/such-network" in absent.stderr
     assert not (tmp_path / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--dataset", "digits_m", "--image_size", "24"],
+        ["--dataset", "digits_m", "--image_size", "48", "--strategy", "lora"],
+        ["--dataset", "digits", "--strategy", "head_only", "--save_dtype", "float16"],
+    ],
+)
+def test_the_saved_model_is_the_measured_one_on_raw_pictures(flags, network, tmp_path):
+    from transformers import pipeline
+
+    run("finetune.py", "--model_name_or_path", network, "--output_dir", tmp_path, "--train_size", "50", *flags, *FAST)
+    rows = load_data(flags[1]).test
+    classifier = pipeline("image-classification", model=str(tmp_path), device="cpu")
+    answers = classifier([row["image"] for row in rows], top_k=1)
+    names = rows.features["label"].names
+    right = [names[row["label"]] == answer[0]["label"] for row, answer in zip(rows, answers, strict=True)]
+    (result,) = json.loads((tmp_path / "report.json").read_text())["results"]
+    assert np.mean(right) == pytest.approx(result["test"]["accuracy"], abs=1e-9)
+
+
+def test_a_saved_model_that_would_predict_otherwise_is_an_error(network, tmp_path):
+    from transformers import AutoModelForImageClassification, ViTImageProcessor
+
+    loaded = load_data("digits", train_size=50)
+    measured = prepare_data(loaded, ViTImageProcessor(size={"height": 32, "width": 32}))
+    model = AutoModelForImageClassification.from_pretrained(network).eval()
+    model.config.id2label = dict(enumerate(loaded.label_names))
+    replace_head(model, 10, id2label=model.config.id2label, seed=0)
+    model.save_pretrained(tmp_path)
+    measured.processor.save_pretrained(tmp_path)
+    assert check_saved(tmp_path, model, loaded, measured) == 32
+    ViTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="loaded as its card says, differs from the measured one in"):
+        check_saved(tmp_path, model, loaded, measured)
