@@ -28,7 +28,7 @@ class MultiTaskCollator:
     ============================ ======================================================================
 
     Rows of one input stand in one tensor, in the order in which they came, and a row labelled for several tasks stands
-    there once. Missing labels (None, NaN, -100, or -1 among classes) are left out, and a task without labels in the
+    there once. Missing labels (None or NaN, of classes also -100 and -1) are left out, and a task without labels in the
     batch has no keys. The input with the most rows comes first: what takes a batch's size from its first tensor gets
     the largest.
 

@@ -33,13 +33,17 @@ def numbers_of(label: Any, task: str) -> np.ndarray:
 
 
 def is_missing(numbers: np.ndarray, kind: str) -> bool:
-    """Whether a label says nothing: None, NaN or -100, or a list of these; among classes also -1.
+    """Whether a label says nothing: None or NaN, or a list of these; among classes also -100 and -1, of lists -100.
+
+    Numbers to predict have no such value: -100 is one of them.
 
     Args:
         numbers: The label, of any shape.
         kind: Type of the task.
     """
-    nothing = np.isnan(numbers) | (numbers == NOT_LABELLED)
+    nothing = np.isnan(numbers)
+    if kind != "regression":
+        nothing |= numbers == NOT_LABELLED
     if kind == "classification":
         nothing |= numbers == NO_LABEL
     # An empty list is a label of ctc: silence.

@@ -17,7 +17,7 @@ class TaskRow(NamedTuple):
     Args:
         input: Name of the input that the row goes into.
         values: What that input's collator gets of it.
-        labels: Task -> label; missing ones are None, NaN or -100.
+        labels: Task -> label; missing ones are None or NaN, of classes also -100.
     """
 
     input: str
@@ -34,7 +34,7 @@ class Source(TorchDataset):
     Args:
         dataset: Map-style dataset (``datasets``, torch, a list) of rows, or an iterable one for streams.
         tasks: Task -> column of its labels; several for rows labelled for several tasks, none for rows without labels.
-            Each row has all the columns; a label that it lacks is None, NaN or -100.
+            Each row has all the columns; a label that it lacks is None or NaN, of classes also -100.
         input: Name of the input.
         columns: What the input's collator gets of a row; None is all but the columns of labels (those of ``tasks``, and
             ``label``, ``labels`` and ``label_ids``).

@@ -177,6 +177,11 @@ class ZeroShotModel(PreTrainedModel):
                 f"{len(self.head.mean)} features a row. Cache those of the same network, layer='pooled'."
             )
         features = features.to("cpu", torch.float64)
+        if not (finite := features.isfinite().all(dim=1)).all():
+            raise DataError(
+                f"{int((~finite).sum())} of {len(features)} rows of features are not finite, the first row "
+                f"{int((~finite).nonzero()[0])}. Mend what made them, or leave these rows out."
+            )
         signatures = torch.from_numpy(self.table.rows(self.config.seen))
         config, like = self.config, self.class_attributes
         if choose:

@@ -12,10 +12,14 @@ import numpy as np
 from datasets import Dataset, load_dataset
 
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.logs import get_logger
 
 _BUILDERS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 MISSING = ("refuse", "mean")
 _SHOWN = 5
+_NUMBERING = {"", "index", "id", "idx", "row", "nr", "no", "number", "class_id", "class_index"}
+
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +72,7 @@ class AttributeTable:
         *,
         class_column: str | None = None,
         missing: str = "refuse",
+        unknown: float | None = None,
     ) -> AttributeTable:
         """Reads a table.
 
@@ -77,6 +82,10 @@ class AttributeTable:
             class_column: Column with the names of the classes; the first column of text by default.
             missing: What to do with missing values: ``"refuse"``, or ``"mean"``, the attribute's mean over the classes
                 that have it.
+            unknown: A number that stands for a missing value, such as -1.
+
+        Columns of a file that only number its rows (``Unnamed: 0``, as ``df.to_csv()`` writes them, ``id``, ``index``)
+        are no attributes: they are left out, and said.
 
         Raises:
             DataError: When it cannot be read, a cell holds no number, or the table does not hold together.
@@ -91,7 +100,10 @@ class AttributeTable:
         else:
             data = source if isinstance(source, Dataset) else _file(Path(source))
             classes, attributes, cells = _from_rows(data, class_column)
-        return cls(classes, attributes, _filled(_numbers(classes, attributes, cells), classes, attributes, missing))
+        values = _numbers(classes, attributes, cells)
+        if unknown is not None:
+            values[values == unknown] = np.nan
+        return cls(classes, attributes, _filled(values, classes, attributes, missing))
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -149,6 +161,22 @@ class AttributeTable:
             for names in equal.values()
             if len(names) > 1
         ]
+        odd = [
+            name
+            for name, column in zip(self.attributes, self.values.T, strict=True)
+            if set(np.unique(column)) in ({-1.0, 0.0}, {-1.0, 1.0}, {-1.0, 0.0, 1.0}) and not self._is_signed()
+        ]
+        if odd:
+            found.append(
+                f"{_listed(odd)} holds -1 beside 0 and 1, taken as a value. If it means unknown, read the table with "
+                "unknown=-1 and missing='mean'."
+            )
+        spans = np.ptp(self.values, axis=0)
+        if spans.any() and (wide := spans > 10 * np.median(spans[spans > 0])).any():
+            found.append(
+                f"{_listed(np.array(self.attributes)[wide])} spans more than ten times what the attributes usually do, "
+                "and outweighs them. Give it in a unit that makes it alike."
+            )
         same = [name for name, column in zip(self.attributes, self.values.T, strict=True) if np.ptp(column) == 0]
         if same and len(self.classes) > 1:
             found.append(
@@ -157,6 +185,10 @@ class AttributeTable:
                 else f"{_listed(same)} are the same for every class and tell nothing. Leave them out."
             )
         return tuple(found)
+
+    def _is_signed(self) -> bool:
+        """Whether most attributes say yes by 1 and no by -1."""
+        return bool(np.mean([(column == -1).any() and not (column == 0).any() for column in self.values.T]) > 0.5)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, for a model's configuration."""
@@ -190,8 +222,21 @@ def _from_rows(data: Dataset, class_column: str | None) -> tuple[list[str], list
     if class_column not in data.column_names:
         raise DataError(f"There is no column {class_column!r}; the columns are {_listed(data.column_names)}.")
     attributes = [name for name in data.column_names if name != class_column]
+    numbering = [name for name in attributes if _only_numbers_rows(name, data[name][:])]
+    if numbering and len(numbering) < len(attributes):
+        logger.warning(f"The columns {_listed(numbering)} of the table number its rows and are left out.")
+        attributes = [name for name in attributes if name not in numbering]
     columns = [data[name][:] for name in attributes]
     return list(data[class_column]), attributes, [list(row) for row in zip(*columns, strict=True)]
+
+
+def _only_numbers_rows(name: str, values: Sequence[Any]) -> bool:
+    """Whether a column is an index: called like one and different in every row, or counting its rows."""
+    if not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        return False
+    called = name.strip().lower().startswith("unnamed:") or name.strip().lower() in _NUMBERING
+    counts_up = len(values) >= 8 and list(values) in (list(range(len(values))), list(range(1, len(values) + 1)))
+    return (called and len(set(values)) == len(values)) or counts_up
 
 
 def _from_mapping(source: Mapping[str, Any]) -> tuple[list[str], list[str], list[list[Any]]]:

@@ -97,7 +97,7 @@ def test_labels_of_frames_are_padded_to_the_longest():
     ("kind", "missing"),
     [
         ("classification", [None, -100, NAN, -1, np.int64(-100), torch.tensor(-100)]),
-        ("regression", [None, NAN, -100, torch.tensor(NAN)]),
+        ("regression", [None, NAN, torch.tensor(NAN)]),
         ("multi_label", [None, [-100, -100], [NAN, NAN], torch.tensor([NAN, NAN])]),
         ("token_classification", [None, [-100, -100], -100]),
         ("ctc", [None, -100]),
@@ -118,6 +118,12 @@ def test_missing_labels_are_left_out_and_their_rows_stay(kind, missing):
     assert batch["t__rows"].tolist() == [len(missing)]
     assert batch["t__labels"].tolist() == [whole[kind]]
     assert set(collate(rows[:-1])) == {"default__x"}
+
+
+def test_minus_a_hundred_is_a_number_like_any():
+    collate = MultiTaskCollator({"default": default_collate}, {"t": {"type": "regression"}})
+    rows = [TaskRow("default", {"x": 0.0}, {"t": -100.0}), TaskRow("default", {"x": 1.0}, {"t": None})]
+    assert collate(rows)["t__labels"].tolist() == [-100.0]
 
 
 def test_no_sound_is_a_transcript_and_minus_one_is_a_number():

@@ -401,3 +401,13 @@ def test_what_is_no_classifier_is_refused():
         ZeroShotModel.from_backbone(torch.nn.Linear(2, 2), TABLE)
     with pytest.raises(SettingsError, match="needs backbone_config"):
         ZeroShotModel(ZeroShotConfig())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("method", METHODS)
+def test_features_that_are_not_finite_are_refused(method, value):
+    model, _ = make(method=method)
+    features = torch.randn(12, len(model.head.mean))
+    features[7, 0] = value
+    with pytest.raises(DataError, match="1 of 12 rows of features are not finite, the first row 7"):
+        model.fit(features, SEEN * 4)

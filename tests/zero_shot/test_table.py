@@ -89,3 +89,38 @@ def test_shapes_and_columns_are_checked():
         AttributeTable(("a",), ("x", "y"), np.ones((2, 2)))
     with pytest.raises(DataError, match="no column 'name'; the columns are 'class', 'x'"):
         AttributeTable.of(Dataset.from_dict({"class": ["a"], "x": [1]}), class_column="name")
+
+
+CLASSES = [f"animal {row}" for row in range(9)]
+
+
+@pytest.mark.parametrize("name", ["Unnamed: 0", "id", "index", "anything"])
+def test_a_column_that_numbers_the_rows_is_no_attribute(tmp_path, name, said):
+    frame = {name: list(range(9)), "name": CLASSES, "stripes": [0, 1, 1] * 3, "legs": [2, 4, 4, 6, 4, 2, 1, 4, 8]}
+    Dataset.from_dict(frame).to_csv(tmp_path / "a.csv")
+    table = AttributeTable.of(tmp_path / "a.csv")
+    assert table.attributes == ("stripes", "legs")
+    assert "number its rows and are left out" in said()
+
+
+def test_a_short_row_of_numbers_is_an_attribute():
+    table = AttributeTable.of(Dataset.from_dict({"name": CLASSES[:3], "legs": [1, 2, 3], "id": [5, 5, 6]}))
+    assert table.attributes == ("legs", "id")
+
+
+def test_a_value_for_unknown_is_told_or_filled():
+    rows = {"name": CLASSES[:4], "stripes": [0, 1, -1, 1], "fur": [1, 0, 1, 1]}
+    (finding,) = AttributeTable.of(Dataset.from_dict(rows)).findings()
+    assert "'stripes' holds -1 beside 0 and 1, taken as a value" in finding
+    table = AttributeTable.of(Dataset.from_dict(rows), unknown=-1, missing="mean")
+    assert table.values[2, 0] == pytest.approx(2 / 3)
+    with pytest.raises(DataError, match="'stripes' of 'animal 2' is nan"):
+        AttributeTable.of(Dataset.from_dict(rows), unknown=-1)
+    signed = {"name": CLASSES[:4], "stripes": [-1, 1, -1, 1], "fur": [1, -1, -1, 1]}
+    assert AttributeTable.of(Dataset.from_dict(signed)).findings() == ()
+
+
+def test_a_column_in_another_unit_is_told():
+    rows = {"name": CLASSES, "stripes": [0, 1, 1] * 3, "fur": [1, 0, 1] * 3, "grams": [100 * row for row in range(9)]}
+    (finding,) = AttributeTable.of(Dataset.from_dict(rows)).findings()
+    assert "'grams' spans more than ten times what the attributes usually do" in finding
