@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import DTYPES, load_model, load_processor, modality_of, stored_dtype
-from hf_transfer_kit.data import EMBEDDED, LoadedData, PreparedData, load_data, prepare_data
+from hf_transfer_kit.data import EMBEDDED, METRICS, ClassBalance, LoadedData, PreparedData, load_data, prepare_data
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.selection import (
     FRESH_NETWORKS,
@@ -224,6 +224,37 @@ class DataArguments(PreparationArguments):
             skip_bad_rows=self.skip_bad_rows,
             seed=self.split_seed,
         )
+
+
+@dataclass
+class BalanceArguments:
+    """How classes of very different numbers of rows are treated."""
+
+    class_weights: str | None = field(
+        default=None,
+        metadata={"help": "Weights in the loss: balanced, or class=weight,class=weight with 1 for the others."},
+    )
+    sampler: str | None = field(default=None, metadata={"help": "balanced: batches with all classes equally often."})
+    metric: str = field(
+        default="accuracy", metadata={"help": f"What is chosen by on validation: {', '.join(METRICS)}."}
+    )
+
+    def balance(self) -> ClassBalance:
+        """The same for the kit."""
+        weights: object = self.class_weights
+        if weights is not None and weights != "balanced":
+            weights = {}
+            for part in self.class_weights.split(","):
+                name, equals, value = part.rpartition("=")
+                try:
+                    weights[name] = float(value)
+                except ValueError:
+                    equals = ""
+                if not equals or not name:
+                    raise SettingsError(
+                        f"--class_weights {self.class_weights}: write balanced, or class=weight,class=weight."
+                    )
+        return ClassBalance(weights, self.sampler, self.metric)
 
 
 @dataclass

@@ -13,7 +13,14 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from arguments import CacheArguments, DataArguments, KeptModelArguments, KitTrainingArguments, uses_embedded_example
+from arguments import (
+    BalanceArguments,
+    CacheArguments,
+    DataArguments,
+    KeptModelArguments,
+    KitTrainingArguments,
+    uses_embedded_example,
+)
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 
@@ -50,10 +57,11 @@ class StrategyArguments:
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, strategy_args, cache_args, args = parse_arguments(
-        KeptModelArguments, DataArguments, StrategyArguments, CacheArguments, KitTrainingArguments
+    model_args, data_args, strategy_args, cache_args, balance_args, args = parse_arguments(
+        KeptModelArguments, DataArguments, StrategyArguments, CacheArguments, BalanceArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    balance = balance_args.balance()
     sharing = Sharing(args, model_args.base_model)
     advised = strategy_args.strategy == "auto"
     strategy = make_strategy("full" if advised else strategy_args.strategy)
@@ -65,7 +73,7 @@ def main() -> None:
     processor = model_args.processor(model)
     validate_strategies([strategy], model)
     with args.main_process_first():
-        data = data_args.prepare(loaded, processor)
+        data = replace(data_args.prepare(loaded, processor), balance=balance)
     budget = args.budget(len(data.train), data.modality)
     caches = cache_args.caches(data, args)
     reasons = ()
@@ -127,7 +135,7 @@ def main() -> None:
     )
     if args.should_save:
         print(*reasons, *(search.sentence for search in searches), strategy_table(report), sep="\n")
-        config = resolved_config(model_args, data_args, strategy_args, cache_args, args)
+        config = resolved_config(model_args, data_args, strategy_args, cache_args, balance_args, args)
         save_results(
             args.output_dir,
             report,

@@ -13,11 +13,18 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from arguments import CacheArguments, DataArguments, KeptModelArguments, KitTrainingArguments, uses_embedded_example
+from arguments import (
+    BalanceArguments,
+    CacheArguments,
+    DataArguments,
+    KeptModelArguments,
+    KitTrainingArguments,
+    uses_embedded_example,
+)
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 
-from hf_transfer_kit.data import LoadedData
+from hf_transfer_kit.data import ClassBalance, LoadedData
 from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
 from hf_transfer_kit.reports import comparison_report, described_data, strategy_table
 from hf_transfer_kit.selection import (
@@ -56,6 +63,7 @@ class RaceArguments:
         model_args: KeptModelArguments,
         data_args: DataArguments,
         cache_args: CacheArguments,
+        balance: ClassBalance,
         args,
         loaded: LoadedData,
     ) -> list[OtherSource]:
@@ -66,16 +74,18 @@ class RaceArguments:
             make_model = other.model_maker(loaded)
             with args.main_process_first():
                 data = data_args.prepare(loaded, other.processor(make_model(self.seeds[0])))
+                data = replace(data, balance=balance)
             found.append(OtherSource(other.display_name, make_model, data, cache_args.caches(data, args)))
         return found
 
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, race_args, cache_args, args = parse_arguments(
-        KeptModelArguments, DataArguments, RaceArguments, CacheArguments, KitTrainingArguments
+    model_args, data_args, race_args, cache_args, balance_args, args = parse_arguments(
+        KeptModelArguments, DataArguments, RaceArguments, CacheArguments, BalanceArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    balance = balance_args.balance()
     sharing = Sharing(args, model_args.base_model)
     strategies = [make_strategy(text) for text in race_args.strategies]
     if uses_embedded_example(model_args, data_args, args) and race_args.seeds == [0]:
@@ -88,10 +98,10 @@ def main() -> None:
     validate_strategies(strategies, model)
     processor = model_args.processor(model)
     with args.main_process_first():
-        data = data_args.prepare(loaded, processor)
+        data = replace(data_args.prepare(loaded, processor), balance=balance)
     budget = args.budget(len(data.train), data.modality)
     caches = cache_args.caches(data, args)
-    others = race_args.others(model_args, data_args, cache_args, args, loaded)
+    others = race_args.others(model_args, data_args, cache_args, balance, args, loaded)
     if others:
         check_sources(model_args.display_name, others, strategies, seed=race_args.seeds[0])
     prepared_at = time.perf_counter()
@@ -162,7 +172,7 @@ def main() -> None:
         print(strategy_table(report), report.verdict.sentence if report.verdict else "", sep="\n")
         for source in sources:
             print(source.verdict.sentence)
-        config = resolved_config(model_args, data_args, race_args, cache_args, args)
+        config = resolved_config(model_args, data_args, race_args, cache_args, balance_args, args)
         save_results(
             args.output_dir,
             report,

@@ -1,7 +1,18 @@
 """Datasets in: loading, checking, splitting, and making them readable for a model."""
 
+from hf_transfer_kit.data.class_balance import METRICS, ClassBalance
 from hf_transfer_kit.data.embedded import EMBEDDED, embedded_data
 from hf_transfer_kit.data.loading import LoadedData, load_data
 from hf_transfer_kit.data.preparing import SPLITS, PreparedData, prepare_data
 
-__all__ = ["EMBEDDED", "SPLITS", "LoadedData", "PreparedData", "embedded_data", "load_data", "prepare_data"]
+__all__ = [
+    "EMBEDDED",
+    "METRICS",
+    "SPLITS",
+    "ClassBalance",
+    "LoadedData",
+    "PreparedData",
+    "embedded_data",
+    "load_data",
+    "prepare_data",
+]

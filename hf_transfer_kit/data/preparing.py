@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from hf_transfer_kit.data.class_balance import ClassBalance
 from hf_transfer_kit.data.collating import NOT_LABELLED, FeatureCollator, ImageCollator, TextCollator, WaveCollator
 from hf_transfer_kit.data.decoding import undecoded
 from hf_transfer_kit.data.images import ImageGeometry, image_augmentation, image_geometry
@@ -57,6 +58,7 @@ class PreparedData:
         sizes: How large inputs were made.
         task_type: What the labels are.
         processor: What makes these inputs of raw rows, sizes included: to be saved beside the model.
+        balance: How classes of different sizes are treated in training and in choosing.
     """
 
     train: Rows
@@ -69,6 +71,7 @@ class PreparedData:
     sizes: InputSizes = InputSizes()
     task_type: str = CLASSIFICATION
     processor: Any = None
+    balance: ClassBalance = field(default_factory=ClassBalance)
 
     def relabelled(self, data: LoadedData) -> PreparedData:
         """The same inputs with the labels of ``data``, which has the same rows (``LoadedData.relabelled``).

@@ -1,6 +1,6 @@
 """``evaluate.Metric`` modules that need no network."""
 
-from hf_transfer_kit.metrics.classification import Accuracy, ConfusionMatrix, MacroF1, TopKAccuracy
+from hf_transfer_kit.metrics.classification import Accuracy, BalancedAccuracy, ConfusionMatrix, MacroF1, TopKAccuracy
 from hf_transfer_kit.metrics.computing import classification_metrics
 from hf_transfer_kit.metrics.entities import EntityF1
 from hf_transfer_kit.metrics.regression import MeanSquaredError, Pearson, Spearman
@@ -20,6 +20,7 @@ from hf_transfer_kit.metrics.transcripts import ErrorRate
 __all__ = [
     "ERRORS",
     "Accuracy",
+    "BalancedAccuracy",
     "ConfusionMatrix",
     "EntityF1",
     "ErrorRate",

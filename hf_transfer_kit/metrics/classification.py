@@ -5,7 +5,7 @@ from __future__ import annotations
 import datasets
 import evaluate
 import numpy as np
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
 _CLASSES = {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
 
@@ -34,6 +34,18 @@ class MacroF1(evaluate.Metric):
 
     def _compute(self, predictions, references):
         return {"macro_f1": float(f1_score(references, predictions, average="macro", zero_division=0.0))}
+
+
+class BalancedAccuracy(evaluate.Metric):
+    """Accuracy within each class that occurs, averaged evenly: ``{"balanced_accuracy": float in [0, 1]}``."""
+
+    def _info(self):
+        return _info("Accuracy within each class, averaged with equal weight.", _CLASSES)
+
+    def _compute(self, predictions, references):
+        there = np.unique(references)
+        value = recall_score(references, predictions, labels=there, average="macro", zero_division=0.0)
+        return {"balanced_accuracy": float(value)}
 
 
 class ConfusionMatrix(evaluate.Metric):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from transformers import EvalPrediction
 
-from hf_transfer_kit.metrics.classification import Accuracy, MacroF1, top_k_share
+from hf_transfer_kit.metrics.classification import Accuracy, BalancedAccuracy, MacroF1, top_k_share
 
 IGNORED = -100
 
@@ -15,7 +15,7 @@ IGNORED = -100
 def classification_metrics(
     label_names: Sequence[str], *, top_k: int | None = None
 ) -> Callable[[EvalPrediction], dict[str, float]]:
-    """A ``compute_metrics`` for the stock Trainer: ``accuracy``, ``macro_f1`` and, if asked for, ``top_k_accuracy``.
+    """For the stock Trainer: ``accuracy``, ``macro_f1``, ``balanced_accuracy`` and, if asked for, ``top_k_accuracy``.
 
     Args:
         label_names: Names of the classes.
@@ -35,6 +35,7 @@ def classification_metrics(
         values = {
             **Accuracy().compute(predictions=predicted, references=classes),
             **MacroF1().compute(predictions=predicted, references=classes),
+            **BalancedAccuracy().compute(predictions=predicted, references=classes),
         }
         if top_k is not None and top_k < len(label_names):
             values["top_k_accuracy"] = top_k_share(scores, classes, top_k)

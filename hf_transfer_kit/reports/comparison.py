@@ -10,7 +10,7 @@ from hf_transfer_kit.data import LoadedData, PreparedData
 from hf_transfer_kit.reports.layer_rows import layer_rows
 from hf_transfer_kit.reports.report import TransferReport, library_versions
 from hf_transfer_kit.selection import Budget, Comparison
-from hf_transfer_kit.values import ConfusionTable, SourceResult
+from hf_transfer_kit.values import ConfusionTable, SourceResult, StrategyResult
 
 
 def comparison_report(
@@ -69,7 +69,7 @@ def comparison_report(
         verdict=comparison.verdict,
         confusion=confusion_table(data.label_names, comparison.true, comparison.predicted),
         budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": list(winner.seeds)},
-        notes=notes,
+        notes=(*majority_notes(data.label_names, comparison.true, winner), *_balance_notes(prepared), *notes),
         depth_searches=comparison.depth_searches,
         other_sources=other_sources,
     )
@@ -85,6 +85,34 @@ def described_data(data: LoadedData, prepared: PreparedData) -> dict[str, object
         "skipped_rows": data.skipped_rows,
         "prepared": dict(prepared.describe),
     }
+
+
+def majority_notes(labels: tuple[str, ...], true: np.ndarray, winner: StrategyResult) -> tuple[str, ...]:
+    """Says so where one class alone, given to every test row, would be right about as often as the winner."""
+    counts = np.bincount(true, minlength=len(labels))
+    share = counts.max() / max(counts.sum(), 1)
+    low = winner.test_interval[0] if winner.test_interval else winner.test["accuracy"]
+    if len(labels) < 2 or low > share:
+        return ()
+    return (
+        f"The class {labels[int(counts.argmax())]!r}, given to every test row, would be right in {100 * share:.1f} % "
+        f"of them; the accuracy of {winner.strategy}, {100 * winner.test['accuracy']:.1f} %, is not clearly above. "
+        f"Look at macro F1 ({100 * winner.test['macro_f1']:.1f} %), and try --class_weights balanced or "
+        "--metric macro_f1.",
+    )
+
+
+def _balance_notes(prepared: PreparedData) -> tuple[str, ...]:
+    balance = prepared.balance
+    said = []
+    if balance.weights is not None:
+        weights = balance.weights if isinstance(balance.weights, str) else dict(balance.weights)
+        said.append(f"the loss weighs classes ({weights})")
+    if balance.sampler is not None:
+        said.append("batches hold all classes equally often")
+    if balance.metric != "accuracy":
+        said.append(f"models are chosen by {balance.metric} on validation rows")
+    return (f"In training {', '.join(said)}.",) if said else ()
 
 
 def confusion_table(labels: tuple[str, ...], true: np.ndarray, predicted: np.ndarray) -> ConfusionTable:

@@ -62,7 +62,7 @@ def eliminate(
             run = run_strategy(
                 strategy, make_model, data, short_args, short, seed=seed, callbacks=extra, attach=attach, test=False
             )
-            reached[text] = (run.validation["accuracy"], -run.validation["loss"])
+            reached[text] = (run.validation[data.balance.metric], -run.validation["loss"])
         order = sorted(running, key=lambda strategy: reached[strategy_text(strategy)], reverse=True)
         going_on = max(2, math.ceil(len(running) / eta))
         given_up += [

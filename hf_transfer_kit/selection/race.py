@@ -76,7 +76,8 @@ def compare_strategies(
 ) -> Comparison:
     """Runs every strategy with every seed under one budget: same steps, same data order, same evaluations.
 
-    Selection reads the validation split only (mean accuracy; the lower mean loss where accuracies are equal). Whether
+    Selection reads the validation split only (the mean of ``data.balance.metric``, accuracy by default; the lower mean
+    loss where that is equal). Whether
     transfer helped is judged on the test split by a paired bootstrap of the accuracy difference to ``from_scratch``.
     A strategy whose depth is to be found (``freeze_first:auto``) runs with the depth that a search gives.
 
@@ -115,6 +116,7 @@ def compare_strategies(
         )
     texts = [strategy_text(strategy) for strategy in strategies]
 
+    metric = data.balance.metric
     results, correct = [], {}
     best: tuple[Strategy, Run] | None = None
     best_score = (-np.inf, -np.inf)
@@ -127,10 +129,10 @@ def compare_strategies(
         result = summarize(text, strategy.summary, runs)
         results.append(result)
         correct[text] = np.stack([run.predicted == run.true for run in runs])
-        score = (result.validation["accuracy"], -result.validation["loss"])
+        score = (result.validation[metric], -result.validation["loss"])
         if score > best_score:
             best_score = score
-            best = strategy, max(runs, key=lambda run: (run.validation["accuracy"], -run.validation["loss"]))
+            best = strategy, max(runs, key=lambda run: (run.validation[metric], -run.validation["loss"]))
         if on_result:
             on_result(result)
 
@@ -139,7 +141,9 @@ def compare_strategies(
     return Comparison(
         results=tuple(results),
         winner=strategy_text(strategy),
-        verdict=judge_transfer(results, correct, winner=strategy_text(strategy), transferring=transferring),
+        verdict=judge_transfer(
+            results, correct, winner=strategy_text(strategy), transferring=transferring, metric=metric
+        ),
         model=run.model,
         model_metrics=run.test,
         true=run.true,

@@ -180,11 +180,15 @@ def make_trainer(
     *,
     callbacks: tuple[TrainerCallback, ...] = (),
 ) -> Trainer:
-    """The stock Trainer with what the strategy adds: its callbacks and its optimizer."""
+    """The stock Trainer with what the strategy adds, its callbacks and its optimizer, and the data's class balance."""
+    balance = data.balance
+    wants = balance.weights is not None or balance.sampler is not None
+    classes = training_classes(data) if wants else np.empty(0, dtype=int)
     trainer = Trainer(
         model,
         args,
-        train_dataset=data.train,
+        train_dataset=balance.rows(data.train, classes, seed=args.seed),
+        compute_loss_func=balance.loss(classes, data.label_names),
         eval_dataset=data.validation,
         data_collator=data.collator,
         compute_metrics=classification_metrics(data.label_names),
@@ -193,6 +197,13 @@ def make_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def training_classes(data: PreparedData) -> np.ndarray:
+    """Class of each training row, of shape (rows,); inputs are not read where labels can be had alone."""
+    rows = data.train
+    label = getattr(rows, "label", None) or (lambda row: rows[row]["labels"])
+    return np.array([int(label(row)) for row in range(len(rows))])
 
 
 def run_arguments(

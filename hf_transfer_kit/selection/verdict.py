@@ -20,6 +20,7 @@ def judge_transfer(
     winner: str,
     transferring: Sequence[str],
     confidence: float = 0.95,
+    metric: str = "accuracy",
 ) -> Verdict | None:
     """Judges transfer by the interval of the accuracy difference to ``from_scratch`` under the same budget.
 
@@ -31,14 +32,15 @@ def judge_transfer(
         winner: The race's winner.
         transferring: Texts of the strategies that start from the pretrained weights.
         confidence: Level of the interval.
+        metric: What the race chose by on validation.
 
     Returns:
         The verdict, or None when there is nothing to compare.
     """
     if BASELINE not in correct or not transferring:
         return None
-    accuracy = {result.strategy: result.validation["accuracy"] for result in results}
-    best = winner if winner in transferring else max(transferring, key=accuracy.__getitem__)
+    reached = {result.strategy: result.validation[metric] for result in results}
+    best = winner if winner in transferring else max(transferring, key=reached.__getitem__)
     opening = {
         "helped": "Transfer helped.",
         "hurt": "Transfer hurt: this is negative transfer.",

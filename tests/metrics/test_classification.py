@@ -41,7 +41,7 @@ def test_compute_metrics_for_trainer():
     compute = classification_metrics(["a", "b", "c"], top_k=2)
     values = compute(EvalPrediction((logits, np.zeros(3)), np.array(TRUE)))
     assert values["accuracy"] == pytest.approx(4 / 6)
-    assert set(values) == {"accuracy", "macro_f1", "top_k_accuracy"}
+    assert set(values) == {"accuracy", "balanced_accuracy", "macro_f1", "top_k_accuracy"}
 
 
 def test_ignored_tokens_do_not_count():

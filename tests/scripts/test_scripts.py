@@ -295,3 +295,53 @@ def test_a_saved_model_that_would_predict_otherwise_is_an_error(network, tmp_pat
     ViTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="loaded as its card says, differs from the measured one in"):
         check_saved(tmp_path, model, loaded, measured)
+
+
+@pytest.fixture(scope="module")
+def imbalanced(tmp_path_factory) -> Path:
+    """Pictures of which 1 in 20 is bright."""
+    folder = tmp_path_factory.mktemp("imbalanced")
+    draw = np.random.default_rng(0)
+    for split, rows in (("train", 160), ("test", 80)):
+        for row in range(rows):
+            name = "rare" if row % 20 == 0 else "usual"
+            (folder / split / name).mkdir(parents=True, exist_ok=True)
+            pixels = draw.integers(0, 200, (16, 16, 3)) + (30 if name == "rare" else 0)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / split / name / f"{row}.png")
+    return folder
+
+
+def test_the_majority_class_alone_is_told(imbalanced, network, tmp_path):
+    flags = ["--model_name_or_path", network, "--dataset", imbalanced, "--output_dir", tmp_path]
+    run("finetune.py", *flags, "--strategy", "head_only", *FAST)
+    notes = " ".join(json.loads((tmp_path / "report.json").read_text())["notes"])
+    assert "The class 'usual', given to every test row, would be right in 95.0 % of them" in notes
+
+
+@pytest.mark.parametrize(
+    "how", [["--class_weights", "balanced"], ["--class_weights", "rare=19"], ["--sampler", "balanced"]]
+)
+def test_rare_classes_can_be_made_to_count(how, imbalanced, network, tmp_path):
+    flags = ["--model_name_or_path", network, "--dataset", imbalanced, "--strategies", "full", "head_only"]
+    flags += [
+        "--output_dir",
+        tmp_path,
+        "--max_steps",
+        "20",
+        "--evaluations",
+        "1",
+        "--per_device_train_batch_size",
+        "16",
+    ]
+    run("transfer.py", *flags, *how, "--metric", "balanced_accuracy")
+    report = json.loads((tmp_path / "report.json").read_text())
+    best = max(report["results"], key=lambda result: result["validation"]["balanced_accuracy"])
+    assert report["winner"] == best["strategy"]
+    assert report["metrics"]["balanced_accuracy"] > 0.5
+    assert "models are chosen by balanced_accuracy" in " ".join(report["notes"])
+
+
+def test_flags_of_balance_are_checked_before_anything_runs(tmp_path):
+    done = run("finetune.py", "--output_dir", tmp_path, "--class_weights", "rare", ok=False)
+    assert done.returncode == 2
+    assert "--class_weights rare: write balanced, or class=weight" in done.stderr

@@ -1,0 +1,124 @@
+"""Classes of very different numbers of rows: weights in the loss, balanced batches, and what models are chosen by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset as TorchDataset
+
+from hf_transfer_kit.errors import SettingsError
+
+METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
+"""What a model may be chosen by."""
+
+
+@dataclass(frozen=True)
+class ClassBalance:
+    """How classes of different sizes are treated.
+
+    Args:
+        weights: ``"balanced"``, each class as if it had as many rows as any (n / (classes * n_c), a mean of 1 over the
+            training rows), or class name -> weight, 1 for the others; None weighs all rows alike.
+        sampler: ``"balanced"``: rows of small classes are drawn several times, so that all classes come equally often.
+        metric: What strategies and runs are chosen by on validation rows.
+
+    Raises:
+        SettingsError: When a value is unknown, or both would balance the same rows twice.
+    """
+
+    weights: str | Mapping[str, float] | None = None
+    sampler: str | None = None
+    metric: str = "accuracy"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.weights, str) and self.weights != "balanced":
+            raise SettingsError(f"class_weights={self.weights!r} is unknown; give 'balanced' or class -> weight.")
+        if isinstance(self.weights, Mapping) and not all(_is_weight(value) for value in self.weights.values()):
+            raise SettingsError(f"class_weights={dict(self.weights)} must map classes to finite numbers above 0.")
+        if self.sampler not in (None, "balanced"):
+            raise SettingsError(f"sampler={self.sampler!r} is unknown; give 'balanced' or leave it out.")
+        if self.metric not in METRICS:
+            raise SettingsError(f"metric={self.metric!r} is unknown; choose {', '.join(METRICS)}.")
+        if self.weights == "balanced" and self.sampler == "balanced":
+            raise SettingsError("Balanced weights and a balanced sampler balance twice: choose one of them.")
+
+    def loss(self, classes: np.ndarray, label_names: Sequence[str]) -> Callable[..., Tensor] | None:
+        """A ``compute_loss_func`` for Trainer: weighted cross entropy, its mean over rows; None without weights.
+
+        Args:
+            classes: Class of each training row, of shape (rows,).
+            label_names: Names of the classes.
+
+        Raises:
+            SettingsError: When a weight is of a class that there is not.
+        """
+        if self.weights is None:
+            return None
+        counts = np.bincount(classes, minlength=len(label_names))
+        if self.weights == "balanced":
+            values = len(classes) / (max(1, (counts > 0).sum()) * np.maximum(counts, 1))
+        else:
+            if unknown := [name for name in self.weights if name not in label_names]:
+                raise SettingsError(
+                    f"class_weights names {', '.join(unknown)}; the classes are {', '.join(label_names)}."
+                )
+            values = np.array([float(self.weights.get(name, 1.0)) for name in label_names])
+        return _WeightedLoss(torch.as_tensor(values, dtype=torch.float32))
+
+    def rows(self, rows: TorchDataset, classes: np.ndarray, *, seed: int) -> TorchDataset:
+        """The training rows, those of small classes several times where batches are to be balanced."""
+        if self.sampler is None:
+            return rows
+        return BalancedRows(rows, classes, seed=seed)
+
+
+class BalancedRows(TorchDataset):
+    """Rows of which each class has as many as the largest: whole rounds of its rows, and of the last a drawn part.
+
+    Args:
+        rows: Map-style dataset.
+        classes: Class of each of its rows, of shape (rows,).
+        seed: Of what is drawn.
+    """
+
+    def __init__(self, rows: TorchDataset, classes: np.ndarray, *, seed: int) -> None:
+        self.rows = rows
+        draw = np.random.default_rng(seed)
+        most = int(np.bincount(classes).max())
+        places = []
+        for index in np.unique(classes):
+            own = np.flatnonzero(classes == index)
+            whole, rest = divmod(most, len(own))
+            places += [np.tile(own, whole), draw.choice(own, rest, replace=False)]
+        self.places = np.concatenate(places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, row: int) -> Any:
+        return self.rows[int(self.places[row])]
+
+
+class _WeightedLoss:
+    def __init__(self, weights: Tensor) -> None:
+        self.weights = weights
+
+    def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+        logits = outputs["logits"].float()
+        weights = self.weights.to(logits.device)
+        losses = F.cross_entropy(logits, labels, weight=weights, reduction="sum")
+        # Divided by rows, not by their weights: so the pieces of a batch add up to the whole.
+        return losses / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+
+def _is_weight(value: object) -> bool:
+    try:
+        return not isinstance(value, (bool, str)) and 0 < float(value) < float("inf")
+    except (TypeError, ValueError):
+        return False

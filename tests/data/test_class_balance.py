@@ -1,0 +1,62 @@
+"""Class weights and balanced rows equal their formulas, and pieces of a batch add up to the whole."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from hf_transfer_kit.data import ClassBalance
+from hf_transfer_kit.data.class_balance import BalancedRows
+from hf_transfer_kit.errors import SettingsError
+
+CLASSES = np.array([0] * 50 + [1] * 8 + [2] * 2)
+NAMES = ("many", "some", "few")
+
+
+def test_balanced_weights_give_each_class_the_same_say():
+    loss = ClassBalance("balanced").loss(CLASSES, NAMES)
+    assert torch.allclose(loss.weights, torch.tensor([60 / 150, 60 / 24, 60 / 6]))
+    assert float(loss.weights[CLASSES].mean()) == pytest.approx(1.0)
+    logits, labels = torch.randn(60, 3), torch.from_numpy(CLASSES)
+    by_class = [F.cross_entropy(logits[labels == index], labels[labels == index]) for index in range(3)]
+    assert float(loss({"logits": logits}, labels)) == pytest.approx(float(sum(by_class) / 3), rel=1e-5)
+
+
+def test_pieces_of_a_batch_add_up_to_the_whole():
+    loss = ClassBalance({"few": 7}).loss(CLASSES, NAMES)
+    assert loss.weights.tolist() == [1, 1, 7]
+    logits, labels = torch.randn(60, 3, dtype=torch.float64).float(), torch.from_numpy(CLASSES)
+    whole = loss({"logits": logits}, labels)
+    pieces = sum(loss({"logits": logits[own]}, labels[own], 60) for own in torch.arange(60).split(7))
+    assert float(pieces) == pytest.approx(float(whole), rel=1e-5)
+
+
+def test_balanced_rows_hold_every_class_as_often_and_every_row():
+    rows = ClassBalance(sampler="balanced").rows(list(range(60)), CLASSES, seed=0)
+    drawn = [rows[row] for row in range(len(rows))]
+    assert np.bincount(CLASSES[drawn]).tolist() == [50, 50, 50]
+    assert set(drawn) == set(range(60))
+    assert max(np.bincount(drawn)[50:58]) - min(np.bincount(drawn)[50:58]) <= 1
+    assert drawn == [again[row] for again in [BalancedRows(list(range(60)), CLASSES, seed=0)] for row in range(150)]
+    assert ClassBalance().rows(drawn, CLASSES, seed=0) is drawn
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"weights": "even"}, "class_weights='even' is unknown"),
+        ({"weights": {"a": 0}}, "must map classes to finite numbers above 0"),
+        ({"weights": {"a": float("nan")}}, "must map classes to finite numbers above 0"),
+        ({"sampler": "random"}, "sampler='random' is unknown"),
+        ({"metric": "f2"}, "metric='f2' is unknown; choose accuracy, macro_f1, balanced_accuracy"),
+        ({"weights": "balanced", "sampler": "balanced"}, "balance twice"),
+    ],
+)
+def test_what_is_unknown_is_refused(settings, words):
+    with pytest.raises(SettingsError, match=words):
+        ClassBalance(**settings)
+
+
+def test_a_weight_of_no_class_is_refused():
+    with pytest.raises(SettingsError, match="class_weights names odd; the classes are many, some, few"):
+        ClassBalance({"odd": 2}).loss(CLASSES, NAMES)
