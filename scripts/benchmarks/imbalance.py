@@ -1,8 +1,8 @@
 """What balanced weights and a balanced sampler give where one class has fifty times the rows of another.
 
-Two classes of flowers, 300 training rows of the first and 6 of the second, all test rows of both; one strategy under one
-budget, plain and balanced in either way. Reported is macro F1 on the test rows, mean and spread over seeds, and the 95 %
-interval of the difference to plain (paired bootstrap over rows and seeds).
+Two classes of flowers, 300 training rows of the first and 6 of the second, all test rows of both; one strategy under
+one budget, plain and balanced in either way. Reported is macro F1 on the test rows, mean and spread over seeds, and the
+95 % interval of the difference to plain (paired bootstrap over rows and seeds).
 
     python scripts/benchmarks/imbalance.py --data FLOWERS --model MODEL
 """
