@@ -63,10 +63,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--classes", nargs=2, default=["tulips", "roses"])
+    parser.add_argument("--classes", nargs=2, default=["dandelion", "roses"])
     parser.add_argument("--rows", nargs=2, type=int, default=[300, 6])
-    parser.add_argument("--image_size", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--image_size", type=int, default=96)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--strategy", default="head_only")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +78,7 @@ def main() -> None:
             folder, use_cpu=True, report_to=[], per_device_train_batch_size=16, per_device_eval_batch_size=64,
             disable_tqdm=True, remove_unused_columns=False,
         )  # fmt: skip
-        budget, strategy = Budget(options.steps, 16, evaluations=1), make_strategy("full")
+        budget, strategy = Budget(options.steps, 16, evaluations=1), make_strategy(options.strategy)
         predicted, true = {}, None
         for name, balance in ARMS.items():
             runs = [
@@ -98,7 +99,7 @@ def main() -> None:
             }
             line |= {"accuracy": round(float(np.mean([run.test["accuracy"] for run in runs])), 4)}
             line |= {"difference_low": round(low, 4), "difference_high": round(high, 4)}
-            line |= {"told": bool(majority_notes(loaded.label_names, true, summarize("full", "", runs)))}
+            line |= {"told": bool(majority_notes(loaded.label_names, true, summarize(options.strategy, "", runs)))}
             print(json.dumps(line), flush=True)
 
 
