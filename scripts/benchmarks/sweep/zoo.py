@@ -187,7 +187,13 @@ def _reaching_most(model: nn.Module, candidates: Iterable[dict[str, torch.Tensor
             best, most = inputs, len(ran)
     if best is None:
         raise error or RuntimeError("no inputs were tried")
-    return best
+    rows = {name: value.repeat(4, *[1] * (value.dim() - 1)) for name, value in best.items()}
+    try:
+        with torch.no_grad():
+            run(model, rows)
+    except Exception:
+        return best
+    return best if len(next(iter(best.values()))) == 4 else rows
 
 
 def _fitting(config: Any) -> Any:
