@@ -43,7 +43,7 @@ def indices_of_plain(data: Dataset, label: str, names: Sequence[str], *, split: 
     Raises:
         DataError: When a value is neither, or numbers could be meant either way.
     """
-    values = list(data[label])
+    values = data[label][:]
     place = {name: index for index, name in enumerate(names)}
     texts = [None if value is None else _as_name(value) for value in values]
     known = {text for text in texts if text is not None}
@@ -85,7 +85,7 @@ def check_spellings(names: Sequence[str], label: str) -> None:
 
 def tell_untaught(splits: Mapping[str, Dataset], label: str, names: Sequence[str], *, missing: int) -> None:
     """Says which classes have rows elsewhere and none in train, and how many rows of train have no label."""
-    counts = {split: Counter(data[label]) for split, data in splits.items()}
+    counts = {split: Counter(data[label][:]) for split, data in splits.items()}
     untaught = [
         f"{names[index]!r} ({rows} rows of {split})"
         for split, found in counts.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import gcd
 from typing import Any
 
@@ -13,6 +13,8 @@ from PIL import Image as Pictures
 from PIL import ImageOps
 
 from hf_transfer_kit.errors import DataError
+
+_AT_ONCE = 256
 
 
 def readable_rows(
@@ -32,7 +34,7 @@ def readable_rows(
         DataError: When a row cannot be read and ``skip`` is False, or none can.
     """
     bad: list[int] = []
-    for row, value in enumerate(undecoded(data, column, modality)):
+    for row, value in enumerate(_by_batch(undecoded(data, column, modality))):
         problem = problem_of(value, modality)
         if problem is None:
             continue
@@ -48,6 +50,12 @@ def readable_rows(
         raise DataError(f"No row of {split} can be read in column {column!r}.")
     spoiled = set(bad)
     return data.select([row for row in range(len(data)) if row not in spoiled]), len(bad)
+
+
+def _by_batch(column: Sequence[Any]) -> Iterator[Any]:
+    """The values one after the other; read many at a time, for one at a time takes a hundred times as long."""
+    for start in range(0, len(column), _AT_ONCE):
+        yield from column[start : start + _AT_ONCE]
 
 
 def undecoded(data: Dataset, column: str, modality: str) -> Any:

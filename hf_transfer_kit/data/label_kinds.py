@@ -32,7 +32,7 @@ def with_numbers(splits: Splits, label: str) -> tuple[dict[str, Dataset], tuple[
                 f"The label column {label!r} holds {words_of(feature)}, but regression needs a number for each row. "
                 "Give another column, or another type of task."
             )
-        for row, value in enumerate(data[label]):
+        for row, value in enumerate(data[label][:]):
             if value is None or not math.isfinite(value):
                 raise DataError(f"Row {row} of {split} has {value} in {label!r}, no finite number. Correct or drop it.")
     return {split: data.cast_column(label, Value("float64")) for split, data in splits.items()}, ()
@@ -59,7 +59,7 @@ def with_word_classes(splits: Splits, label: str, words: str) -> tuple[dict[str,
     """
     values, names = _class_lists(splits, label, "a class for each word")
     for split, data in splits.items():
-        for row, (classes, said) in enumerate(zip(values[split], data[words], strict=True)):
+        for row, (classes, said) in enumerate(zip(values[split], data[words][:], strict=True)):
             if len(classes) != len(said):
                 raise DataError(
                     f"Row {row} of {split} has {len(classes)} classes in {label!r} for {len(said)} words in {words!r}. "
@@ -84,9 +84,9 @@ def with_transcripts(
     feature = next(iter(splits.values())).features[label]
     if isinstance(feature, ClassLabel):
         spelled = renamed(feature.names, names)
-        texts = {split: [spelled[index] for index in data[label]] for split, data in splits.items()}
+        texts = {split: [spelled[index] for index in data[label][:]] for split, data in splits.items()}
     elif isinstance(feature, Value) and "string" in feature.dtype:
-        texts = {split: list(data[label]) for split, data in splits.items()}
+        texts = {split: data[label][:] for split, data in splits.items()}
     else:
         raise DataError(
             f"The label column {label!r} holds {words_of(feature)}, but ctc needs texts, or classes to spell."
@@ -170,7 +170,7 @@ def _class_lists(splits: Splits, label: str, wanted: str) -> tuple[dict[str, lis
             f"The label column {label!r} holds {words_of(feature)}, but {wanted} are lists of classes, texts or whole "
             "numbers. Give another column, or another type of task."
         )
-    rows = {split: [list(value or ()) for value in data[label]] for split, data in splits.items()}
+    rows = {split: [list(value or ()) for value in data[label][:]] for split, data in splits.items()}
     if classes:
         names = shared_names({split: item.names for split, item in items.items()}, label)
         place = {split: places(item.names, names) for split, item in items.items()}

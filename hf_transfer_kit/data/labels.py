@@ -54,7 +54,7 @@ def with_class_labels(
         splits, names = _from_values(splits, label, labelled=labelled)
     present: set[int] = set()
     for split, data in splits.items():
-        values = list(data[label])
+        values = data[label][:]
         _check(values, data, split, label, len(names), labelled=labelled)
         present |= set(values)
     if labelled and len(present) < 2:
@@ -81,7 +81,7 @@ def _by_name(splits: dict[str, Dataset], label: str) -> tuple[dict[str, Dataset]
             continue
         else:
             place = places(own[split], names)
-            values = [place.get(value, value) for value in data[label]]
+            values = [place.get(value, value) for value in data[label][:]]
         found[split] = replaced(data, label, values, feature)
     return found, names
 
@@ -90,7 +90,7 @@ def _without(data: Dataset, label: str, missing: object) -> Dataset:
     """The rows whose label is ``missing``, as such or as text, have none."""
     feature = data.features[label]
     names = dict(enumerate(feature.names)) if is_class(feature) else {}
-    values = [None if str(names.get(v, v)).strip() == str(missing) else v for v in data[label]]
+    values = [None if str(names.get(v, v)).strip() == str(missing) else v for v in data[label][:]]
     return replaced(data, label, values, feature)
 
 
@@ -108,7 +108,8 @@ def with_class_order(splits: Mapping[str, Dataset], label: str, class_names: Seq
     place = {index: list(class_names).index(name) for index, name in enumerate(names)} | {NO_LABEL: NO_LABEL}
     feature = ClassLabel(names=list(class_names))
     return {
-        split: replaced(data, label, [place[value] for value in data[label]], feature) for split, data in splits.items()
+        split: replaced(data, label, [place[value] for value in data[label][:]], feature)
+        for split, data in splits.items()
     }
 
 
@@ -137,7 +138,7 @@ def check_same_classes(source: Sequence[str] | None, target: Sequence[str] | Non
 
 def class_values(data: Dataset, label: str) -> np.ndarray:
     """Class index of each row, of shape (rows,)."""
-    return np.asarray(data[label], dtype=np.int64)
+    return np.asarray(data[label][:], dtype=np.int64)
 
 
 def all_labelled(data: Dataset, label: str | None) -> bool:
@@ -147,7 +148,7 @@ def all_labelled(data: Dataset, label: str | None) -> bool:
 
 def any_label(splits: Mapping[str, Dataset], label: str) -> bool:
     """Whether any row of any split has a label, of whatever type."""
-    return any(value not in _MISSING for data in splits.values() for value in data[label])
+    return any(value not in _MISSING for data in splits.values() for value in data[label][:])
 
 
 def _from_values(splits: dict[str, Dataset], label: str, *, labelled: bool) -> tuple[dict[str, Dataset], list[str]]:
@@ -184,12 +185,13 @@ def _from_values(splits: dict[str, Dataset], label: str, *, labelled: bool) -> t
     index = {None: NO_LABEL} | {value: position for position, value in enumerate(found)}
     feature = ClassLabel(names=names)
     return {
-        name: replaced(data, label, [index[value] for value in data[label]], feature) for name, data in splits.items()
+        name: replaced(data, label, [index[value] for value in data[label][:]], feature)
+        for name, data in splits.items()
     }, names
 
 
 def _stripped(data: Dataset, label: str) -> Dataset:
-    values = list(data[label])
+    values = data[label][:]
     stripped = [None if value is None else value.strip() or None for value in values]
     return data if stripped == values else replaced(data, label, stripped, data.features[label])
 
@@ -206,7 +208,7 @@ def _whole_floats(splits: dict[str, Dataset], label: str) -> bool:
 
 def _with_missing_marked(data: Dataset, label: str) -> Dataset:
     """Rows of a ClassLabel column that hold nothing hold ``NO_LABEL``."""
-    values = list(data[label])
+    values = data[label][:]
     if None not in values:
         return data
     marked = [NO_LABEL if value is None else value for value in values]

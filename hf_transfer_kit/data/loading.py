@@ -245,7 +245,7 @@ def _with_names(
     splits: dict[str, Dataset], label: str, names: tuple[str, ...]
 ) -> tuple[dict[str, Dataset], tuple[str, ...]]:
     feature = ClassLabel(names=list(names))
-    return {split: replaced(data, label, list(data[label]), feature) for split, data in splits.items()}, names
+    return {split: replaced(data, label, data[label][:], feature) for split, data in splits.items()}, names
 
 
 def _readable(

@@ -102,7 +102,7 @@ def _column_of_files(data: Dataset, table: Path, by_name: dict[str, list[Path]])
     for name, feature in data.features.items():
         if not isinstance(feature, Value) or not (feature.dtype.startswith("int") or "string" in feature.dtype):
             continue
-        values = [value for value in data[name] if value is not None]
+        values = [value for value in data[name][:] if value is not None]
         share = sum(_file(value, table, by_name) is not None for value in values) / max(len(values), 1)
         if (share, len(set(values))) > most:  # a class called 1 is no name of a file 1.png
             best, most = name, (share, len(set(values)))
@@ -124,7 +124,7 @@ def _file(value: object, table: Path, by_name: dict[str, list[Path]]) -> Path | 
 
 
 def _with_files(data: Dataset, column: str, table: Path, by_name: dict[str, list[Path]], kind: str) -> Dataset:
-    files = [_file(value, table, by_name) if value is not None else None for value in data[column]]
+    files = [_file(value, table, by_name) if value is not None else None for value in data[column][:]]
     missing = [row for row, file in enumerate(files) if file is None]
     if missing:
         raise DataError(

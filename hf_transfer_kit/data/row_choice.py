@@ -70,4 +70,4 @@ def _as_text(data: Dataset, column: str) -> np.ndarray:
         )
     # A class is known by its name; a row without one (None or -1) has none.
     names = dict(enumerate(feature.names)) if isinstance(feature, ClassLabel) else {}
-    return np.array([str(names.get(value, value)) for value in data[column]], dtype=object)
+    return np.array([str(names.get(value, value)) for value in data[column][:]], dtype=object)

@@ -202,6 +202,6 @@ def _with_shared_classes(parts: Sequence[Dataset], name: str, files: Sequence[Pa
     for part in parts:
         place = places(part.features[name].names, names)
         order = part.column_names
-        moved = replaced(part, name, [place.get(value, value) for value in part[name]], feature)
+        moved = replaced(part, name, [place.get(value, value) for value in part[name][:]], feature)
         found.append(moved.select_columns(order))
     return found
