@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import dataclass, field
 
 import tiny
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 
 from hf_transfer_kit import replace_head
+from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.selection import Budget, Comparison, compare_strategies
 
 BUDGET = Budget(4, 4, evaluations=2)
@@ -30,8 +31,15 @@ class Rows(torch.utils.data.Dataset):
         return {"pixel_values": self.images[index], "labels": self.labels[index], "row": index}
 
 
-def bright_data() -> SimpleNamespace:
+@dataclass(frozen=True)
+class BrightData(PreparedData):
     """Prepared splits; ``orders`` notes the rows of each training batch."""
+
+    orders: list[list[int]] = field(default_factory=list)
+
+
+def bright_data() -> BrightData:
+    """Prepared splits of dark and bright pictures."""
     orders: list[list[int]] = []
 
     def collate(rows):
@@ -39,7 +47,7 @@ def bright_data() -> SimpleNamespace:
             orders.append([row["row"] for row in rows])
         return {key: torch.stack([torch.as_tensor(row[key]) for row in rows]) for key in ("pixel_values", "labels")}
 
-    return SimpleNamespace(
+    return BrightData(
         train=Rows(16, 0), validation=Rows(10, 1), test=Rows(13, 2), collator=collate, modality="image",
         label_names=("dark", "bright"), orders=orders,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 from transformers import TrainerCallback
 
 from hf_transfer_kit import push_transfer_model, replace_head
+from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import HubError
 from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, save_results, started_race
 from hf_transfer_kit.hub.unfinished import is_unfinished
@@ -58,7 +59,7 @@ def started():
 @pytest.fixture
 def killed(started, training_arguments, tmp_path):
     """The folder of a race that was killed in its second strategy, and the result of its first."""
-    data = SimpleNamespace(
+    data = PreparedData(
         train=Rows(16, 0), validation=Rows(10, 1), test=Rows(13, 2, turned=True), collator=None, modality="image",
         label_names=("dark", "bright"),
     )  # fmt: skip
