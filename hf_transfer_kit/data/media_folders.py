@@ -8,7 +8,7 @@ from pathlib import Path
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from hf_transfer_kit.data.decoding import undecoded
-from hf_transfer_kit.data.split_words import files_by_split, split_of
+from hf_transfer_kit.data.split_words import files_by_split, is_split_word
 from hf_transfer_kit.data.tables import read_tables
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.logs import get_logger
@@ -66,7 +66,7 @@ def read_folders(media: Sequence[Path], root: Path, kind: str) -> dict[str, Data
     """Splits by folders of that name, classes by the folder that each file lies in; no label where that is one."""
     splits = files_by_split(media, root, by_folder=True)
     class_of = {file: file.parent.name for file in media}
-    only = {name for name in class_of.values() if split_of(name) is None}
+    only = {name for name in class_of.values() if not is_split_word(name)}
     names = sorted(only)
     found = {}
     for split, files in splits.items():

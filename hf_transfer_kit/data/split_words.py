@@ -25,6 +25,11 @@ def split_of(name: str) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
+def is_split_word(name: str) -> bool:
+    """Whether a name is a word for a split and nothing else."""
+    return any(name.lower() in words for words in SPLIT_NAMES.values())
+
+
 def files_by_split(files: Iterable[Path], root: Path, *, by_folder: bool = False) -> dict[str, list[Path]]:
     """Files by the split that their name, or else a folder that they lie in, tells.
 
@@ -40,7 +45,11 @@ def files_by_split(files: Iterable[Path], root: Path, *, by_folder: bool = False
     unknown: list[Path] = []
     for file in files:
         parts = file.relative_to(root).parts
-        names = [*reversed(parts[:-1])] if by_folder else [file.name.split(".")[0], *reversed(parts[:-1])]
+        folders = [*reversed(parts[:-1])]
+        if by_folder:  # the folder of a class may be called bullet_train
+            names = [name for depth, name in enumerate(folders) if depth or is_split_word(name)]
+        else:
+            names = [file.name.split(".")[0], *folders]
         split = next((told for name in names if (told := split_of(name))), None)
         unknown.append(file) if split is None else found.setdefault(split, []).append(file)
     if unknown and "train" not in found:

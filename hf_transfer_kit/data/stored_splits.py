@@ -13,6 +13,9 @@ from hf_transfer_kit.data.media_folders import MEDIA, media_of, read_folders, re
 from hf_transfer_kit.data.split_words import SPLIT_NAMES, files_by_split, renamed_splits
 from hf_transfer_kit.data.tables import KINDS, read_tables
 from hf_transfer_kit.errors import DataError, first_line
+from hf_transfer_kit.logs import get_logger
+
+logger = get_logger(__name__)
 
 _NO_DATA = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "config.json"}
 
@@ -69,7 +72,10 @@ def _local(path: Path, config_name: str | None) -> dict[str, Dataset]:
     if kinds:
         kind = kinds.most_common(1)[0][0]
         media = [file for file in files if media_of(file) == kind]
-        return read_listed(tables, media, path, kind) or read_folders(media, path, kind)
+        listed = read_listed(tables, media, path, kind)
+        if listed or not tables or len({file.parent for file in media}) > 1:
+            return listed or read_folders(media, path, kind)
+        logger.warning(f"{len(media)} files beside the tables of {path.name} are left out: no table names them.")
     if tables:
         of_kind = Counter(KINDS[file.suffix.lower()] for file in tables)
         if len(of_kind) > 1:

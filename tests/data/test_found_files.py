@@ -366,6 +366,25 @@ class TestFolders:
             assert data.sizes()["test"] == 20
         self._check(data, kind)
 
+    @pytest.mark.parametrize("folders", [("",), ("train", "test"), ("seg_train", "seg_test")])
+    def test_of_a_class_called_after_a_split(self, tmp_path, folders):
+        for folder in folders:
+            for name, written in (("red", "bullet_train"), ("blue", "test tubes")):
+                for row in range(10):
+                    self._write(tmp_path / folder / written / f"{row}", name, "image")
+        data = load_data(tmp_path)
+        assert data.label_names == ("bullet_train", "test tubes")
+        assert sum(data.sizes().values()) == 20 * len(folders)
+        if len(folders) > 1:
+            assert data.sizes()["test"] == 20
+
+    def test_of_a_picture_beside_tables(self, tmp_path, said):
+        table(40).to_csv(tmp_path / "train.csv", index=False)
+        table(10).to_csv(tmp_path / "test.csv", index=False)
+        self._write(tmp_path / "figure", "red", "image")
+        assert load_data(tmp_path).sizes()["test"] == 10
+        assert "1 files beside the tables of" in said()
+
     def test_of_one_table_over_folders_of_splits(self, tmp_path):
         rows = []
         for folder, count in (("train", 20), ("test", 10)):
