@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from datasets import ClassLabel, Dataset, Value
@@ -83,21 +82,22 @@ def check_spellings(names: Sequence[str], label: str) -> None:
         seen[plain] = name
 
 
-def tell_untaught(splits: Mapping[str, Dataset], label: str, names: Sequence[str], *, missing: int) -> None:
-    """Says which classes have rows elsewhere and none in train, and how many rows of train have no label."""
-    counts = {split: Counter(data[label][:]) for split, data in splits.items()}
+def tell_untaught(counts: Mapping[str, Mapping[int, int]], names: Sequence[str]) -> None:
+    """Says which classes have rows elsewhere and none in train.
+
+    Args:
+        counts: Split -> class index -> its rows.
+        names: Names of the classes.
+    """
     untaught = [
         f"{names[index]!r} ({rows} rows of {split})"
         for split, found in counts.items()
         if split != "train"
         for index, rows in found.items()
-        if index != missing and not counts["train"][index]
+        if not counts["train"].get(index)
     ]
     if untaught:
         logger.warning(f"No row of train has the class {', '.join(untaught)}: nothing teaches it.")
-    for split, found in counts.items():
-        if found[missing]:
-            logger.warning(f"{found[missing]} of {len(splits[split])} rows of {split} have no label in {label!r}.")
 
 
 def is_class(feature: object) -> bool:

@@ -87,14 +87,17 @@ def problem_of(value: Any, modality: str) -> str | None:
 
 def rgb_image(value: Any) -> Pictures.Image:
     """A PIL image in RGB from what ``datasets`` stores (bytes or path) or has decoded: upright, of 8 bits a channel."""
-    if isinstance(value, Mapping):
-        value = Pictures.open(io.BytesIO(value["bytes"]) if value.get("bytes") is not None else value["path"])
-    elif isinstance(value, np.ndarray):
-        value = Pictures.fromarray(value)
-    value = ImageOps.exif_transpose(value)
+    value = ImageOps.exif_transpose(opened_image(value))
     if value.mode.startswith("I") or value.mode == "F":
         value = Pictures.fromarray(_of_eight_bits(np.asarray(value)))
     return value.convert("RGB")
+
+
+def opened_image(value: Any) -> Pictures.Image:
+    """What ``datasets`` stores (bytes or path) or has decoded as a PIL image, as it is."""
+    if isinstance(value, Mapping):
+        return Pictures.open(io.BytesIO(value["bytes"]) if value.get("bytes") is not None else value["path"])
+    return Pictures.fromarray(value) if isinstance(value, np.ndarray) else value
 
 
 def _of_eight_bits(values: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -47,28 +48,29 @@ def with_class_labels(
     if missing_label is not None:
         splits = {name: _without(data, label, missing_label) for name, data in splits.items()}
     if any(is_class(data.features[label]) for data in splits.values()):
-        splits, names = _by_name(splits, label)
+        splits, names = with_shared_classes(splits, label)
         if not labelled:
             splits = {name: _with_missing_marked(data, label) for name, data in splits.items()}
     else:
         splits, names = _from_values(splits, label, labelled=labelled)
-    present: set[int] = set()
+    counts = {}
     for split, data in splits.items():
         values = data[label][:]
         _check(values, data, split, label, len(names), labelled=labelled)
-        present |= set(values)
+        counts[split] = Counter(values)
+    present = set().union(*counts.values())
     if labelled and len(present) < 2:
         raise DataError(
             f"The label column {label!r} holds one class only ({names[present.pop()]!r}), so there is nothing to "
             "learn. Give data with at least two classes."
         )
     if labelled:
-        tell_untaught(splits, label, names, missing=NO_LABEL)
+        tell_untaught(counts, names)
     return splits
 
 
-def _by_name(splits: dict[str, Dataset], label: str) -> tuple[dict[str, Dataset], list[str]]:
-    """The splits with one list of classes, where at least one has names."""
+def with_shared_classes(splits: Mapping[str, Dataset], label: str) -> tuple[dict[str, Dataset], list[str]]:
+    """The splits, or files of one, with one list of classes, and that list; at least one has names."""
     own = {name: data.features[label].names for name, data in splits.items() if is_class(data.features[label])}
     names = shared_names(own, label)
     feature = ClassLabel(names=names)
@@ -105,7 +107,7 @@ def with_class_order(splits: Mapping[str, Dataset], label: str, class_names: Seq
         check_same_classes(class_names, names)
     if list(names) == list(class_names):
         return dict(splits)
-    place = {index: list(class_names).index(name) for index, name in enumerate(names)} | {NO_LABEL: NO_LABEL}
+    place = places(names, class_names) | {NO_LABEL: NO_LABEL}
     feature = ClassLabel(names=list(class_names))
     return {
         split: replaced(data, label, [place[value] for value in data[label][:]], feature)

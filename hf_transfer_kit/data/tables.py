@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Dataset, Features, Value, concatenate_datasets, load_dataset
 
-from hf_transfer_kit.data.class_names import is_class, places, shared_names
-from hf_transfer_kit.data.labels import replaced
+from hf_transfer_kit.data.class_names import is_class
+from hf_transfer_kit.data.labels import with_shared_classes
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.logs import get_logger
 
@@ -182,7 +182,9 @@ def _joined(parts: Sequence[Dataset], files: Sequence[Path]) -> Dataset:
     for name in parts[0].column_names:
         features = [part.features.get(name) for part in parts]
         if all(is_class(feature) for feature in features):
-            parts = _with_shared_classes(parts, name, files)
+            # Whole paths: files in two folders may have one name.
+            shared, _ = with_shared_classes(dict(zip(map(str, files), parts, strict=True)), name)
+            parts = [part.select_columns(parts[0].column_names) for part in shared.values()]
         elif all(isinstance(feature, Value) for feature in features) and len({f.dtype for f in features}) > 1:
             numeric = all("string" not in feature.dtype for feature in features)
             parts = [part.cast_column(name, Value("float64" if numeric else "string")) for part in parts]
@@ -193,15 +195,3 @@ def _joined(parts: Sequence[Dataset], files: Sequence[Path]) -> Dataset:
             f"{file.name}: {', '.join(part.column_names)}" for file, part in zip(files, parts, strict=True)
         )
         raise DataError(f"The files of one split have other columns ({columns[:400]}). Give them the same.") from error
-
-
-def _with_shared_classes(parts: Sequence[Dataset], name: str, files: Sequence[Path]) -> list[Dataset]:
-    names = shared_names({file.name: part.features[name].names for file, part in zip(files, parts, strict=True)}, name)
-    feature = type(parts[0].features[name])(names=names)
-    found = []
-    for part in parts:
-        place = places(part.features[name].names, names)
-        order = part.column_names
-        moved = replaced(part, name, [place.get(value, value) for value in part[name][:]], feature)
-        found.append(moved.select_columns(order))
-    return found

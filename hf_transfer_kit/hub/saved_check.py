@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image as Pictures
 from torch import Tensor
 from transformers import PreTrainedModel, pipeline
 
 from hf_transfer_kit.backbones.undisturbed import undisturbed
 from hf_transfer_kit.data import LoadedData, PreparedData
 from hf_transfer_kit.data.collating import on_device
-from hf_transfer_kit.data.decoding import undecoded
+from hf_transfer_kit.data.decoding import opened_image, undecoded
 from hf_transfer_kit.errors import ModelError
 
 ROWS = 32
@@ -73,17 +71,11 @@ def _measured(model: PreTrainedModel, prepared: PreparedData, count: int) -> Ten
 def _raw_rows(data: LoadedData, count: int) -> list[Any]:
     rows = data.test.select(range(count))
     if data.modality == "image":
-        return [_picture(value) for value in undecoded(rows, data.input_columns[0], "image")]
+        return [opened_image(value) for value in undecoded(rows, data.input_columns[0], "image")]
     if len(data.input_columns) == 2:
         first, second = data.input_columns
         return [{"text": a, "text_pair": b} for a, b in zip(rows[first], rows[second], strict=True)]
     return list(rows[data.input_columns[0]])
-
-
-def _picture(value: Any) -> Pictures.Image:
-    if isinstance(value, Mapping):
-        return Pictures.open(io.BytesIO(value["bytes"]) if value.get("bytes") is not None else value["path"])
-    return value if isinstance(value, Pictures.Image) else Pictures.fromarray(value)
 
 
 def _in_order(answer: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[float]:

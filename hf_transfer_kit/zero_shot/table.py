@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, load_dataset
+from datasets import Dataset
 
+from hf_transfer_kit.data.tables import KINDS, read_tables
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.logs import get_logger
 
-_BUILDERS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 MISSING = ("refuse", "mean")
 _SHOWN = 5
 _NUMBERING = {"", "index", "id", "idx", "row", "nr", "no", "number", "class_id", "class_index"}
@@ -203,14 +203,9 @@ class AttributeTable:
 
 
 def _file(path: Path) -> Dataset:
-    if path.suffix not in _BUILDERS or not path.is_file():
-        raise DataError(f"{path} is no table: give a file that ends in {', '.join(_BUILDERS)}.")
-    options = {"sep": "\t"} if path.suffix == ".tsv" else {}
-    try:
-        return load_dataset(_BUILDERS[path.suffix], data_files=str(path), split="train", **options)
-    except Exception as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise DataError(f"{path} cannot be read as {_BUILDERS[path.suffix]}: {reason}") from error
+    if path.suffix.lower() not in KINDS or not path.is_file():
+        raise DataError(f"{path} is no table: give a file that ends in {', '.join(KINDS)}.")
+    return read_tables([path])
 
 
 def _from_rows(data: Dataset, class_column: str | None) -> tuple[list[str], list[str], list[list[Any]]]:

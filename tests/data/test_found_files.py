@@ -66,8 +66,9 @@ class TestClassesByName:
         assert ("matched by name, not by place" in said()) is (second != ["neg", "pos"])
 
     def test_of_two_files_of_one_split(self, tmp_path, said):
-        self._split(["neg", "pos"]).to_parquet(tmp_path / "train-0.parquet")
-        self._split(["pos", "neg"], start=20).to_parquet(tmp_path / "train-1.parquet")
+        for folder, names, start in (("a", ["neg", "pos"], 0), ("b", ["pos", "neg"], 20)):
+            (tmp_path / folder).mkdir()
+            self._split(names, start=start).to_parquet(tmp_path / folder / "train.parquet")
         data = load_data(tmp_path)
         assert sum(data.sizes().values()) == 40
         assert_labels_are_right(data)
