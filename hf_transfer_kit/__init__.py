@@ -28,7 +28,7 @@ _ROOMS = {
     ),
     "data": ("load_data", "prepare_data"),
     "features": ("cache_boundaries", "cache_features", "cache_prefix", "linear_probe"),
-    "hub": ("KeepRaceReport", "KeepReport", "NoPickleUploads", "TransferCard", "push_transfer_model"),
+    "hub": ("KeepRaceReport", "KeepReport", "NoPickleUploads", "TransferCard", "load_inputs", "push_transfer_model"),
     "metrics": ("Accuracy", "ConfusionMatrix", "MacroF1", "TopKAccuracy", "classification_metrics"),
     "multitask": ("MultiTaskCollator", "MultiTaskConfig", "MultiTaskDataset", "MultiTaskModel"),
     "reports": ("TransferReport", "write_report"),

@@ -156,7 +156,7 @@ def main() -> None:
         args.output_dir,
         report,
         classifier,
-        domains.target.processor,
+        domains.target.raw_inputs,
         config,
         base_model=model_args.base_model,
         datasets=[domain_args.source, domain_args.target],

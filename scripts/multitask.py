@@ -20,7 +20,7 @@ from settings import command_line, parse_arguments, resolved_config, sentences_f
 from sharing import Sharing
 from task_arguments import TaskArguments
 
-from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, save_results, started_race
+from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
 from hf_transfer_kit.reports import described_tasks, multitask_report, multitask_table
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.multitasking import METHODS, compare_multitask, make_method
@@ -128,7 +128,7 @@ def main() -> None:
         args.output_dir,
         report,
         comparison.model,
-        task_args.only_processor,
+        {task.input: task.prepared.raw_inputs for task in tasks.tasks},
         config,
         base_model=model_args.base_model,
         datasets=[task["dataset"] for task in task_args.tasks.values()],
@@ -136,7 +136,8 @@ def main() -> None:
         dtype=model_args.stored_dtype,
         **args.card,
     )
-    task_args.save_processors(Path(args.output_dir))
+    for task in tasks.tasks:
+        check_saved(args.output_dir, comparison.model, task.loaded, task.prepared, task=task.name, input=task.input)
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")
     sharing.push()
 

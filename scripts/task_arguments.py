@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -48,20 +47,7 @@ class TaskArguments:
             if name not in (self.tasks or {}):
                 raise SettingsError(f"--train_size {text}: write task=100 or task=0.05, with the name of a task.")
             self.tasks[name] = {**self.tasks[name], "train_size": row_count("--train_size", size)}
-        self._processors: dict[str, Any] = {}
         self._by_name: dict[str | None, Any] = {}
-
-    @property
-    def only_processor(self) -> Any:
-        """The processor, where all inputs have the same."""
-        found = list({id(processor): processor for processor in self._processors.values()}.values())
-        return found[0] if len(found) == 1 else None
-
-    def save_processors(self, folder: Path) -> None:
-        """Each input's processor in ``processors/INPUT``, where they differ."""
-        if self.only_processor is None:
-            for name, processor in self._processors.items():
-                processor.save_pretrained(folder / "processors" / name)
 
     def load(
         self, model_args: ModelArguments, preparation: PreparationArguments
@@ -83,11 +69,10 @@ class TaskArguments:
         for names in groups.values():
             loaded = self._loaded(names, preparation)
             given = self.tasks[names[0]].get("input") or self._default_input()
-            self._processors[given] = self._processor(given, model_args, network)
             model_args.check_modality(network, loaded[names[0]])
             prepared = preparation.prepare(
                 loaded[names[0]],
-                self._processors[given],
+                self._processor(given, model_args, network),
                 channels=(self.inputs or {}).get(given, {}).get("channels"),
                 like=seen.get(given),
             )

@@ -177,7 +177,7 @@ def main() -> None:
             args.output_dir,
             report,
             comparison.model,
-            data.processor,
+            data.raw_inputs,
             config,
             base_model=model_args.base_model,
             datasets=[data_args.dataset],

@@ -23,7 +23,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, save_results, started_race
+from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
 from hf_transfer_kit.reports import described_data, zero_shot_report, zero_shot_table
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.unseen_classes import compare_zero_shot, frozen_features, trained_features
@@ -179,13 +179,14 @@ def main() -> None:
         args.output_dir,
         report,
         comparison.model,
-        processor,
+        prepared.raw_inputs,
         config,
         base_model=model_args.base_model,
         datasets=[data_args.dataset],
         watt_hours=sharing.energy.watt_hours(),
         **args.card,
     )
+    check_saved(args.output_dir, comparison.model, data, prepared)
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")
     sharing.push()
 

@@ -3,16 +3,20 @@
 from hf_transfer_kit.data.class_balance import METRICS, ClassBalance
 from hf_transfer_kit.data.embedded import EMBEDDED, embedded_data
 from hf_transfer_kit.data.loading import LoadedData, load_data
-from hf_transfer_kit.data.preparing import SPLITS, PreparedData, prepare_data
+from hf_transfer_kit.data.preparing import SPLITS, PreparedData, prepare_data, raw_rows
+from hf_transfer_kit.data.raw_inputs import InputSizes, RawInputs
 
 __all__ = [
     "EMBEDDED",
     "METRICS",
     "SPLITS",
     "ClassBalance",
+    "InputSizes",
     "LoadedData",
     "PreparedData",
+    "RawInputs",
     "embedded_data",
     "load_data",
     "prepare_data",
+    "raw_rows",
 ]

@@ -67,19 +67,30 @@ class TextCollator:
 
 @dataclass(frozen=True)
 class WaveCollator:
-    """Waves of shape (samples,) through the feature extractor, padded to the longest of the batch."""
+    """Waves of shape (samples,) through the feature extractor, padded.
+
+    Args:
+        extractor: Of the checkpoint.
+        longest: Samples of the longest wave. A network that is given no mask hears the padding, so that all waves get
+            this length where the extractor makes none: a row's logits do not depend on its neighbours in the batch.
+            Otherwise, and with None, they are padded to the longest of the batch.
+    """
 
     extractor: Any
+    longest: int | None = None
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         waves = [np.asarray(row["wave"], dtype=np.float32) for row in rows]
         rate = self.extractor.sampling_rate
-        batch = self.extractor(waves, sampling_rate=rate, padding=True, return_tensors="pt")
+        options = {"padding": True}
+        if self.longest is not None and not self.extractor.return_attention_mask:
+            options = {"padding": "max_length", "max_length": max(self.longest, *map(len, waves))}
+        batch = self.extractor(waves, sampling_rate=rate, return_tensors="pt", **options)
         return {**batch, **labels_of(rows)}
 
     def fingerprint(self) -> str:
-        """32 hexadecimal digits that change with any setting of the extractor."""
-        return contents_hash(["waves", self.extractor])
+        """32 hexadecimal digits that change with any setting of the extractor, and with the longest wave."""
+        return contents_hash(["waves", self.extractor, self.longest])
 
 
 @dataclass(frozen=True)

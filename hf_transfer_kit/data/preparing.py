@@ -5,42 +5,25 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from hf_transfer_kit.data.class_balance import ClassBalance
-from hf_transfer_kit.data.collating import NOT_LABELLED, FeatureCollator, ImageCollator, TextCollator, WaveCollator
+from hf_transfer_kit.data.collating import NOT_LABELLED, ImageCollator, TextCollator
 from hf_transfer_kit.data.decoding import undecoded
 from hf_transfer_kit.data.images import ImageGeometry, image_augmentation, image_geometry
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION, TOKEN_CLASSIFICATION
 from hf_transfer_kit.data.labels import class_values
 from hf_transfer_kit.data.loading import LoadedData
 from hf_transfer_kit.data.memory import Rows, held_or_lazy
-from hf_transfer_kit.data.sounds import decoded_waves, mel_picture, usual_longest
+from hf_transfer_kit.data.raw_inputs import InputSizes, RawInputs, SoundInputs, encoded, token_rows
+from hf_transfer_kit.data.sounds import decoded_waves, usual_longest
 from hf_transfer_kit.errors import DataError, SettingsError
 
 SPLITS = ("train", "validation", "test")
 GIBIBYTE = 2**30
-
-
-@dataclass(frozen=True)
-class InputSizes:
-    """How large inputs are made.
-
-    Args:
-        image_size: Side of pictures in pixels; None for the processor's.
-        max_length: Longest text in tokens.
-        max_seconds: Longest sound in seconds; None for the usual length of the data.
-        channels: Of pictures, 3 or 1; None for the processor's.
-    """
-
-    image_size: int | None = None
-    max_length: int = 128
-    max_seconds: float | None = None
-    channels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,10 +51,15 @@ class PreparedData:
     modality: str
     label_names: tuple[str, ...]
     describe: Mapping[str, Any] = field(default_factory=dict)
-    sizes: InputSizes = InputSizes()
+    sizes: InputSizes = field(default_factory=InputSizes)
     task_type: str = CLASSIFICATION
     processor: Any = None
     balance: ClassBalance = field(default_factory=ClassBalance)
+
+    @property
+    def raw_inputs(self) -> RawInputs:
+        """What makes the same inputs of raw rows."""
+        return RawInputs(self.modality, self.processor, self.sizes)
 
     def relabelled(self, data: LoadedData) -> PreparedData:
         """The same inputs with the labels of ``data``, which has the same rows (``LoadedData.relabelled``).
@@ -180,6 +168,15 @@ def prepare_data(
     )
 
 
+def raw_rows(data: LoadedData, split: str) -> Sequence[Any]:
+    """The inputs of a split's rows as they are stored: what ``RawInputs`` takes."""
+    rows = getattr(data, split)
+    if data.modality != "text":
+        return undecoded(rows, data.input_columns[0], data.modality)
+    columns = [list(rows[column]) for column in data.input_columns]
+    return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+
+
 def _labels(
     data: LoadedData, split: str, words: Mapping[str, Sequence[Sequence[int | None]]] | None = None
 ) -> np.ndarray | list[Any] | None:
@@ -226,7 +223,7 @@ def _images(data: LoadedData, processor, sizes: InputSizes, memory_limit: int) -
     geometry = image_geometry(processor, image_size=sizes.image_size, channels=sizes.channels)
     inputs = {
         split: held_or_lazy(
-            undecoded(getattr(data, split), data.input_columns[0], "image"),
+            raw_rows(data, split),
             geometry.decode,
             row_bytes=geometry.bytes_per_image,
             memory_limit=memory_limit,
@@ -243,7 +240,8 @@ def _of_geometry(processor: Any, geometry: ImageGeometry) -> Any:
     if geometry.through is not None:
         return geometry.through
     sized = copy.deepcopy(processor)
-    sized.data_config = {**sized.data_config, "input_size": (geometry.channels, *geometry.size)}
+    size = (geometry.channels, *geometry.size)
+    sized.data_config = {**sized.data_config, "input_size": size, "mean": geometry.mean, "std": geometry.std}
     return sized
 
 
@@ -260,12 +258,11 @@ def _texts(data: LoadedData, tokenizer, sizes: InputSizes, memory_limit: int) ->
         )
     inputs, words = {}, {}
     for split in SPLITS:
-        texts = [list(getattr(data, split)[column]) for column in data.input_columns]
-        tokens = tokenizer(*texts, truncation=True, max_length=sizes.max_length, is_split_into_words=split_words)
+        texts = raw_rows(data, split)
+        tokens = encoded(tokenizer, texts, sizes.max_length)
+        inputs[split] = token_rows(tokens)
         if split_words:
-            words[split] = [_first_pieces(tokens.word_ids(row)) for row in range(len(texts[0]))]
-        keys = list(tokens.keys())
-        inputs[split] = [dict(zip(keys, row, strict=True)) for row in zip(*(tokens[key] for key in keys), strict=True)]
+            words[split] = [_first_pieces(tokens.word_ids(row)) for row in range(len(texts))]
     longest = max(len(row["input_ids"]) for row in inputs["train"])
     describe = {"longest_text": longest, "decoded_once": True}
     kept = copy.deepcopy(tokenizer)
@@ -274,32 +271,15 @@ def _texts(data: LoadedData, tokenizer, sizes: InputSizes, memory_limit: int) ->
 
 
 def _sounds(data: LoadedData, processor, sizes: InputSizes, memory_limit: int) -> _Inputs:
-    as_picture = hasattr(processor, "image_mean") or hasattr(processor, "data_config")
-    rate = 16_000 if as_picture else processor.sampling_rate
-    stored = {split: undecoded(getattr(data, split), data.input_columns[0], "audio") for split in SPLITS}
-    waves = {split: decoded_waves(stored[split], rate, max_seconds=sizes.max_seconds) for split in SPLITS}
+    rate = SoundInputs(processor, sizes).rate
+    waves = {split: decoded_waves(raw_rows(data, split), rate, max_seconds=sizes.max_seconds) for split in SPLITS}
     if sizes.max_seconds is None:
         sizes = replace(sizes, max_seconds=usual_longest([len(wave) / rate for wave in waves["train"]]))
         waves = {split: [wave[: round(sizes.max_seconds * rate)] for wave in waves[split]] for split in SPLITS}
     describe = {"sampling_rate": rate, "max_seconds": round(sizes.max_seconds, 3), "decoded_once": True}
-    if as_picture:
-        geometry = image_geometry(processor, image_size=sizes.image_size, channels=sizes.channels)
-        draw = partial(mel_picture, sampling_rate=rate, size=geometry.size, channels=geometry.channels)
-        inputs = {split: torch.stack([draw(wave) for wave in waves[split]]) for split in SPLITS}
-        describe["image_size"] = list(geometry.size)
-        made = _of_geometry(processor, geometry)
-        return _Inputs(inputs, ImageCollator(geometry), "pixel_values", describe, sizes, made)
-    if processor.model_input_names[0] == "input_features":
-        inputs = {split: _features(processor, waves[split]) for split in SPLITS}
-        return _Inputs(inputs, FeatureCollator(), "input_features", describe, sizes, processor)
-    # Very short sounds would leave a convolutional encoder without a frame.
-    least = round(0.1 * rate)
-    inputs = {split: [np.pad(wave, (0, max(0, least - len(wave)))) for wave in waves[split]] for split in SPLITS}
-    return _Inputs(inputs, WaveCollator(processor), "wave", describe, sizes, processor)
-
-
-def _features(extractor, waves: list[np.ndarray]) -> torch.Tensor:
-    features = [
-        extractor(wave, sampling_rate=extractor.sampling_rate, return_tensors="pt").input_features[0] for wave in waves
-    ]
-    return torch.stack(features)
+    sounds = SoundInputs(processor, sizes)
+    inputs = {split: sounds.values(waves[split]) for split in SPLITS}
+    if sounds.as_pictures:
+        describe["image_size"] = list(sounds.geometry.size)
+        processor = _of_geometry(processor, sounds.geometry)
+    return _Inputs(inputs, sounds.collator, sounds.name, describe, sizes, processor)

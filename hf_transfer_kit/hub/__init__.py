@@ -7,6 +7,7 @@ from hf_transfer_kit.hub.keeping import KeepReport, started_report
 from hf_transfer_kit.hub.keeping_races import KeepRaceReport, started_race
 from hf_transfer_kit.hub.no_pickle import NoPickleUploads
 from hf_transfer_kit.hub.pushing import check_destination, push_command, push_transfer_model
+from hf_transfer_kit.hub.raw_inputs import load_inputs, save_inputs
 from hf_transfer_kit.hub.results import check_output_dir, save_results
 from hf_transfer_kit.hub.saved_check import check_saved
 
@@ -19,8 +20,10 @@ __all__ = [
     "check_destination",
     "check_output_dir",
     "check_saved",
+    "load_inputs",
     "push_command",
     "push_transfer_model",
+    "save_inputs",
     "save_results",
     "started_race",
     "started_report",

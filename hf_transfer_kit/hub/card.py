@@ -36,6 +36,7 @@ class TransferCard(ModelCard):
         pictures: Mapping[str, str] | None = None,
         model_class: type | None = None,
         adapter_alone: bool = False,
+        raw_inputs: bool = False,
     ) -> TransferCard:
         """Builds the card.
 
@@ -50,6 +51,7 @@ class TransferCard(ModelCard):
             pictures: Path in the repository -> what is seen there.
             model_class: Of the saved model, for how to load it; None: a class of transformers.
             adapter_alone: Whether the repository holds an adapter without the network it changes.
+            raw_inputs: Whether ``save_inputs`` has left inputs.json beside the model.
 
         Raises:
             SettingsError: When the licence is none of the Hub's or against that of the base, or a language no code.
@@ -76,7 +78,7 @@ class TransferCard(ModelCard):
                 source=f"[{named}](https://huggingface.co/{named})" if named else f"`{report.model_name}`",
                 from_scratch=_from_scratch(report),
                 command=without_local_paths(report.command),
-                usage=None if adapter_alone else usage_snippet(report, module=module),
+                usage=None if adapter_alone else usage_snippet(report, module=module, raw_inputs=raw_inputs),
                 adapter=adapter_snippet(report, named, alone=adapter_alone),
                 pictures=dict(pictures or {}),
                 hardware=hardware(),

@@ -14,10 +14,12 @@ import yaml
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.backbones import is_adapted, merged
+from hf_transfer_kit.data import RawInputs
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub.card import TransferCard
 from hf_transfer_kit.hub.card_pictures import save_card_pictures
 from hf_transfer_kit.hub.command import without_local_paths
+from hf_transfer_kit.hub.raw_inputs import save_inputs
 from hf_transfer_kit.hub.unfinished import is_unfinished
 from hf_transfer_kit.reports import TransferReport, write_report
 from hf_transfer_kit.tuning.rounding import stored_state
@@ -43,7 +45,7 @@ def save_results(
     output_dir: str | Path,
     report: TransferReport,
     model: PreTrainedModel,
-    processor: object | None,
+    inputs: RawInputs | Mapping[str, RawInputs] | object | None,
     config: Mapping[str, object],
     *,
     base_model: str | None = None,
@@ -62,7 +64,8 @@ def save_results(
         output_dir: The run's folder; made when absent.
         report: What was found.
         model: The model to keep; of one with peft adapters the merged weights, and the adapter in ``adapter/``.
-        processor: Its processor, where there is one.
+        inputs: What makes its inputs of raw rows (``PreparedData.raw_inputs``; of a network of several tasks by name of
+            the input), or a processor alone, or None.
         config: Settings that ``--config`` reads back.
         base_model: Hub name of the pretrained network, for the card; a local path is left out of it.
         datasets: Names of the data; those that are not the Hub's are left out.
@@ -85,6 +88,7 @@ def save_results(
         if is_adapted(model):
             _save_adapter(model, staged / "adapter")
         kept = merged(model) if is_adapted(model) else model
+        processor = inputs.processor if isinstance(inputs, RawInputs) else inputs
         if hasattr(processor, "data_config") and isinstance(getattr(kept.config, "pretrained_cfg", None), dict):
             # timm's settings for images travel in the model's own config.
             side = {"input_size": list(processor.data_config["input_size"])}
@@ -93,7 +97,9 @@ def save_results(
         kept.save_pretrained(staged, state_dict=small)
         if dtype != "float32":
             report = replace(report, notes=(*report.notes, _stored_as(dtype) if small else _not_stored_as(dtype)))
-        if processor is not None and not hasattr(processor, "data_config"):
+        if isinstance(inputs, (RawInputs, Mapping)):
+            save_inputs(staged, inputs)
+        elif processor is not None and not hasattr(processor, "data_config"):
             processor.save_pretrained(staged)
         card = TransferCard.from_report(
             report,
@@ -103,6 +109,7 @@ def save_results(
             datasets=datasets,
             pictures=save_card_pictures(staged, report),
             model_class=type(kept),
+            raw_inputs=isinstance(inputs, (RawInputs, Mapping)),
         )
         card.save(staged / "README.md")
         # Mappings inside keep their order, which may be that of tasks.

@@ -8,47 +8,65 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, pipeline
+from transformers import AutoModel, PreTrainedModel, pipeline
 
+from hf_transfer_kit.backbones.loading import classifier_class
 from hf_transfer_kit.backbones.undisturbed import undisturbed
-from hf_transfer_kit.data import LoadedData, PreparedData
+from hf_transfer_kit.data import LoadedData, PreparedData, raw_rows
 from hf_transfer_kit.data.collating import on_device
-from hf_transfer_kit.data.decoding import opened_image, undecoded
+from hf_transfer_kit.data.decoding import opened_image
 from hf_transfer_kit.errors import ModelError
+from hf_transfer_kit.hub.raw_inputs import FILE, load_inputs
+from hf_transfer_kit.multitask import MultiTaskModel
+from hf_transfer_kit.zero_shot import ZeroShotModel
 
 ROWS = 32
-_TOLERANCE = 1e-3  # of the largest logit
+_TOLERANCE = 1e-4  # of the largest logit, where that is above 1
 _TASKS = {"image": "image-classification", "text": "text-classification"}
 
 
-def check_saved(output_dir: str | Path, model: PreTrainedModel, data: LoadedData, prepared: PreparedData) -> int:
-    """Loads a saved classifier as its card says and compares its logits on raw test rows with those of the run.
+def check_saved(
+    output_dir: str | Path,
+    model: PreTrainedModel,
+    data: LoadedData,
+    prepared: PreparedData,
+    *,
+    task: str | None = None,
+    input: str | None = None,
+    rows: int | None = ROWS,
+) -> int:
+    """Loads a saved model as its card says and compares its logits on raw test rows with those of the run.
+
+    Classifiers of images and texts are asked through their pipeline, all else through ``load_inputs``.
 
     Args:
         output_dir: Where ``save_results`` has saved model and processor.
         model: The model that was measured.
         data: The raw rows.
         prepared: What the model was measured on.
+        task: Of a network of several tasks the one whose rows these are.
+        input: The input that they go into.
+        rows: How many to compare; None for all.
 
     Returns:
-        How many rows were compared: at most 32; 0 for sounds, whose length no processor keeps.
+        How many rows were compared.
 
     Raises:
-        ModelError: When a row gets another class or other logits. The folder keeps all that was saved.
+        ModelError: When a row gets other logits. The folder keeps all that was saved.
     """
-    task = _TASKS.get(data.modality)
-    if task is None:
-        return 0
-    count = min(ROWS, len(data.test))
-    measured = _measured(model, prepared, count)
-    classifier = pipeline(task, model=str(output_dir), device="cpu")
-    raw = _raw_rows(data, count)
-    options = {"truncation": True} if data.modality == "text" else {}
-    names = [model.config.id2label[index] for index in range(measured.shape[1])]
-    answers = classifier(raw, top_k=len(names), function_to_apply="none", **options)
-    saved = torch.tensor([_in_order(answer, names) for answer in answers])
-    near = (saved - measured).abs().amax(dim=1) <= _TOLERANCE * measured.abs().max().clamp(min=1)
-    wrong = (~near).nonzero().flatten().tolist()
+    count = len(data.test) if rows is None else min(rows, len(data.test))
+    measured = _measured(model, prepared, count, task)
+    raw = [raw_rows(data, "test")[row] for row in range(count)]
+    plain = not isinstance(model, (MultiTaskModel, ZeroShotModel))
+    if plain and data.modality in _TASKS:
+        saved = _by_pipeline(
+            output_dir, data.modality, raw, [model.config.id2label[i] for i in range(measured.shape[1])]
+        )
+    else:
+        kind = classifier_class(prepared.raw_inputs.reads) if plain else AutoModel
+        saved = _by_inputs(output_dir, kind, raw, task, input)
+    limit = _TOLERANCE * measured.abs().max().clamp(min=1)
+    wrong = (~((saved - measured).abs().flatten(1).amax(dim=1) <= limit)).nonzero().flatten().tolist()
     if wrong:
         raise ModelError(
             f"The model in {Path(output_dir).name}, loaded as its card says, differs from the measured one in "
@@ -60,22 +78,45 @@ def check_saved(output_dir: str | Path, model: PreTrainedModel, data: LoadedData
 
 
 @torch.no_grad()
-def _measured(model: PreTrainedModel, prepared: PreparedData, count: int) -> Tensor:
+def _measured(model: PreTrainedModel, prepared: PreparedData, count: int, task: str | None) -> Tensor:
     device = next(model.parameters()).device
+    found = []
     with undisturbed(model, 0):
-        batch = prepared.collator([prepared.test[row] for row in range(count)])
-        batch.pop("labels", None)
-        return model(**on_device(batch, device)).logits.float().cpu()
+        for start in range(0, count, ROWS):
+            batch = prepared.collator([prepared.test[row] for row in range(start, min(start + ROWS, count))])
+            batch.pop("labels", None)
+            found.append(_logits(model, on_device(batch, device), task))
+    return _stacked(found)
 
 
-def _raw_rows(data: LoadedData, count: int) -> list[Any]:
-    rows = data.test.select(range(count))
-    if data.modality == "image":
-        return [opened_image(value) for value in undecoded(rows, data.input_columns[0], "image")]
-    if len(data.input_columns) == 2:
-        first, second = data.input_columns
-        return [{"text": a, "text_pair": b} for a, b in zip(rows[first], rows[second], strict=True)]
-    return list(rows[data.input_columns[0]])
+def _by_pipeline(folder: str | Path, modality: str, raw: Sequence[Any], names: Sequence[str]) -> Tensor:
+    classifier = pipeline(_TASKS[modality], model=str(folder), device="cpu")
+    options = {"truncation": True} if modality == "text" else {}
+    rows = [opened_image(row) for row in raw] if modality == "image" else raw
+    if modality == "text" and isinstance(raw[0], tuple):
+        rows = [{"text": first, "text_pair": second} for first, second in raw]
+    answers = classifier(list(rows), top_k=len(names), function_to_apply="none", **options)
+    return torch.tensor([_in_order(answer, names) for answer in answers])
+
+
+@torch.no_grad()
+def _by_inputs(folder: str | Path, kind: type, raw: Sequence[Any], task: str | None, input: str | None) -> Tensor:
+    model = kind.from_pretrained(folder).eval()
+    own = input if (Path(folder) / "processors" / str(input) / FILE).exists() else None
+    inputs = load_inputs(folder, input=own)
+    return _stacked([_logits(model, inputs(raw[start : start + ROWS]), task) for start in range(0, len(raw), ROWS)])
+
+
+def _logits(model: PreTrainedModel, batch: Mapping[str, Tensor], task: str | None) -> Tensor:
+    options = {} if task is None else {"task": task}
+    return model(**batch, **options).logits.float().cpu()
+
+
+def _stacked(batches: Sequence[Tensor]) -> Tensor:
+    """Logits of all rows; of sequences padded to the longest."""
+    longest = max(batch.shape[1] for batch in batches)
+    padded = [torch.nn.functional.pad(b, (0, 0) * (b.dim() - 2) + (0, longest - b.shape[1])) for b in batches]
+    return torch.cat(padded)
 
 
 def _in_order(answer: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[float]:
@@ -84,4 +125,4 @@ def _in_order(answer: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list
 
 
 def _some(logits: Tensor) -> str:
-    return ", ".join(f"{value:.3f}" for value in logits[:3].tolist())
+    return ", ".join(f"{value:.3f}" for value in logits.flatten()[:3].tolist())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from hf_transfer_kit.backbones.loading import classifier_class
 from hf_transfer_kit.hub.metadata import pipeline_of
 from hf_transfer_kit.reports import TransferReport
 
@@ -10,41 +13,71 @@ _OPTIONS = {"text": ", truncation=True"}  # at the length that was measured
 _HERE = 'name = "."  # this folder, or the name of its repository'
 
 
-def usage_snippet(report: TransferReport, *, module: str | None = None) -> str:
+def usage_snippet(report: TransferReport, *, module: str | None = None, raw_inputs: bool = False) -> str:
     """Loads the model and asks it.
 
     Args:
         report: Says what the model is.
         module: Module of the kit that defines the model's class; None for a class of transformers.
+        raw_inputs: Whether inputs.json lies beside the model, so that files can be given to it.
     """
     registers = f"import {module}  # registers the class of the model\n" if module else ""
+    data = report.data
+    asked = _ARGUMENTS[data["modality"]]
     if report.multitasking:
-        first = report.multitasking.tasks[0].name
-        return (
-            "import hf_transfer_kit.multitask  # registers the class of the model\n"
-            "from transformers import AutoModel\n\n"
-            f"{_HERE}\n"
-            "model = AutoModel.from_pretrained(name).eval()\n"
-            f'plain = model.export("{first}")  # one task as an ordinary checkpoint\n'
-            "print(type(plain).__name__, plain.config.num_labels)"
+        task = report.multitasking.tasks[0]
+        several = len({other.input for other in report.multitasking.tasks}) > 1
+        ask = f'print(model(task="{task.name}", **inputs([{asked}])).logits)'
+        return _loaded(
+            "AutoModel",
+            "import hf_transfer_kit.multitask  # registers the class of the model\n",
+            [ask] if raw_inputs else [],
+            f'plain = model.export("{task.name}")  # one task as an ordinary checkpoint',
+            "print(type(plain).__name__, plain.config.num_labels)",
+            input=task.input if several else None,
         )
     if report.zero_shot:
-        return (
-            "import hf_transfer_kit.zero_shot  # registers the class of the model\n"
-            "from transformers import AutoModel\n\n"
-            f"{_HERE}\n"
-            "model = AutoModel.from_pretrained(name).eval()\n"
-            "print(model.table.attributes)\n"
-            "row = dict.fromkeys(model.table.attributes, 0.0) | {model.table.attributes[0]: 1.0}\n"
-            'model.set_classes({"a new class": row})\n'
-            "print(model.config.id2label)"
+        return _loaded(
+            "AutoModel",
+            "import hf_transfer_kit.zero_shot  # registers the class of the model\n",
+            _best_of(asked) if raw_inputs else [],
+            "print(model.table.attributes)",
+            "row = dict.fromkeys(model.table.attributes, 0.0) | {model.table.attributes[0]: 1.0}",
+            'model.set_classes({"a new class": row})',
+            "print(model.config.id2label)",
         )
+    if data["modality"] == "audio" and raw_inputs:
+        # A pipeline knows neither the length that was measured nor pictures of sounds.
+        reads = "image" if "image_size" in data.get("prepared", {}) else "audio"
+        return _loaded(classifier_class(reads).__name__, registers, _best_of(asked))
     return (
         f"{registers}from transformers import pipeline\n\n"
         f"{_HERE}\n"
         f'classifier = pipeline("{pipeline_of(report)}", model=name)\n'
-        f"print(classifier({_ARGUMENTS[report.data['modality']]}{_OPTIONS.get(report.data['modality'], '')}))"
+        f"print(classifier({asked}{_OPTIONS.get(data['modality'], '')}))"
     )
+
+
+def _loaded(kind: str, registers: str, asking: Sequence[str], *further: str, input: str | None = None) -> str:
+    """Loads the model, and its inputs where it is asked, and goes on."""
+    own = "" if input is None else f', input="{input}"'
+    lines = [
+        *(["from hf_transfer_kit import load_inputs"] if asking else []),
+        f"from transformers import {kind}\n",
+        _HERE,
+        f"model = {kind}.from_pretrained(name).eval()",
+        *([f"inputs = load_inputs(name{own})"] if asking else []),
+        *asking,
+        *further,
+    ]
+    return registers + "\n".join(lines)
+
+
+def _best_of(asked: str) -> list[str]:
+    return [
+        f"scores = model(**inputs([{asked}])).logits[0]",
+        "print(model.config.id2label[int(scores.argmax())])",
+    ]
 
 
 def adapter_snippet(report: TransferReport, base_model: str | None, *, alone: bool = False) -> str | None:

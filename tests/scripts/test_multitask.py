@@ -3,13 +3,14 @@
 import json
 
 import processes
+import pytest
 import torch
 import yaml
-from PIL import Image
 from scripts.test_scripts import ROOT, run
-from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassification
+from transformers import AutoModel, AutoModelForImageClassification
 
 import hf_transfer_kit.multitask  # noqa: F401 - registers the class
+from hf_transfer_kit import load_data, load_inputs
 
 FAST = ["--max_steps", "3", "--per_device_train_batch_size", "8", "--use_cpu"]
 TWO = {"digit": {"dataset": "digits"}, "colour": {"dataset": "digits_m", "train_size": 100}}
@@ -34,8 +35,12 @@ def test_the_embedded_example_leaves_a_report_and_a_network_of_all_tasks(tmp_pat
     plain.save_pretrained(tmp_path / "plain")
     again = AutoModelForImageClassification.from_pretrained(tmp_path / "plain").eval()
     assert torch.allclose(again(grey).logits, said, atol=1e-6)
-    processor = AutoImageProcessor.from_pretrained(tmp_path)
-    assert processor(Image.new("RGB", (32, 32)), return_tensors="pt")["pixel_values"].shape == (1, 3, 28, 28)
+    for task, given, data in (("digit", "grey", "digits"), ("colour_digit", "colour", "digits_m")):
+        rows = load_data(data).test
+        batch = load_inputs(tmp_path, input=given)(list(rows["image"]))
+        with torch.no_grad():
+            right = model(task=task, **batch).logits.argmax(1) == torch.tensor(rows["label"])
+        assert right.float().mean().item() == pytest.approx(report["metrics"][f"{task}_accuracy"], abs=1e-6)
     # In a process that has nothing but the class's module, as the card says.
     usage = (
         "import hf_transfer_kit.multitask\nfrom transformers import AutoModel\n"

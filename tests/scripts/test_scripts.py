@@ -1,5 +1,7 @@
 """The scripts as a user runs them, in a process of their own; each once in a Python of its own (``cold``)."""
 
+import contextlib
+import io
 import json
 import re
 from pathlib import Path
@@ -13,6 +15,7 @@ import yaml
 from PIL import Image
 
 from hf_transfer_kit import load_data, prepare_data, replace_head
+from hf_transfer_kit.data import raw_rows
 from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.hub import check_saved
 
@@ -278,6 +281,31 @@ def test_the_saved_model_is_the_measured_one_on_raw_pictures(flags, network, tmp
     names = rows.features["label"].names
     right = [names[row["label"]] == answer[0]["label"] for row, answer in zip(rows, answers, strict=True)]
     (result,) = json.loads((tmp_path / "report.json").read_text())["results"]
+    assert np.mean(right) == pytest.approx(result["test"]["accuracy"], abs=1e-9)
+
+
+@pytest.mark.parametrize("side", [None, 24])
+def test_the_saved_model_is_the_measured_one_on_raw_sounds(side, network, tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    draw = np.random.default_rng(0)
+    for row in range(60):
+        path = tmp_path / "sounds" / ("low", "high")[row % 2] / f"{row}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        times = np.arange(1500 + 40 * row) / 8000
+        wave = np.sin(2 * np.pi * (300, 1500)[row % 2] * times) + draw.normal(0, 0.5, len(times))
+        soundfile.write(path, 0.3 * wave, 8000)
+    flags = ["--model_name_or_path", network, "--dataset", tmp_path / "sounds", "--output_dir", tmp_path / "out"]
+    flags += [] if side is None else ["--image_size", str(side), "--max_seconds", "0.3"]
+    run("finetune.py", *flags, "--strategy", "head_only", "--max_steps", "3")
+    usage = re.search(r"```python\n(.*?)```", (tmp_path / "out" / "README.md").read_text(), re.DOTALL)[1]
+    test = load_data(tmp_path / "sounds").test
+    names, right = test.features["label"].names, []
+    for path, label in zip(raw_rows(load_data(tmp_path / "sounds"), "test"), test["label"], strict=True):
+        (tmp_path / "out" / "speech.wav").write_bytes(path["bytes"] or Path(path["path"]).read_bytes())
+        with contextlib.chdir(tmp_path / "out"), contextlib.redirect_stdout(io.StringIO()) as said:
+            exec(usage, {})
+        right.append(said.getvalue().strip() == names[label])
+    (result,) = json.loads((tmp_path / "out" / "report.json").read_text())["results"]
     assert np.mean(right) == pytest.approx(result["test"]["accuracy"], abs=1e-9)
 
 

@@ -10,6 +10,7 @@ from scripts.test_scripts import run
 from transformers import AutoModel
 
 import hf_transfer_kit.zero_shot  # noqa: F401 - registers the class
+from hf_transfer_kit import load_data
 
 FAST = ["--splits", "2", "--method", "eszsl", "prototype", "--train_size", "200", "--use_cpu"]
 
@@ -32,7 +33,9 @@ def test_the_embedded_example_leaves_a_report_and_a_model_that_takes_new_classes
     assert len(model.explain(pixel_values=pictures)) == 2
     # In a process that has nothing but the class's module, as the card says.
     usage = re.search(r"```python\n(.*?)```", (tmp_path / "README.md").read_text(), re.DOTALL)[1]
+    load_data("digits").test[0]["image"].save(tmp_path / "photo.jpg")
     done = processes.run(["-c", usage], cwd=tmp_path)
+    assert done.stdout.splitlines()[0] in found["classes"], done.stderr
     assert "10: 'a new class'" in done.stdout, done.stderr
 
 
