@@ -13,10 +13,10 @@ dann_mnist_3x3, small_resnet, ...).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from arguments import DomainArguments, KeptModelArguments, KitTrainingArguments
+from arguments import DomainArguments, KeptModelArguments, KitTrainingArguments, WeightArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 
@@ -63,9 +63,10 @@ class AdaptTrainingArguments(KitTrainingArguments):
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, domain_args, adapt_args, args = parse_arguments(
-        KeptModelArguments, DomainArguments, AdaptArguments, AdaptTrainingArguments
+    model_args, domain_args, adapt_args, weight_args, args = parse_arguments(
+        KeptModelArguments, DomainArguments, AdaptArguments, WeightArguments, AdaptTrainingArguments
     )
+    balance = weight_args.balance()
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     sharing = Sharing(args, model_args.base_model)
     if domain_args.source is None and domain_args.target is None:
@@ -86,7 +87,7 @@ def main() -> None:
     with args.main_process_first():
         prepared = domain_args.prepare(source, processor)
         domains = Domains(
-            prepared,
+            replace(prepared, balance=balance),
             domain_args.prepare(target, processor, like=prepared),
             labelled=target.labelled_splits,
             pretrained=model_args.pretrained,
@@ -147,11 +148,12 @@ def main() -> None:
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
         rates=comparison.run.rates,
+        notes=tuple(filter(None, [balance.sentence])),
     )
     print(adaptation_table(found))
     for result in comparison.results:
         print(*(f"{result.method} is {diagnosis}" for diagnosis in result.diagnoses), sep="\n")
-    config = resolved_config(model_args, domain_args, adapt_args, args)
+    config = resolved_config(model_args, domain_args, adapt_args, weight_args, args)
     save_results(
         args.output_dir,
         report,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from arguments import DataArguments, KitTrainingArguments, ModelArguments, uses_embedded_example
+from arguments import BalanceArguments, DataArguments, KitTrainingArguments, ModelArguments, uses_embedded_example
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import refuse_push
 
@@ -44,9 +44,10 @@ class AdviceArguments:
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, advice_args, args = parse_arguments(
-        ModelArguments, DataArguments, AdviceArguments, KitTrainingArguments
+    model_args, data_args, advice_args, balance_args, args = parse_arguments(
+        ModelArguments, DataArguments, AdviceArguments, BalanceArguments, KitTrainingArguments
     )
+    balance_args.balance()  # refused now, not when the plan runs
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     refuse_push(args, "finetune.py --config plan.yaml leaves one")
     candidates = list(dict.fromkeys([*filter(None, [model_args.model_name_or_path]), *advice_args.models]))
@@ -96,10 +97,10 @@ def main() -> None:
         return
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    run = {**resolved_config(model_args, data_args, args), **found.plan}
+    run = {**resolved_config(model_args, data_args, balance_args, args), **found.plan}
     comment = "".join(f"# {line}\n" for line in str(found).splitlines())
     (folder / "plan.yaml").write_text(comment + yaml.safe_dump(run, sort_keys=True, allow_unicode=True))
-    config = resolved_config(model_args, data_args, advice_args, args)
+    config = resolved_config(model_args, data_args, advice_args, balance_args, args)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=True, allow_unicode=True))
     report = advice_report(
         found,

@@ -227,17 +227,15 @@ class DataArguments(PreparationArguments):
 
 
 @dataclass
-class BalanceArguments:
-    """How classes of very different numbers of rows are treated."""
+class WeightArguments:
+    """How classes of very different numbers of rows are treated in training."""
 
     class_weights: str | None = field(
         default=None,
         metadata={"help": "Weights in the loss: balanced, or class=weight,class=weight with 1 for the others."},
     )
     sampler: str | None = field(default=None, metadata={"help": "balanced: batches with all classes equally often."})
-    metric: str = field(
-        default="accuracy", metadata={"help": f"What is chosen by on validation: {', '.join(METRICS)}."}
-    )
+    metric = "accuracy"  # no flag here: something else chooses
 
     def balance(self) -> ClassBalance:
         """The same for the kit."""
@@ -255,6 +253,15 @@ class BalanceArguments:
                         f"--class_weights {self.class_weights}: write balanced, or class=weight,class=weight."
                     )
         return ClassBalance(weights, self.sampler, self.metric)
+
+
+@dataclass
+class BalanceArguments(WeightArguments):
+    """The same, and what models are chosen by."""
+
+    metric: str = field(
+        default="accuracy", metadata={"help": f"What is chosen by on validation: {', '.join(METRICS)}."}
+    )
 
 
 @dataclass

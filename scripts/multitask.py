@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arguments import KeptModelArguments, KitTrainingArguments, PreparationArguments
+from arguments import BalanceArguments, KeptModelArguments, KitTrainingArguments, PreparationArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 from task_arguments import TaskArguments
@@ -53,9 +53,10 @@ class MethodArguments:
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, task_args, preparation, method_args, args = parse_arguments(
-        KeptModelArguments, TaskArguments, PreparationArguments, MethodArguments, KitTrainingArguments
+    model_args, task_args, preparation, method_args, balance_args, args = parse_arguments(
+        KeptModelArguments, TaskArguments, PreparationArguments, MethodArguments, BalanceArguments, KitTrainingArguments
     )
+    balance = balance_args.balance()
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     sharing = Sharing(args, model_args.base_model)
     methods = [make_method(text) for text in method_args.method]
@@ -66,7 +67,7 @@ def main() -> None:
             args.max_steps = 200
     model_args.model_name_or_path = model_args.model_name_or_path or DANN_MNIST
     with args.main_process_first():
-        make_network, tasks = task_args.load(model_args, preparation)
+        make_network, tasks = task_args.load(model_args, preparation, balance)
     shared_from = method_args.shared_from
     if shared_from is None:
         shared_from = 1 if tasks.inputs else 0
@@ -123,7 +124,7 @@ def main() -> None:
         seconds={"total": time.perf_counter() - started},
     )
     print(multitask_table(found))
-    config = resolved_config(model_args, task_args, preparation, method_args, args)
+    config = resolved_config(model_args, task_args, preparation, method_args, balance_args, args)
     save_results(
         args.output_dir,
         report,

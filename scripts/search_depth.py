@@ -11,11 +11,18 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import yaml
-from arguments import CacheArguments, DataArguments, KitTrainingArguments, ModelArguments, uses_embedded_example
+from arguments import (
+    BalanceArguments,
+    CacheArguments,
+    DataArguments,
+    KitTrainingArguments,
+    ModelArguments,
+    uses_embedded_example,
+)
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import refuse_push
 
@@ -39,9 +46,10 @@ class SearchArguments:
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, search_args, cache_args, args = parse_arguments(
-        ModelArguments, DataArguments, SearchArguments, CacheArguments, KitTrainingArguments
+    model_args, data_args, search_args, cache_args, balance_args, args = parse_arguments(
+        ModelArguments, DataArguments, SearchArguments, CacheArguments, BalanceArguments, KitTrainingArguments
     )
+    balance = balance_args.balance()
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     refuse_push(args, "scripts/finetune.py --config finetune.yaml --push_to_hub trains one and pushes it")
     uses_embedded_example(model_args, data_args, args)
@@ -50,7 +58,7 @@ def main() -> None:
     make_model = model_args.model_maker(loaded)
     model = make_model(args.seed)
     with args.main_process_first():
-        data = data_args.prepare(loaded, model_args.processor(model))
+        data = replace(data_args.prepare(loaded, model_args.processor(model)), balance=balance)
     budget = args.budget(len(data.train), data.modality)
     search = search_freeze_depth(
         make_model,
@@ -84,12 +92,12 @@ def main() -> None:
     (folder / "depth.json").write_text(json.dumps(asdict(search), indent=2) + "\n")
     save_depth_picture(search, folder / "depth.svg")
     run = {
-        **resolved_config(model_args, data_args, cache_args, args),
+        **resolved_config(model_args, data_args, cache_args, balance_args, args),
         "strategy": search.strategy,
         "max_steps": budget.max_steps,
     }
     (folder / "finetune.yaml").write_text(yaml.safe_dump(run, sort_keys=True, allow_unicode=True))
-    config = resolved_config(model_args, data_args, search_args, cache_args, args)
+    config = resolved_config(model_args, data_args, search_args, cache_args, balance_args, args)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=True, allow_unicode=True))
     write_report(folder, report)
     print(f"The report is {folder / 'report.html'}; scripts/finetune.py --config {folder / 'finetune.yaml'} trains it.")

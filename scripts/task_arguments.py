@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -11,7 +11,8 @@ from arguments import ModelArguments, PreparationArguments, row_count
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.backbones import load_processor, modality_of
-from hf_transfer_kit.data import LoadedData, PreparedData, load_data
+from hf_transfer_kit.data import ClassBalance, LoadedData, PreparedData, load_data
+from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask import DEFAULT_INPUT
 from hf_transfer_kit.selection.multitasking import TaskData, TaskSet
@@ -19,7 +20,8 @@ from hf_transfer_kit.selection.multitasking import TaskData, TaskSet
 _OF_ROWS = ("dataset", "config", "columns", "rows", "train_size", "input")
 _OF_LABELS = ("label", "type", "classes")
 _OF_HEAD = ("weight", "temperature")
-_OF_TASK = (*_OF_ROWS, *_OF_LABELS, *_OF_HEAD, "metric")
+_OF_BALANCE = ("class_weights", "sampler")
+_OF_TASK = (*_OF_ROWS, *_OF_LABELS, *_OF_HEAD, *_OF_BALANCE, "metric")
 
 
 @dataclass
@@ -50,7 +52,7 @@ class TaskArguments:
         self._by_name: dict[str | None, Any] = {}
 
     def load(
-        self, model_args: ModelArguments, preparation: PreparationArguments
+        self, model_args: ModelArguments, preparation: PreparationArguments, balance: ClassBalance | None = None
     ) -> tuple[Callable[[int], PreTrainedModel], TaskSet]:
         """What makes a network from a seed, and the tasks with their rows.
 
@@ -82,7 +84,10 @@ class TaskArguments:
                 tasks[name] = TaskData(
                     name=name,
                     loaded=loaded[name],
-                    prepared=prepared if name == names[0] else prepared.relabelled(loaded[name]),
+                    prepared=replace(
+                        prepared if name == names[0] else prepared.relabelled(loaded[name]),
+                        balance=_balance(settings, balance or ClassBalance()),
+                    ),
                     group=names[0],
                     input=given,
                     settings={key: settings[key] for key in _OF_HEAD if key in settings},
@@ -152,6 +157,14 @@ class TaskArguments:
                 model_args.processor(network) if own is None else load_processor(own, modality_of(network))
             )
         return self._by_name[own]
+
+
+def _balance(settings: Mapping[str, Any], of_all: ClassBalance) -> ClassBalance:
+    """A task's own, else what the flags say of all tasks with classes."""
+    own = {key: settings[key] for key in _OF_BALANCE if key in settings}
+    if settings.get("type", CLASSIFICATION) != CLASSIFICATION:
+        of_all = ClassBalance()
+    return ClassBalance(own.get("class_weights", of_all.weights), own.get("sampler", of_all.sampler), of_all.metric)
 
 
 def _mapping(flag: str, value: dict | str | None) -> dict[str, Any] | None:

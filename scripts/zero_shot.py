@@ -22,6 +22,7 @@ from sharing import Sharing
 from transformers import AutoModel, AutoTokenizer
 
 from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.data import ClassBalance
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
 from hf_transfer_kit.reports import described_data, zero_shot_report, zero_shot_table
@@ -60,6 +61,9 @@ class ZeroShotArguments:
     train_network: int = field(default=0, metadata={"help": "Steps of the stock Trainer on each split's seen classes."})
     train_method: str = field(default="dap", metadata={"help": "Whose loss teaches the network then."})
     cache_dir: str | None = field(default=None, metadata={"help": "Folder of the features of a frozen network."})
+    sampler: str | None = field(
+        default=None, metadata={"help": "balanced: rows of small classes are learned from several times."}
+    )
 
     def table(self) -> AttributeTable:
         """All rows."""
@@ -92,6 +96,7 @@ def main() -> None:
         ModelArguments, DataArguments, ZeroShotArguments, KitTrainingArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    balance = ClassBalance(sampler=shot_args.sampler)
     sharing = Sharing(args, model_args.base_model)
     if data_args.dataset is None and shot_args.attributes is None:
         print("Embedded example: handwritten digits by their strokes, three at a time never shown.")
@@ -132,6 +137,7 @@ def main() -> None:
             table,
             args,
             method=shot_args.train_method,
+            balanced=balance.sampler is not None,
             callbacks=lambda title: [ProgressLine(title), *kept.callbacks(title)],
         )
     else:
@@ -155,6 +161,7 @@ def main() -> None:
         other_tables=texts,
         with_labels=shot_args.with_labels,
         seed=args.seed,
+        balanced=balance.sampler is not None,
         on_split=done,
     )
     if not args.should_save:
@@ -171,7 +178,10 @@ def main() -> None:
         seed=args.seed,
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
-        notes=(f"{len(left)} classes of the table have no rows in the data and took no part.",) if left else (),
+        notes=(
+            *([f"{len(left)} classes of the table have no rows in the data and took no part."] if left else []),
+            *filter(None, [balance.sentence]),
+        ),
     )
     print(zero_shot_table(comparison.found))
     config = resolved_config(model_args, data_args, shot_args, args)

@@ -49,6 +49,7 @@ class DomainAdversarialModel(PreTrainedModel):
         objective: The method.
         strength: Lambda, 0-dim buffer; 1 until an ``AdversarialSchedule`` writes it.
         progress: How far training is, 0-dim buffer in [0, 1]; written by ``AdversarialSchedule``.
+        class_weights: Of the source rows' cross entropy in training, buffer (C,) that is not saved, or None.
         evaluate_as: ``"target"`` or ``"source"``: whose BatchNorm statistics evaluation uses.
     """
 
@@ -70,6 +71,7 @@ class DomainAdversarialModel(PreTrainedModel):
             bool(self.network.supports_gradient_checkpointing) and not self.has_batch_norm
         )
         self.evaluate_as = "target"
+        self.register_buffer("class_weights", None, persistent=False)
         self.register_buffer("strength", torch.ones(()))
         self.register_buffer("progress", torch.zeros(()))
         self.post_init()
@@ -191,7 +193,7 @@ class DomainAdversarialModel(PreTrainedModel):
                 f"{TARGET!r}. Train on DomainPairs(source, target) with DomainCollator(collator) as data_collator."
             )
         batch = self._both(source, target, labels)
-        loss = functional.cross_entropy(batch.source_logits, labels)
+        loss = self._class_loss(batch.source_logits, labels)
         scalars = {"class_loss": loss, "adversarial_strength": self.strength}
         for name, term in self.objective.terms(batch).items():
             loss = loss + term
@@ -201,9 +203,14 @@ class DomainAdversarialModel(PreTrainedModel):
 
     def _source_alone(self, source: dict[str, Tensor], labels: Tensor) -> SequenceClassifierOutput:
         logits, _ = self._read(source, "source")
-        loss = functional.cross_entropy(logits, labels)
+        loss = self._class_loss(logits, labels)
         record_scalars(self, {"class_loss": loss})
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def _class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross entropy of source rows: a mean over rows, not over their weights, as without weights."""
+        weights = self.class_weights
+        return functional.cross_entropy(logits, labels, weight=weights, reduction="sum") / len(labels)
 
     def _both(self, source: dict[str, Tensor], target: dict[str, Tensor], labels: Tensor) -> DomainBatch:
         rows = len(labels)

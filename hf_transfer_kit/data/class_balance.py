@@ -58,6 +58,11 @@ class ClassBalance:
         Raises:
             SettingsError: When a weight is of a class that there is not.
         """
+        values = self.class_weights(classes, label_names)
+        return None if values is None else _WeightedLoss(values)
+
+    def class_weights(self, classes: np.ndarray, label_names: Sequence[str]) -> Tensor | None:
+        """Weight of each class, float32 of shape (classes,); None without weights. Arguments as in ``loss``."""
         if self.weights is None:
             return None
         counts = np.bincount(classes, minlength=len(label_names))
@@ -69,13 +74,40 @@ class ClassBalance:
                     f"class_weights names {', '.join(unknown)}; the classes are {', '.join(label_names)}."
                 )
             values = np.array([float(self.weights.get(name, 1.0)) for name in label_names])
-        return _WeightedLoss(torch.as_tensor(values, dtype=torch.float32))
+        return torch.as_tensor(values, dtype=torch.float32)
 
     def rows(self, rows: TorchDataset, classes: np.ndarray, *, seed: int) -> TorchDataset:
         """The training rows, those of small classes several times where batches are to be balanced."""
         if self.sampler is None:
             return rows
         return BalancedRows(rows, classes, seed=seed)
+
+    def shares(self, correct: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
+        """What each row adds to the metric, whose value is their mean; None where rows do not add up to it.
+
+        Args:
+            correct: Whether each row was right, of shape (rows,).
+            classes: Class of each row, of shape (rows,).
+        """
+        if self.metric == "accuracy":
+            return np.asarray(correct, dtype=float)
+        if self.metric == "macro_f1":
+            return None
+        counts = np.bincount(classes)
+        return np.asarray(correct) * len(classes) / (np.count_nonzero(counts) * counts[classes])
+
+    @property
+    def sentence(self) -> str | None:
+        """What it changes, for people; None when nothing."""
+        said = []
+        if self.weights is not None:
+            weights = self.weights if isinstance(self.weights, str) else dict(self.weights)
+            said.append(f"the loss weighs classes ({weights})")
+        if self.sampler is not None:
+            said.append("batches hold all classes equally often")
+        if self.metric != "accuracy":
+            said.append(f"models are chosen by {self.metric} on validation rows")
+        return f"In training {', '.join(said)}." if said else None
 
 
 class BalancedRows(TorchDataset):
@@ -89,20 +121,30 @@ class BalancedRows(TorchDataset):
 
     def __init__(self, rows: TorchDataset, classes: np.ndarray, *, seed: int) -> None:
         self.rows = rows
-        draw = np.random.default_rng(seed)
-        most = int(np.bincount(classes).max())
-        places = []
-        for index in np.unique(classes):
-            own = np.flatnonzero(classes == index)
-            whole, rest = divmod(most, len(own))
-            places += [np.tile(own, whole), draw.choice(own, rest, replace=False)]
-        self.places = np.concatenate(places)
+        self.places = balanced_places(classes, seed=seed)
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, row: int) -> Any:
         return self.rows[int(self.places[row])]
+
+
+def words(metric: str) -> str:
+    """A metric's name for people."""
+    return {"macro_f1": "macro F1"}.get(metric, metric.replace("_", " "))
+
+
+def balanced_places(classes: np.ndarray, *, seed: int) -> np.ndarray:
+    """Rows in which each class has as many as the largest, of shape (classes * most,); see ``BalancedRows``."""
+    draw = np.random.default_rng(seed)
+    most = int(np.bincount(classes).max())
+    places = []
+    for index in np.unique(classes):
+        own = np.flatnonzero(classes == index)
+        whole, rest = divmod(most, len(own))
+        places += [np.tile(own, whole), draw.choice(own, rest, replace=False)]
+    return np.concatenate(places)
 
 
 class _WeightedLoss:

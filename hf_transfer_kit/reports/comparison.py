@@ -69,7 +69,11 @@ def comparison_report(
         verdict=comparison.verdict,
         confusion=confusion_table(data.label_names, comparison.true, comparison.predicted),
         budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": list(winner.seeds)},
-        notes=(*majority_notes(data.label_names, comparison.true, winner), *_balance_notes(prepared), *notes),
+        notes=(
+            *majority_notes(data.label_names, comparison.true, winner),
+            *filter(None, [prepared.balance.sentence]),
+            *notes,
+        ),
         depth_searches=comparison.depth_searches,
         other_sources=other_sources,
     )
@@ -100,19 +104,6 @@ def majority_notes(labels: tuple[str, ...], true: np.ndarray, winner: StrategyRe
         f"Look at macro F1 ({100 * winner.test['macro_f1']:.1f} %), and try --class_weights balanced or "
         "--metric macro_f1.",
     )
-
-
-def _balance_notes(prepared: PreparedData) -> tuple[str, ...]:
-    balance = prepared.balance
-    said = []
-    if balance.weights is not None:
-        weights = balance.weights if isinstance(balance.weights, str) else dict(balance.weights)
-        said.append(f"the loss weighs classes ({weights})")
-    if balance.sampler is not None:
-        said.append("batches hold all classes equally often")
-    if balance.metric != "accuracy":
-        said.append(f"models are chosen by {balance.metric} on validation rows")
-    return (f"In training {', '.join(said)}.",) if said else ()
 
 
 def confusion_table(labels: tuple[str, ...], true: np.ndarray, predicted: np.ndarray) -> ConfusionTable:

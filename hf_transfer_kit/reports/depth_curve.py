@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from hf_transfer_kit.data.class_balance import words
 from hf_transfer_kit.values import DepthSearch
 
 _CHOSEN, _COMPARED, _CUT = "#D55E00", "#0072B2", "#9DB4C0"
@@ -42,7 +43,7 @@ def depth_picture(search: DepthSearch) -> Figure:
     for axes in (accuracy, cost):
         axes.set_xticks([result.depth for result in search.results], names)
         axes.set_xlabel(f"frozen layer groups, counted from {ends}")
-    accuracy.set(ylabel="validation accuracy", title="Round: compared last; square: cut before")
+    accuracy.set(ylabel=f"validation {words(search.metric)}", title="Round: compared last; square: cut before")
     cost.set(ylabel="cost of a training row (forward passes)", title="Hatched: nothing computed once")
     for axes in (accuracy, cost):
         axes.title.set_fontsize(9)
@@ -61,7 +62,8 @@ def depth_alt_text(search: DepthSearch) -> str:
         f"{result.depth}: {result.accuracy:.1%} ± {result.error:.1%} after {result.steps} steps"
         for result in search.results
     )
-    return f"Points: validation accuracy by number of frozen layer groups. {points}. Chosen: {search.chosen}."
+    measured = f"validation {words(search.metric)} by number of frozen layer groups"
+    return f"Points: {measured}. {points}. Chosen: {search.chosen}."
 
 
 def save_depth_picture(search: DepthSearch, path: str | Path) -> None:

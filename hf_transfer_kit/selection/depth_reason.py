@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from hf_transfer_kit.data.class_balance import words
 from hf_transfer_kit.values import DepthResult
 
 
 def depth_sentence(
-    results: Sequence[DepthResult], chosen: int, strategy: str, *, price: Mapping[int, int], body: int, error: float
+    results: Sequence[DepthResult],
+    chosen: int,
+    strategy: str,
+    *,
+    price: Mapping[int, int],
+    body: int,
+    error: float,
+    metric: str = "accuracy",
 ) -> str:
     """One sentence for people: the depth, its accuracy, and the depths it was compared with last.
 
@@ -19,13 +27,14 @@ def depth_sentence(
         price: Depth -> number of parameters that move.
         body: Number of layer groups before the head.
         error: Standard error of the difference between the chosen depth and the best.
+        metric: What was compared.
     """
     last = max(result.rung for result in results)
     finalists = [result for result in results if result.rung == last]
     best = max(finalists, key=lambda result: result.accuracy)
     own = next(result for result in results if result.depth == chosen)
     opening = (
-        f"Freeze {chosen} of {body} layer groups ({strategy}): validation accuracy {own.accuracy:.1%} after "
+        f"Freeze {chosen} of {body} layer groups ({strategy}): validation {words(metric)} {own.accuracy:.1%} after "
         f"{own.steps} steps with {len(own.seeds)} seed{'s' if len(own.seeds) > 1 else ''}"
     )
     others = ", ".join(str(result.depth) for result in finalists if result.depth != chosen)

@@ -30,7 +30,7 @@ from hf_transfer_kit.selection.halving import (
     preference,
     standard_error,
 )
-from hf_transfer_kit.selection.running import lay_out, run_strategy
+from hf_transfer_kit.selection.running import classes_of, lay_out, run_strategy
 from hf_transfer_kit.selection.specification import strategy_text
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.freeze_first import FreezeFirst
@@ -69,7 +69,8 @@ def search_freeze_depth(
     ``share`` of the estimated cost of training every depth with every seed, uncached. Where that does not pay for two
     depths with all seeds, they get fewer; where it pays for no more runs of both, the choice falls on the rung before.
 
-    Every run has the learning-rate schedule of its own number of steps. Only validation accuracy decides; the chosen
+    Every run has the learning-rate schedule of its own number of steps. Only the validation split decides, by the
+    metric of ``data.balance``, accuracy by default; the chosen
     depth is the cheapest (fewest parameters that move) within one standard error of the best on the last rung: that of
     the paired difference, since all depths are measured on the same rows.
 
@@ -122,8 +123,10 @@ def search_freeze_depth(
         "training": search.seconds,
     }
     strategy = strategy_text(depth_strategy(groups, chosen, direction))
-    sentence = depth_sentence(results, chosen, strategy, price=search.price, body=len(groups.body), error=error)
-    return DepthSearch(chosen, strategy, direction, results, seconds, sentence, notes)
+    sentence = depth_sentence(
+        results, chosen, strategy, price=search.price, body=len(groups.body), error=error, metric=data.balance.metric
+    )
+    return DepthSearch(chosen, strategy, direction, results, seconds, sentence, notes, data.balance.metric)
 
 
 def depth_strategy(groups: LayerGroups, depth: int, direction: str = "first") -> Strategy:
@@ -137,7 +140,10 @@ def depth_strategy(groups: LayerGroups, depth: int, direction: str = "first") ->
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run: validation accuracy, loss and rows that were right; test accuracy (None if not looked at); wall time."""
+    """One run: validation accuracy, loss, what each row adds to it; test accuracy (None if not looked at); wall time.
+
+    Accuracy stands for the metric of ``data.balance``.
+    """
 
     accuracy: float
     loss: float
@@ -244,12 +250,15 @@ class _Search:
         )  # fmt: skip
         self.seconds += time.perf_counter() - started
         # Numbers only: kept runs must not keep their models.
+        balance, correct = self.data.balance, run.validation_correct
+        if correct is not None and balance.metric != "accuracy":
+            correct = balance.shares(correct, np.asarray(classes_of(self.data.validation)))
         return Outcome(
-            run.validation["accuracy"],
+            run.validation[balance.metric],
             run.validation["loss"],
-            run.test.get("accuracy"),
+            run.test.get(balance.metric),
             run.seconds,
-            run.validation_correct,
+            correct,
         )
 
 

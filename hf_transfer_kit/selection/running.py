@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -200,10 +201,14 @@ def make_trainer(
 
 
 def training_classes(data: PreparedData) -> np.ndarray:
-    """Class of each training row, of shape (rows,); inputs are not read where labels can be had alone."""
-    rows = data.train
+    """Class of each training row, of shape (rows,)."""
+    return np.array(classes_of(data.train))
+
+
+def classes_of(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Class of each row; inputs are not read where labels can be had alone."""
     label = getattr(rows, "label", None) or (lambda row: rows[row]["labels"])
-    return np.array([int(label(row)) for row in range(len(rows))])
+    return [int(label(row)) for row in range(len(rows))]
 
 
 def run_arguments(

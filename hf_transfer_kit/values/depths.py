@@ -53,6 +53,7 @@ class DepthSearch:
         seconds: Wall time by phase: ``total``, ``caching``, ``training``.
         sentence: What was chosen and why, for people.
         notes: What could not be cached, and why.
+        metric: What ``accuracy`` in the results is.
     """
 
     chosen: int
@@ -62,6 +63,7 @@ class DepthSearch:
     seconds: Mapping[str, float]
     sentence: str
     notes: tuple[str, ...] = ()
+    metric: str = "accuracy"
 
     def result(self, depth: int) -> DepthResult:
         """The result of one depth."""

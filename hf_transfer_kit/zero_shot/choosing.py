@@ -56,6 +56,7 @@ def choose_options(
     max_rows: int = 2000,
     seed: int = 0,
     tries: Mapping[str, Sequence[Any]] | None = None,
+    balanced: bool = False,
 ) -> Choice:
     """Tries every combination of options on splits of the seen classes into seen and pseudo-unseen ones.
 
@@ -75,6 +76,7 @@ def choose_options(
         max_rows: Of more rows, so many drawn at random are looked at.
         seed: Of the splits.
         tries: Option -> values, in place of the method's own.
+        balanced: As in ``fitted_method``.
 
     Raises:
         SettingsError: When there are fewer than 4 seen classes, or a number is out of range.
@@ -92,7 +94,8 @@ def choose_options(
     combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     drawn = _splits(labels, count, splits, share, held_rows, np.random.default_rng(seed))
     trials = [
-        [_trial(method, options, features, labels, signatures, split) for split in drawn] for options in combinations
+        [_trial(method, options, features, labels, signatures, split, balanced) for split in drawn]
+        for options in combinations
     ]
     best = int(np.argmax([np.mean([curve.area for _, curve in of_options]) for of_options in trials]))
     curves = [curve for _, curve in trials[best]]
@@ -131,13 +134,20 @@ def _splits(
 
 
 def _trial(
-    method: str, options: Mapping[str, Any], features: Tensor, labels: Tensor, signatures: Tensor, split: _Split
+    method: str,
+    options: Mapping[str, Any],
+    features: Tensor,
+    labels: Tensor,
+    signatures: Tensor,
+    split: _Split,
+    balanced: bool,
 ):
     """Accuracy over the pseudo-unseen classes among themselves, and what the harmonic mean needs at any gamma."""
     seen = np.setdiff1d(np.arange(len(signatures)), split.unseen)
     place = torch.full((len(signatures),), -1, dtype=torch.long)
     place[seen] = torch.arange(len(seen))
-    fitted = fitted_method(method, options, features[split.learned], place[labels[split.learned]], signatures[seen])
+    learned = (features[split.learned], place[labels[split.learned]], signatures[seen])
+    fitted = fitted_method(method, options, *learned, balanced=balanced)
     judged = np.concatenate([split.held, split.of_unseen])
     scores = fitted.scores(features[judged], signatures).numpy()
     true = labels[judged].numpy()

@@ -11,6 +11,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_transfer_kit.backbones.loading import classifier_class
@@ -22,8 +23,9 @@ from hf_transfer_kit.values import MODALITIES
 from hf_transfer_kit.zero_shot.choosing import choose_options, spread_of
 from hf_transfer_kit.zero_shot.configuration import ZeroShotConfig
 from hf_transfer_kit.zero_shot.explaining import Explanation, explained
-from hf_transfer_kit.zero_shot.methods import METHODS, fitted_method
+from hf_transfer_kit.zero_shot.methods import METHODS, ZeroShotMethod, fitted_method
 from hf_transfer_kit.zero_shot.network import new_network, take_head_off
+from hf_transfer_kit.zero_shot.seen_classes import check_seen, class_names, seen_with_rows
 from hf_transfer_kit.zero_shot.table import AttributeTable
 
 
@@ -60,6 +62,7 @@ class ZeroShotModel(PreTrainedModel):
         self.supports_gradient_checkpointing = bool(self.network.supports_gradient_checkpointing)
         self.head = METHODS[config.method](width, len(config.attributes), len(config.seen), **config.method_options)
         self.register_buffer("class_attributes", torch.zeros(len(config.classes), len(config.attributes)))
+        self._seen_is_all = False
         self.post_init()
 
     @classmethod
@@ -80,7 +83,8 @@ class ZeroShotModel(PreTrainedModel):
             network: A classifier of transformers, timm's among them, as ``load_model`` gives it; or a
                 ``ZeroShotModel``, whose network gets another method.
             table: Rows of all classes, seen or not, or what ``AttributeTable.of`` reads; labels count its rows.
-            seen: Classes that training shows; None: all that the table has now.
+            seen: Classes that training shows; None: all that the table has now, of which ``fit`` keeps those that have
+                rows.
             method: As in ``ZeroShotConfig``, like the rest.
             method_options: Keyword arguments of the method.
             gamma: What is subtracted from the scores of seen classes.
@@ -99,7 +103,7 @@ class ZeroShotModel(PreTrainedModel):
             )
         backbone = inner.config.backbone_config if isinstance(inner, ZeroShotModel) else inner.config
         table = AttributeTable.of(table)
-        seen = table.classes if seen is None else tuple(seen)
+        given, seen = seen, table.classes if seen is None else tuple(seen)
         signatures = torch.from_numpy(table.rows(seen))
         config = ZeroShotConfig(
             copy.deepcopy(backbone), table.classes, table.attributes, seen, method, method_options, gamma
@@ -110,6 +114,7 @@ class ZeroShotModel(PreTrainedModel):
             model = cls(config, network=inner)
         model.class_attributes.copy_(torch.from_numpy(table.values))
         model.head.begin(signatures)
+        model._seen_is_all = given is None
         return model.to(inner.device)
 
     @property
@@ -146,36 +151,43 @@ class ZeroShotModel(PreTrainedModel):
         return self
 
     def fit(
-        self, features: Tensor, labels: Sequence[str] | Tensor, *, choose: bool = False, seed: int = 0
+        self,
+        features: Tensor,
+        labels: Sequence[str] | Sequence[int] | Tensor,
+        *,
+        choose: bool = False,
+        balanced: bool = False,
+        seed: int = 0,
     ) -> ZeroShotModel:
         """Learns the method from features of seen classes, as ``cache_features`` gives them.
 
         Args:
             features: What the network gives before its label head, (N, D).
-            labels: Name of each row's class, or its place in ``config.classes``, int64 (N,).
+            labels: Name of each row's class, or its place in ``config.classes``, whole numbers (N,).
             choose: Whether options of the method and ``config.gamma`` are first chosen on seen classes that play unseen
                 ones, by ``choose_options``.
+            balanced: Whether rows of small classes are learned from several times, so that all have as many.
             seed: Of that choice.
 
         Returns:
             Itself.
 
         Raises:
-            DataError: When a row's class is not among the seen ones, or features do not fit.
+            DataError: When a row's class is not among the seen ones, a class named as seen has no row, or features do
+                not fit.
             SettingsError: When ``choose`` is asked for with fewer than 4 seen classes.
         """
-        if isinstance(labels, Tensor):
-            places = self._seen_places(labels.cpu())
-        else:
-            order = {name: index for index, name in enumerate(self.config.seen)}
-            _check_seen(sorted({name for name in labels if name not in order}))
-            places = torch.tensor([order[name] for name in labels])
+        names = class_names(labels, self.config.classes)
         features = torch.as_tensor(features)
-        if features.shape != (len(places), len(self.head.mean)):
+        if features.shape != (len(names), len(self.head.mean)):
             raise DataError(
-                f"Features have the shape {tuple(features.shape)} for {len(places)} labels, but this network gives "
+                f"Features have the shape {tuple(features.shape)} for {len(names)} labels, but this network gives "
                 f"{len(self.head.mean)} features a row. Cache those of the same network, layer='pooled'."
             )
+        check_seen(sorted(set(names) - set(self.config.seen)))
+        self.config.seen = list(seen_with_rows(self.config.seen, names, given=not self._seen_is_all))
+        order = {name: index for index, name in enumerate(self.config.seen)}
+        places = torch.tensor([order[name] for name in names])
         features = features.to("cpu", torch.float64)
         if not (finite := features.isfinite().all(dim=1)).all():
             raise DataError(
@@ -185,9 +197,10 @@ class ZeroShotModel(PreTrainedModel):
         signatures = torch.from_numpy(self.table.rows(self.config.seen))
         config, like = self.config, self.class_attributes
         if choose:
-            choice = choose_options(config.method, features, places, signatures, seed=seed)
+            choice = choose_options(config.method, features, places, signatures, seed=seed, balanced=balanced)
             config.method_options = dict(choice.options)
-        fitted = fitted_method(config.method, config.method_options, features, places, signatures)
+        given = (features, places, signatures)
+        fitted = fitted_method(config.method, config.method_options, *given, balanced=balanced)
         if choose:
             config.gamma = choice.gamma * spread_of(fitted, features)
         self.head = fitted.requires_grad_(True).to(like)
@@ -299,19 +312,14 @@ class ZeroShotModel(PreTrainedModel):
         places = torch.tensor([order.get(name, -1) for name in self.config.classes], device=labels.device)
         found = places[labels]
         if strict and (unseen := labels[found < 0].unique().tolist()):
-            _check_seen([self.config.classes[index] for index in unseen])
+            check_seen([self.config.classes[index] for index in unseen])
         return found
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Nothing: the network initialises its own, and methods are made with the weights they begin with."""
-
-
-def _check_seen(unseen: Sequence[str]) -> None:
-    if unseen:
-        raise DataError(
-            f"Training rows show {', '.join(map(repr, unseen))}, which must stay unseen. Drop these rows, or count the "
-            "classes as seen; otherwise nothing is learned about classes never seen."
-        )
+        """Units of attributes, which older models did not store; methods are made with the weights they begin with."""
+        if isinstance(module, ZeroShotMethod):
+            init.ones_(module.unit)
+            init.zeros_(module.origin)
 
 
 AutoConfig.register(ZeroShotConfig.model_type, ZeroShotConfig)

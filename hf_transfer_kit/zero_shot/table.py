@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 
 from hf_transfer_kit.data.tables import KINDS, read_tables
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.logs import get_logger
+from hf_transfer_kit.zero_shot.methods.method import common_unit
 
 MISSING = ("refuse", "mean")
 _SHOWN = 5
@@ -171,11 +173,11 @@ class AttributeTable:
                 f"{_listed(odd)} holds -1 beside 0 and 1, taken as a value. If it means unknown, read the table with "
                 "unknown=-1 and missing='mean'."
             )
-        spans = np.ptp(self.values, axis=0)
-        if spans.any() and (wide := spans > 10 * np.median(spans[spans > 0])).any():
+        unit, _ = common_unit(torch.from_numpy(self.values))
+        if (own := unit.numpy() != 1).any():
             found.append(
-                f"{_listed(np.array(self.attributes)[wide])} spans more than ten times what the attributes usually do, "
-                "and outweighs them. Give it in a unit that makes it alike."
+                f"{_listed(np.array(self.attributes)[own])} is in a unit of its own, ten times what is usual among the "
+                "attributes or a tenth of it, and is scaled to their span over the seen classes."
             )
         same = [name for name, column in zip(self.attributes, self.values.T, strict=True) if np.ptp(column) == 0]
         if same and len(self.classes) > 1:

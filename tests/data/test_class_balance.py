@@ -60,3 +60,15 @@ def test_what_is_unknown_is_refused(settings, words):
 def test_a_weight_of_no_class_is_refused():
     with pytest.raises(SettingsError, match="class_weights names odd; the classes are many, some, few"):
         ClassBalance({"odd": 2}).loss(CLASSES, NAMES)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy"])
+def test_shares_of_rows_add_up_to_the_metric(metric):
+    said = np.random.default_rng(0).integers(0, 3, 60)
+    shares = ClassBalance(metric=metric).shares(said == CLASSES, CLASSES)
+    true = {
+        "accuracy": np.mean(said == CLASSES),
+        "balanced_accuracy": np.mean([np.mean(said[index == CLASSES] == index) for index in range(3)]),
+    }
+    assert shares.mean() == pytest.approx(true[metric])
+    assert ClassBalance(metric="macro_f1").shares(said == CLASSES, CLASSES) is None

@@ -12,6 +12,7 @@ from transformers import AutoModel, Trainer
 from hf_transfer_kit import FreezeLayers
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.multitask import MultiTaskConfig, MultiTaskModel
+from hf_transfer_kit.multitask.heads.classification import ClassificationHead
 from hf_transfer_kit.tuning.scalars import take_scalars
 
 FAMILIES = (
@@ -372,3 +373,28 @@ def test_features_that_no_task_of_an_input_reads_take_part():
     labels = {"names__rows": torch.tensor([0]), "names__labels": torch.tensor([[1, 2, -100, -100, -100, -100]])}
     model(**text_batch(prefix="b"), **labels).loss.backward()
     assert set(gradients(model)) == {name for name, _ in model.named_parameters()}
+
+
+def test_shares_of_classes_are_no_logits_to_distil():
+    head = ClassificationHead(4, 3).train()
+    logits, classes = torch.randn(5, 3), torch.tensor([0, 2, 1, 1, 0])
+    one_hot = torch.nn.functional.one_hot(classes, 3).float()
+    smooth = 0.9 * one_hot + 0.1 / 3
+    assert float(head.loss(logits, one_hot)[0]) == pytest.approx(float(head.loss(logits, classes)[0]), rel=1e-6)
+    by_hand = -(smooth * logits.log_softmax(dim=1)).sum()
+    assert float(head.loss(logits, smooth)[0]) == pytest.approx(float(by_hand), rel=1e-6)
+    said = torch.randn(5, 3)
+    student, teacher = (values.div(2.0).log_softmax(dim=1) for values in (logits, said))
+    by_hand = 4 * (teacher.exp() * (teacher - student)).sum()
+    assert float(head.loss(logits, said)[0]) == pytest.approx(float(by_hand), rel=1e-5)
+
+
+def test_class_weights_count_in_training_alone():
+    head = ClassificationHead(4, 3)
+    logits, classes = torch.randn(5, 3), torch.tensor([0, 2, 1, 1, 0])
+    plain = torch.nn.functional.cross_entropy(logits, classes, reduction="none")
+    head.class_weights = torch.tensor([1.0, 2.0, 5.0])
+    assert float(head.train().loss(logits, classes)[0]) == pytest.approx(
+        float((plain * head.class_weights[classes]).sum())
+    )
+    assert float(head.eval().loss(logits, classes)[0]) == pytest.approx(float(plain.sum()))

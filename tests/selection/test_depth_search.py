@@ -10,7 +10,7 @@ import torch
 from transformers import TrainingArguments
 
 from hf_transfer_kit import layer_groups, replace_head
-from hf_transfer_kit.data import PreparedData
+from hf_transfer_kit.data import ClassBalance, PreparedData
 from hf_transfer_kit.data.memory import Rows
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection import (
@@ -78,8 +78,8 @@ class Scripted:
         self.warmup = args.warmup_steps
         accuracy = self.accuracy(depth, budget.max_steps, seed)
         return SimpleNamespace(
-            validation={"accuracy": accuracy, "loss": 1 - accuracy},
-            test={"accuracy": 0.5} if test else {},
+            validation={"accuracy": accuracy, "macro_f1": 1 - accuracy, "loss": 1 - accuracy},
+            test={"accuracy": 0.5, "macro_f1": 0.25} if test else {},
             seconds=1.0,
             validation_correct=None,
         )
@@ -261,3 +261,14 @@ def test_a_race_searches_first(data, args):
     (search,) = comparison.depth_searches
     assert comparison.winner == search.strategy
     assert [result.depth for result in search.results] == [0, 1, 2, 3]
+
+
+def test_the_datas_metric_chooses_the_depth(scripted, data, args):
+    scripted(lambda depth, steps, seed: {0: 0.9, 1: 0.8, 2: 0.7, 3: 0.2}[depth])
+    by_f1 = replace(data, balance=ClassBalance(metric="macro_f1"))
+    found = search_freeze_depth(make_model, by_f1, args, Budget(90, 4), share=1.0)
+    assert (found.chosen, found.metric) == (3, "macro_f1")
+    assert found.result(3).accuracy == pytest.approx(0.8)
+    assert found.result(3).test_accuracy == pytest.approx(0.25)
+    assert "validation macro F1 80.0%" in found.sentence
+    assert search_freeze_depth(make_model, data, args, Budget(90, 4), share=1.0).chosen == 0

@@ -6,11 +6,13 @@ import torch
 from scipy.linalg import solve_sylvester
 from sklearn.linear_model import LogisticRegression
 
+from hf_transfer_kit.data.class_balance import balanced_places
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.zero_shot import METHODS, AttributeTable
 from hf_transfer_kit.zero_shot.methods import fitted_method
 from hf_transfer_kit.zero_shot.methods.attribute_prediction import class_log_likelihoods
 from hf_transfer_kit.zero_shot.methods.eszsl import eszsl_map
+from hf_transfer_kit.zero_shot.methods.method import common_unit
 from hf_transfer_kit.zero_shot.methods.prototype import ridge_map
 from hf_transfer_kit.zero_shot.methods.ranking import hinge_weights, ranking_gradient, ranking_loss, warp_weights
 from hf_transfer_kit.zero_shot.methods.sae import sae_map
@@ -190,3 +192,49 @@ def test_logistic_regressions_are_those_of_scikit_learn(name):
         else:
             assert fitted.priors[attribute] == 0.5
             assert not fitted.weight[attribute].any()
+
+
+def made_up(seed=0):
+    """Features that are a linear map of six attributes of eight classes, four of them 0 or 1."""
+    values = torch.randint(0, 2, (8, 6), generator=torch.Generator().manual_seed(3)).double()
+    values[:, 4:] = random(8, 2, seed=4).sigmoid()
+    labels = torch.arange(80) % 8
+    features = values[labels] @ random(6, 20, seed=5) + 0.3 * random(80, 20, seed=seed)
+    return features, labels, values
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("factor", "offset"), [(250.0, 0.0), (250.0, 9000.0), (0.01, 0.0), (1.0, 1000.0)])
+def test_an_attribute_in_a_unit_of_its_own_counts_like_the_others(method, factor, offset):
+    features, labels, values = made_up()
+    values[:, 5] = (values[:, 5] - values[:6, 5].min()) / (values[:6, 5].max() - values[:6, 5].min())
+    shown = labels < 6
+    odd = values.clone()
+    odd[:, 5] = factor * odd[:, 5] + offset
+    plain, found = (
+        fitted_method(method, {}, features[shown], labels[shown], table[:6]).scores(features[~shown], table)
+        for table in (values, odd)
+    )
+    assert torch.allclose(found, plain, atol=1e-6)
+    assert not torch.equal(odd, values)
+
+
+def test_attributes_that_are_alike_stay_as_they_are():
+    for values in (made_up()[2], torch.tensor([[0.0, 90.0], [40.0, 10.0], [20.0, 10.0]]), torch.ones(3, 2)):
+        unit, origin = common_unit(values)
+        assert torch.equal(unit, torch.ones_like(unit))
+        assert torch.equal(origin, torch.zeros_like(origin))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_balanced_rows_are_those_of_small_classes_several_times(method):
+    features, labels, values = made_up()
+    kept = (labels < 3) | (torch.arange(80) < 16)
+    features, labels = features[kept], labels[kept]
+    places = torch.from_numpy(balanced_places(labels.numpy(), seed=0))
+    balanced = fitted_method(method, {}, features, labels, values, balanced=True)
+    by_hand = fitted_method(method, {}, features[places], labels[places], values)
+    plain = fitted_method(method, {}, features, labels, values)
+    said = [made.scores(features, values) for made in (balanced, by_hand, plain)]
+    assert torch.equal(said[0], said[1])
+    assert not torch.allclose(said[0], said[2])

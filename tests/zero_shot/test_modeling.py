@@ -411,3 +411,53 @@ def test_features_that_are_not_finite_are_refused(method, value):
     features[7, 0] = value
     with pytest.raises(DataError, match="1 of 12 rows of features are not finite, the first row 7"):
         model.fit(features, SEEN * 4)
+
+
+class TestClassesWithoutRows:
+    def features(self, model):
+        with torch.no_grad():
+            return model.features(pixel_values=pictures(12))
+
+    @pytest.mark.parametrize("labels", ["names", "places", "numpy", "list"])
+    def test_of_all_classes_those_with_rows_are_seen(self, labels, said):
+        model, _ = make(seen=None, gamma=0.5)
+        names = list(TABLE)
+        given = {
+            "names": SEEN * 4,
+            "places": torch.tensor([names.index(name) for name in SEEN * 4]),
+            "numpy": np.array([names.index(name) for name in SEEN * 4]),
+            "list": [np.int64(names.index(name)) for name in SEEN * 4],
+        }[labels]
+        model.fit(self.features(model), given)
+        assert model.config.seen == ["horse", "eagle", "wasp"]
+        assert model.is_seen.tolist() == [False, True, True, True]
+        assert "No row shows 'zebra': they count as unseen classes." in said()
+        named, _ = make(seen=["horse", "eagle", "wasp"], gamma=0.5)
+        named.fit(self.features(model), SEEN * 4)
+        with torch.no_grad():
+            features = self.features(model)
+            assert torch.allclose(model.scores(features), named.scores(features), atol=1e-6)
+
+    def test_a_class_that_was_named_needs_rows(self):
+        model, _ = make(seen=["horse", "wasp", "eagle"])
+        with pytest.raises(DataError, match="No row shows 'eagle', which are to be seen classes"):
+            model.fit(self.features(model), ["horse", "wasp"] * 6)
+
+    def test_a_number_that_is_no_class_is_told(self):
+        model, _ = make()
+        with pytest.raises(DataError, match="Row 0 has the label 7; the 4 classes are 0 to 3"):
+            model.fit(self.features(model), [7] * 12)
+
+
+def test_a_model_from_before_units_were_stored_reads_attributes_as_they_are(tmp_path):
+    from safetensors.torch import save_file
+
+    model, features = fitted()
+    model.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    old = {name: value for name, value in state.items() if name not in ("head.unit", "head.origin")}
+    assert len(old) == len(state) - 2
+    save_file(old, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    again = ZeroShotModel.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        assert torch.equal(again.scores(features), model.scores(features))

@@ -14,6 +14,7 @@ from hf_transfer_kit.tuning.loss_terms.lwf import distillation_loss
 class ClassificationHead(Head):
     """Cross entropy; labels are classes, int64 of shape (R,).
 
+    Or shares of the classes that add up to 1, one-hot or soft, float32 of shape (R, C): the cross entropy with them.
     Or they are what a frozen network said of the rows, its logits, float32 of shape (R, C): then the loss is
     T^2 KL(softmax(labels / T) || softmax(logits / T)), which keeps a source task without its data (Li & Hoiem 2018,
     "Learning without forgetting"; ``record_logits`` gathers them).
@@ -23,6 +24,9 @@ class ClassificationHead(Head):
         num_labels: Number of classes C.
         dropout: Probability in [0, 1) with which a feature is dropped in training.
         temperature: T > 0, the paper's 2 by default.
+
+    Attributes:
+        class_weights: Of the cross entropy in training, buffer (C,) that is not saved, or None.
     """
 
     kind = "classification"
@@ -32,11 +36,20 @@ class ClassificationHead(Head):
     def __init__(self, width: int, num_labels: int, *, dropout: float = 0.0, temperature: float = 2.0) -> None:
         super().__init__(width, num_labels, dropout=dropout)
         self.temperature = temperature
+        self.register_buffer("class_weights", None, persistent=False)
 
     def loss(self, logits: Tensor, labels: Tensor, *, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | int]:
         """Sum over rows, and R."""
         if labels.is_floating_point() and labels.shape == logits.shape:
+            if _are_shares(labels):
+                return functional.cross_entropy(logits.float(), labels.float(), reduction="sum"), len(labels)
             return distillation_loss(logits, labels, self.temperature) * len(labels), len(labels)
         if labels.shape != logits.shape[:1] or labels.is_floating_point():
             raise self._refuse(labels, logits, "one class index for each row, int64 of shape (R,)")
-        return functional.cross_entropy(logits.float(), labels, reduction="sum"), len(labels)
+        weights = self.class_weights if self.training else None
+        return functional.cross_entropy(logits.float(), labels, weight=weights, reduction="sum"), len(labels)
+
+
+def _are_shares(labels: Tensor) -> bool:
+    """Whether every row is a share of each class, one-hot or soft: logits do not add up to 1."""
+    return bool(((labels >= 0).all() & ((labels.sum(dim=1) - 1).abs() < 1e-3).all()).item())

@@ -27,7 +27,7 @@ from hf_transfer_kit.metrics import classification_metrics
 from hf_transfer_kit.selection.adapting.keeping import KeepBest, evenly_spread_accuracy
 from hf_transfer_kit.selection.adapting.methods import AdaptationMethod
 from hf_transfer_kit.selection.budget import Budget
-from hf_transfer_kit.selection.running import lay_out, metrics_of
+from hf_transfer_kit.selection.running import lay_out, metrics_of, training_classes
 from hf_transfer_kit.tuning import LearnedRates, LogScalars, rates_of
 from hf_transfer_kit.values import AdaptationPoint
 
@@ -42,7 +42,7 @@ class Domains:
     """Both domains, prepared alike.
 
     Args:
-        source: Labelled.
+        source: Labelled; its ``balance`` says how classes of different sizes are treated in training.
         target: Its training and validation labels, where it has them, are for evaluation alone.
         labelled: Splits of the target that have labels.
         pretrained: Whether networks begin with weights learned elsewhere.
@@ -149,6 +149,8 @@ def run_adaptation(
     )
     run_args = _arguments(args, budget, domains, method, seed)
     rows, collator = _training_rows(method, domains, seed)
+    learned = domains.target if method.uses_target_labels else domains.source
+    model.class_weights = domains.source.balance.class_weights(training_classes(learned), learned.label_names)
     trainer = Trainer(
         model,
         run_args,
@@ -237,10 +239,11 @@ def _optimizer(model: DomainAdversarialModel, args: TrainingArguments):
 
 def _training_rows(method: AdaptationMethod, domains: Domains, seed: int):
     collator = domains.source.collator
+    learned = domains.target if method.uses_target_labels else domains.source
+    rows = domains.source.balance.rows(learned.train, training_classes(learned), seed=seed)
     if method.reads_target:
-        pairs = DomainPairs(domains.source.train, domains.target.train, seed=seed)
+        pairs = DomainPairs(rows, domains.target.train, seed=seed)
         return pairs, DomainCollator(collator, change=method.change)
-    rows = domains.target.train if method.uses_target_labels else domains.source.train
     return rows, ChangingCollator(collator, method.change) if method.change else collator
 
 

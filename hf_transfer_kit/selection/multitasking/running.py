@@ -84,6 +84,8 @@ def run_tasks(
     """
     for name, settings in model.config.tasks.items():
         model.heads[name].requires_grad_(settings["weight"] > 0)
+        if (weights := tasks[name].class_weights) is not None:
+            model.heads[name].class_weights = weights.to(model.device)
     learning = [name for name, settings in model.config.tasks.items() if settings["weight"] > 0]
     _balance(model, method, learning, sources, affinity)
     lay_out(model, tasks[learning[0]].prepared)

@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from hf_transfer_kit.data import LoadedData, PreparedData
+from hf_transfer_kit.data.class_balance import balanced_places
+from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.metrics import ERRORS, TaskMetrics, task_metrics
 from hf_transfer_kit.multitask import DEFAULT_INPUT, MultiTaskCollator, Source, WithLabels
+from hf_transfer_kit.selection.running import training_classes
 from hf_transfer_kit.values import TaskDescription
 
 LABELS = "labels"
@@ -32,7 +36,7 @@ class TaskData:
         metric: Name of the metric that tells how well it is done; None for the type's own.
 
     Raises:
-        SettingsError: When its type has no such metric.
+        SettingsError: When its type has no such metric, or no classes whose rows could be balanced.
     """
 
     name: str
@@ -48,6 +52,12 @@ class TaskData:
             raise SettingsError(
                 f"{self.name} has metric={self.metric!r}, but {self.loaded.task_type} is judged by "
                 f"{', '.join(self.metrics.names)}. Give one of these."
+            )
+
+        if self.prepared.balance.sentence and self.loaded.task_type != CLASSIFICATION:
+            raise SettingsError(
+                f"{self.name} has class weights, a sampler or a metric of classes, but is a task of "
+                f"{self.loaded.task_type}. Leave them out."
             )
 
     @property
@@ -68,12 +78,20 @@ class TaskData:
     @property
     def main_metric(self) -> str:
         """The metric's name."""
-        return self.metric or self.metrics.main
+        chosen_by = self.prepared.balance.metric
+        return self.metric or (chosen_by if chosen_by != "accuracy" else self.metrics.main)
 
     @property
     def larger_is_better(self) -> bool:
         """Whether a larger value of it is better."""
         return self.main_metric not in ERRORS
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        """Of its loss, (C,), or None."""
+        if self.prepared.balance.weights is None:
+            return None
+        return self.prepared.balance.class_weights(training_classes(self.prepared), self.loaded.label_names)
 
     def labels(self, split: str) -> list[Any]:
         """Label of each row of a split."""
@@ -118,6 +136,12 @@ class TaskSet:
         if not names or len(set(names)) < len(names):
             raise SettingsError(f"The tasks are {', '.join(names) or 'none'}: name at least one, and none twice.")
         for group in self.groups():
+            sampled = [task.name for task in self.of_group(group) if task.prepared.balance.sampler]
+            if sampled and len(self.of_group(group)) > 1:
+                raise SettingsError(
+                    f"{', '.join(sampled)} has a balanced sampler, but its rows are those of other tasks too, whose "
+                    "classes it would unbalance. Give it class_weights instead, or rows of its own."
+                )
             sizes = {task.name: len(task.prepared.train) for task in self.of_group(group)}
             if len(set(sizes.values())) > 1:
                 raise DataError(
@@ -156,6 +180,7 @@ class TaskSet:
         *,
         more: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
         rows: Mapping[str, Sequence[int]] | None = None,
+        seed: int = 0,
     ) -> dict[str, Source]:
         """Group -> its training rows with the labels of these tasks.
 
@@ -163,13 +188,17 @@ class TaskSet:
             names: Which tasks.
             more: Group -> task -> labels of its rows for tasks that the data itself does not label.
             rows: Group -> which of its rows; all by default.
+            seed: Of what a balanced sampler draws.
         """
         found = {}
         for group in self.groups(names):
             tasks = self.of_group(group, names)
             columns: dict[str, Sequence[Any]] = {task.name: task.labels("train") for task in tasks}
             columns.update((more or {}).get(group, {}))
-            labelled = WithLabels(tasks[0].prepared.train, columns, (rows or {}).get(group))
+            kept = (rows or {}).get(group)
+            if tasks[0].prepared.balance.sampler is not None and kept is None and len(tasks) == 1:
+                kept = balanced_places(training_classes(tasks[0].prepared), seed=seed).tolist()
+            labelled = WithLabels(tasks[0].prepared.train, columns, kept)
             found[group] = Source(labelled, {name: name for name in columns}, tasks[0].input)
         return found
 

@@ -51,7 +51,7 @@ class Trials:
         model = self._new([name], method, seed)
         return run_tasks(
             model,
-            self.tasks.sources([name]),
+            self.tasks.sources([name], seed=seed),
             self.tasks,
             method,
             self.args,
@@ -71,7 +71,7 @@ class Trials:
         pretrained = self.tasks.pretrained or source is not None
         if source is None:
             model = self._new(names, method, seed)
-            sources = self.tasks.sources(names)
+            sources = self.tasks.sources(names, seed=seed)
             steps = len(sources) * self.budget.max_steps
         else:
             model = self._continued(method, source, seed)
@@ -119,16 +119,16 @@ class Trials:
         if method.name == "replay":
             count = len(self.tasks[name].prepared.train)
             kept = np.random.default_rng(seed).permutation(count)[: min(method.rows, count)]
-            return self.tasks.sources(taught, rows={self.tasks[name].group: np.sort(kept).tolist()})
+            return self.tasks.sources(taught, rows={self.tasks[name].group: np.sort(kept).tolist()}, seed=seed)
         if method.name != "lwf":
-            return self.tasks.sources(taught)
+            return self.tasks.sources(taught, seed=seed)
         said = {}
         for group in self.tasks.groups(taught):
             task = self.tasks.of_group(group, taught)[0]
             if task.input == self.tasks[name].input:
                 rows = task.prepared.train
                 said[group] = {name: record_logits(source, rows, task.prepared.collator, task=name)}
-        return self.tasks.sources(taught, more=said)
+        return self.tasks.sources(taught, more=said, seed=seed)
 
     def _rate(self, *, pretrained: bool, names: Sequence[str]) -> float:
         kind = "body" if pretrained else "scratch"

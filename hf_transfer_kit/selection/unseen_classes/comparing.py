@@ -50,6 +50,7 @@ def compare_zero_shot(
     other_tables: Mapping[str, AttributeTable] | None = None,
     with_labels: bool = True,
     seed: int = 0,
+    balanced: bool = False,
     on_split: Callable[[int, HoldOut], None] | None = None,
 ) -> ZeroShotComparison:
     """Learns every method on the seen classes of every split, with options and gamma chosen on seen classes alone.
@@ -65,6 +66,7 @@ def compare_zero_shot(
         other_tables: Name -> descriptions of the same classes in its place, such as texts of their names.
         with_labels: Whether a linear classifier that has the labels of unseen classes is measured beside.
         seed: Of the splits into seen and pseudo-unseen classes.
+        balanced: Whether rows of small classes are learned from several times, so that all have as many.
         on_split: Called with a split and its place when it is done.
 
     Raises:
@@ -82,7 +84,7 @@ def compare_zero_shot(
         first = first or features
         for key in fits:
             started = time.perf_counter()
-            fits[key].append(fitted(key[1], features, tables[key[0]], split, seed))
+            fits[key].append(fitted(key[1], features, tables[key[0]], split, seed, balanced=balanced))
             seconds[key] += time.perf_counter() - started
         if with_labels:
             labelled.append(_with_labels(features, split, seed))

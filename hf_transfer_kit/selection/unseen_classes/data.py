@@ -15,6 +15,7 @@ from torch.utils.data import ConcatDataset, Dataset
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.data import SPLITS, PreparedData
+from hf_transfer_kit.data.class_balance import balanced_places
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features import cache_features
 from hf_transfer_kit.zero_shot import AttributeTable, HoldOut, ZeroShotModel
@@ -111,6 +112,7 @@ def trained_features(
     args: TrainingArguments,
     *,
     method: str,
+    balanced: bool = False,
     callbacks: Callable[[str], Sequence[TrainerCallback]] | None = None,
 ) -> FeatureMaker:
     """A network of its own for each split, trained by the stock Trainer on the seen classes before it is asked.
@@ -121,6 +123,7 @@ def trained_features(
         table: Describes all classes.
         args: For the Trainer; its output folder is not written to.
         method: Whose loss teaches the network.
+        balanced: Whether rows of small classes are trained on several times, so that all have as many.
         callbacks: Title -> callbacks of that run, such as ``FreezeLayers`` or ``L2SP``.
     """
     both = ConcatDataset([data.train, data.validation])
@@ -131,6 +134,10 @@ def trained_features(
         model = ZeroShotModel.from_backbone(make_network(seed), table, seen=split.seen, method=method, seed=seed)
         shown = [row for row, name in enumerate(names) if name in split.seen]
         split.check_no_leak(names[row] for row in shown)
+        taken = shown
+        if balanced:
+            classes = np.array([table.classes.index(names[row]) for row in shown])
+            taken = np.array(shown)[balanced_places(classes, seed=seed)].tolist()
         settings = copy.deepcopy(args)
         settings.seed, settings.save_strategy, settings.eval_strategy = seed, "no", "no"
         settings.push_to_hub = False
@@ -138,7 +145,7 @@ def trained_features(
         trainer = Trainer(
             model,
             settings,
-            train_dataset=_Placed(both, shown, [table.classes.index(names[row]) for row in shown]),
+            train_dataset=_Placed(both, taken, [table.classes.index(names[row]) for row in taken]),
             data_collator=data.collator,
             callbacks=list(callbacks(f"split {index + 1}")) if callbacks else [],
         )

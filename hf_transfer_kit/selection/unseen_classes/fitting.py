@@ -40,13 +40,15 @@ class Fitted:
     figures: UnseenFigures
 
 
-def fitted(method: str, features: SplitFeatures, table: AttributeTable, split: HoldOut, seed: int) -> Fitted:
+def fitted(
+    method: str, features: SplitFeatures, table: AttributeTable, split: HoldOut, seed: int, *, balanced: bool = False
+) -> Fitted:
     """Chooses options and gamma on seen classes, learns from all their rows, and judges on test rows."""
     learned = features.train.of(split.seen)
     signatures = torch.from_numpy(table.rows(split.seen))
     given = (learned.features, learned.places(split.seen), signatures)
-    choice = choose_options(method, *given, seed=seed)
-    learned_method = fitted_method(method, choice.options, *given)
+    choice = choose_options(method, *given, seed=seed, balanced=balanced)
+    learned_method = fitted_method(method, choice.options, *given, balanced=balanced)
     gamma = choice.gamma * spread_of(learned_method, learned.features)
     scores = learned_method.scores(features.test.features, torch.from_numpy(table.rows(split.classes))).numpy()
     places = features.test.places(split.classes).numpy()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from hf_transfer_kit.data.class_balance import balanced_places
 from hf_transfer_kit.zero_shot.methods.attribute_prediction import DAP, IAP
 from hf_transfer_kit.zero_shot.methods.eszsl import ESZSL
 from hf_transfer_kit.zero_shot.methods.method import ZeroShotMethod
@@ -20,7 +22,13 @@ METHODS: dict[str, type[ZeroShotMethod]] = {
 
 
 def fitted_method(
-    method: str, options: Mapping[str, Any], features: Tensor, labels: Tensor, signatures: Tensor
+    method: str,
+    options: Mapping[str, Any],
+    features: Tensor,
+    labels: Tensor,
+    signatures: Tensor,
+    *,
+    balanced: bool = False,
 ) -> ZeroShotMethod:
     """A method learned from features, all in float64.
 
@@ -30,10 +38,14 @@ def fitted_method(
         features: (N, D).
         labels: int64 (N,), rows of ``signatures``.
         signatures: (S, A) of the seen classes.
+        balanced: Whether rows of small classes are taken several times, so that all classes have as many.
 
     Raises:
         SettingsError: When an option is out of range.
     """
+    if balanced:
+        places = torch.from_numpy(balanced_places(labels.numpy(), seed=0))
+        features, labels = features[places], labels[places]
     made = METHODS[method](features.shape[1], signatures.shape[1], len(signatures), **options).double()
     return made.requires_grad_(False).fit(features, labels, signatures)
 

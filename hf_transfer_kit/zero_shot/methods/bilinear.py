@@ -16,8 +16,8 @@ class Bilinear(ZeroShotMethod):
 
     def scores(self, features: Tensor, signatures: Tensor) -> Tensor:
         """x^T V s."""
-        return self.rows(features) @ self.weight @ unit_rows(signatures).T
+        return self.rows(features) @ self.weight @ unit_rows(self.alike(signatures)).T
 
     def contributions(self, features: Tensor, signatures: Tensor) -> Tensor:
         """(x^T V)_a s_a."""
-        return self.rows(features) @ self.weight * unit_rows(signatures)
+        return self.rows(features) @ self.weight * unit_rows(self.alike(signatures))

@@ -68,7 +68,9 @@ class ESZSL(Bilinear):
 
     def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
         """Solves for V."""
-        self.weight.copy_(eszsl_map(rows, labels, unit_rows(signatures), gamma=self.gamma, penalty=self.penalty))
+        self.weight.copy_(
+            eszsl_map(rows, labels, unit_rows(self.alike(signatures)), gamma=self.gamma, penalty=self.penalty)
+        )
 
     def loss(self, features: Tensor, labels: Tensor) -> Tensor:
         """Squared error to 1 for the own class and -1 for the others, mean over rows and classes."""

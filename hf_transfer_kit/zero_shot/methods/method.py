@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+_OWN_UNIT = 10.0
+
 
 class ZeroShotMethod(nn.Module):
     """A head on features: scores of classes from the classes' signatures.
@@ -26,6 +28,8 @@ class ZeroShotMethod(nn.Module):
         summary: One line for people.
         tries: Option -> values among which ``choose_options`` looks.
         signatures: Of the seen classes, buffer (S, A).
+        unit: What each attribute is divided by, after ``origin`` is subtracted, buffers (A,): 1 and 0 but for
+            attributes in a unit of their own, which are brought to the span of the others over the seen classes.
         mean: Of each feature over the rows that ``fit`` saw, buffer (D,); 0 before.
         deviation: The same, 1 before.
     """
@@ -37,13 +41,18 @@ class ZeroShotMethod(nn.Module):
     def __init__(self, width: int, attributes: int, seen: int) -> None:
         super().__init__()
         self.register_buffer("signatures", torch.zeros(seen, attributes))
+        self.register_buffer("unit", torch.ones(attributes))
+        self.register_buffer("origin", torch.zeros(attributes))
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
 
     def begin(self, signatures: Tensor) -> None:
         """Takes the signatures (S, A) of the seen classes, which ``loss`` and ``scores`` need."""
+        unit, origin = common_unit(signatures)
         with torch.no_grad():
             self.signatures.copy_(signatures)
+            self.unit.copy_(unit)
+            self.origin.copy_(origin)
 
     def fit(self, features: Tensor, labels: Tensor, signatures: Tensor) -> ZeroShotMethod:
         """Learns from rows of seen classes, in float64 whatever the weights' type is.
@@ -81,9 +90,13 @@ class ZeroShotMethod(nn.Module):
         """Features standardised as at ``fit``, then of length 1, (M, D)."""
         return unit_rows((features - self.mean) / self.deviation)
 
+    def alike(self, signatures: Tensor) -> Tensor:
+        """Signatures (C, A) with all attributes in units that make them alike."""
+        return (signatures - self.origin.to(signatures)) / self.unit.to(signatures)
+
     def directions(self, signatures: Tensor) -> Tensor:
         """Signatures as seen from the mean of the seen classes', of length 1, (C, A): what sets classes apart."""
-        return unit_rows(signatures - self.signatures.mean(dim=0))
+        return unit_rows(self.alike(signatures) - self.alike(self.signatures).mean(dim=0))
 
     def loss(self, features: Tensor, labels: Tensor) -> Tensor:
         """What Trainer descends, a mean over rows.
@@ -111,6 +124,29 @@ class ZeroShotMethod(nn.Module):
             signatures: (M, A): of the class that is asked about in each row.
         """
         raise NotImplementedError
+
+
+def common_unit(signatures: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit and origin (A,) that bring attributes in a unit of their own to the span of the others.
+
+    Those are attributes whose span, or whose largest value, is more than ten times what is usual among the attributes
+    or less than a tenth of it; all others have unit 1 and origin 0, and so have attributes that are the same for all.
+
+    Args:
+        signatures: (S, A) of the seen classes.
+    """
+    unit, origin = torch.ones_like(signatures[0]), torch.zeros_like(signatures[0])
+    low, span = signatures.amin(dim=0), signatures.amax(dim=0) - signatures.amin(dim=0)
+    varies = span > 0
+    if not varies.any():
+        return unit, origin
+    sizes = signatures.abs().amax(dim=0)
+    usual = span[varies].median()
+    own = torch.zeros_like(varies)
+    for measure, middle in ((span, usual), (sizes, sizes[varies].median())):
+        own |= (measure > _OWN_UNIT * middle) | (measure < middle / _OWN_UNIT)
+    own &= varies
+    return torch.where(own, span / usual, unit), torch.where(own, low, origin)
 
 
 def unit_rows(matrix: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ class _Ranking(Bilinear):
 
     def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
         """Descends."""
-        classes = unit_rows(signatures)
+        classes = unit_rows(self.alike(signatures))
         weight = rows.new_zeros(self.weight.shape)
         generator = torch.Generator().manual_seed(self.seed)
         for _ in range(self.epochs):

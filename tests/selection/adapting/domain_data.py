@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import torch
 from torch.utils.data import default_collate
 
+from hf_transfer_kit.data import ClassBalance
 from hf_transfer_kit.data.memory import Rows
 from hf_transfer_kit.selection import DANN_MNIST, fresh_network
 from hf_transfer_kit.selection.adapting import Domains
@@ -27,7 +28,9 @@ def rows(count: int, seed: int, *, target: bool = False) -> Rows:
 def prepared(seed: int, *, target: bool = False) -> SimpleNamespace:
     sizes = {"train": 24, "validation": 12, "test": 15}
     splits = {name: rows(size, seed + i, target=target) for i, (name, size) in enumerate(sizes.items())}
-    return SimpleNamespace(**splits, collator=default_collate, modality="image", label_names=NAMES)
+    return SimpleNamespace(
+        **splits, collator=default_collate, modality="image", label_names=NAMES, balance=ClassBalance()
+    )
 
 
 def domains(labelled=("train", "validation", "test")) -> Domains:

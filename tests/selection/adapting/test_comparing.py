@@ -1,5 +1,6 @@
 """Methods side by side: kept without labels of the target, and what is told with them afterwards."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 from selection.adapting.domain_data import domains, network
 from transformers import TrainingArguments
 
+from hf_transfer_kit import DomainAdversarialModel
+from hf_transfer_kit.data import ClassBalance
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.reports.layer_rows import layer_rows
 from hf_transfer_kit.selection import Budget
@@ -160,3 +163,41 @@ def test_rates_are_told_by_the_names_of_the_classifier_and_intervals_hold_the_ac
         assert low <= result.test["accuracy"] <= high
     unlabelled = compare_adaptations(["source_only"], network, domains(()), args, BUDGET, seeds=[0])
     assert unlabelled.results[0].test_interval is None
+
+
+class TestClassesOfVeryDifferentSizes:
+    @staticmethod
+    def lopsided(**balance):
+        found = domains()
+        found.source.train.classes = np.array([0] * 18 + [1] * 4 + [2] * 2)
+        found.source.balance = ClassBalance(**balance)
+        return found
+
+    def test_weights_of_the_source_make_its_loss_and_are_not_saved(self, args):
+        model = run("dann:view=1", args, self.lopsided(weights="balanced")).model.train()
+        weights = torch.tensor([24 / 54, 24 / 12, 24 / 6])
+        assert torch.allclose(model.class_weights, weights)
+        logits, labels = torch.randn(24, 3), torch.tensor([0] * 18 + [1] * 4 + [2] * 2)
+        by_class = [torch.nn.functional.cross_entropy(logits[labels == c], labels[labels == c]) for c in range(3)]
+        assert float(model._class_loss(logits, labels)) == pytest.approx(float(sum(by_class) / 3), rel=1e-5)
+        assert "class_weights" not in model.state_dict()
+        plain = run("dann:view=1", args, self.lopsided()).model
+        assert plain.class_weights is None
+        state = plain.network.state_dict()
+        assert not all(torch.equal(value, state[name]) for name, value in model.network.state_dict().items())
+
+    @pytest.mark.parametrize("text", ["dann:view=1", "source_only"])
+    def test_a_balanced_sampler_shows_all_classes_as_often(self, text, args, monkeypatch):
+        seen = []
+        forward = DomainAdversarialModel.forward
+
+        @functools.wraps(forward)
+        def watched(self, *given, labels=None, **batch):
+            if self.training and labels is not None:
+                seen.extend(labels.tolist())
+            return forward(self, *given, labels=labels, **batch)
+
+        monkeypatch.setattr(DomainAdversarialModel, "forward", watched)
+        run(text, args, self.lopsided(sampler="balanced"), budget=Budget(27, 2, evaluations=1))
+        counts = np.bincount(seen)
+        assert counts.max() <= 1.5 * counts.min()

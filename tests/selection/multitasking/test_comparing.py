@@ -10,6 +10,7 @@ from selection.adapting.domain_data import NAMES, PLACES, network
 from torch.utils.data import default_collate
 from transformers import TrainerCallback, TrainingArguments
 
+from hf_transfer_kit.data import ClassBalance
 from hf_transfer_kit.data.memory import Rows
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.multitask import delta_m
@@ -32,7 +33,9 @@ def _splits(task_type: str, seed: int, channels: int) -> dict[str, Rows]:
     return found
 
 
-def task(name: str, task_type: str = "classification", *, group=None, seed=0, channels=3, **settings) -> TaskData:
+def task(
+    name: str, task_type: str = "classification", *, group=None, seed=0, channels=3, balance=None, **settings
+) -> TaskData:
     splits = _splits(task_type, seed, channels)
     names = NAMES if task_type == "classification" else ()
     loaded = SimpleNamespace(
@@ -42,7 +45,13 @@ def task(name: str, task_type: str = "classification", *, group=None, seed=0, ch
         sizes=lambda: SIZES,
         fingerprints=lambda: dict.fromkeys(SIZES, "f"),
     )
-    prepared = SimpleNamespace(**splits, collator=default_collate, modality="image", label_names=names)
+    prepared = SimpleNamespace(
+        **splits,
+        collator=default_collate,
+        modality="image",
+        label_names=names,
+        balance=balance or ClassBalance(),
+    )
     return TaskData(name, loaded, prepared, group or name, **settings)
 
 
@@ -239,3 +248,37 @@ def test_a_metric_that_is_zero_alone_gives_no_gain_and_no_crash(compared, monkey
     found, _ = compared(["single", "multitask"], [task("a"), task("b", seed=3)], steps=1)
     assert found.results[1].delta_m is None
     assert not math.isnan(found.results[1].figures["a"].test)
+
+
+class TestClassesOfVeryDifferentSizes:
+    @staticmethod
+    def lopsided(**balance) -> TaskData:
+        found = task("shape", balance=ClassBalance(**balance))
+        found.prepared.train.classes = np.array([0] * 18 + [1] * 4 + [2] * 2)
+        return found
+
+    def test_a_balanced_sampler_gives_each_class_as_many_rows(self):
+        tasks = TaskSet([self.lopsided(sampler="balanced"), task("other")])
+        (source,) = tasks.sources(["shape"]).values()
+        labels = [source.dataset[row]["shape"] for row in range(len(source.dataset))]
+        assert np.bincount(labels).tolist() == [18, 18, 18]
+        assert len(tasks.sources(["other"])["other"].dataset) == 24
+
+    def test_balanced_weights_reach_the_head_of_their_task_alone(self, tmp_path):
+        tasks = TaskSet([self.lopsided(weights="balanced"), task("other")], pretrained=False)
+        found = compare_multitask(["multitask"], network, tasks, arguments(tmp_path), Budget(2, 6))
+        weights = found.model.heads["shape"].class_weights
+        assert torch.allclose(weights, torch.tensor([24 / 54, 24 / 12, 24 / 6]))
+        assert found.model.heads["other"].class_weights is None
+        assert not [name for name in found.model.state_dict() if "class_weights" in name]
+
+    def test_the_metric_of_all_classes_chooses(self):
+        assert self.lopsided(metric="macro_f1").main_metric == "macro_f1"
+        assert task("other", metric="accuracy", balance=ClassBalance(metric="macro_f1")).main_metric == "accuracy"
+
+    def test_what_cannot_be_balanced_is_refused(self):
+        with pytest.raises(SettingsError, match="is a task of regression"):
+            task("size", "regression", balance=ClassBalance(weights="balanced"))
+        shared = [task("shape", group="rows", balance=ClassBalance(sampler="balanced")), task("b", group="rows")]
+        with pytest.raises(SettingsError, match="shape has a balanced sampler, but its rows are those of other tasks"):
+            TaskSet(shared)
