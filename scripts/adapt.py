@@ -21,7 +21,7 @@ from settings import command_line, parse_arguments, resolved_config, sentences_f
 from sharing import Sharing
 
 from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
-from hf_transfer_kit.reports import adaptation_report, adaptation_table, described_data
+from hf_transfer_kit.reports import adaptation_report, adaptation_table, confusion_table, described_data
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.adapting import (
     METHODS,
@@ -149,6 +149,9 @@ def main() -> None:
         seconds={"total": time.perf_counter() - started},
         rates=comparison.run.rates,
         notes=tuple(filter(None, [balance.sentence])),
+        confusion=confusion_table(source.label_names, comparison.run.true, comparison.run.predicted)
+        if len(comparison.run.true)
+        else None,
     )
     print(adaptation_table(found))
     for result in comparison.results:

@@ -20,7 +20,7 @@ from sharing import refuse_push
 
 from hf_transfer_kit.data import load_data
 from hf_transfer_kit.hub import check_output_dir
-from hf_transfer_kit.reports import advice_report, write_report
+from hf_transfer_kit.reports import advice_report, suspected_lines, write_report
 from hf_transfer_kit.selection import measured_experience, rank_sources, recommend
 from hf_transfer_kit.selection.ranking import DEFAULT_SCORE
 
@@ -92,7 +92,7 @@ def main() -> None:
         seed=args.seed,
         cache_dir=advice_args.cache_dir,
     )
-    print(found)
+    print(found, *suspected_lines(found.measures.suspected, loaded), sep="\n")
     if not args.should_save:
         return
     folder = Path(args.output_dir)

@@ -25,7 +25,7 @@ from settings import command_line, parse_arguments, resolved_config, sentences_f
 from sharing import Sharing
 
 from hf_transfer_kit.hub import KeepReport, check_output_dir, check_saved, save_results, started_report
-from hf_transfer_kit.reports import comparison_report, strategy_table
+from hf_transfer_kit.reports import comparison_report, located, strategy_table, suspected_lines
 from hf_transfer_kit.selection import (
     STRATEGIES,
     ProgressLine,
@@ -76,10 +76,11 @@ def main() -> None:
         data = replace(data_args.prepare(loaded, processor), balance=balance)
     budget = args.budget(len(data.train), data.modality)
     caches = cache_args.caches(data, args)
-    reasons = ()
+    reasons, suspected = (), ()
     if advised:
         found = recommend(model, data, budget=budget, seed=args.seed, cache_dir=cache_args.cache_dir)
         strategy_args.strategy, strategy, reasons = found.strategy, make_strategy(found.strategy), found.reasons
+        suspected = found.measures.suspected
     seeds = range(args.seed, args.seed + 3)
     (strategy,), searches = with_found_depths(
         [strategy],
@@ -133,8 +134,15 @@ def main() -> None:
             *caches.notes,
         ),
     )
+    report = replace(report, suspected=located(suspected, loaded))
     if args.should_save:
-        print(*reasons, *(search.sentence for search in searches), strategy_table(report), sep="\n")
+        print(
+            *suspected_lines(suspected, loaded),
+            *reasons,
+            *(search.sentence for search in searches),
+            strategy_table(report),
+            sep="\n",
+        )
         config = resolved_config(model_args, data_args, strategy_args, cache_args, balance_args, args)
         save_results(
             args.output_dir,

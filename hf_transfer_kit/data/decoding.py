@@ -13,8 +13,11 @@ from PIL import Image as Pictures
 from PIL import ImageOps
 
 from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.logs import get_logger
 
 _AT_ONCE = 256
+
+logger = get_logger(__name__)
 
 
 def readable_rows(
@@ -34,8 +37,10 @@ def readable_rows(
         DataError: When a row cannot be read and ``skip`` is False, or none can.
     """
     bad: list[int] = []
+    dull = 0
     for row, value in enumerate(_by_batch(undecoded(data, column, modality))):
-        problem = problem_of(value, modality)
+        problem, constant = looked_at(value, modality)
+        dull += constant
         if problem is None:
             continue
         if not skip:
@@ -44,6 +49,9 @@ def readable_rows(
                 "rows out with --skip_bad_rows."
             )
         bad.append(row)
+    if dull:
+        what = "pictures of one colour" if modality == "image" else "silent"
+        logger.warning(f"{dull} of {len(data)} rows of {split} are {what} in column {column!r}.")
     if not bad:
         return data, 0
     if len(bad) == len(data):
@@ -70,19 +78,27 @@ def undecoded(data: Dataset, column: str, modality: str) -> Any:
 
 def problem_of(value: Any, modality: str) -> str | None:
     """Why a value cannot be read, or None when it can."""
+    return looked_at(value, modality)[0]
+
+
+def looked_at(value: Any, modality: str) -> tuple[str | None, bool]:
+    """Why a value cannot be read, or None when it can, and whether it is the same everywhere: one colour, or silent."""
     if value is None:
-        return "nothing is there"
+        return "nothing is there", False
     if modality == "text":
-        return None if "".join(value).strip() else "the text is empty"
+        return (None if "".join(value).strip() else "the text is empty"), False
     try:
         decoded = rgb_image(value) if modality == "image" else mono_wave(value)
     except Exception as error:
-        return f"{type(error).__name__} ({str(error).splitlines()[0][:80] if str(error) else 'no further words'})"
+        words = str(error).splitlines()[0][:80] if str(error) else "no further words"
+        return f"{type(error).__name__} ({words})", False
     if not getattr(decoded, "size", 1):
-        return "it is empty"
-    if modality == "audio" and not np.isfinite(decoded).all():
-        return f"{int((~np.isfinite(decoded)).sum())} of its {decoded.size} samples are no finite numbers"
-    return None
+        return "it is empty", False
+    if modality == "image":
+        return None, all(low == high for low, high in decoded.getextrema())
+    if not np.isfinite(decoded).all():
+        return f"{int((~np.isfinite(decoded)).sum())} of its {decoded.size} samples are no finite numbers", False
+    return None, float(np.ptp(decoded)) == 0
 
 
 def rgb_image(value: Any) -> Pictures.Image:

@@ -20,12 +20,16 @@ from hf_transfer_kit.data.class_names import (
 from hf_transfer_kit.data.label_kinds import is_list, words_of
 from hf_transfer_kit.data.row_choice import ROW
 from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.logs import get_logger
 
 LABEL_COLUMNS = frozenset({"label", "labels", "label_ids"})
 """What Trainer and its collators call labels."""
 NO_LABEL = -1
 """Class index of a row without a label."""
 _MISSING = (None, NO_LABEL)
+_SHOWN = 10
+
+logger = get_logger(__name__)
 
 
 def with_class_labels(
@@ -153,6 +157,34 @@ def any_label(splits: Mapping[str, Dataset], label: str) -> bool:
     return any(value not in _MISSING for data in splits.values() for value in data[label][:])
 
 
+def tell_counts(classes: Mapping[str, np.ndarray], names: Sequence[str], *, labelled: bool) -> None:
+    """Says how many rows have no label, and of which classes no row tells how well they are learned.
+
+    Args:
+        classes: Split -> class index of each of its rows.
+        names: Names of the classes.
+        labelled: Whether every row was to have a label.
+    """
+    missing = [
+        f"{(values == NO_LABEL).sum()} of {len(values)} rows of {split}"
+        for split, values in classes.items()
+        if (values == NO_LABEL).any()
+    ]
+    if missing:
+        logger.warning(f"{', '.join(missing)} have no label.")
+    if not labelled:
+        return
+    taught = set(classes["train"].tolist())
+    for split in ("validation", "test"):
+        untested = sorted(taught - set(classes[split].tolist()))
+        if untested:
+            listed = ", ".join(repr(names[index]) for index in untested[:_SHOWN])
+            more = f" and {len(untested) - _SHOWN} more" if len(untested) > _SHOWN else ""
+            logger.warning(
+                f"No row of {split} has the class {listed}{more}: nothing there tells how well it is learned."
+            )
+
+
 def _from_values(splits: dict[str, Dataset], label: str, *, labelled: bool) -> tuple[dict[str, Dataset], list[str]]:
     kinds = {name: data.features[label] for name, data in splits.items()}
     if len({is_text(kind) for kind in kinds.values()}) > 1:  # "1" in one file and 1 in another
@@ -173,8 +205,8 @@ def _from_values(splits: dict[str, Dataset], label: str, *, labelled: bool) -> t
     if not labelled:
         values -= {None}
     if None in values:
-        split, row = next((s, d[ROW][i]) for s, d in splits.items() for i, v in enumerate(d[label]) if v is None)
-        raise DataError(f"Row {row} of {split} has no label in {label!r}. Remove such rows, or label them.")
+        for split, data in splits.items():
+            _refuse_missing(data[label][:], data, split, label)
     if not labelled and not is_text(feature) and NO_LABEL in values:
         raise DataError(
             f"The label column {label!r} holds -1 among other numbers: a class, or no label? Say "
@@ -222,13 +254,19 @@ def replaced(data: Dataset, label: str, values: list, feature: object) -> Datase
     return data.remove_columns(label).add_column(label, values, feature=feature)
 
 
+def _refuse_missing(values: Sequence[object], data: Dataset, split: str, label: str) -> None:
+    missing = [row for row, value in enumerate(values) if value is None]
+    if missing:
+        more = f" (nor have {len(missing) - 1} more of its {len(values)} rows)" if len(missing) > 1 else ""
+        raise DataError(
+            f"Row {data[ROW][missing[0]]} of {split} has no label in {label!r}{more}. Remove such rows, or label them."
+        )
+
+
 def _check(values: list[int | None], data: Dataset, split: str, label: str, count: int, *, labelled: bool) -> None:
     allowed = range(count) if labelled else range(NO_LABEL, count)
+    _refuse_missing(values, data, split, label)
     for row, value in enumerate(values):
-        if value is None:
-            raise DataError(
-                f"Row {data[ROW][row]} of {split} has no label in {label!r}. Remove such rows, or label them."
-            )
         if value not in allowed:
             way_out = "Rows without a label do not belong into labelled data." if labelled else "Correct or remove it."
             raise DataError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datasets import ClassLabel, Dataset
@@ -11,7 +11,15 @@ from datasets import ClassLabel, Dataset
 from hf_transfer_kit.data.columns import Columns, check_columns, find_columns
 from hf_transfer_kit.data.decoding import readable_rows, require_soundfile
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION, LABEL_KINDS, TOKEN_CLASSIFICATION, check_task_type, renamed
-from hf_transfer_kit.data.labels import all_labelled, any_label, replaced, with_class_labels, with_class_order
+from hf_transfer_kit.data.labels import (
+    all_labelled,
+    any_label,
+    class_values,
+    replaced,
+    tell_counts,
+    with_class_labels,
+    with_class_order,
+)
 from hf_transfer_kit.data.row_choice import ROW, numbered_rows
 from hf_transfer_kit.data.splits import make_splits
 from hf_transfer_kit.data.stored_splits import SPLIT_NAMES, display_name, stored_splits
@@ -34,6 +42,7 @@ class LoadedData:
         label_names: Names of the classes (of the symbols, for ``ctc``); none without a label column.
         skipped_rows: Unreadable rows that were left out.
         task_type: ``"classification"``, ``"regression"``, ``"multi_label"``, ``"token_classification"`` or ``"ctc"``.
+        given_rows: Split -> place of each of its rows in the split as it was given; empty where that is not known.
     """
 
     name: str
@@ -46,6 +55,7 @@ class LoadedData:
     label_names: tuple[str, ...]
     skipped_rows: int = 0
     task_type: str = CLASSIFICATION
+    given_rows: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def labelled_splits(self) -> tuple[str, ...]:
@@ -194,6 +204,10 @@ def load_data(
     )
     origins = {split: split if split in found else "train" for split in splits}
     splits, skipped = _readable(splits, columns, origins, skip=skip_bad_rows)
+    given_rows = {split: tuple(data[ROW]) for split, data in splits.items()}
+    splits = {split: data.remove_columns(ROW) for split, data in splits.items()}
+    if label is not None and task_type == CLASSIFICATION:
+        tell_counts({split: class_values(data, label) for split, data in splits.items()}, names, labelled=labelled)
     return LoadedData(
         name=display_name(name),
         modality=columns.modality,
@@ -202,6 +216,7 @@ def load_data(
         label_names=names,
         skipped_rows=skipped,
         task_type=task_type,
+        given_rows=given_rows,
         **splits,
     )
 
@@ -258,5 +273,5 @@ def _readable(
         for column in columns.inputs:
             data, bad = readable_rows(data, column, columns.modality, split=origin, rows=data[ROW], skip=skip)
             total += bad
-        splits[split] = data.remove_columns(ROW)
+        splits[split] = data
     return splits, total

@@ -20,8 +20,8 @@ def split_off(data: Dataset, label: str | None, size: float | int, *, seed: int,
         DataError: When the size is out of range, or a class has too few rows.
     """
     rows = len(data)
-    count = round(size * rows) if isinstance(size, float) else size
-    if not 0 < count < rows:
+    count = round(size * rows) if size < 1 else int(size)
+    if not 0 < count < rows or count != size >= 1:
         raise DataError(
             f"{what} of {size} cannot be cut from {rows} rows: give a number from 1 to {rows - 1}, or a share."
         )
@@ -29,6 +29,8 @@ def split_off(data: Dataset, label: str | None, size: float | int, *, seed: int,
     if classes is not None:
         _check_shares(classes, data.features[label].names, count, what=what)
     keep, cut = train_test_split(np.arange(rows), test_size=count, stratify=classes, random_state=seed)
+    if classes is not None:
+        keep, cut = _with_rare_classes(classes, keep, cut)
     return data.select(np.sort(keep)), data.select(np.sort(cut))
 
 
@@ -87,6 +89,21 @@ def make_splits(
     return {"train": train, "validation": validation, "test": test}
 
 
+def _with_rare_classes(classes: np.ndarray, keep: np.ndarray, cut: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What is kept and cut off with each class of three rows or more in the latter; sizes stay.
+
+    Shares of small classes round to nothing: such a class gets the place of a row of the largest.
+    """
+    counts = np.bincount(classes)
+    for index in np.flatnonzero(counts >= 3):
+        if (classes[cut] == index).any():
+            continue
+        own = np.bincount(classes[cut]).argmax()
+        given, taken = np.flatnonzero(classes[keep] == index)[0], np.flatnonzero(classes[cut] == own)[0]
+        keep[given], cut[taken] = cut[taken], keep[given]
+    return keep, cut
+
+
 def _check_shares(classes: np.ndarray, names: list[str], count: int, *, what: str) -> None:
     """Refuses to cut ``count`` rows off when a class could not be on both sides."""
     counts = np.bincount(classes)
@@ -100,5 +117,5 @@ def _check_shares(classes: np.ndarray, names: list[str], count: int, *, what: st
     if min(count, rows - count) < present:
         raise DataError(
             f"{what}: {count} of {rows} rows cannot hold each of the {present} classes on both sides. Give a size from "
-            f"{present} to {rows - present}."
+            f"{present} to {rows - present}, or a share from {present / rows:.3g} to {1 - present / rows:.3g}."
         )

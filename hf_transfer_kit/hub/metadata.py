@@ -18,7 +18,7 @@ UNFINISHED = "unfinished"
 """Where a report's data tell that its run did not end."""
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual|code")
-_FIGURES = ("accuracy", "macro_f1", "top_k_accuracy", "unseen_accuracy", "harmonic_mean")
+_FIGURES = ("accuracy", "macro_f1", "balanced_accuracy", "top_k_accuracy", "unseen_accuracy", "harmonic_mean")
 
 
 def card_metadata(

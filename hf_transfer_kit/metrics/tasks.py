@@ -57,7 +57,9 @@ def task_metrics(task_type: str, label_names: Sequence[str] = (), *, blank: int 
         SettingsError: When the type is unknown.
     """
     makers: Mapping[str, Callable[[], TaskMetrics]] = {
-        "classification": lambda: TaskMetrics(classification_metrics(label_names), ("accuracy", "macro_f1")),
+        "classification": lambda: TaskMetrics(
+            classification_metrics(label_names), ("accuracy", "macro_f1", "balanced_accuracy")
+        ),
         "multi_label": lambda: TaskMetrics(_several_classes, ("f1", "accuracy")),
         "regression": lambda: TaskMetrics(_numbers, ("spearman", "pearson", "mse")),
         "token_classification": lambda: _words(label_names),

@@ -4,13 +4,14 @@ from hf_transfer_kit.reports.adaptation_pictures import adaptation_bars, adaptat
 from hf_transfer_kit.reports.adaptation_report import adaptation_report, adaptation_table
 from hf_transfer_kit.reports.adaptation_words import adaptation_words
 from hf_transfer_kit.reports.advice_report import advice_report
-from hf_transfer_kit.reports.comparison import comparison_report, described_data, strategy_table
+from hf_transfer_kit.reports.comparison import comparison_report, confusion_table, described_data, strategy_table
 from hf_transfer_kit.reports.depth_curve import depth_picture, save_depth_picture
 from hf_transfer_kit.reports.depth_report import depth_report, depth_table
 from hf_transfer_kit.reports.html import html_report, write_report
 from hf_transfer_kit.reports.multitask_report import described_tasks, multitask_report, multitask_table
 from hf_transfer_kit.reports.multitask_words import multitask_words
 from hf_transfer_kit.reports.report import TransferReport, library_versions, read_report
+from hf_transfer_kit.reports.suspected import located, suspected_lines
 from hf_transfer_kit.reports.zero_shot_report import zero_shot_report, zero_shot_table
 from hf_transfer_kit.reports.zero_shot_words import zero_shot_words
 
@@ -23,6 +24,7 @@ __all__ = [
     "adaptation_words",
     "advice_report",
     "comparison_report",
+    "confusion_table",
     "depth_picture",
     "depth_report",
     "depth_table",
@@ -31,12 +33,14 @@ __all__ = [
     "feature_maps_picture",
     "html_report",
     "library_versions",
+    "located",
     "multitask_report",
     "multitask_table",
     "multitask_words",
     "read_report",
     "save_depth_picture",
     "strategy_table",
+    "suspected_lines",
     "write_report",
     "zero_shot_report",
     "zero_shot_table",

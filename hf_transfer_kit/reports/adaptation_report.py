@@ -11,7 +11,7 @@ from hf_transfer_kit.reports.comparison import described_data
 from hf_transfer_kit.reports.layer_rows import layer_rows
 from hf_transfer_kit.reports.report import TransferReport, library_versions
 from hf_transfer_kit.selection import Budget
-from hf_transfer_kit.values import Adaptation
+from hf_transfer_kit.values import Adaptation, ConfusionTable
 
 
 def adaptation_report(
@@ -30,6 +30,7 @@ def adaptation_report(
     model_metrics: Mapping[str, float] | None = None,
     notes: tuple[str, ...] = (),
     rates: Mapping[str, float] | None = None,
+    confusion: ConfusionTable | None = None,
 ) -> TransferReport:
     """Puts a comparison into a report.
 
@@ -50,6 +51,7 @@ def adaptation_report(
         seconds: Wall time by phase, ``total`` among them.
         model_metrics: Of the saved model on the target's test rows; None where they have no labels.
         notes: Warnings and limits for people.
+        confusion: Of the saved model on the target's test rows; None where they have no labels.
         rates: Parameter's name in the classifier -> highest rate that it learned with; None: not known.
     """
     chosen = adaptation.result(adaptation.chosen)
@@ -86,6 +88,7 @@ def adaptation_report(
         winner=adaptation.chosen,
         budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": list(chosen.seeds)},
         notes=notes,
+        confusion=confusion,
         adaptation=adaptation,
     )
 

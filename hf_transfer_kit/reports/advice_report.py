@@ -10,6 +10,7 @@ from typing import Any
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import LoadedData
 from hf_transfer_kit.reports.report import TransferReport, library_versions
+from hf_transfer_kit.reports.suspected import located
 from hf_transfer_kit.selection.advice import Experience
 from hf_transfer_kit.values import Advice, CasePoint, Recommendation, SourceRanking
 
@@ -89,4 +90,5 @@ def advice_report(
             "compares strategies on this very data.",
         ),
         advice=advice,
+        suspected=located(recommendation.measures.suspected, data),
     )

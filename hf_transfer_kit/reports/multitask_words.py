@@ -9,7 +9,7 @@ from typing import Any
 from hf_transfer_kit.values import MultiTasking, MultiTaskResult, TaskDescription, TaskFigure
 
 SINGLE = "single"
-_FRACTIONS = ("accuracy", "f1", "macro_f1", "error_rate", "precision", "recall")
+_FRACTIONS = ("accuracy", "f1", "macro_f1", "balanced_accuracy", "error_rate", "precision", "recall")
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from hf_transfer_kit.values import (
     SourceResult,
     StrategyOutlook,
     StrategyResult,
+    SuspectedLabel,
     TaskDescription,
     TaskFigure,
     UnseenClasses,
@@ -75,6 +76,7 @@ class TransferReport:
         zero_shot: How classes never seen were named.
         advice: What is advised before anything is trained.
         other_sources: What other pretrained networks reached under the same budget.
+        suspected: Training rows whose label the others contradict, where a probe was fitted.
         watt_hours: What the machine counted of the processor's energy; None where it does not count.
     """
 
@@ -104,6 +106,7 @@ class TransferReport:
     advice: Advice | None = None
     other_sources: tuple[SourceResult, ...] = ()
     watt_hours: float | None = None
+    suspected: tuple[SuspectedLabel, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""
@@ -125,6 +128,7 @@ def read_report(path: str | Path) -> TransferReport:
     unseen = values.get("zero_shot")
     values["zero_shot"] = _unseen_classes(unseen) if unseen else None
     values["advice"] = _advice(values["advice"]) if values.get("advice") else None
+    values["suspected"] = _suspected(values)
     values["other_sources"] = tuple(_source(source) for source in values.get("other_sources", ()))
     return TransferReport(**values)
 
@@ -251,7 +255,7 @@ def _advice(values: dict[str, Any]) -> Advice:
             **plan,
             **{name: tuple(plan[name]) for name in ("reasons", "would_change", "near_cases")},
             "outlook": tuple(StrategyOutlook(**entry) for entry in plan["outlook"]),
-            "measures": CaseMeasures(**plan["measures"]),
+            "measures": CaseMeasures(**{**plan["measures"], "suspected": _suspected(plan["measures"])}),
         }
     )
     points = tuple(CasePoint(**point) for point in values["cases"])
@@ -265,6 +269,10 @@ def _ranking(values: dict[str, Any]) -> SourceRanking:
         return RankedSource(**{**source, "score": Score(**source["score"]), "scores": scores})
 
     return SourceRanking(**{**values, "sources": tuple(scored(source) for source in values["sources"])})
+
+
+def _suspected(values: dict[str, Any]) -> tuple[SuspectedLabel, ...]:
+    return tuple(SuspectedLabel(**found) for found in values.get("suspected", ()))
 
 
 def _rows(values: list[list[Any]]) -> tuple[tuple[Any, ...], ...]:

@@ -8,7 +8,14 @@ from hf_transfer_kit.values.adaptation import (
     FeatureMap,
     ScoreAgreement,
 )
-from hf_transfer_kit.values.advice import Advice, CaseMeasures, CasePoint, Recommendation, StrategyOutlook
+from hf_transfer_kit.values.advice import (
+    Advice,
+    CaseMeasures,
+    CasePoint,
+    Recommendation,
+    StrategyOutlook,
+    SuspectedLabel,
+)
 from hf_transfer_kit.values.choosing import ClassDistance, DistanceBesideChance, DomainDistance
 from hf_transfer_kit.values.depths import DepthResult, DepthSearch
 from hf_transfer_kit.values.layers import MODALITIES, LayerGroup, LayerGroups
@@ -64,6 +71,7 @@ __all__ = [
     "SourceResult",
     "StrategyOutlook",
     "StrategyResult",
+    "SuspectedLabel",
     "TaskDescription",
     "TaskFigure",
     "Transferability",

@@ -10,6 +10,25 @@ from hf_transfer_kit.values.transferability import SourceRanking
 
 
 @dataclass(frozen=True)
+class SuspectedLabel:
+    """A training row whose label the other rows contradict.
+
+    Args:
+        row: Its place in the training split as it was given, or as prepared where that is not known.
+        label: What it is labelled.
+        likelier: The class that it looks like, predicted without it.
+        margin: Score of that class above the label's; own classes score about 1, others about -1.
+        file: Name of its file; empty where it has none.
+    """
+
+    row: int
+    label: str
+    likelier: str
+    margin: float
+    file: str = ""
+
+
+@dataclass(frozen=True)
 class CaseMeasures:
     """Size of the data and its likeness to what the network knows, measured without training the network.
 
@@ -24,6 +43,7 @@ class CaseMeasures:
         half_accuracy: The same learned from half as many rows.
         random_accuracy: The same on features of the architecture with random weights.
         seconds: What measuring took.
+        suspected: Rows among those measured whose label the others contradict, the clearest first.
     """
 
     rows: int
@@ -36,6 +56,7 @@ class CaseMeasures:
     half_accuracy: float
     random_accuracy: float
     seconds: float = 0.0
+    suspected: tuple[SuspectedLabel, ...] = ()
 
     @property
     def rows_per_class(self) -> float:

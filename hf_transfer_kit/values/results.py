@@ -133,8 +133,33 @@ class SourceResult:
 
 
 @dataclass(frozen=True)
+class ClassFigures:
+    """How well one class is told: its test rows, and recall, precision and F1 in [0, 1]."""
+
+    label: str
+    rows: int
+    recall: float
+    precision: float
+    f1: float
+
+
+@dataclass(frozen=True)
 class ConfusionTable:
     """Counts of test rows: ``counts[i][j]`` rows of true class i were called class j."""
 
     labels: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
+
+    @property
+    def by_class(self) -> tuple[ClassFigures, ...]:
+        """Figures of each class that has test rows, in the order of the classes."""
+        called = [sum(column) for column in zip(*self.counts, strict=True)]
+        found = []
+        for index, (label, row) in enumerate(zip(self.labels, self.counts, strict=True)):
+            if not (rows := sum(row)):
+                continue
+            right, named = row[index], called[index]
+            found.append(
+                ClassFigures(label, rows, right / rows, right / named if named else 0.0, 2 * right / (rows + named))
+            )
+        return tuple(found)

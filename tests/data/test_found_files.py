@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -471,3 +472,80 @@ class TestSounds:
         with pytest.raises(DataError, match="1 of its 800 samples are no finite numbers"):
             load_data(tmp_path)
         assert load_data(tmp_path, skip_bad_rows=True).skipped_rows == 1
+
+
+class TestRareAndMissing:
+    @staticmethod
+    def rows(counts):
+        names = [name for name, count in counts.items() for _ in range(count)]
+        return Dataset.from_dict({"text": [f"{name} {row}" for row, name in enumerate(names)], "label": names})
+
+    def load(self, tmp_path, counts, **settings):
+        self.rows(counts).to_parquet(tmp_path / "rows.parquet")
+        return load_data(tmp_path / "rows.parquet", **settings)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_a_class_of_three_rows_has_a_row_in_test(self, tmp_path, seed):
+        data = self.load(tmp_path, {"usual": 600, "often": 300, "rare": 3}, seed=seed)
+        assert "rare" in read_names(data, "test")
+        assert data.sizes() == {"train": 578, "validation": 144, "test": 181}
+        given = sorted(row for split in ("train", "validation", "test") for row in data.given_rows[split])
+        assert given == list(range(903))
+
+    def test_a_class_of_two_rows_that_nothing_tests_is_told(self, tmp_path, said):
+        data = self.load(tmp_path, {"usual": 600, "rare": 2})
+        untested = [split for split in ("validation", "test") if "rare" not in read_names(data, split)]
+        assert untested
+        words = said()
+        for split in untested:
+            assert f"No row of {split} has the class 'rare'" in words
+
+    def test_rows_are_found_by_their_place_in_what_was_given(self, tmp_path):
+        data = self.load(tmp_path, {"a": 40, "b": 20})
+        whole = Dataset.from_parquet(str(tmp_path / "rows.parquet"))
+        for split in ("train", "validation", "test"):
+            assert list(getattr(data, split)["text"]) == [whole[row]["text"] for row in data.given_rows[split]]
+
+    def test_a_thousand_classes_of_three_rows_can_be_split(self, tmp_path):
+        counts = {f"c{index:04}": 3 for index in range(1000)}
+        with pytest.raises(DataError, match=r"Give a size from 1000 to 2000, or a share from 0.333 to 0.667"):
+            self.load(tmp_path, counts)
+        data = self.load(tmp_path, counts, test_size=1000.0, validation_size=1000)
+        assert data.sizes() == {"train": 1000, "validation": 1000, "test": 1000}
+        assert data.sizes() == self.load(tmp_path, counts, test_size=1 / 3, validation_size=0.5).sizes()
+
+    @pytest.mark.parametrize("size", [1.5, -0.1, 0, 3.2])
+    def test_a_size_that_is_none_is_told(self, tmp_path, size):
+        with pytest.raises(DataError, match="test_size of"):
+            self.load(tmp_path, {"a": 40, "b": 20}, test_size=size)
+
+    def test_missing_labels_are_counted(self, tmp_path, said):
+        names = ["a", "b", None, ""] * 20
+        Dataset.from_dict({"text": [f"t {row}" for row in range(80)], "label": names}).to_parquet(
+            tmp_path / "x.parquet"
+        )
+        with pytest.raises(DataError, match=r"Row 2 of train has no label .* \(nor have 39 more of its 80 rows\)"):
+            load_data(tmp_path / "x.parquet")
+        data = load_data(tmp_path / "x.parquet", labelled=False)
+        counts = {split: getattr(data, split)["label"].count(-1) for split in ("train", "validation", "test")}
+        assert sum(counts.values()) == 40
+        words = said()
+        for split, count in counts.items():
+            assert f"{count} of {data.sizes()[split]} rows of {split}" in words
+        assert "have no label" in words
+
+    def test_pictures_of_one_colour_and_silence_are_counted(self, tmp_path, said):
+        draw = np.random.default_rng(0)
+        for row in range(30):
+            for kind in ("picture", "sound"):
+                (tmp_path / kind / "ab"[row % 2]).mkdir(parents=True, exist_ok=True)
+            pixels = np.full((8, 8, 3), 40) if row < 4 else draw.integers(0, 255, (8, 8, 3))
+            Pictures.fromarray(pixels.astype(np.uint8)).save(tmp_path / "picture" / "ab"[row % 2] / f"{row}.png")
+            wave = np.zeros(800) if row < 6 else draw.uniform(-0.5, 0.5, 800)
+            soundfile.write(tmp_path / "sound" / "ab"[row % 2] / f"{row}.wav", wave, 8000)
+        load_data(tmp_path / "picture")
+        load_data(tmp_path / "sound")
+        words = said()
+        for what, count in (("pictures of one colour", 4), ("silent", 6)):
+            told = [int(line) for line in re.findall(rf"(\d+) of \d+ rows of train are {what}", words)]
+            assert sum(told) == count

@@ -108,7 +108,8 @@ def experience_from(values: Mapping[str, object]) -> Experience:
 
 def _case(values: Mapping[str, object]) -> Case:
     accuracy = {strategy: tuple(found) for strategy, found in values["accuracy"].items()}
-    return Case(**{**values, "measures": CaseMeasures(**values["measures"]), "accuracy": accuracy})
+    measures = CaseMeasures(**{**values["measures"], "suspected": ()})  # of rows that nobody has here
+    return Case(**{**values, "measures": measures, "accuracy": accuracy})
 
 
 def strategies_of(cases: Sequence[Case]) -> tuple[str, ...]:

@@ -17,8 +17,9 @@ from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features import CachedFeatures, cache_features
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.running import lay_out
-from hf_transfer_kit.selection.scores.leave_one_out import leave_one_out_accuracy
-from hf_transfer_kit.values import CaseMeasures
+from hf_transfer_kit.selection.scores.leave_one_out import leave_one_out_accuracy, leave_one_out_scores
+from hf_transfer_kit.selection.scores.suspected_labels import suspected_rows
+from hf_transfer_kit.values import CaseMeasures, SuspectedLabel
 
 _SHARE = 0.1
 """Rows each of two passes sees, as a share of those a run trains on; training on a row costs about three passes."""
@@ -68,6 +69,8 @@ def measure_case(
     with tempfile.TemporaryDirectory() as folder:
         random = features(reinitialize(copy.deepcopy(model), all=True, seed=seed), folder).features
     own = labels[chosen]
+    scores, index, present = leave_one_out_scores(known, own)
+    names = [data.label_names[place] for place in present]
     halves = [stratified_rows(own, len(own) // 2, seed=seed + draw) for draw in range(_DRAWS)]
     return CaseMeasures(
         rows=len(labels),
@@ -76,10 +79,14 @@ def measure_case(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         modality=data.modality,
         measured_rows=len(chosen),
-        probe_accuracy=leave_one_out_accuracy(known, own),
+        probe_accuracy=float(np.mean(scores.argmax(1) == index)),
         half_accuracy=float(np.mean([leave_one_out_accuracy(known[half], own[half]) for half in halves])),
         random_accuracy=leave_one_out_accuracy(random, own),
         seconds=time.perf_counter() - started,
+        suspected=tuple(
+            SuspectedLabel(int(chosen[row]), names[index[row]], names[likelier], margin)
+            for row, likelier, margin in suspected_rows(scores, index)
+        ),
     )
 
 
