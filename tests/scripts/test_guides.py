@@ -22,6 +22,9 @@ def place(tmp_path_factory) -> Path:
     """A working folder with what the pages name in capitals: a small checkpoint and small datasets; and a table."""
     from hub.sharing_cases import classified, image_processor
 
+    from PIL import Image
+
+    from hf_transfer_kit.data import InputSizes, RawInputs
     from hf_transfer_kit.data.embedded import embedded_data
     from hf_transfer_kit.hub import save_results
 
@@ -37,7 +40,9 @@ def place(tmp_path_factory) -> Path:
     (folder / "table.csv").write_text(
         "class,stripes,hooves,swims,long neck\nhorse,0,1,0,0.5\ntiger,1,0,0,0\nseal,0,0,1,0\nwhale,0,0,1,0.1\nzebra,1,1,0,0.4\n"
     )
-    save_results(folder / "outputs" / "transfer", classified("image", 3), model, image_processor(), {}, license="mit")
+    Image.new("RGB", (40, 30), "red").save(folder / "photo.jpg")
+    inputs = RawInputs("image", image_processor(), InputSizes())
+    save_results(folder / "outputs" / "transfer", classified("image", 3), model, inputs, {}, license="mit")
     return folder
 
 
