@@ -21,7 +21,6 @@ PYTHON_PAGES = [Page(path) for path in PAGES if Page(path).blocks("python")]
 def place(tmp_path_factory) -> Path:
     """A working folder with what the pages name in capitals: a small checkpoint and small datasets; and a table."""
     from hub.sharing_cases import classified, image_processor
-
     from PIL import Image
 
     from hf_transfer_kit.data import InputSizes, RawInputs
