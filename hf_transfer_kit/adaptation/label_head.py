@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.adaptation.subclassing import override_forward
 from hf_transfer_kit.backbones.feature_maps import label_head
+from hf_transfer_kit.backbones.precision import HALF, called_in_float32
 from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.features.pooling import pooled_positions
 
@@ -71,7 +73,8 @@ class LabelHead:
         return rows
 
     def classify(self, features: Tensor) -> Tensor:
-        """Logits (N, C) of features (N, D), as the network would give them."""
-        logits = self.module(features)
+        """Logits (N, C) of features (N, D), as the network would give them; of float32 features in float32."""
+        half = torch.is_autocast_enabled(features.device.type) or features.dtype in HALF
+        logits = self.module(features) if half else called_in_float32(self.module, features)
         vars(self.module).pop(_CAUGHT)
         return logits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from hf_transfer_kit.adaptation.label_head import LabelHead
 from hf_transfer_kit.adaptation.objectives import OBJECTIVES, DomainBatch
 from hf_transfer_kit.adaptation.subclassing import restore_forward
 from hf_transfer_kit.backbones.loading import classifier_class, classifier_modalities
+from hf_transfer_kit.backbones.precision import in_float32
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.tuning.scalars import record_scalars
@@ -55,6 +56,7 @@ class DomainAdversarialModel(PreTrainedModel):
 
     config_class = DomainAdversarialConfig
     accepts_loss_kwargs = False
+    _keep_in_fp32_modules_strict: ClassVar = ["objective"]
 
     def __init__(self, config: DomainAdversarialConfig, *, network: PreTrainedModel | None = None) -> None:
         super().__init__(config)
@@ -179,7 +181,7 @@ class DomainAdversarialModel(PreTrainedModel):
 
     def _evaluated(self, source: dict[str, Tensor], labels: Tensor | None) -> SequenceClassifierOutput:
         logits, _ = self.read(source, domain=self.evaluate_as)
-        loss = None if labels is None else functional.cross_entropy(logits, labels)
+        loss = None if labels is None else functional.cross_entropy(in_float32(logits), labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
     def _adapted(
@@ -192,7 +194,7 @@ class DomainAdversarialModel(PreTrainedModel):
                 "A training batch must hold rows of both domains, but this one has no input whose name begins with "
                 f"{TARGET!r}. Train on DomainPairs(source, target) with DomainCollator(collator) as data_collator."
             )
-        batch = self._both(source, target, labels)
+        batch = self._both(source, target, labels).in_full_precision()
         loss = self._class_loss(batch.source_logits, labels)
         scalars = {"class_loss": loss, "adversarial_strength": self.strength}
         for name, term in self.objective.terms(batch).items():
@@ -210,7 +212,7 @@ class DomainAdversarialModel(PreTrainedModel):
     def _class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross entropy of source rows: a mean over rows, not over their weights, as without weights."""
         weights = self.class_weights
-        return functional.cross_entropy(logits, labels, weight=weights, reduction="sum") / len(labels)
+        return functional.cross_entropy(in_float32(logits), labels, weight=weights, reduction="sum") / len(labels)
 
     def _both(self, source: dict[str, Tensor], target: dict[str, Tensor], labels: Tensor) -> DomainBatch:
         rows = len(labels)

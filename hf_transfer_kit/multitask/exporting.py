@@ -10,6 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from hf_transfer_kit.backbones.heads import last_layer
 from hf_transfer_kit.backbones.new_heads import replace_head
+from hf_transfer_kit.backbones.precision import HALF
 from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.multitask.heads import HEADS
 from hf_transfer_kit.multitask.stems import join_input
@@ -45,6 +46,8 @@ def plain_model_of(model: MultiTaskModel, task: str) -> PreTrainedModel:
         load_body(plain, trunk)
     id2label = settings.get("id2label")
     replace_head(plain, None if id2label else settings["num_labels"], id2label=id2label, seed=0)
+    if settings["type"] == "regression" and plain.dtype in HALF:
+        plain.float()  # years and prices are rounded to tens in half precision
     layer, state = last_layer(plain)[1], head.plain_state()
     if layer.bias is None and "bias" in state:
         raise ModelError(

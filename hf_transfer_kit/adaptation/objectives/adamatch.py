@@ -111,7 +111,7 @@ class AdaMatch(Objective):
         self.source_weight = number(self.name, "source_weight", source_weight, low=0)
         self.weight = number(self.name, "weight", weight, low=0)
 
-    def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
+    def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``pseudo_label_loss``: cross entropy of the strong view with the weak view's aligned predictions;
         ``strong_class_loss`` (where it has a weight): cross entropy of the source's strong view."""
         batch.memo["pseudo_labels"] = probabilities, threshold = self._pseudo_labels(batch)

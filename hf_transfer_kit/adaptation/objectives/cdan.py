@@ -89,7 +89,7 @@ class CDAN(Objective):
             products = width * num_labels
         self.domain_head = DomainHead(products, widths(self.name, "hidden", hidden), dropout)
 
-    def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
+    def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``domain_loss``: what the head still gets wrong, log 2 = 0.69 when it knows nothing."""
         logits = self._logits(batch)
         batch.memo["domain_logits"] = [rows.detach() for rows in logits]

@@ -53,7 +53,7 @@ class DeepCORAL(Objective):
         self.on = chosen(self.name, "on", on, ("features", "logits"))
         self.weight = number(self.name, "weight", weight, low=0)
 
-    def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
+    def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``coral_loss``: distance of the covariances, times weight and lambda."""
         if self.on == "features":
             value = covariance_distance(batch.source_features, batch.target_features)

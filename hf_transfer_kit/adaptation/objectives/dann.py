@@ -47,7 +47,7 @@ class DANN(Objective):
         dropout = number(self.name, "dropout", dropout, low=0, high=0.999)
         self.domain_head = DomainHead(width, widths(self.name, "hidden", hidden), dropout)
 
-    def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
+    def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``domain_loss``: what the head still gets wrong, log 2 = 0.69 when it knows nothing."""
         features = (batch.source_features, batch.target_features)
         logits = told_apart(self.domain_head, *(reverse_gradient(rows, batch.strength) for rows in features))

@@ -60,7 +60,7 @@ class EntropyMinimisation(Objective):
         self.weight = number(self.name, "weight", weight, low=0)
         self.diversity = number(self.name, "diversity", diversity, low=0)
 
-    def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
+    def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``target_entropy_loss``: what is minimised; below 0 when classes are diverse and sure."""
         logits = batch.target_logits
         value = conditional_entropy(logits) - self.diversity * prediction_diversity(logits)

@@ -69,7 +69,7 @@ class JAN(Objective):
         self.factors = numbers(self.name, "factors", factors)
         self.class_bandwidth = number(self.name, "class_bandwidth", class_bandwidth, low=0, above=True)
 
-    def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
+    def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``jmmd_loss``: squared joint discrepancy, times weight and lambda."""
         value = joint_discrepancy(
             (batch.source_features, batch.source_logits.softmax(-1)),

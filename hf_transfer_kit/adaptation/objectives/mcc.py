@@ -55,6 +55,6 @@ class MCC(Objective):
         self.temperature = number(self.name, "temperature", temperature, low=0, above=True)
         self.weight = number(self.name, "weight", weight, low=0)
 
-    def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
+    def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``confusion_loss``: class confusion of the target rows."""
         return {"confusion_loss": self.weight * class_confusion(batch.target_logits, self.temperature)}

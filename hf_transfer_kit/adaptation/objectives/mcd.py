@@ -50,7 +50,7 @@ class MCD(Objective):
         self.weight = number(self.name, "weight", weight, low=0)
         self.second = nn.Linear(width, num_labels)
 
-    def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
+    def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``second_class_loss``: the second classifier on source rows; ``discrepancy_loss``: minus the discrepancy."""
         features = reverse_gradient(batch.target_features, batch.strength)
         second = self.second(features)

@@ -55,7 +55,7 @@ class MMD(Objective):
         self.weight = number(self.name, "weight", weight, low=0)
         self.factors = numbers(self.name, "factors", factors)
 
-    def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
+    def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``mmd_loss``: squared discrepancy of the features, times weight and lambda."""
         value = maximum_mean_discrepancy(batch.source_features, batch.target_features, self.factors)
         return {"mmd_loss": self.weight * batch.strength * value}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from hf_transfer_kit.adaptation.objectives.watching import watched
+from hf_transfer_kit.backbones.precision import HALF, called_in_float32, in_float32, without_autocast
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,36 @@ class DomainBatch:
     memo: dict[str, Any] = field(default_factory=dict)
     """What ``terms`` leaves, without gradient, for ``diagnostics``: nothing is computed twice in a step."""
 
+    def in_full_precision(self) -> DomainBatch:
+        """The same with features and logits in float32 (wider ones as they are); ``memo`` is shared.
+
+        ``classify`` computes in float32 and ``extract`` as the network does now, under autocast where that is on.
+        """
+        kind = self.source_features.device.type
+        cast = torch.is_autocast_enabled(kind)
+        tensors = ("source_features", "target_features", "source_logits", "target_logits")
+        if not cast and all(getattr(self, name).dtype not in HALF for name in tensors):
+            return self
+        dtype, classify, extract = torch.get_autocast_dtype(kind), self.classify, self.extract
+
+        def extracted(**inputs: Tensor) -> Tensor:
+            with torch.autocast(kind, dtype=dtype, enabled=cast):
+                return in_float32(extract(**inputs))
+
+        return replace(
+            self,
+            **{name: in_float32(getattr(self, name)) for name in tensors},
+            classify=partial(called_in_float32, classify) if isinstance(classify, nn.Module) else classify,
+            extract=None if extract is None else extracted,
+        )
+
 
 class Objective(nn.Module):
     """A method: scalars that are added to the source's cross entropy. May own parameters (a domain head).
 
     A subclass sets ``name`` and ``summary``, takes keyword-only options with defaults, refuses wrong ones with a
-    SettingsError, and implements ``terms``.
+    SettingsError, and implements ``compute_terms``. The objective's own weights stay in float32 whatever the network's
+    are: a domain head is small, and its loss is a difference of things that are nearly equal.
 
     Args:
         width: D, how many features the backbone gives.
@@ -68,8 +95,25 @@ class Objective(nn.Module):
         self.num_labels = num_labels
 
     def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Named 0-dim losses to add, weights already inside; an empty dict adds nothing."""
+        """Named 0-dim losses to add, weights already inside; an empty dict adds nothing.
+
+        Whatever the network runs in, they are computed in float32, outside autocast: sums of products of features
+        overflow in float16, and differences of nearly equal ones vanish in bfloat16.
+        """
+        batch = batch.in_full_precision()
+        with without_autocast(batch.source_features.device):
+            return self.compute_terms(batch)
+
+    def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
+        """The terms of a batch whose tensors are float32 or wider; autocast is off."""
         raise NotImplementedError
+
+    def _apply(self, fn, recurse=True):
+        super()._apply(fn, recurse)
+        for tensor in [*self.parameters(), *self.buffers()]:
+            if tensor.dtype in HALF:
+                tensor.data = tensor.data.float()
+        return self
 
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Named 0-dim values worth watching, without gradient: those of ``watched``, and what a method adds to them.

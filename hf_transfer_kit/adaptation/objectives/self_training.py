@@ -80,7 +80,7 @@ class SelfTraining(Objective):
         self.weight = number(self.name, "weight", weight, low=0)
         self.diversity = number(self.name, "diversity", diversity, low=0)
 
-    def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
+    def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``taught_loss``: cross entropy with the teacher; ``diversity_loss``: minus the entropy of the mean; and, of
         source rows and where it has a weight, ``strong_class_loss``."""
         teacher = self._teacher(batch)

@@ -20,5 +20,5 @@ class SourceOnly(Objective):
     summary: ClassVar[str] = "trained on the source alone"
     needs_target: ClassVar[bool] = False
 
-    def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
+    def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         return {}

@@ -60,7 +60,7 @@ class VADA(DANN):
         self.radius = number(self.name, "radius", radius, low=0, above=True)
         self.iterations = whole(self.name, "iterations", iterations, low=1)
 
-    def terms(self, batch: DomainBatch) -> dict[str, Tensor]:
+    def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``domain_loss``, ``target_entropy_loss`` and ``smooth_loss``."""
         name = continuous_input(batch, self.name)
         rest = {key: values for key, values in batch.target_inputs.items() if key != name}
@@ -72,7 +72,7 @@ class VADA(DANN):
             iterations=self.iterations,
         )
         return {
-            **super().terms(batch),
+            **super().compute_terms(batch),
             "target_entropy_loss": self.entropy_weight * conditional_entropy(batch.target_logits),
             "smooth_loss": self.smooth_weight * smooth,
         }

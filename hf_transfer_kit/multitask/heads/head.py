@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from hf_transfer_kit.backbones.precision import called_in_float32
 from hf_transfer_kit.errors import DataError
 
 POOLED = "pooled"
@@ -46,13 +47,13 @@ class Head(nn.Module):
         self.linear = nn.Linear(width, num_labels)
 
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Logits (R, C) of features (R, D), or (R, T, C) of (R, T, D).
+        """Logits (R, C) of features (R, D), or (R, T, C) of (R, T, D); float32 also inside a network of half precision.
 
         Args:
             features: Of the task's rows.
             lengths: Number of positions of each row that are no padding, int64 of shape (R,); None where all are.
         """
-        return self.linear(self.dropout(features))
+        return called_in_float32(self.linear, self.dropout(features))
 
     def plain_state(self) -> dict[str, Tensor]:
         """Weights of the linear layer that gives the same logits by itself."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn import functional
 
+from hf_transfer_kit.backbones.precision import in_float32
 from hf_transfer_kit.multitask.heads.head import Head
 
 
@@ -52,11 +53,11 @@ class RegressionHead(Head):
         return self.mean + self.scale * super().forward(features)
 
     def plain_state(self) -> dict[str, Tensor]:
-        """The linear layer that gives the same numbers by itself."""
-        weight, bias = self.linear.weight.detach(), self.linear.bias
+        """The linear layer that gives the same numbers by itself, float32 or wider: a mean does not fit into less."""
+        weight, bias = in_float32(self.linear.weight.detach()), self.linear.bias
         state = {"weight": self.scale * weight}
         if bias is not None or self.mean:
-            own = weight.new_zeros(len(weight)) if bias is None else bias.detach()
+            own = weight.new_zeros(len(weight)) if bias is None else in_float32(bias.detach())
             state["bias"] = self.scale * own + self.mean
         return state
 
