@@ -28,6 +28,7 @@ class DomainAdversarialConfig(PreTrainedConfig):
             None chooses the faster one: apart on the CPU and wherever their sizes differ, else together. Either way
             ``batch_norm`` holds, except that apart and ``"joint"`` normalises each domain by its own batch and shares
             only the running statistics.
+        adapters: What peft put inside the classifier, by name, as ``adapter_settings`` gives it; None for nothing.
 
     Raises:
         SettingsError: When the method or the kind of statistics is unknown.
@@ -44,6 +45,7 @@ class DomainAdversarialConfig(PreTrainedConfig):
         method_options: Mapping[str, Any] | None = None,
         batch_norm: str = "per_domain",
         together: bool | None = None,
+        adapters: Mapping[str, Mapping[str, Any]] | None = None,
         **kwargs,
     ) -> None:
         if method not in OBJECTIVES:
@@ -68,3 +70,4 @@ class DomainAdversarialConfig(PreTrainedConfig):
         self.method_options = dict(method_options or {})
         self.batch_norm = batch_norm
         self.together = together
+        self.adapters = adapters

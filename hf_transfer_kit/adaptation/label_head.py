@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.adaptation.subclassing import override_forward
+from hf_transfer_kit.backbones.adapters import without_adapter
 from hf_transfer_kit.backbones.feature_maps import label_head
 from hf_transfer_kit.backbones.precision import HALF, called_in_float32
 from hf_transfer_kit.errors import ModelError
@@ -46,9 +47,16 @@ class LabelHead:
     def __init__(self, network: PreTrainedModel) -> None:
         self.network_name = type(network).__name__
         self.pad_token_id = getattr(network.config, "pad_token_id", None)
-        self.name, self.module = label_head(network)
-        self.width = next(layer.in_features for layer in self.module.modules() if isinstance(layer, nn.Linear))
-        override_forward(self.module, _catching)
+        self.network = network
+        self.name, module = label_head(network)
+        plain = without_adapter(module)
+        self.width = next(layer.in_features for layer in plain.modules() if isinstance(layer, nn.Linear))
+        override_forward(module, _catching)
+
+    @property
+    def module(self) -> nn.Module:
+        """The head as it stands in the network now: peft may have put an adapter or a copy in its place."""
+        return self.network.get_submodule(self.name)
 
     def features(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """What entered the head in the last forward, (B, D); may be asked for once a forward.
@@ -59,7 +67,7 @@ class LabelHead:
         Raises:
             ModelError: When it is no single row of D features for each input.
         """
-        caught = vars(self.module).pop(_CAUGHT)
+        caught = self._caught()
         if caught.dim() == 3 and "input_ids" in inputs and caught.shape[1] == inputs["input_ids"].shape[1]:
             # Decoders classify every position and keep the last one that is no padding.
             mask = None if self.pad_token_id is None else inputs["input_ids"] != self.pad_token_id
@@ -76,5 +84,10 @@ class LabelHead:
         """Logits (N, C) of features (N, D), as the network would give them; of float32 features in float32."""
         half = torch.is_autocast_enabled(features.device.type) or features.dtype in HALF
         logits = self.module(features) if half else called_in_float32(self.module, features)
-        vars(self.module).pop(_CAUGHT)
+        self._caught()
         return logits
+
+    def _caught(self) -> Tensor:
+        """What entered the head, or of several copies of it the one that ran."""
+        ran = next(module for module in self.module.modules() if _CAUGHT in vars(module))
+        return vars(ran).pop(_CAUGHT)

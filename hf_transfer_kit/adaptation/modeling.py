@@ -23,6 +23,7 @@ from hf_transfer_kit.adaptation.domain_pairs import TARGET
 from hf_transfer_kit.adaptation.label_head import LabelHead
 from hf_transfer_kit.adaptation.objectives import OBJECTIVES, DomainBatch
 from hf_transfer_kit.adaptation.subclassing import restore_forward
+from hf_transfer_kit.backbones.adapters import adapter_settings, check_learning, merge_adapters, put_adapters
 from hf_transfer_kit.backbones.loading import classifier_class, classifier_modalities
 from hf_transfer_kit.backbones.precision import in_float32
 from hf_transfer_kit.backbones.unwrapping import plain_model
@@ -31,6 +32,10 @@ from hf_transfer_kit.tuning.scalars import record_scalars
 from hf_transfer_kit.values import MODALITIES
 
 _DOMAINS = ("target", "source")
+_UNFREEZE = (
+    "With peft put the adapters into the network first, from_classifier(get_peft_model(network, ...)), or give "
+    'modules_to_save=["objective"].'
+)
 
 
 class DomainAdversarialModel(PreTrainedModel):
@@ -60,7 +65,10 @@ class DomainAdversarialModel(PreTrainedModel):
 
     def __init__(self, config: DomainAdversarialConfig, *, network: PreTrainedModel | None = None) -> None:
         super().__init__(config)
-        self.network = _classifier(config.backbone_config) if network is None else network
+        if network is None:
+            network = _classifier(config.backbone_config)
+            put_adapters(network, config.adapters)
+        self.network = network
         self.main_input_name = self.network.main_input_name
         self.label_head = LabelHead(self.network)
         self.objective = OBJECTIVES[config.method](
@@ -91,7 +99,8 @@ class DomainAdversarialModel(PreTrainedModel):
         """Puts a method beside a loaded classifier, which becomes a part of the model with the weights that it has.
 
         Args:
-            network: A classifier of transformers, timm's among them, as ``load_model`` gives it.
+            network: A classifier of transformers, timm's among them, as ``load_model`` gives it. Adapters that peft put
+                into its layers stay there, trained, saved and loaded with the model; ``export_classifier`` merges them.
             method: As in ``DomainAdversarialConfig``, like the rest.
             method_options: Keyword arguments of the method.
             batch_norm: Whose statistics normalise which rows.
@@ -102,13 +111,19 @@ class DomainAdversarialModel(PreTrainedModel):
             SettingsError: When a setting is unknown or out of range.
         """
         inner, _ = plain_model(network)
+        adapters = adapter_settings(inner)
         if not isinstance(inner, PreTrainedModel):
             raise ModelError(
                 f"{type(inner).__name__} is no model of transformers, so it cannot be saved with its method. Load "
                 "timm's networks with load_model('timm/NAME')."
             )
         config = DomainAdversarialConfig(
-            inner.config, method=method, method_options=method_options, batch_norm=batch_norm, together=together
+            inner.config,
+            method=method,
+            method_options=method_options,
+            batch_norm=batch_norm,
+            together=together,
+            adapters=adapters,
         )
         for module in inner.modules():
             module._is_hf_initialized = True  # so that post_init leaves its weights alone
@@ -117,6 +132,7 @@ class DomainAdversarialModel(PreTrainedModel):
     def export_classifier(self) -> PreTrainedModel:
         """A copy of the classifier alone, with the target's statistics, to be saved, loaded and used as any other."""
         network = copy.deepcopy(self.network)
+        merge_adapters(network)
         restore_forward(network.get_submodule(self.label_head.name))
         join_domains(network)
         return network.eval()
@@ -194,6 +210,7 @@ class DomainAdversarialModel(PreTrainedModel):
                 "A training batch must hold rows of both domains, but this one has no input whose name begins with "
                 f"{TARGET!r}. Train on DomainPairs(source, target) with DomainCollator(collator) as data_collator."
             )
+        check_learning(self, {"objective": self.objective}, _UNFREEZE)
         batch = self._both(source, target, labels).in_full_precision()
         loss = self._class_loss(batch.source_logits, labels)
         scalars = {"class_loss": loss, "adversarial_strength": self.strength}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from torch import nn
 
 from hf_transfer_kit.backbones.layer_groups import layer_groups
 from hf_transfer_kit.errors import ModelError
+
+_OF_A_PLACE = ("base_model_name_or_path", "revision", "auto_mapping", "peft_version", "inference_mode")
 
 
 def adaptable_layers(model: nn.Module, *, last: int | None = None) -> list[str]:
@@ -71,6 +74,119 @@ def adapter_parameters(model: nn.Module) -> set[str]:
 def without_pretrained_value(model: nn.Module) -> set[str]:
     """Names of the parameters that peft drew anew; its copies of whole modules began as pretrained weights."""
     return {name for name in adapter_parameters(model) if ".modules_to_save." not in name}
+
+
+def adapter_settings(network: nn.Module) -> dict[str, dict[str, Any]] | None:
+    """What peft put inside a network, as plain data from which ``put_adapters`` puts it there again; None for nothing.
+
+    Args:
+        network: A plain network, out of its peft wrapper.
+
+    Raises:
+        ModelError: When an adapter is prompts or another thing that stands outside the network.
+    """
+    configs = getattr(network, "peft_config", None)
+    if not configs:
+        return None
+    found = {}
+    for name, config in configs.items():
+        if config.is_prompt_learning or config.is_adaption_prompt:
+            raise ModelError(
+                f"The adapter {name!r} is {config.peft_type.value}, which stands beside the network and not in its "
+                "layers, so it cannot be carried inside another model. Use lora, ia3 or another that changes layers."
+            )
+        found[name] = {key: _plain(value) for key, value in config.to_dict().items() if key not in _OF_A_PLACE}
+    return found
+
+
+def put_adapters(network: nn.Module, settings: Mapping[str, Mapping[str, Any]] | None) -> None:
+    """Puts adapters of fresh weights where ``adapter_settings`` found them, in place; nothing for None."""
+    if not settings:
+        return
+    from peft import get_peft_config, inject_adapter_in_model
+
+    for name, values in settings.items():
+        inject_adapter_in_model(get_peft_config(dict(values)), network, adapter_name=name)
+
+
+def merge_adapters(network: nn.Module) -> None:
+    """Puts the adapters' changes into the weights of a plain network and takes the adapters out, in place."""
+    if not getattr(network, "peft_config", None):
+        return
+    for name in [name for name, module in network.named_modules() if _is_topmost_adapter(module)]:
+        try:
+            module = network.get_submodule(name)
+        except AttributeError:  # it lay in one that is out already
+            continue
+        network.set_submodule(name, _unloaded(module))
+    del network.peft_config
+    network.requires_grad_(True)
+
+
+def outermost(network: nn.Module, name: str) -> str:
+    """The part of a layer's name that names what peft put in its place; the name itself where it put nothing."""
+    parts = name.split(".")
+    for count in range(1, len(parts)):
+        place = ".".join(parts[:count])
+        if _is_topmost_adapter(network.get_submodule(place)):
+            return place
+    return name
+
+
+def without_adapter(module: nn.Module) -> nn.Module:
+    """A plain copy of what peft put in a layer's place, its changes merged; of other modules a copy."""
+    module = copy.deepcopy(module)
+    return _unloaded(module) if _is_topmost_adapter(module) else module
+
+
+def _unloaded(module: nn.Module) -> nn.Module:
+    if hasattr(module, "unload_and_optionally_merge_module"):
+        return module.unload_and_optionally_merge_module(merge=True, safe_merge=False, adapter_names=None)
+    module.merge(safe_merge=False, adapter_names=None)
+    return module.get_base_layer()
+
+
+def _is_topmost_adapter(module: nn.Module) -> bool:
+    return hasattr(module, "unload_and_optionally_merge_module") or (
+        hasattr(module, "base_layer") and hasattr(module, "get_base_layer")
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Sets as lists, members of enumerations as their values."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return getattr(value, "value", value)
+
+
+def check_learning(owner: nn.Module, parts: Mapping[str, nn.Module], advice: str) -> None:
+    """Refuses to train a model of which parts that begin with random weights are frozen though others move.
+
+    peft freezes all that it is not told to keep (``modules_to_save``).
+
+    Args:
+        owner: The model, for the message.
+        parts: Name -> part; those without parameters do not count.
+        advice: What to do, a sentence.
+
+    Raises:
+        ModelError: When all parameters of a part are frozen.
+    """
+    frozen = [
+        name
+        for name, part in parts.items()
+        if any(True for _ in part.parameters()) and not any(p.requires_grad for p in part.parameters())
+    ]
+    if frozen and any(parameter.requires_grad for parameter in owner.parameters()):
+        verb = "is" if len(frozen) == 1 else "are"
+        raise ModelError(
+            f"{', '.join(frozen)} of {type(owner).__name__} {verb} frozen, so nothing of what begins with random "
+            f"weights there is learned. {advice}"
+        )
 
 
 def is_under(name: str, tops: Collection[str]) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from hf_transfer_kit.backbones.adapters import outermost
 from hf_transfer_kit.backbones.example_inputs import traced
 from hf_transfer_kit.backbones.heads import find_head, last_layer
 from hf_transfer_kit.backbones.layer_groups import layer_groups
@@ -175,8 +176,9 @@ def logits_layer(model: nn.Module) -> tuple[str, nn.Linear]:
 def label_head(network: PreTrainedModel) -> tuple[str, nn.Module]:
     """What turns one row of features into logits, with its name.
 
-    It is the linear layer that gives the logits; where that ends a Sequential of the head, all of the Sequential, so
-    that a head of several layers (that of the DANN paper, say) is not counted as features.
+    It is the linear layer that gives the logits, with what peft put in its place; where that ends a Sequential of the
+    head, all of the Sequential, so that a head of several layers (that of the DANN paper, say) is not counted as
+    features.
 
     Raises:
         ModelError: When there is no linear layer at the end, or several stand side by side.
@@ -189,6 +191,8 @@ def label_head(network: PreTrainedModel) -> tuple[str, nn.Module]:
             "stands before its head. Choose an architecture with one head."
         )
     name, head = logits_layer(network)
+    if (place := outermost(network, name)) != name:
+        return place, network.get_submodule(place)
     while any(name.startswith(f"{outer}.") for outer in heads):
         outer_name = name.rpartition(".")[0]
         outer = network.get_submodule(outer_name)

@@ -55,6 +55,7 @@ class MultiTaskConfig(PreTrainedConfig):
         inputs: Mapping[str, Mapping[str, Any] | None] | None = None,
         shared_from: int = 0,
         batch_norm: str = BATCH_NORMS[0],
+        adapters: Mapping[str, Mapping[str, Any]] | None = None,
         **kwargs,
     ) -> None:
         if isinstance(backbone_config, Mapping):
@@ -76,6 +77,7 @@ class MultiTaskConfig(PreTrainedConfig):
         self.inputs = inputs
         self.shared_from = shared_from
         self.batch_norm = batch_norm
+        self.adapters = adapters
 
     def to_dict(self) -> dict[str, Any]:
         """As any configuration's, with tasks and inputs as pairs.

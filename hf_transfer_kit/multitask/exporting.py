@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from hf_transfer_kit.backbones.adapters import merge_adapters
 from hf_transfer_kit.backbones.heads import last_layer
 from hf_transfer_kit.backbones.new_heads import replace_head
 from hf_transfer_kit.backbones.precision import HALF
@@ -33,6 +34,7 @@ def plain_model_of(model: MultiTaskModel, task: str) -> PreTrainedModel:
     settings = model.config.tasks[task]
     head = model.heads[task]
     trunk = copy.deepcopy(model.trunk)
+    merge_adapters(trunk)
     join_input(trunk, settings["input"])
     like = {"device": head.linear.weight.device, "dtype": head.linear.weight.dtype}
     linear = nn.Linear(trunk_width(model), 1, bias=model.reader.has_bias, **like)

@@ -12,7 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_transfer_kit.backbones.feature_maps import logits_layer
+from hf_transfer_kit.backbones.adapters import adapter_settings, check_learning, put_adapters, without_adapter
+from hf_transfer_kit.backbones.feature_maps import label_head
 from hf_transfer_kit.backbones.new_heads import initialize_module
 from hf_transfer_kit.backbones.undisturbed import seeded, still_batch_norms
 from hf_transfer_kit.backbones.unwrapping import plain_model
@@ -26,6 +27,11 @@ from hf_transfer_kit.multitask.row_counts import at_least_one, loss_shares
 from hf_transfer_kit.multitask.stems import check_channels, own_modules, parameters_of, separate_inputs
 from hf_transfer_kit.multitask.trunk import FeatureReader, Features, fitting_network, head_dropout, new_network
 from hf_transfer_kit.tuning.scalars import record_scalars
+
+_UNFREEZE = (
+    "With peft put the adapters into the network first, from_backbone(get_peft_model(network, ...), tasks), or set the "
+    "balancer after get_peft_model."
+)
 
 
 class MultiTaskModel(PreTrainedModel):
@@ -60,7 +66,10 @@ class MultiTaskModel(PreTrainedModel):
     def __init__(self, config: MultiTaskConfig, *, network: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         kinds = [task["type"] for task in config.tasks.values()]
-        self.trunk = new_network(config.backbone_config, kinds) if network is None else network
+        if network is None:
+            network = new_network(config.backbone_config, kinds)
+            put_adapters(network, config.adapters)
+        self.trunk = network
         self.reading = separate_inputs(
             self.trunk, config.inputs, config.shared_from, own_batch_norms=config.batch_norm == "per_input"
         )
@@ -100,16 +109,17 @@ class MultiTaskModel(PreTrainedModel):
             SettingsError: When a setting is unknown or out of range, or the head to keep has other outputs.
         """
         inner, _ = plain_model(network)
+        adapters = adapter_settings(inner)
         if not isinstance(inner, PreTrainedModel):
             raise ModelError(
                 f"{type(inner).__name__} is no model of transformers, so it cannot be saved with its tasks. Load "
                 "timm's networks with load_model('timm/NAME')."
             )
-        config = MultiTaskConfig(copy.deepcopy(inner.config), tasks, inputs, shared_from, batch_norm)
+        config = MultiTaskConfig(copy.deepcopy(inner.config), tasks, inputs, shared_from, batch_norm, adapters)
         kinds = [task["type"] for task in config.tasks.values()]
         if not kinds:
             raise SettingsError("tasks is empty: name at least one task.")
-        own_head = None if keep_head is None else copy.deepcopy(logits_layer(inner)[1])
+        own_head = None if keep_head is None else without_adapter(label_head(inner)[1])
         with seeded(seed):
             trunk = fitting_network(inner, kinds)
             for module in trunk.modules():
@@ -146,7 +156,12 @@ class MultiTaskModel(PreTrainedModel):
             SettingsError: When a setting is unknown or out of range.
         """
         config = MultiTaskConfig(
-            copy.deepcopy(model.config.backbone_config), tasks, inputs, shared_from, model.config.batch_norm
+            copy.deepcopy(model.config.backbone_config),
+            tasks,
+            inputs,
+            shared_from,
+            model.config.batch_norm,
+            model.config.adapters,
         )
         with seeded(seed):
             new = cls(config).to(device=model.device, dtype=model.dtype)
@@ -242,6 +257,7 @@ class MultiTaskModel(PreTrainedModel):
         if self.balancer is None or not losses:
             loss = self._weighted(losses)
         else:
+            check_learning(self, {"balancer": self.balancer}, _UNFREEZE)
             shared = [tensor for of_input in features.values() for tensor in of_input.of.values()]
             loss = self.balancer(losses, shared[0] if len(shared) == 1 else shared)
             if hasattr(self.balancer, "weights"):

@@ -10,6 +10,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from hf_transfer_kit.backbones.adapters import adapter_settings, outermost, put_adapters, without_adapter
 from hf_transfer_kit.backbones.feature_maps import logits_layer, position_mask
 from hf_transfer_kit.backbones.heads import find_head
 from hf_transfer_kit.backbones.loading import classifier_class, classifier_modalities
@@ -99,6 +100,7 @@ def fitting_network(network: PreTrainedModel, kinds: Iterable[str]) -> PreTraine
     if isinstance(network, auto._model_mapping[type(network.config)]):
         return network
     fitting = new_network(network.config, kinds)
+    put_adapters(fitting, adapter_settings(network))
     load_body(fitting, network)
     return fitting.to(device=network.device, dtype=network.dtype)
 
@@ -144,7 +146,8 @@ class FeatureReader:
                 "stands before its head. Choose an architecture with one head."
             )
         self.reads = kinds_read(kinds)
-        self.head_name, layer = logits_layer(network)
+        self.head_name = outermost(network, logits_layer(network)[0])
+        layer = without_adapter(network.get_submodule(self.head_name))
         self.width = {POOLED: layer.in_features}
         self.has_bias = layer.bias is not None
         network.set_submodule(self.head_name, nn.Identity())

@@ -44,6 +44,7 @@ class ZeroShotConfig(PreTrainedConfig):
         method: str = "eszsl",
         method_options: Mapping[str, Any] | None = None,
         gamma: float = 0.0,
+        adapters: Mapping[str, Mapping[str, Any]] | None = None,
         **kwargs,
     ) -> None:
         if method not in METHODS:
@@ -66,6 +67,7 @@ class ZeroShotConfig(PreTrainedConfig):
         self.method = method
         self.method_options = dict(method_options or {})
         self.gamma = float(gamma)
+        self.adapters = adapters
 
     @property
     def classes(self) -> list[str]:

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hf_transfer_kit.backbones.adapters import adapter_settings, put_adapters
 from hf_transfer_kit.backbones.loading import classifier_class
 from hf_transfer_kit.backbones.undisturbed import seeded
 from hf_transfer_kit.backbones.unwrapping import plain_model
@@ -56,7 +57,10 @@ class ZeroShotModel(PreTrainedModel):
         if isinstance(network, ZeroShotModel):
             self.network, width = network.network, len(network.head.mean)
         else:
-            self.network = new_network(config.backbone_config) if network is None else network
+            if network is None:
+                network = new_network(config.backbone_config)
+                put_adapters(network, config.adapters)
+            self.network = network
             width = take_head_off(self.network)
         self.main_input_name = self.network.main_input_name
         self.supports_gradient_checkpointing = bool(self.network.supports_gradient_checkpointing)
@@ -80,8 +84,8 @@ class ZeroShotModel(PreTrainedModel):
         """Puts a method on a loaded network, which loses its head and keeps its other weights.
 
         Args:
-            network: A classifier of transformers, timm's among them, as ``load_model`` gives it; or a
-                ``ZeroShotModel``, whose network gets another method.
+            network: A classifier of transformers, timm's among them, as ``load_model`` gives it, with adapters of peft
+                in its layers or without; or a ``ZeroShotModel``, whose network gets another method.
             table: Rows of all classes, seen or not, or what ``AttributeTable.of`` reads; labels count its rows.
             seen: Classes that training shows; None: all that the table has now, of which ``fit`` keeps those that have
                 rows.
@@ -96,6 +100,7 @@ class ZeroShotModel(PreTrainedModel):
             SettingsError: When a setting is unknown or out of range.
         """
         inner, _ = plain_model(network)
+        adapters = inner.config.adapters if isinstance(inner, ZeroShotModel) else adapter_settings(inner)
         if not isinstance(inner, PreTrainedModel):
             raise ModelError(
                 f"{type(inner).__name__} is no model of transformers, so it cannot be saved with its table. Load "
@@ -106,7 +111,7 @@ class ZeroShotModel(PreTrainedModel):
         given, seen = seen, table.classes if seen is None else tuple(seen)
         signatures = torch.from_numpy(table.rows(seen))
         config = ZeroShotConfig(
-            copy.deepcopy(backbone), table.classes, table.attributes, seen, method, method_options, gamma
+            copy.deepcopy(backbone), table.classes, table.attributes, seen, method, method_options, gamma, adapters
         )
         for module in inner.modules():
             module._is_hf_initialized = True  # so that post_init leaves its weights alone
