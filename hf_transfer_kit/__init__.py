@@ -15,6 +15,7 @@ _ROOMS = {
         "DomainCollator",
         "DomainPairs",
         "ReestimateBatchNorm",
+        "SourceRows",
         "reestimate_batch_norm",
     ),
     "backbones": (

@@ -3,7 +3,7 @@
 from hf_transfer_kit.adaptation.alignment import ALIGNMENTS, ShallowAdaptation, shallow_adaptation
 from hf_transfer_kit.adaptation.configuration import DomainAdversarialConfig
 from hf_transfer_kit.adaptation.diagnosis import Diagnosis, diagnose, negative_adaptation
-from hf_transfer_kit.adaptation.domain_pairs import DomainCollator, DomainPairs, check_same_classes
+from hf_transfer_kit.adaptation.domain_pairs import DomainCollator, DomainPairs, SourceRows, check_same_classes
 from hf_transfer_kit.adaptation.mean_teacher import MeanTeacher
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.adaptation.objectives import OBJECTIVES, DomainBatch, Objective
@@ -37,6 +37,7 @@ __all__ = [
     "Objective",
     "ReestimateBatchNorm",
     "ShallowAdaptation",
+    "SourceRows",
     "StreamedDomainPairs",
     "TargetScores",
     "agreement",

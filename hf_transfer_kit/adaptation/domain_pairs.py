@@ -16,6 +16,8 @@ from hf_transfer_kit.errors import DataError, SettingsError
 
 TARGET = "target_"
 """What stands before the names of the target's inputs."""
+OF_SOURCE = "of_source"
+"""Name of what says that a batch of an evaluation is the source's."""
 
 
 class Pair(NamedTuple):
@@ -23,6 +25,31 @@ class Pair(NamedTuple):
 
     source: Mapping[str, Any]
     target: Mapping[str, Any]
+
+
+class SourceRow(NamedTuple):
+    """A row of the source by itself, in evaluation. No dict, for the same reason."""
+
+    source: Mapping[str, Any]
+
+
+class SourceRows(TorchDataset):
+    """Rows of the source for evaluation: a model whose BatchNorms know two domains reads them as the source's.
+
+    Rows as they are count as the target's. Give it to Trainer as ``eval_dataset`` with ``DomainCollator``.
+
+    Args:
+        rows: Map-style dataset of rows with labels.
+    """
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> SourceRow:
+        return SourceRow(self.rows[index])
 
 
 class DomainPairs(TorchDataset):
@@ -120,7 +147,8 @@ def _order(size: int, seed: int, epoch: int, around: int) -> np.ndarray:
 class DomainCollator:
     """Pairs into one batch: the source under its own names, the target under ``target_`` and its names.
 
-    Rows that are no pairs (those of an evaluation) go through ``collator`` as they are.
+    Rows that are no pairs (those of an evaluation) go through ``collator`` as they are; a batch of ``SourceRows`` says
+    that it is the source's.
 
     Args:
         collator: What makes a batch of rows of one domain, as Trainer would get it.
@@ -147,6 +175,9 @@ class DomainCollator:
         self.change = change
 
     def __call__(self, rows: Sequence[Pair | Mapping[str, Any]]) -> dict[str, Tensor]:
+        if isinstance(rows[0], SourceRow):
+            batch = self.collator([row.source for row in rows])
+            return {**batch, OF_SOURCE: torch.ones(len(rows), dtype=torch.bool)}
         if not isinstance(rows[0], Pair):
             return self.collator(rows)
         labels = [name for name in rows[0].source if name in LABEL_COLUMNS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -26,6 +27,7 @@ from hf_transfer_kit.adaptation.subclassing import restore_forward
 from hf_transfer_kit.backbones.adapters import adapter_settings, check_learning, merge_adapters, put_adapters
 from hf_transfer_kit.backbones.loading import classifier_class, classifier_modalities
 from hf_transfer_kit.backbones.precision import in_float32
+from hf_transfer_kit.backbones.undisturbed import still_batch_norms
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.tuning.scalars import record_scalars
@@ -147,6 +149,7 @@ class DomainAdversarialModel(PreTrainedModel):
         input_features: Tensor | None = None,
         labels: Tensor | None = None,
         return_dict: bool | None = None,
+        of_source: Tensor | None = None,
         **others: Tensor,
     ) -> SequenceClassifierOutput:
         """Loss (with labels) and logits (S, C) of the source rows; in training with labels also adapts.
@@ -160,6 +163,8 @@ class DomainAdversarialModel(PreTrainedModel):
             input_features: As above.
             labels: Classes of the source rows, int64 of shape (S,).
             return_dict: Accepted for other libraries' sake; the output is always a ModelOutput.
+            of_source: Of an evaluation's batch that it is the source's (``SourceRows``), whatever it holds; without it
+                rows are read as ``evaluate_as`` says.
             **others: Further inputs of the classifier; the target's inputs, each as ``target_`` and its name.
 
         Raises:
@@ -178,7 +183,7 @@ class DomainAdversarialModel(PreTrainedModel):
         source = {name: value for name, value in inputs.items() if not name.startswith(TARGET)}
         target = {name.removeprefix(TARGET): value for name, value in inputs.items() if name.startswith(TARGET)}
         if not self.training or labels is None:
-            return self._evaluated(source, labels)
+            return self._evaluated(source, labels, self.evaluate_as if of_source is None else "source")
         return self._adapted(source, target, labels)
 
     def read(self, inputs: Mapping[str, Tensor], *, domain: str = "target") -> tuple[Tensor, Tensor]:
@@ -195,8 +200,8 @@ class DomainAdversarialModel(PreTrainedModel):
             raise SettingsError(f"domain={domain!r} is unknown; choose {' or '.join(map(repr, _DOMAINS))}.")
         return self._read(inputs, domain)
 
-    def _evaluated(self, source: dict[str, Tensor], labels: Tensor | None) -> SequenceClassifierOutput:
-        logits, _ = self.read(source, domain=self.evaluate_as)
+    def _evaluated(self, source: dict[str, Tensor], labels: Tensor | None, domain: str) -> SequenceClassifierOutput:
+        logits, _ = self.read(source, domain=domain)
         loss = None if labels is None else functional.cross_entropy(in_float32(logits), labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
@@ -211,6 +216,7 @@ class DomainAdversarialModel(PreTrainedModel):
                 f"{TARGET!r}. Train on DomainPairs(source, target) with DomainCollator(collator) as data_collator."
             )
         check_learning(self, {"objective": self.objective}, _UNFREEZE)
+        _check_channels(source, target)
         batch = self._both(source, target, labels).in_full_precision()
         loss = self._class_loss(batch.source_logits, labels)
         scalars = {"class_loss": loss, "adversarial_strength": self.strength}
@@ -267,18 +273,39 @@ class DomainAdversarialModel(PreTrainedModel):
 
     def _extract(self, **inputs: Tensor) -> Tensor:
         """Features (N, D) of rows that are looked at again; running statistics do not count them twice."""
-        _, features = self._read(inputs, "again")
+        # Speech networks make their input require a gradient, which one that has a history does already.
+        asking = [module for module in self.network.modules() if getattr(module, "_requires_grad", False)]
+        for module in asking:
+            module._requires_grad = False
+        try:
+            _, features = self._read(inputs, "again")
+        finally:
+            for module in asking:
+                module._requires_grad = True
         return features
 
     def _read(self, inputs: Mapping[str, Tensor], rows: str | int) -> tuple[Tensor, Tensor]:
         """Logits (N, C) and features (N, D)."""
         self.reading.rows = rows
-        logits = self.network(**inputs).logits
+        # One row, of a last batch, has no statistics of its own.
+        alone = self.training and self.has_batch_norm and any(len(value) == 1 for value in inputs.values())
+        with still_batch_norms(self.network) if alone else nullcontext():
+            logits = self.network(**inputs).logits
         self.reading.rows = "target"
         return logits, self.label_head.features(inputs)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Nothing: the network initialises its own, and objectives are made with the weights they begin with."""
+
+
+def _check_channels(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    for name, value in source.items():
+        other = target.get(name)
+        if other is not None and value.dim() == 4 and value.shape[1] != other.shape[1]:
+            raise DataError(
+                f"{name} of the source has {value.shape[1]} channels, of the target {other.shape[1]}, and one network "
+                "reads both. Prepare both alike: prepare_data(..., like=source), or convert grey pictures to RGB."
+            )
 
 
 def _classifier(config: PreTrainedConfig | None) -> PreTrainedModel:

@@ -45,7 +45,7 @@ def reestimate_batch_norm(
         The model.
 
     Raises:
-        DataError: When there are no target rows.
+        DataError: When there are no target rows, or a single one.
     """
     if len(target) == 0:
         raise DataError("The target is empty, so there is nothing to gather BatchNorm statistics on.")
@@ -54,7 +54,9 @@ def reestimate_batch_norm(
     if not norms:
         return model
     chosen = evenly_spread(len(target), rows)
-    if len(chosen) > batch_size and 0 < len(chosen) % batch_size < batch_size // 2:
+    if len(chosen) == 1:
+        raise DataError("The target has a single row, which has no statistics. Give two rows or more.")
+    if len(chosen) > batch_size and 0 < len(chosen) % batch_size < max(batch_size // 2, 2):
         # A small last batch would weigh as much as a full one, with statistics of few rows.
         chosen = chosen[: -(len(chosen) % batch_size)]
     # A collator made for labelled rows may insist on labels where the target has none.

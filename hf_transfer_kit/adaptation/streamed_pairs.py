@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from torch.utils.data import IterableDataset
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
 
 from hf_transfer_kit.adaptation.domain_pairs import Pair, check_same_classes, class_names, without_labels
-from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.data.streams import rounds, share, tell_epoch, this_worker, unshare_epoch
 
 
 class StreamedDomainPairs(IterableDataset):
     """Pairs of rows from two streams, for ``DomainCollator``; an epoch is one pass over the source.
 
-    A target that ends sooner begins anew. Each stream shuffles itself (``datasets``' ``shuffle(buffer_size=...)``), and
-    is told of every epoch and, the target, of every new beginning, with ``set_epoch``. Training needs ``max_steps``.
+    A target that ends sooner begins anew. Workers of a loader share the rows of each stream: ``datasets`` by files
+    where they have enough, others row by row, so that others must not share themselves. Each stream shuffles itself
+    (``datasets``' ``shuffle(buffer_size=...)``), and is told of every epoch and, the target, of every new beginning,
+    with ``set_epoch``. Training needs ``max_steps``.
 
     Args:
         source: Iterable of rows with labels, one that can be gone through again.
@@ -23,7 +26,7 @@ class StreamedDomainPairs(IterableDataset):
         target_columns: What is kept of a target row; None keeps all but ``label``, ``labels`` and ``label_ids``.
 
     Raises:
-        DataError: When both name their classes and the names differ; while iterating, when a stream is empty.
+        DataError: When both name their classes and the names differ; while iterating, when there is no target row.
     """
 
     def __init__(
@@ -37,33 +40,20 @@ class StreamedDomainPairs(IterableDataset):
         self.source = source
         self.target = target
         self.target_columns = target_columns
-        self.epoch = 0
+        # Shared memory: workers that stay alive between epochs see what the main process writes.
+        self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
         """Which epoch the next pass is, from 0."""
-        self.epoch = epoch
+        self._epoch.fill_(epoch)
 
     def __iter__(self) -> Iterator[Pair]:
-        _tell(self.source, self.epoch)
-        target = self._endless_target()
-        for row in self.source:
+        worker, workers = this_worker()
+        if get_worker_info() is not None:
+            for stream in (self.source, self.target):
+                unshare_epoch(stream)
+        epoch = int(self._epoch)
+        tell_epoch(self.source, epoch)
+        target = rounds("target", self.target, epoch, worker, workers)
+        for row in share(self.source, worker, workers):
             yield Pair(dict(row), without_labels(next(target), self.target_columns))
-
-    def _endless_target(self) -> Iterator[Mapping[str, Any]]:
-        around = 0
-        while True:
-            # Rounds of different epochs must not repeat one another's order; 2**16 rounds an epoch are out of reach.
-            _tell(self.target, self.epoch * 2**16 + around)
-            row = None
-            for row in self.target:
-                yield row
-            if row is None:
-                raise DataError(
-                    "The target stream is empty, but both domains need rows. Check its split or its filter."
-                )
-            around += 1
-
-
-def _tell(stream: object, epoch: int) -> None:
-    if hasattr(stream, "set_epoch"):
-        stream.set_epoch(epoch)

@@ -42,7 +42,7 @@ def task_metrics(task_type: str, label_names: Sequence[str] = (), *, blank: int 
 
     ================================ ==================================================================
     ``classification``               ``accuracy``, ``macro_f1``
-    ``multi_label``                  ``f1`` over all decisions (micro), ``accuracy`` (a row's all right); logits above 0
+    ``multi_label``                  ``f1`` over known decisions, ``accuracy`` (a row's all right); logits above 0
     ``regression``                   ``spearman``, ``pearson``, ``mse``
     ``token_classification``         ``f1`` over entities where names are B-, I- and O, else ``macro_f1``; ``accuracy``
     ``ctc``                          ``error_rate`` by symbol, ``accuracy`` of whole transcripts; the likeliest path
@@ -77,18 +77,19 @@ def logits_of(prediction: EvalPrediction) -> np.ndarray:
 
 
 def _several_classes(prediction: EvalPrediction) -> dict[str, float]:
-    said, true = logits_of(prediction) > 0, np.asarray(prediction.label_ids) > 0.5
+    labels = np.asarray(prediction.label_ids, dtype=np.float64)
+    said, true, known = logits_of(prediction) > 0, labels > 0.5, np.isfinite(labels) & (labels != IGNORED)
+    some = known.any(axis=1)
     return {
-        "f1": float(f1_score(true, said, average="micro", zero_division=0.0)),
-        "accuracy": float((said == true).all(axis=1).mean()),
+        "f1": float(f1_score(true[known], said[known], zero_division=0.0)),
+        "accuracy": float(((said == true) | ~known)[some].all(axis=1).mean()) if some.any() else 0.0,
     }
 
 
 def _numbers(prediction: EvalPrediction) -> dict[str, float]:
-    given = {
-        "predictions": logits_of(prediction).astype(np.float64).ravel(),
-        "references": np.asarray(prediction.label_ids, dtype=np.float64).ravel(),
-    }
+    true = np.asarray(prediction.label_ids, dtype=np.float64).ravel()
+    known = ~np.isnan(true)
+    given = {"predictions": logits_of(prediction).astype(np.float64).ravel()[known], "references": true[known]}
     return {
         **Spearman().compute(**given),
         **Pearson().compute(**given),

@@ -62,8 +62,8 @@ def class_labels(task: str, labels: Sequence[np.ndarray], classes: int | None, i
 
 
 def number_labels(task: str, labels: Sequence[np.ndarray], classes: int | None, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Numbers to predict, float32 of shape (R,), or (R, C) where rows have C each."""
-    fits = len({label.shape for label in labels}) == 1 and all(np.isfinite(label).all() for label in labels)
+    """Numbers to predict, float32 of shape (R,), or (R, C) where rows have C each, NaN where one of them is missing."""
+    fits = len({label.shape for label in labels}) == 1 and not any(np.isinf(label).any() for label in labels)
     wanted = "a finite number for each row" if classes in (None, 1) else f"{classes} finite numbers for each row"
     fits = fits and (classes is None or max(1, labels[0].size) == classes)
     _check(task, fits, wanted, labels)
@@ -71,10 +71,11 @@ def number_labels(task: str, labels: Sequence[np.ndarray], classes: int | None, 
 
 
 def yes_no_labels(task: str, labels: Sequence[np.ndarray], classes: int | None, inputs: Mapping[str, Tensor]) -> Tensor:
-    """For each class whether it holds, float32 of shape (R, C), in [0, 1]."""
+    """For each class whether it holds, float32 of shape (R, C), in [0, 1]; NaN where that is not known (None, -100)."""
     width = labels[0].size if classes is None else classes
-    fits = all(label.shape == (width,) and ((label >= 0) & (label <= 1)).all() for label in labels)
-    _check(task, fits, f"{width} numbers from 0 to 1 for each row", labels)
+    labels = [np.where(label == NOT_LABELLED, np.nan, label) for label in labels]
+    fits = all(label.shape == (width,) and (((label >= 0) & (label <= 1)) | np.isnan(label)).all() for label in labels)
+    _check(task, fits, f"{width} numbers from 0 to 1 for each row, None where one is not known", labels)
     return torch.from_numpy(np.stack(labels)).float()
 
 

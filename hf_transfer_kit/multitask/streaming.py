@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import count, islice
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.data.streams import rounds, this_worker, unshare_epoch
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask.mixing import MIXINGS, check_seed, mixing_shares
 from hf_transfer_kit.multitask.source import Source, TaskRow, check_sources
 
@@ -78,14 +77,13 @@ class StreamedMultiTaskDataset(IterableDataset):
         self._skipped = state["rows"]
 
     def __iter__(self) -> Iterator[TaskRow]:
-        worker = get_worker_info()
-        index, workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+        index, workers = this_worker()
         epoch, skipped, self._skipped = int(self._epoch), self._skipped, 0
-        if worker is not None:
+        if get_worker_info() is not None:
             for source in self.sources.values():
-                _unshare_epoch(source.dataset)
+                unshare_epoch(source.dataset)
         streams = [
-            (source, _rounds(name, source.dataset, epoch, index, workers)) for name, source in self.sources.items()
+            (source, rounds(name, source.dataset, epoch, index, workers)) for name, source in self.sources.items()
         ]
         for read, number in enumerate(self._numbers(epoch, index), start=1):
             source, rows = streams[number]
@@ -100,42 +98,3 @@ class StreamedMultiTaskDataset(IterableDataset):
         shares = list(self.shares.values())
         while True:
             yield from generator.choice(len(shares), size=_DRAWN_AT_ONCE, p=shares).tolist()
-
-
-def _rounds(
-    name: str, stream: Iterable[Mapping[str, Any]], epoch: int, worker: int, workers: int
-) -> Iterator[Mapping[str, Any]]:
-    """A worker's rows of a stream, again and again."""
-    for around in count():
-        if hasattr(stream, "set_epoch"):
-            # Rounds of different epochs must not repeat one another's order; 2**16 rounds an epoch are out of reach.
-            stream.set_epoch(epoch * 2**16 + around)
-        row = None
-        for row in _share(stream, worker, workers):
-            yield row
-        if row is None:
-            whose = f"worker {worker} of {workers}" if workers > 1 else "the loader"
-            raise DataError(
-                f"The stream {name} has no rows for {whose}. Check its split or its filter, that it can be gone "
-                "through again, and that it has at least as many rows as there are workers."
-            )
-
-
-def _unshare_epoch(stream: Any) -> None:
-    """Gives a worker's stream an epoch of its own: datasets keeps it in memory that all workers write, but each worker
-    is in another round, and two that differ on it while it is read would share out differently shuffled files.
-    """
-    epoch = getattr(stream, "_epoch", None)
-    if isinstance(epoch, torch.Tensor):
-        stream._epoch = epoch.clone()
-
-
-def _share(stream: Any, worker: int, workers: int) -> Iterator[Mapping[str, Any]]:
-    """One worker's part of one pass through a stream."""
-    files = getattr(stream, "num_shards", None)
-    if workers == 1 or (files is not None and files >= workers):
-        return iter(stream)  # in a worker, a stream of datasets reads that worker's files
-    if files is not None:
-        # datasets would leave workers without a file idle, but not in batches, which it does not share out.
-        stream = ({key: values[0] for key, values in batch.items()} for batch in stream.iter(batch_size=1))
-    return islice(iter(stream), worker, None, workers)

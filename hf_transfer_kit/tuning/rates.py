@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -155,11 +156,26 @@ def optimizer_groups(
     model: nn.Module, groups: LayerGroups, factors: list[float], args: TrainingArguments
 ) -> list[dict[str, Any]]:
     """Parameter groups, two a layer group (with and without weight decay), empty ones left out."""
+    return rate_groups(model, [(group.parameters, factor) for group, factor in zip(groups, factors, strict=True)], args)
+
+
+def rate_groups(
+    model: nn.Module, parts: Sequence[tuple[Mapping[str, nn.Parameter], float]], args: TrainingArguments
+) -> list[dict[str, Any]]:
+    """Parameter groups of parts that learn at rates of their own, empty ones left out.
+
+    Weight decay is Trainer's: biases and what normalises have none.
+
+    Args:
+        model: Whose parameters they are.
+        parts: Of each part name -> parameter, as ``model.named_parameters`` names it, and the factor on the rate.
+        args: Rate and weight decay.
+    """
     decaying = set(Trainer.get_decay_parameter_names(None, model))
     result = []
-    for group, factor in zip(groups, factors, strict=True):
+    for parameters, factor in parts:
         for weight_decay, wanted in ((args.weight_decay, True), (0.0, False)):
-            parameters = [p for name, p in group.parameters.items() if (name in decaying) is wanted]
-            if parameters:
-                result.append({"params": parameters, "lr": args.learning_rate * factor, "weight_decay": weight_decay})
+            chosen = [parameter for name, parameter in parameters.items() if (name in decaying) is wanted]
+            if chosen:
+                result.append({"params": chosen, "lr": args.learning_rate * factor, "weight_decay": weight_decay})
     return result

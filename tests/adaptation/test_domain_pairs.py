@@ -128,7 +128,7 @@ def test_empty_domains_and_streams_are_sentences():
         DomainPairs([], _rows(2))
     with pytest.raises(DataError, match="Use StreamedDomainPairs"):
         DomainPairs(iter(_rows(2)), _rows(2))
-    with pytest.raises(DataError, match="The target stream is empty"):
+    with pytest.raises(DataError, match="The stream target has no rows for the loader"):
         list(StreamedDomainPairs(_rows(2), []))
     with pytest.raises(IndexError, match="There are 2 pairs"):
         DomainPairs(_rows(2), _rows(1))[2]

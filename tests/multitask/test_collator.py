@@ -171,7 +171,7 @@ def test_the_input_with_most_rows_comes_first():
         ("regression", None, [1.0, [1.0, 2.0]], "t needs a finite number for each row"),
         ("multi_label", 2, [[1, 0, 1]], "t needs 2 numbers from 0 to 1 for each row"),
         ("multi_label", None, [[1, 0], [1]], "t needs 2 numbers from 0 to 1 for each row"),
-        ("multi_label", 2, [[1, NAN]], "t needs 2 numbers from 0 to 1 for each row"),
+        ("multi_label", 2, [[1, 2]], "t needs 2 numbers from 0 to 1 for each row"),
         ("token_classification", 2, [1], "t needs a class index for each token of a row"),
         ("token_classification", 2, [[0, 5]], "A label of t is 5, but labels must be its 2 classes"),
         ("ctc", 9, [[3, 9]], "A label of t is 9"),

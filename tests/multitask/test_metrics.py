@@ -5,6 +5,7 @@ import pytest
 from transformers import EvalPrediction
 
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.metrics import task_metrics
 from hf_transfer_kit.multitask import delta_m, multi_task_metrics
 
 
@@ -72,3 +73,14 @@ def test_a_negative_baseline_does_not_turn_gains_round():
 def test_values_that_do_not_fit_are_refused(multi, single, lower, words):
     with pytest.raises(SettingsError, match=words):
         delta_m(multi, single, lower)
+
+
+def test_decisions_that_are_not_known_do_not_count():
+    logits = np.array([[2.0, -1.0, 3.0], [-1.0, 2.0, 2.0]])
+    labels = np.array([[1.0, np.nan, 1.0], [0.0, 0.0, -100.0]])
+    found = task_metrics("multi_label", ["a", "b", "c"]).compute(EvalPrediction(logits, labels))
+    # Known: right, right; right, wrong.
+    assert found["accuracy"] == pytest.approx(0.5)
+    assert found["f1"] == pytest.approx(2 * 2 / (2 * 2 + 1))
+    numbers = task_metrics("regression").compute(EvalPrediction(logits, np.where(labels == -100, np.nan, labels)))
+    assert numbers["mse"] == pytest.approx(((2 - 1) ** 2 + (3 - 1) ** 2 + 1 + 4) / 4)

@@ -398,3 +398,21 @@ def test_class_weights_count_in_training_alone():
         float((plain * head.class_weights[classes]).sum())
     )
     assert float(head.eval().loss(logits, classes)[0]) == pytest.approx(float(plain.sum()))
+
+
+@pytest.mark.parametrize("kind", ["multi_label", "regression"])
+def test_of_a_partly_labelled_row_the_known_part_teaches(kind):
+    from hf_transfer_kit.multitask.heads import HEADS
+
+    head = HEADS[kind](4, 3)
+    logits = torch.randn(2, 3, requires_grad=True)
+    labels = torch.tensor([[1.0, float("nan"), 0.0], [float("nan"), 1.0, float("nan")]])
+    total, count = head.loss(logits, labels)
+    each = {
+        "multi_label": torch.nn.functional.binary_cross_entropy_with_logits,
+        "regression": torch.nn.functional.mse_loss,
+    }[kind](logits, labels.nan_to_num(), reduction="none")
+    assert float(total / count) == pytest.approx(float(((each[0, 0] + each[0, 2]) / 2 + each[1, 1]) / 2))
+    total.backward()
+    assert (logits.grad[labels.isnan()] == 0).all()
+    assert (logits.grad[~labels.isnan()] != 0).all()

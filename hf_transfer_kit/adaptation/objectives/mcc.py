@@ -30,7 +30,8 @@ def class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
     probabilities = (logits / temperature).softmax(-1)
     weights = certainty_weights(probabilities.detach())
     confusion = probabilities.T @ (weights[:, None] * probabilities)  # (C, C)
-    confusion = confusion / confusion.sum(1, keepdim=True)
+    # A class that no row gives any probability confuses nothing.
+    confusion = confusion / confusion.sum(1, keepdim=True).clamp_min(torch.finfo(confusion.dtype).tiny)
     return (confusion.sum() - confusion.trace()) / len(confusion)
 
 

@@ -35,7 +35,8 @@ def watched(
     return {
         "source_entropy": row_entropy(source).mean() / math.log(max(classes, 2)),
         "target_entropy": row_entropy(target).mean() / math.log(max(classes, 2)),
-        "target_diversity": row_entropy(target.mean(0)) / math.log(max(min(rows, classes), 2)),
+        # Few rows that are sure cannot name more classes than they are; unsure ones reach beyond.
+        "target_diversity": (row_entropy(target.mean(0)) / math.log(max(min(rows, classes), 2))).clamp(max=1),
         "source_feature_norm": lengths[0].sqrt(),
         "target_feature_norm": lengths[1].sqrt(),
         "feature_spread": (1 - centre / lengths[1].clamp_min(1e-20)).clamp(0, 1).sqrt(),

@@ -20,12 +20,15 @@ from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.labels import LABEL_COLUMNS
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
+from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.options import whole
 
 Rows = Sequence[Mapping[str, Any]]
 Collator = Callable[[list[Mapping[str, Any]]], Mapping[str, Any]]
 
 _PREFIX = "eval_"
+
+logger = get_logger(__name__)
 
 
 @torch.no_grad()
@@ -110,6 +113,7 @@ class TargetScores(TrainerCallback):
         self.scores = scores
         self.rows = whole("TargetScores", "rows", rows, low=2)
         self.batch_size = whole("TargetScores", "batch_size", batch_size, low=1)
+        self._taken: set[str] = set()
         self._last: tuple[int, dict[str, float]] | None = None
 
     def on_init_end(self, args, state, control, **kwargs):
@@ -125,6 +129,14 @@ class TargetScores(TrainerCallback):
         if self._last is None or self._last[0] != state.global_step:
             self._last = (state.global_step, self._computed(model))
         found = {_PREFIX + name: value for name, value in self._last[1].items()}
+        taken = {name for name in found if metrics is not None and name in metrics} - self._taken
+        if taken:
+            self._taken |= taken
+            logger.warning(
+                f"{', '.join(sorted(taken))} is Trainer's own figure of an evaluation dataset; the score of that name "
+                "is left out. Give the dataset another name to have both."
+            )
+        found = {name: value for name, value in found.items() if name not in self._taken}
         if metrics is not None:
             metrics.update(found)  # the very dict in which Trainer looks for metric_for_best_model
         if state.log_history and state.log_history[-1].get("step") == state.global_step:

@@ -90,3 +90,8 @@ class Head(nn.Module):
             f"{labels.dtype} for logits of shape {tuple(logits.shape)}. Check the task's label column and its "
             "num_labels."
         )
+
+
+def mean_of_known(values: Tensor, known: Tensor) -> Tensor:
+    """Mean of each row's values where ``known``, 0 for a row of which nothing is; (R, C) and (R, C) give (R,)."""
+    return (values * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)

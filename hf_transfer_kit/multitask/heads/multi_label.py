@@ -5,11 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from hf_transfer_kit.multitask.heads.head import Head
+from hf_transfer_kit.multitask.heads.head import Head, mean_of_known
 
 
 class MultiLabelHead(Head):
-    """Binary cross entropy, the mean over classes; labels are 0 or 1, float32 of shape (R, C)."""
+    """Binary cross entropy, the mean over a row's known classes; labels are 0 or 1, float32 of shape (R, C).
+
+    NaN where it is not known whether a class holds: nothing is learned there.
+    """
 
     kind = "multi_label"
     problem_type = "multi_label_classification"
@@ -18,5 +21,7 @@ class MultiLabelHead(Head):
         """Sum over rows, and R."""
         if labels.shape != logits.shape:
             raise self._refuse(labels, logits, "0 or 1 for each row and class, float32 of shape (R, C)")
-        each = functional.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none")  # (R, C)
-        return each.mean(dim=1).sum(), len(labels)
+        known = ~labels.isnan()
+        whole = labels.float().nan_to_num()
+        each = functional.binary_cross_entropy_with_logits(logits.float(), whole, reduction="none")  # (R, C)
+        return mean_of_known(each, known).sum(), len(labels)

@@ -6,15 +6,18 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from hf_transfer_kit.backbones.precision import in_float32
-from hf_transfer_kit.multitask.heads.head import Head
+from hf_transfer_kit.multitask.heads.head import Head, mean_of_known
 
 
 class RegressionHead(Head):
     """Squared error in units of ``scale``, the mean over numbers; labels are float32 (R, C), or (R,) where C is 1.
+
+    NaN stands for a number that is not known: nothing is learned there.
 
     Predictions are ``mean + scale * linear(features)``, in the labels' own unit. With mean and standard deviation of
     the labels the loss begins near 1 whatever the unit: neither do small numbers vanish beside other tasks, nor do
@@ -73,5 +76,7 @@ class RegressionHead(Head):
             labels = labels[:, None]
         if labels.shape != logits.shape:
             raise self._refuse(labels, logits, "numbers, float32 of shape (R, C), or (R,) with one number a row")
-        each = functional.mse_loss(logits.float() / self.scale, labels.float() / self.scale, reduction="none")  # (R, C)
-        return each.mean(dim=1).sum(), len(labels)
+        known = ~labels.isnan()
+        whole = torch.where(known, labels.float(), logits.detach().float())
+        each = functional.mse_loss(logits.float() / self.scale, whole / self.scale, reduction="none")  # (R, C)
+        return mean_of_known(each, known).sum(), len(labels)

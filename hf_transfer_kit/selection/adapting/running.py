@@ -29,6 +29,7 @@ from hf_transfer_kit.selection.adapting.methods import AdaptationMethod
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.running import lay_out, metrics_of, training_classes
 from hf_transfer_kit.tuning import LearnedRates, LogScalars, rates_of
+from hf_transfer_kit.tuning.rates import rate_groups
 from hf_transfer_kit.values import AdaptationPoint
 
 ROWS = 1000
@@ -227,14 +228,12 @@ def _optimizer(model: DomainAdversarialModel, args: TrainingArguments):
     """AdamW, or what the arguments name, with a larger rate for what begins with random weights."""
     fresh = {id(p) for part in (model.label_head.module, model.objective) for p in part.parameters()}
     optimizer, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
-    parts = {True: [], False: []}
-    for parameter in model.parameters():
-        parts[id(parameter) in fresh].append(parameter)
-    rates = {True: FRESH_FACTOR * args.learning_rate, False: args.learning_rate}
-    groups = [
-        {"params": parts[new], "lr": rates[new], "weight_decay": args.weight_decay} for new in parts if parts[new]
-    ]
-    return optimizer, {**kwargs, "params": groups}
+    parts: dict[bool, dict] = {True: {}, False: {}}
+    for name, parameter in model.named_parameters():
+        parts[id(parameter) in fresh][name] = parameter
+    return optimizer, {
+        **kwargs, "params": rate_groups(model, [(parts[True], FRESH_FACTOR), (parts[False], 1.0)], args),
+    }  # fmt: skip
 
 
 def _training_rows(method: AdaptationMethod, domains: Domains, seed: int):

@@ -23,6 +23,7 @@ from hf_transfer_kit.selection.multitasking.methods import MultiTaskMethod
 from hf_transfer_kit.selection.multitasking.task_data import TaskSet
 from hf_transfer_kit.selection.running import lay_out, metrics_of
 from hf_transfer_kit.tuning import LogScalars
+from hf_transfer_kit.tuning.rates import rate_groups
 
 FRESH_FACTOR = 10.0
 """How much faster than pretrained weights fresh heads learn."""
@@ -161,15 +162,13 @@ def _optimizer(model: MultiTaskModel, args: TrainingArguments, fresh: Sequence[s
         return None
     new = {id(parameter) for name in fresh for parameter in model.heads[name].parameters()}
     optimizer, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
-    parts: dict[bool, list] = {True: [], False: []}
-    for parameter in model.parameters():
+    parts: dict[bool, dict] = {True: {}, False: {}}
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            parts[id(parameter) in new].append(parameter)
-    rates = {True: FRESH_FACTOR * args.learning_rate, False: args.learning_rate}
-    groups = [
-        {"params": parts[key], "lr": rates[key], "weight_decay": args.weight_decay} for key in parts if parts[key]
-    ]
-    return optimizer, {**kwargs, "params": groups}
+            parts[id(parameter) in new][name] = parameter
+    return optimizer, {
+        **kwargs, "params": rate_groups(model, [(parts[True], FRESH_FACTOR), (parts[False], 1.0)], args),
+    }  # fmt: skip
 
 
 def _arguments(
