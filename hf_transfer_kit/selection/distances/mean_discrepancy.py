@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
+from collections.abc import Iterator
 
-from hf_transfer_kit.adaptation.objectives.kernels import gaussian_kernels, squared_distances
+import numpy as np
+
 from hf_transfer_kit.adaptation.objectives.mmd import FACTORS
+
+_BLOCK = 2**23
+"""Numbers of a block of the kernel matrix: 64 MiB."""
+_BINS = 2**16
 
 
 def mean_discrepancy(rows: np.ndarray, deals: np.ndarray, *, biased: bool = False) -> np.ndarray:
@@ -15,7 +19,8 @@ def mean_discrepancy(rows: np.ndarray, deals: np.ndarray, *, biased: bool = Fals
     Unbiased: mean k(s, s') over different rows + mean k(t, t') over different rows - 2 mean k(s, t); 0 on average for
     equal distributions, so below 0 at times. Biased: all pairs, a row with itself as well; never negative, and what
     training with ``mmd`` minimises. The bandwidths are multiples of the median squared distance of all rows, so that
-    the value depends neither on the scale of the features nor on the deal.
+    the value depends neither on the scale of the features nor on the deal. Time grows with the square of the rows,
+    memory does not: the kernel is made in blocks.
 
     Args:
         rows: Of both domains, (N, D), float64.
@@ -25,12 +30,16 @@ def mean_discrepancy(rows: np.ndarray, deals: np.ndarray, *, biased: bool = Fals
     Returns:
         (P,).
     """
-    kernel = _kernel(rows)
     source = deals.astype(np.float64)
     target = 1 - source
-    within = source @ kernel
-    sums_source, sums_cross = (within * source).sum(1), (within * target).sum(1)
-    sums_target = kernel.sum() - sums_source - 2 * sums_cross
+    sums_source = sums_cross = 0.0
+    total = 0.0
+    for start, kernel in _kernel_blocks(rows):
+        within = source[:, start : start + len(kernel)] @ kernel
+        sums_source = sums_source + (within * source).sum(1)
+        sums_cross = sums_cross + (within * target).sum(1)
+        total += kernel.sum()
+    sums_target = total - sums_source - 2 * sums_cross
     sources = source[0].sum()
     targets = len(rows) - sources
     if biased:
@@ -42,9 +51,55 @@ def mean_discrepancy(rows: np.ndarray, deals: np.ndarray, *, biased: bool = Fals
     return own - 2 * sums_cross / (sources * targets)
 
 
-def _kernel(rows: np.ndarray) -> np.ndarray:
-    """(N, N). The smallest bandwidth that ``gaussian_kernels`` allows is absolute, so rows come to size 1 first."""
+def _kernel_blocks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Rows of the kernel matrix, so many at a time that ``_BLOCK`` numbers are held; where each block begins."""
     rows = rows - rows.mean(0)
     size = np.abs(rows).max()
-    rows = torch.from_numpy(rows / size if size > 0 else rows)
-    return gaussian_kernels(squared_distances(rows), FACTORS).numpy()
+    # The smallest bandwidth that the kernels allow is absolute, so rows come to size 1 first.
+    rows = rows / size if size > 0 else rows
+    bandwidth = max(_median_distance(rows), 1e-12)
+    for start, distances in _distance_blocks(rows):
+        yield start, sum(np.exp(-distances / (factor * bandwidth)) for factor in FACTORS) / len(FACTORS)
+
+
+def _distance_blocks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Rows of the matrix of squared distances, zero on its diagonal."""
+    norms = np.square(rows).sum(1)
+    count = max(1, _BLOCK // len(rows))
+    for start in range(0, len(rows), count):
+        block = rows[start : start + count]
+        distances = np.maximum(norms[start : start + count, None] + norms - 2 * block @ rows.T, 0)
+        distances[np.arange(len(block)), start + np.arange(len(block))] = 0
+        yield start, distances
+
+
+def _median_distance(rows: np.ndarray) -> float:
+    """The lower median over pairs of different rows, exactly, without holding all of them.
+
+    One pass counts distances in bins, a second one sorts those of the bin that the median lies in.
+    """
+    pairs = len(rows) * (len(rows) - 1) // 2
+    rank = (pairs - 1) // 2
+    if len(rows) ** 2 <= _BLOCK:
+        ((_, distances),) = _distance_blocks(rows)
+        upper = distances[np.triu_indices(len(rows), 1)]
+        return float(np.partition(upper, rank)[rank])
+    highest = 4 * float(np.square(rows).sum(1).max()) or 1.0
+    counts = np.zeros(_BINS, dtype=np.int64)
+    for _, upper in _upper_blocks(rows):
+        places = np.minimum((upper * (_BINS / highest)).astype(np.int64), _BINS - 1)
+        counts += np.bincount(places, minlength=_BINS)
+    bin_ = int(np.searchsorted(np.cumsum(counts), rank + 1))
+    before = int(counts[:bin_].sum())
+    inside = []
+    for _, upper in _upper_blocks(rows):
+        places = np.minimum((upper * (_BINS / highest)).astype(np.int64), _BINS - 1)
+        inside.append(upper[places == bin_])
+    return float(np.partition(np.concatenate(inside), rank - before)[rank - before])
+
+
+def _upper_blocks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Distances of each pair of different rows once."""
+    for start, distances in _distance_blocks(rows):
+        below = np.arange(len(rows)) > (start + np.arange(len(distances)))[:, None]
+        yield start, distances[below]
