@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from hf_transfer_kit.data import LoadedData, PreparedData
+from hf_transfer_kit.reports.adaptation_words import better_but_not_kept
 from hf_transfer_kit.reports.comparison import described_data
 from hf_transfer_kit.reports.layer_rows import layer_rows
 from hf_transfer_kit.reports.report import TransferReport, library_versions
@@ -87,7 +88,7 @@ def adaptation_report(
         command=command,
         winner=adaptation.chosen,
         budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": list(chosen.seeds)},
-        notes=notes,
+        notes=(*better_but_not_kept(adaptation), *notes),
         confusion=confusion,
         adaptation=adaptation,
     )

@@ -26,7 +26,49 @@ def adaptation_words(adaptation: Adaptation) -> dict[str, Any]:
         "sentence": adaptation_sentence(adaptation),
         "outcome": adaptation_outcome(adaptation),
         "scores": {name: SCORES.get(name) for name in names},
+        "mixing": domains_told_apart(adaptation),
     }
+
+
+def domains_told_apart(adaptation: Adaptation) -> str:
+    """How well a linear classifier tells the domains of the features apart, before and after; empty where unknown."""
+    said = [
+        f"{result.scores['proxy_a']:.2f} {words}"
+        for result, words in (
+            (source_only(adaptation), "trained on the source alone"),
+            (adaptation.result(adaptation.chosen), f"with {adaptation.chosen}"),
+        )
+        if result is not None and "proxy_a" in result.scores
+    ]
+    if not said:
+        return ""
+    return f"How well the domains can be told apart (0: not at all, 2: always): {', '.join(dict.fromkeys(said))}."
+
+
+def better_but_not_kept(adaptation: Adaptation) -> tuple[str, ...]:
+    """Says where aligned frozen features, which leave no network to keep, did better than what was chosen."""
+    chosen, name = adaptation.result(adaptation.chosen), adaptation.selected_by
+    found = []
+    for result in adaptation.results:
+        if result.kept_steps or result.uses_target_labels or result.method == adaptation.chosen:
+            continue
+        figures = []
+        if name in SCORES and name in result.scores and name in chosen.scores:
+            sign = 1 if SCORES[name].larger_is_better else -1
+            if sign * (result.scores[name] - chosen.scores[name]) > 0:
+                figures.append(f"{name} {result.scores[name]:.3f} against {chosen.scores[name]:.3f}")
+        if result.test and chosen.test and result.test["accuracy"] > chosen.test["accuracy"]:
+            figures.append(
+                f"{100 * result.test['accuracy']:.1f} % of the target's test rows against "
+                f"{100 * chosen.test['accuracy']:.1f} %"
+            )
+        if figures:
+            found.append(
+                f"{result.method} is better than {chosen.method} ({'; '.join(figures)}) and was not chosen, because it "
+                "leaves no network: it aligns frozen features once. Its features and probe are had with "
+                "hf_transfer_kit.adaptation.shallow_adaptation."
+            )
+    return tuple(found)
 
 
 def adaptation_sentence(adaptation: Adaptation) -> str:

@@ -4,6 +4,7 @@ import pytest
 from reports.adaptation_case import adaptation, adapted, without_labels
 
 from hf_transfer_kit.reports import adaptation_words
+from hf_transfer_kit.reports.adaptation_words import better_but_not_kept
 from hf_transfer_kit.values import Adaptation
 
 
@@ -70,3 +71,25 @@ def test_scores_know_which_way_is_up_and_others_are_kept():
     assert list(scores) == ["mean_entropy", "information", "mine"]
     assert (scores["mean_entropy"].larger_is_better, scores["information"].larger_is_better) == (False, True)
     assert scores["mine"] is None
+
+
+def test_what_the_features_say_of_the_domains_is_a_figure():
+    before = replace(adapted("source_only", (0.58,)), scores={"proxy_a": 1.91})
+    after = replace(adapted("dann", (0.8,)), scores={"proxy_a": 0.42})
+    assert adaptation_words(of(before, after))["mixing"] == (
+        "How well the domains can be told apart (0: not at all, 2: always): 1.91 trained on the source alone, "
+        "0.42 with dann."
+    )
+    assert adaptation_words(of(replace(after, scores={})))["mixing"] == ""
+
+
+def test_frozen_features_that_did_better_are_named():
+    chosen = replace(adapted("dann", (0.8,)), scores={"bnm": 0.5}, kept_steps=(4,))
+    shallow = replace(adapted("shallow:alignment=coral", (0.9,)), scores={"bnm": 0.6}, kept_steps=())
+    (said,) = better_but_not_kept(of(chosen, shallow, selected_by="bnm"))
+    assert said.startswith(
+        "shallow:alignment=coral is better than dann (bnm 0.600 against 0.500; 90.0 % of the target's test rows against "
+        "80.0 %) and was not chosen, because it leaves no network"
+    )
+    worse = replace(adapted("shallow", (0.7,)), scores={"bnm": 0.4}, kept_steps=())
+    assert better_but_not_kept(of(chosen, worse, selected_by="bnm")) == ()

@@ -57,6 +57,8 @@ def run_shallow(
         target_features=found.target,
         target_logits=found.probe.logits(found.target),
     )
+    # Of rows left out of the fit: on those that it learned from it is always right.
+    left_out = found.probe.validation_accuracy or 0.0
     test: dict[str, float] = {}
     if "test" in domains.labelled:
         classes = len(domains.source.label_names)
@@ -66,8 +68,8 @@ def run_shallow(
         method=method.text,
         summary=f"frozen features, aligned ({kind}), and a logistic regression",
         seeds=(seed,),
-        source_accuracy=found.probe.validation_accuracy or 0.0,
-        scores=target_scores(outputs),
+        source_accuracy=left_out,
+        scores={**target_scores(outputs), "source_accuracy": left_out},
         test=test,
         test_spread=dict.fromkeys(test, 0.0),
         test_by_seed=(test["accuracy"],) if test else (),

@@ -98,6 +98,7 @@ class FirstSplit:
             for name, accuracy, share in zip(
                 table.attributes, by_class.mean(dim=0).tolist(), shares.tolist(), strict=True
             )
+            if 0 < share < 1  # what all seen classes have, or none, was not learned
         ]
         return tuple(sorted(found, key=lambda figure: -figure.accuracy))
 
