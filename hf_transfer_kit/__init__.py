@@ -15,7 +15,9 @@ _ROOMS = {
         "DomainCollator",
         "DomainPairs",
         "ReestimateBatchNorm",
+        "PseudoLabels",
         "SourceRows",
+        "TargetRows",
         "reestimate_batch_norm",
     ),
     "backbones": (

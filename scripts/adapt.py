@@ -19,19 +19,23 @@ from pathlib import Path
 from arguments import DomainArguments, KeptModelArguments, KitTrainingArguments, WeightArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
+from source_free import adapt_source_free
 
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
 from hf_transfer_kit.reports import adaptation_report, adaptation_table, confusion_table, described_data
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.adapting import (
     METHODS,
     SELECT,
+    SOURCE_FREE_METHODS,
     Domains,
     compare_adaptations,
     make_method,
 )
 from hf_transfer_kit.values import Adaptation
 
+DEFAULT_METHOD = "adamatch:source_weight=1"
 BASELINES = ("source_only", "target_supervised")
 
 
@@ -40,8 +44,11 @@ class AdaptArguments:
     """How to adapt."""
 
     method: list[str] = field(
-        default_factory=lambda: ["adamatch:source_weight=1"],
-        metadata={"help": f"Of {', '.join(METHODS)}; options after a colon: dann:view=1,weight=0.5."},
+        default_factory=list,
+        metadata={
+            "help": f"Of {', '.join(METHODS)}; options after a colon: dann:view=1,weight=0.5. Default: "
+            f"{DEFAULT_METHOD}. With --source_model of {', '.join(SOURCE_FREE_METHODS)}; default: shot:view=1."
+        },
     )
     baselines: bool = field(default=True, metadata={"help": f"Also run {' and '.join(BASELINES)}."})
     invert: bool | None = field(
@@ -68,7 +75,13 @@ def main() -> None:
     )
     balance = weight_args.balance()
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
-    sharing = Sharing(args, model_args.base_model)
+    sharing = Sharing(args, model_args.base_model or domain_args.source_model)
+    if domain_args.source_model is not None:
+        if weight_args.class_weights or weight_args.sampler:
+            raise SettingsError("--class_weights and --sampler weigh source rows, of which --source_model has none.")
+        adapt_source_free(model_args, domain_args, adapt_args, args, sharing)
+        return
+    adapt_args.method = adapt_args.method or [DEFAULT_METHOD]
     if domain_args.source is None and domain_args.target is None:
         print("Embedded example: from scikit-learn's digits to digits on photographs.")
         domain_args.source, domain_args.target = "digits", "digits_m"

@@ -271,6 +271,10 @@ class DomainArguments(PreparationArguments):
     source: str | None = field(
         default=None, metadata={"help": "Labelled data: Hub name, folder, file, digits. Without it digits are adapted."}
     )
+    source_model: str | None = field(
+        default=None,
+        metadata={"help": "A trained classifier in place of --source and --model_name_or_path: no source row is read."},
+    )
     target: str | None = field(default=None, metadata={"help": "Data to adapt to, with or without labels."})
     source_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset."})
     target_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset."})

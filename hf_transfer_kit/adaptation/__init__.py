@@ -3,10 +3,17 @@
 from hf_transfer_kit.adaptation.alignment import ALIGNMENTS, ShallowAdaptation, shallow_adaptation
 from hf_transfer_kit.adaptation.configuration import DomainAdversarialConfig
 from hf_transfer_kit.adaptation.diagnosis import Diagnosis, diagnose, negative_adaptation
-from hf_transfer_kit.adaptation.domain_pairs import DomainCollator, DomainPairs, SourceRows, check_same_classes
+from hf_transfer_kit.adaptation.domain_pairs import (
+    DomainCollator,
+    DomainPairs,
+    SourceRows,
+    TargetRows,
+    check_same_classes,
+)
 from hf_transfer_kit.adaptation.mean_teacher import MeanTeacher
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
-from hf_transfer_kit.adaptation.objectives import OBJECTIVES, DomainBatch, Objective
+from hf_transfer_kit.adaptation.objectives import OBJECTIVES, SOURCE_FREE, DomainBatch, Objective
+from hf_transfer_kit.adaptation.pseudo_labels import PseudoLabels, target_outputs
 from hf_transfer_kit.adaptation.reestimation import ReestimateBatchNorm, reestimate_batch_norm
 from hf_transfer_kit.adaptation.reversal import reverse_gradient
 from hf_transfer_kit.adaptation.schedule import (
@@ -23,6 +30,7 @@ __all__ = [
     "ALIGNMENTS",
     "OBJECTIVES",
     "SCORES",
+    "SOURCE_FREE",
     "AdversarialSchedule",
     "DannMnistConfig",
     "DannMnistForImageClassification",
@@ -35,10 +43,12 @@ __all__ = [
     "DomainPairs",
     "MeanTeacher",
     "Objective",
+    "PseudoLabels",
     "ReestimateBatchNorm",
     "ShallowAdaptation",
     "SourceRows",
     "StreamedDomainPairs",
+    "TargetRows",
     "TargetScores",
     "agreement",
     "check_same_classes",
@@ -51,5 +61,6 @@ __all__ = [
     "reestimate_batch_norm",
     "reverse_gradient",
     "shallow_adaptation",
+    "target_outputs",
     "target_scores",
 ]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
-from hf_transfer_kit.adaptation.objectives import OBJECTIVES
+from hf_transfer_kit.adaptation.objectives import METHODS
 from hf_transfer_kit.errors import SettingsError
 
 BATCH_NORMS = ("per_domain", "joint")
@@ -20,7 +20,7 @@ class DomainAdversarialConfig(PreTrainedConfig):
         backbone_config: Configuration of the classifier: any architecture with a classifier for images, texts or
             sounds; a dict is read back by its ``model_type``.
         num_labels: Number of classes; None takes it, and their names, from ``backbone_config``.
-        method: Name in ``hf_transfer_kit.adaptation.objectives.OBJECTIVES``.
+        method: Name in ``hf_transfer_kit.adaptation.objectives.METHODS``.
         method_options: Keyword arguments of the method.
         batch_norm: ``"per_domain"``: each domain is normalised by its own statistics, and evaluation uses the target's;
             ``"joint"``: both share one set. Nothing to a network without BatchNorm.
@@ -48,8 +48,8 @@ class DomainAdversarialConfig(PreTrainedConfig):
         adapters: Mapping[str, Mapping[str, Any]] | None = None,
         **kwargs,
     ) -> None:
-        if method not in OBJECTIVES:
-            raise SettingsError(f"method={method!r} is unknown; choose one of {', '.join(OBJECTIVES)}.")
+        if method not in METHODS:
+            raise SettingsError(f"method={method!r} is unknown; choose one of {', '.join(METHODS)}.")
         if batch_norm not in BATCH_NORMS:
             raise SettingsError(
                 f"batch_norm={batch_norm!r} is unknown; choose {' or '.join(map(repr, BATCH_NORMS))}. To gather the "

@@ -52,6 +52,30 @@ class SourceRows(TorchDataset):
         return SourceRow(self.rows[index])
 
 
+class TargetRow(NamedTuple):
+    """A row of the target by itself, in training, and its number."""
+
+    target: Mapping[str, Any]
+    number: int
+
+
+class TargetRows(TorchDataset):
+    """Rows of the target for methods that need no source (``SOURCE_FREE``), without their labels.
+
+    Args:
+        rows: Map-style dataset, with or without labels: those are dropped here.
+    """
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> TargetRow:
+        return TargetRow(without_labels(self.rows[index], None), index)
+
+
 class DomainPairs(TorchDataset):
     """A row of the source and a row of the target for each index; as long as the longer of the two.
 
@@ -147,8 +171,8 @@ def _order(size: int, seed: int, epoch: int, around: int) -> np.ndarray:
 class DomainCollator:
     """Pairs into one batch: the source under its own names, the target under ``target_`` and its names.
 
-    Rows that are no pairs (those of an evaluation) go through ``collator`` as they are; a batch of ``SourceRows`` says
-    that it is the source's.
+    Rows of the target alone (``TargetRows``) have their numbers beside them. Rows that are no pairs (those of an
+    evaluation) go through ``collator`` as they are; a batch of ``SourceRows`` says that it is the source's.
 
     Args:
         collator: What makes a batch of rows of one domain, as Trainer would get it.
@@ -178,6 +202,12 @@ class DomainCollator:
         if isinstance(rows[0], SourceRow):
             batch = self.collator([row.source for row in rows])
             return {**batch, OF_SOURCE: torch.ones(len(rows), dtype=torch.bool)}
+        if isinstance(rows[0], TargetRow):
+            target = unlabelled_batch(self.collator, [row.target for row in rows], labels=["labels"])
+            if self.change is not None:
+                target = changed_inputs(target, self.change)
+            numbers = torch.tensor([row.number for row in rows])
+            return {**{f"{TARGET}{name}": value for name, value in target.items()}, "row_numbers": numbers}
         if not isinstance(rows[0], Pair):
             return self.collator(rows)
         labels = [name for name in rows[0].source if name in LABEL_COLUMNS]

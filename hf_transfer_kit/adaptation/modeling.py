@@ -22,7 +22,8 @@ from hf_transfer_kit.adaptation.batch_norm import batch_norms, join_domains, sep
 from hf_transfer_kit.adaptation.configuration import DomainAdversarialConfig
 from hf_transfer_kit.adaptation.domain_pairs import TARGET
 from hf_transfer_kit.adaptation.label_head import LabelHead
-from hf_transfer_kit.adaptation.objectives import OBJECTIVES, DomainBatch
+from hf_transfer_kit.adaptation.objectives import METHODS, DomainBatch
+from hf_transfer_kit.adaptation.objectives.source_free import SourceFreeObjective
 from hf_transfer_kit.adaptation.subclassing import restore_forward
 from hf_transfer_kit.backbones.adapters import adapter_settings, check_learning, merge_adapters, put_adapters
 from hf_transfer_kit.backbones.loading import classifier_class, classifier_modalities
@@ -73,9 +74,11 @@ class DomainAdversarialModel(PreTrainedModel):
         self.network = network
         self.main_input_name = self.network.main_input_name
         self.label_head = LabelHead(self.network)
-        self.objective = OBJECTIVES[config.method](
+        self.objective = METHODS[config.method](
             width=self.label_head.width, num_labels=config.num_labels, **config.method_options
         )
+        if isinstance(self.objective, SourceFreeObjective):
+            self.objective.freeze(self.network, self.label_head.module)
         self.has_batch_norm = bool(batch_norms(self.network))
         self.reading = separate_domains(self.network, per_domain=config.batch_norm == "per_domain")
         # Layers that are run again in the backward would count their rows twice, and those of the source as target.
@@ -150,6 +153,7 @@ class DomainAdversarialModel(PreTrainedModel):
         labels: Tensor | None = None,
         return_dict: bool | None = None,
         of_source: Tensor | None = None,
+        row_numbers: Tensor | None = None,
         **others: Tensor,
     ) -> SequenceClassifierOutput:
         """Loss (with labels) and logits (S, C) of the source rows; in training with labels also adapts.
@@ -165,6 +169,7 @@ class DomainAdversarialModel(PreTrainedModel):
             return_dict: Accepted for other libraries' sake; the output is always a ModelOutput.
             of_source: Of an evaluation's batch that it is the source's (``SourceRows``), whatever it holds; without it
                 rows are read as ``evaluate_as`` says.
+            row_numbers: Of a batch of ``TargetRows``, which stand alone: the number of each, int64 (T,).
             **others: Further inputs of the classifier; the target's inputs, each as ``target_`` and its name.
 
         Raises:
@@ -182,6 +187,8 @@ class DomainAdversarialModel(PreTrainedModel):
         inputs = {name: value for name, value in inputs.items() if value is not None}
         source = {name: value for name, value in inputs.items() if not name.startswith(TARGET)}
         target = {name.removeprefix(TARGET): value for name, value in inputs.items() if name.startswith(TARGET)}
+        if self.training and labels is None and target and not self.objective.needs_source:
+            return self._target_alone(target, row_numbers)
         if not self.training or labels is None:
             return self._evaluated(source, labels, self.evaluate_as if of_source is None else "source")
         return self._adapted(source, target, labels)
@@ -231,6 +238,26 @@ class DomainAdversarialModel(PreTrainedModel):
         loss = self._class_loss(logits, labels)
         record_scalars(self, {"class_loss": loss})
         return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def _target_alone(self, target: dict[str, Tensor], row_numbers: Tensor | None) -> SequenceClassifierOutput:
+        logits, features = self._read(target, "target")
+        batch = DomainBatch(
+            source_features=features[:0],
+            target_features=features,
+            source_logits=logits[:0],
+            target_logits=logits,
+            labels=torch.zeros(0, dtype=torch.long, device=logits.device),
+            progress=self.progress,
+            strength=self.strength,
+            classify=self.label_head.classify,
+            extract=self._extract,
+            source_inputs={},
+            target_inputs=target,
+            row_numbers=row_numbers,
+        ).in_full_precision()
+        terms = self.objective.terms(batch)
+        record_scalars(self, {**terms, **self.objective.diagnostics(batch)})
+        return SequenceClassifierOutput(loss=sum(terms.values()), logits=logits)
 
     def _class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross entropy of source rows: a mean over rows, not over their weights, as without weights."""

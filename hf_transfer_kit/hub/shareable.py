@@ -136,7 +136,11 @@ def check_figures(report: TransferReport) -> None:
     figures = dict(report.metrics)
     if report.adaptation is not None and not figures:
         # A target without labels has no figures of its own.
-        figures = {f"{result.method}: source_accuracy": result.source_accuracy for result in report.adaptation.results}
+        figures = {
+            f"{result.method}: source_accuracy": result.source_accuracy
+            for result in report.adaptation.results
+            if result.source_accuracy is not None
+        }
     wrong = [name for name, value in figures.items() if not isinstance(value, (int, float)) or not math.isfinite(value)]
     if wrong or not figures:
         finding = f"gave no finite {', '.join(wrong)}" if wrong else "gave no figures"

@@ -21,7 +21,7 @@ def adaptation_report(
     *,
     model_name: str,
     data: LoadedData,
-    source: LoadedData,
+    source: LoadedData | None,
     prepared: PreparedData,
     budget: Budget,
     learning_rate: float,
@@ -43,7 +43,7 @@ def adaptation_report(
         model: The saved classifier, without the method beside it, for the table of its layer groups.
         model_name: The pretrained network's name for people.
         data: The target's splits as loaded.
-        source: The source's splits as loaded.
+        source: The source's splits as loaded; None where they could not be had.
         prepared: The target's splits as trained on.
         budget: What each run spent.
         learning_rate: The rate of the chosen method's weights that did not begin fresh.
@@ -74,12 +74,12 @@ def adaptation_report(
         layer_groups=layer_rows(model, rates),
         data={
             **described_data(data, prepared),
-            "classes": list(source.label_names),  # a target without labels does not name them
+            "classes": [model.config.id2label[index] for index in range(model.config.num_labels)],
             "source": {
                 "name": adaptation.source_name,
-                "sizes": source.sizes(),
-                "fingerprints": source.fingerprints(),
-                "skipped_rows": source.skipped_rows,
+                "sizes": source.sizes() if source else {},
+                "fingerprints": source.fingerprints() if source else {},
+                "skipped_rows": source.skipped_rows if source else 0,
             },
         },
         seconds={**seconds, **{result.method: result.seconds for result in adaptation.results}},
@@ -105,6 +105,6 @@ def adaptation_table(adaptation: Adaptation) -> str:
         test = f"{result.test['accuracy']:.3f}" if result.test else dash
         if result.test and len(result.seeds) > 1:
             test += f" ± {result.test_spread['accuracy']:.3f}"
-        source = f"{result.source_accuracy:.3f}"
+        source = dash if result.source_accuracy is None else f"{result.source_accuracy:.3f}"
         lines.append(f"{mark} {result.method:<{width}} {source:>11} {value:>15} {test:>15} {result.seconds:>8.1f}")
     return "\n".join(lines)

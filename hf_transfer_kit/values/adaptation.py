@@ -52,7 +52,7 @@ class AdaptationResult:
         method: As typed, such as ``"dann:weight=0.5"``.
         summary: One line for people.
         seeds: One entry a run.
-        source_accuracy: Mean over the seeds on the source's validation rows, in [0, 1].
+        source_accuracy: Mean over the seeds on the source's validation rows, in [0, 1]; None without source rows.
         scores: Name -> mean over the seeds of the scores that need no labels, of the networks that were kept.
         test: Metric name -> mean over the seeds on the target's test rows; empty where they have no labels. Never used
             to select.
@@ -72,7 +72,7 @@ class AdaptationResult:
     method: str
     summary: str
     seeds: tuple[int, ...]
-    source_accuracy: float
+    source_accuracy: float | None
     scores: Mapping[str, float]
     test: Mapping[str, float] = field(default_factory=dict)
     test_spread: Mapping[str, float] = field(default_factory=dict)

@@ -16,7 +16,9 @@ from hf_transfer_kit.adaptation.objectives.mcd import MCD
 from hf_transfer_kit.adaptation.objectives.mmd import MMD
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
 from hf_transfer_kit.adaptation.objectives.self_training import SelfTraining
+from hf_transfer_kit.adaptation.objectives.shot import SHOT
 from hf_transfer_kit.adaptation.objectives.source_only import SourceOnly
+from hf_transfer_kit.adaptation.objectives.tent import TENT
 from hf_transfer_kit.adaptation.objectives.vada import VADA
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -37,4 +39,10 @@ OBJECTIVES: dict[str, type[Objective]] = {
     )
 }
 
-__all__ = ["OBJECTIVES", "DomainBatch", "Objective"]
+SOURCE_FREE: dict[str, type[Objective]] = {objective.name: objective for objective in (TENT, SHOT, SelfTraining)}
+"""Those that need no source rows: a trained network and the target are all they have."""
+
+METHODS: dict[str, type[Objective]] = {**OBJECTIVES, **SOURCE_FREE}
+"""All."""
+
+__all__ = ["METHODS", "OBJECTIVES", "SOURCE_FREE", "DomainBatch", "Objective"]

@@ -45,6 +45,8 @@ class DomainBatch:
     ``extract``. None where ``extract`` is."""
     target_inputs: Mapping[str, Tensor] | None = None
     """The target rows themselves, likewise."""
+    row_numbers: Tensor | None = None
+    """Number of each target row in the training data, int64 (T,), where rows came without a source (``TargetRows``)."""
     memo: dict[str, Any] = field(default_factory=dict)
     """What ``terms`` leaves, without gradient, for ``diagnostics``: nothing is computed twice in a step."""
 
@@ -88,6 +90,8 @@ class Objective(nn.Module):
     summary: ClassVar[str]
     needs_target: ClassVar[bool] = True
     """Whether a step must hold target rows."""
+    needs_source: ClassVar[bool] = True
+    """Whether a step must hold source rows with their labels."""
 
     def __init__(self, *, width: int, num_labels: int) -> None:
         super().__init__()

@@ -57,6 +57,8 @@ class SelfTraining(Objective):
     name: ClassVar[str] = "self_training"
     summary: ClassVar[str] = "a moving average of the network teaches it the target"
 
+    needs_source: ClassVar[bool] = False
+
     teacher_logits: Tensor | None = None
     """What the teacher says of the step's target rows, (T, C); ``MeanTeacher`` writes it before each forward."""
 
@@ -96,7 +98,8 @@ class SelfTraining(Objective):
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``pseudo_labelled``: share of target rows that the teacher is sure of, in [0, 1]."""
         confidence = self._teacher(batch).softmax(-1).max(-1).values
-        return {**super().diagnostics(batch), "pseudo_labelled": (confidence >= self.threshold).float().mean()}
+        watched = super().diagnostics(batch) if len(batch.source_logits) else {}
+        return {**watched, "pseudo_labelled": (confidence >= self.threshold).float().mean()}
 
     def _teacher(self, batch: DomainBatch) -> Tensor:
         if self.teacher_logits is None or len(self.teacher_logits) != len(batch.target_logits):

@@ -22,11 +22,13 @@ class TargetScore:
         larger_is_better: Which way is up.
         summary: For people.
         value: Outputs -> number.
+        needs_source: Whether it reads rows of the source.
     """
 
     larger_is_better: bool
     summary: str
     value: Callable[[DomainOutputs], float]
+    needs_source: bool = False
 
 
 def _importance_weighted_error(outputs: DomainOutputs) -> float:
@@ -36,15 +38,17 @@ def _importance_weighted_error(outputs: DomainOutputs) -> float:
 
 SCORES: dict[str, TargetScore] = {
     "source_accuracy": TargetScore(
-        True, "accuracy on the source", lambda o: source_accuracy(o.source_logits, o.source_labels)
+        True, "accuracy on the source", lambda o: source_accuracy(o.source_logits, o.source_labels), True
     ),
     "mean_entropy": TargetScore(False, "how unsure predictions are", lambda o: mean_entropy(o.target_logits)),
     "information": TargetScore(True, "sure and diverse predictions", lambda o: information(o.target_logits)),
     "snd": TargetScore(True, "soft neighbourhood density", lambda o: soft_neighbourhood_density(o.target_logits)),
     "bnm": TargetScore(True, "nuclear norm of the predictions", lambda o: nuclear_norm(o.target_logits)),
     "corr_c": TargetScore(True, "correlation of the classes", lambda o: class_correlation(o.target_logits)),
-    "dev": TargetScore(False, "importance-weighted source error", _importance_weighted_error),
-    "proxy_a": TargetScore(False, "proxy A-distance", lambda o: proxy_a_distance(o.source_features, o.target_features)),
+    "dev": TargetScore(False, "importance-weighted source error", _importance_weighted_error, True),
+    "proxy_a": TargetScore(
+        False, "proxy A-distance", lambda o: proxy_a_distance(o.source_features, o.target_features), True
+    ),
 }
 """Name -> score."""
 

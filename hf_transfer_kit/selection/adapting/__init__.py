@@ -2,19 +2,29 @@
 
 from hf_transfer_kit.selection.adapting.comparing import SELECT, AdaptationComparison, compare_adaptations
 from hf_transfer_kit.selection.adapting.keeping import KeepBest
-from hf_transfer_kit.selection.adapting.methods import LAST, METHODS, AdaptationMethod, make_method
+from hf_transfer_kit.selection.adapting.methods import (
+    LAST,
+    METHODS,
+    SOURCE_FREE_METHODS,
+    AdaptationMethod,
+    make_method,
+)
 from hf_transfer_kit.selection.adapting.running import AdaptationRun, Domains, run_adaptation
+from hf_transfer_kit.selection.adapting.source_free import TargetAlone, compare_source_free
 
 __all__ = [
     "LAST",
     "METHODS",
     "SELECT",
+    "SOURCE_FREE_METHODS",
     "AdaptationComparison",
     "AdaptationMethod",
     "AdaptationRun",
     "Domains",
     "KeepBest",
+    "TargetAlone",
     "compare_adaptations",
+    "compare_source_free",
     "make_method",
     "run_adaptation",
 ]

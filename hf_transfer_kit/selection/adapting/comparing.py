@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
@@ -15,6 +16,7 @@ from hf_transfer_kit.selection.adapting.methods import (
     LAST,
     METHODS,
     SHALLOW,
+    SOURCE_FREE_METHODS,
     SOURCE_ONLY,
     AdaptationMethod,
     make_method,
@@ -144,27 +146,52 @@ def _check(methods: Sequence[AdaptationMethod], seeds: Sequence[int], select: st
 def _result(
     method: AdaptationMethod, runs: Sequence[AdaptationRun], source_only: AdaptationResult | None
 ) -> AdaptationResult:
-    scores = {name: float(np.mean([run.scores[name] for run in runs])) for name in runs[0].scores}
-    test = {name: float(np.mean([run.test[name] for run in runs])) for name in runs[0].test}
-    spread = {name: float(np.std([run.test[name] for run in runs], ddof=1)) if len(runs) > 1 else 0.0 for name in test}
+    found = _means(runs)
+    scores = found["scores"]
     compared = {"scores": scores, "source_only": source_only.scores} if source_only and method.reads_target else {}
     return AdaptationResult(
         method=method.text,
         summary=METHODS[method.name],
-        seeds=tuple(run.seed for run in runs),
         source_accuracy=scores["source_accuracy"],
-        scores=scores,
-        test=test,
-        test_spread=spread,
-        test_by_seed=tuple(run.test["accuracy"] for run in runs) if test else (),
-        kept_steps=tuple(run.kept_step for run in runs),
-        points=runs[0].points,
-        log=tuple(dict(entry) for entry in runs[0].log if "loss" in entry),
         diagnoses=diagnose(runs[0].log, **compared),
-        seconds=float(np.mean([run.seconds for run in runs])),
         uses_target_labels=method.uses_target_labels,
-        test_interval=runs_interval([run.true for run in runs], [run.predicted for run in runs]),
+        **found,
     )
+
+
+def summary_of(method: AdaptationMethod, runs: Sequence[AdaptationRun]) -> AdaptationResult:
+    """One method's runs without source rows: nothing is known of the source, and no health is told."""
+    found = _means(runs)
+    return AdaptationResult(
+        method=method.text,
+        summary=SOURCE_FREE_METHODS[method.name],
+        source_accuracy=None,
+        **found,
+    )
+
+
+def _means(runs: Sequence[AdaptationRun]) -> dict[str, Any]:
+    scores = {name: float(np.mean([run.scores[name] for run in runs])) for name in runs[0].scores}
+    test = {name: float(np.mean([run.test[name] for run in runs])) for name in runs[0].test}
+    spread = {name: float(np.std([run.test[name] for run in runs], ddof=1)) if len(runs) > 1 else 0.0 for name in test}
+    return {
+        "seeds": tuple(run.seed for run in runs),
+        "scores": scores,
+        "test": test,
+        "test_spread": spread,
+        "test_by_seed": tuple(run.test["accuracy"] for run in runs) if test else (),
+        "kept_steps": tuple(run.kept_step for run in runs),
+        "points": runs[0].points,
+        "log": tuple(dict(entry) for entry in runs[0].log if "loss" in entry),
+        "seconds": float(np.mean([run.seconds for run in runs])),
+        "test_interval": runs_interval([run.true for run in runs], [run.predicted for run in runs]),
+    }
+
+
+def with_best_score(results: Sequence[AdaptationResult], select: str) -> str:
+    """Text of the method with the best mean score."""
+    sign = 1 if SCORES[select].larger_is_better else -1
+    return max(results, key=lambda result: sign * result.scores[select]).method
 
 
 def _chosen(methods: Sequence[AdaptationMethod], results: Sequence[AdaptationResult], select: str) -> str:
@@ -175,8 +202,7 @@ def _chosen(methods: Sequence[AdaptationMethod], results: Sequence[AdaptationRes
     ]
     if select == LAST:
         return next((r for r in able if not _plain(r.method)), able[0]).method
-    sign = 1 if SCORES[select].larger_is_better else -1
-    return max(able, key=lambda result: sign * result.scores[select]).method
+    return with_best_score(able, select)
 
 
 def _agreements(runs: Sequence[Sequence[AdaptationPoint]]) -> tuple[ScoreAgreement, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from hf_transfer_kit.adaptation import (
     MeanTeacher,
     domain_outputs,
     reestimate_batch_norm,
+    target_outputs,
     target_scores,
 )
 from hf_transfer_kit.adaptation.domain_pairs import evenly_spread
@@ -35,7 +37,7 @@ class KeepBest(TrainerCallback):
     says so. Unlike ``TargetScores``, which leaves the choice to Trainer's checkpoints, it writes nothing to disk.
 
     Args:
-        source: Source rows with labels that are not trained on.
+        source: Source rows with labels that are not trained on; None where they cannot be had.
         target: Target rows that are not trained on; labels in them are not read.
         target_train: Target rows to gather BatchNorm statistics on; None leaves them as they are.
         collator: Rows -> batch.
@@ -56,7 +58,7 @@ class KeepBest(TrainerCallback):
 
     def __init__(
         self,
-        source: Rows,
+        source: Rows | None,
         target: Rows,
         collator: Callable[[list[Mapping[str, Any]]], Mapping[str, Any]],
         *,
@@ -85,25 +87,35 @@ class KeepBest(TrainerCallback):
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
         if state.global_step % self.every == 0 or state.global_step >= state.max_steps:
-            self._look(plain_model(model)[0], state.global_step)
+            self.look(plain_model(model)[0], state.global_step)
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
         if self._kept:
             plain_model(model)[0].load_state_dict(self._kept)
             self._kept = {}
 
-    def _look(self, model: DomainAdversarialModel, step: int) -> None:
+    def look(self, model: DomainAdversarialModel, step: int) -> None:
+        """Scores the network as it is now, and keeps its weights where they are the best so far."""
         network = copy.deepcopy(model if self.teacher is None else self.teacher.teacher).requires_grad_(False)
         if self.target_train is not None:
             reestimate_batch_norm(network, self.target_train, self.collator, rows=2 * self.rows)
-        outputs = domain_outputs(network, self.source, self.target, self.collator, rows=self.rows)
-        accuracy = None if self.accuracy is None else self.accuracy(outputs.target_logits.argmax(1))
+        scores, logits = self._scores(network)
+        accuracy = None if self.accuracy is None else self.accuracy(logits.argmax(1))
         # Every process must keep the same step, though rounding may differ.
-        scores, accuracy = broadcast_object_list([target_scores(outputs), accuracy])
+        scores, accuracy = broadcast_object_list([scores, accuracy])
         self.points.append(AdaptationPoint(step, scores, accuracy))
         if self._better(scores):
             self.kept_step, self.scores = step, scores
             self._kept = {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+    def _scores(self, network: DomainAdversarialModel) -> tuple[dict[str, float], np.ndarray]:
+        if self.source is not None:
+            outputs = domain_outputs(network, self.source, self.target, self.collator, rows=self.rows)
+            return target_scores(outputs), outputs.target_logits
+        chosen = [self.target[row] for row in evenly_spread(len(self.target), self.rows)]
+        logits, features = (part.numpy() for part in target_outputs(network, chosen, self.collator))
+        outputs = SimpleNamespace(target_logits=logits, target_features=features)
+        return {name: float(s.value(outputs)) for name, s in SCORES.items() if not s.needs_source}, logits
 
     def _better(self, scores: Mapping[str, float]) -> bool:
         if self.select == LAST or not self._kept:

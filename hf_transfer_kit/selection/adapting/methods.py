@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from hf_transfer_kit.adaptation import ALIGNMENTS, OBJECTIVES
+from hf_transfer_kit.adaptation import ALIGNMENTS, OBJECTIVES, SOURCE_FREE
 from hf_transfer_kit.adaptation.configuration import BATCH_NORMS
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 from hf_transfer_kit.errors import SettingsError
@@ -28,6 +28,13 @@ METHODS: dict[str, str] = {
     SHALLOW: "frozen features, aligned, and a logistic regression",
 }
 """Name -> one line for people."""
+
+SOURCE_FREE_METHODS: dict[str, str] = {
+    "source_model": "the network as it comes",
+    "adabn": "BatchNorm statistics of the target",
+    **{name: objective.summary for name, objective in SOURCE_FREE.items()},
+}
+"""The same for methods that need no source rows."""
 
 _TAUGHT = ("adamatch", "self_training")
 _OF_EVERY_METHOD = ("view", "invert", "batch_norm", "reestimate", "teacher")
@@ -81,6 +88,45 @@ class AdaptationMethod:
     def change(self):
         """What is done to training rows, or None."""
         return partial(strong_view, amount=self.view, invert=self.invert) if self.view else None
+
+
+def make_source_free_method(specification: str, *, invert: bool = False) -> AdaptationMethod:
+    """The same for methods that need no source rows: ``source_model``, ``adabn``, ``tent``, ``shot``, ...
+
+    Args:
+        specification: The text, such as ``"shot:view=1"``.
+        invert: Whether strong views invert every second image where the text does not say.
+
+    Raises:
+        SettingsError: When the name or an option is unknown or out of range.
+    """
+    name, given = read_text(specification)
+    if name not in SOURCE_FREE_METHODS:
+        raise SettingsError(
+            f"{name!r} is no method without source rows; choose from {', '.join(SOURCE_FREE_METHODS)}. With source "
+            f"rows there are {', '.join(METHODS)}."
+        )
+    method = SOURCE_FREE.get(name)
+    allowed = set(inspect.signature(method).parameters) - {"width", "num_labels"} if method else set()
+    general = ("reestimate", "teacher") if method else ()
+    if unknown := sorted(set(given) - allowed - set(general)):
+        raise SettingsError(
+            f"{specification!r}: {', '.join(unknown)} is no option of {name}; its options are "
+            f"{', '.join([*sorted(allowed), *general]) or 'none'}. Write name:option=value."
+        )
+    options = {key: value for key, value in given.items() if key in allowed}
+    if "invert" in allowed:
+        options.setdefault("invert", invert)
+    if method is not None:
+        method(width=8, num_labels=2, **options)  # it knows the range of its options
+    decay = given.get("teacher", 0.99 if name == "self_training" else 0.0)
+    return AdaptationMethod(
+        specification,
+        name,
+        options,
+        reestimate=bool(given.get("reestimate", name != "source_model")),
+        teacher=number(name, "teacher", decay, low=0, high=1),
+    )
 
 
 def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:

@@ -148,7 +148,8 @@ def run_adaptation(
         accuracy=evenly_spread_accuracy(domains.labels("validation"), ROWS),
         rows=ROWS,
     )
-    run_args = _arguments(args, budget, domains, method, seed)
+    rate = domains.learning_rate(budget)
+    run_args = run_settings(args, budget, learning_rate=rate, method=method, seed=seed)
     rows, collator = _training_rows(method, domains, seed)
     learned = domains.target if method.uses_target_labels else domains.source
     model.class_weights = domains.source.balance.class_weights(training_classes(learned), learned.label_names)
@@ -199,15 +200,22 @@ def tested(
     model: DomainAdversarialModel, domains: Domains, args: TrainingArguments
 ) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
     """Metrics on the target's test rows, their classes, and what was predicted for them."""
-    if "test" not in domains.labelled:
+    return tested_on(model, domains.target, domains.source.label_names, args, labelled="test" in domains.labelled)
+
+
+def tested_on(
+    model: DomainAdversarialModel,
+    target: PreparedData,
+    label_names: Sequence[str],
+    args: TrainingArguments,
+    *,
+    labelled: bool,
+) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
+    """The same without a source; nothing where the test rows have no labels."""
+    if not labelled:
         return {}, np.empty(0, dtype=int), np.empty(0, dtype=int)
-    trainer = Trainer(
-        model,
-        args,
-        data_collator=domains.target.collator,
-        compute_metrics=classification_metrics(domains.source.label_names),
-    )
-    output = trainer.predict(domains.target.test, metric_key_prefix="test")
+    trainer = Trainer(model, args, data_collator=target.collator, compute_metrics=classification_metrics(label_names))
+    output = trainer.predict(target.test, metric_key_prefix="test")
     logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
     return metrics_of(output.metrics, "test"), np.asarray(output.label_ids), np.asarray(logits).argmax(-1)
 
@@ -246,14 +254,15 @@ def _training_rows(method: AdaptationMethod, domains: Domains, seed: int):
     return rows, ChangingCollator(collator, method.change) if method.change else collator
 
 
-def _arguments(
-    args: TrainingArguments, budget: Budget, domains: Domains, method: AdaptationMethod, seed: int
+def run_settings(
+    args: TrainingArguments, budget: Budget, *, learning_rate: float, method: AdaptationMethod, seed: int
 ) -> TrainingArguments:
+    """A copy of the user's arguments for one run: its steps, rate and seed, and nothing that Trainer keeps itself."""
     run_args = copy.copy(args)
     run_args.run_name = f"{method.name}-{seed}"
     run_args.max_steps = budget.max_steps
     run_args.num_train_epochs = 0.0  # max_steps alone decides
-    run_args.learning_rate = domains.learning_rate(budget)
+    run_args.learning_rate = learning_rate
     run_args.seed = run_args.data_seed = seed
     run_args.remove_unused_columns = False
     run_args.eval_strategy = run_args.save_strategy = "no"  # KeepBest looks and keeps

@@ -1,0 +1,195 @@
+"""Methods of adaptation that need no source rows, side by side: a trained network and an unlabelled target."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.adaptation import (
+    SCORES,
+    SOURCE_FREE,
+    AdversarialSchedule,
+    DomainAdversarialModel,
+    DomainCollator,
+    MeanTeacher,
+    PseudoLabels,
+    TargetRows,
+    reestimate_batch_norm,
+)
+from hf_transfer_kit.data import PreparedData
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.selection.adapting.comparing import AdaptationComparison, summary_of, with_best_score
+from hf_transfer_kit.selection.adapting.keeping import KeepBest, evenly_spread_accuracy
+from hf_transfer_kit.selection.adapting.methods import LAST, AdaptationMethod, make_source_free_method
+from hf_transfer_kit.selection.adapting.running import ROWS, AdaptationRun, run_settings, tested_on
+from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.running import lay_out
+from hf_transfer_kit.tuning import LearnedRates, LogScalars
+from hf_transfer_kit.tuning.rates import rate_groups
+
+AS_IT_IS = "source_model"
+"""The network as it comes."""
+ADABN = "adabn"
+_FACTORS = {"tent": 1.0, "shot": 1.0, "self_training": 1.0}
+
+
+@dataclass(frozen=True, eq=False)
+class TargetAlone:
+    """A target whose source cannot be had.
+
+    Args:
+        rows: Its splits, prepared with the network's processor; labels are for evaluation alone.
+        labelled: Splits that have labels.
+        label_names: The network's classes, in the order of its logits.
+    """
+
+    rows: PreparedData
+    labelled: tuple[str, ...]
+    label_names: tuple[str, ...]
+
+    def labels(self, split: str) -> np.ndarray | None:
+        """Classes of a split, (N,), or None."""
+        return getattr(self.rows, split).classes if split in self.labelled else None
+
+
+def compare_source_free(
+    methods: Sequence[str],
+    make_model: Callable[[], PreTrainedModel],
+    target: TargetAlone,
+    args: TrainingArguments,
+    budget: Budget,
+    *,
+    seeds: Sequence[int] = (0,),
+    select: str = "bnm",
+    invert: bool = False,
+    callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None = None,
+    on_result: Callable[[object], None] | None = None,
+) -> AdaptationComparison:
+    """Adapts a trained classifier to unlabelled rows with each method and seed, under one budget.
+
+    ``source_model`` is the network as it comes, ``adabn`` the same with BatchNorm statistics of the target. Weights and
+    method are kept by a score that needs neither labels of the target nor rows of the source.
+
+    Args:
+        methods: Texts, such as ``"shot:view=1"``; none twice.
+        make_model: The trained classifier, freshly loaded.
+        target: Its rows.
+        args: Arguments for the stock Trainer.
+        budget: What each run may spend.
+        seeds: One run each.
+        select: A key of ``SCORES`` that reads the target alone, or ``"last"``.
+        invert: Whether strong views invert every second image where the text does not say.
+        callbacks: Method text and seed -> callbacks for that run.
+        on_result: Called after each method.
+
+    Raises:
+        SettingsError: When a method, the score or the seeds do not fit, before anything is trained.
+    """
+    chosen = [make_source_free_method(text, invert=invert) for text in methods]
+    _check(chosen, seeds, select)
+    results, first, points = [], {}, []
+    for method in chosen:
+        own_seeds = seeds if method.name in SOURCE_FREE else seeds[:1]  # nothing is drawn without training
+        runs = [
+            _run(method, make_model(), target, args, budget, seed=seed, select=select,
+                 callbacks=callbacks(method.text, seed) if callbacks else ())
+            for seed in own_seeds
+        ]  # fmt: skip
+        first[method.text] = runs[0]
+        points += [run.points for run in runs if len(run.points) > 1]
+        results.append(summary_of(method, runs))
+        if on_result:
+            on_result(results[-1])
+    name = next((m.text for m in chosen if m.name in SOURCE_FREE), chosen[0].text)
+    if select != LAST:
+        name = with_best_score(results, select)
+    return AdaptationComparison(tuple(results), name, first[name], (), ())
+
+
+def _run(
+    method: AdaptationMethod,
+    network: PreTrainedModel,
+    target: TargetAlone,
+    args: TrainingArguments,
+    budget: Budget,
+    *,
+    seed: int,
+    select: str,
+    callbacks: Sequence[TrainerCallback],
+) -> AdaptationRun:
+    rows = target.rows
+    trains = method.name in SOURCE_FREE
+    model = DomainAdversarialModel.from_classifier(
+        network, method=method.name if trains else "source_only", method_options=method.options
+    )
+    lay_out(model, rows)
+    run_args = run_settings(args, budget, learning_rate=budget.rate(rows.modality, "body"), method=method, seed=seed)
+    teacher = MeanTeacher(method.teacher) if method.teacher else None
+    keep = KeepBest(
+        None,
+        rows.validation,
+        rows.collator,
+        every=budget.eval_steps,
+        select=select,
+        target_train=rows.train if method.reestimate else None,
+        teacher=teacher,
+        accuracy=evenly_spread_accuracy(target.labels("validation"), ROWS),
+        rows=ROWS,
+    )
+    started, log, rates = time.perf_counter(), [], {}
+    if method.reestimate:
+        reestimate_batch_norm(model, rows.train, rows.collator)
+    if trains:
+        trainer = Trainer(
+            model,
+            run_args,
+            train_dataset=TargetRows(rows.train),
+            data_collator=DomainCollator(rows.collator, change=method.change),
+            callbacks=[
+                AdversarialSchedule(),
+                LogScalars(),
+                *([PseudoLabels(rows.train, rows.collator)] if method.name == "shot" else []),
+                *([teacher] if teacher else []),
+                keep,
+                LearnedRates(),
+                *callbacks,
+            ],
+            optimizer_cls_and_kwargs=_optimizer(model, run_args),
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        log = trainer.state.log_history
+        if method.reestimate:
+            reestimate_batch_norm(model, rows.train, rows.collator)
+    else:
+        keep.look(model, 0)
+    seconds = time.perf_counter() - started
+    test, true, predicted = tested_on(model, rows, target.label_names, run_args, labelled="test" in target.labelled)
+    return AdaptationRun(
+        seed, model, keep.scores, keep.kept_step, tuple(keep.points) if trains else (), log, seconds, test, true,
+        predicted, rates,
+    )  # fmt: skip
+
+
+def _optimizer(model: DomainAdversarialModel, args: TrainingArguments):
+    optimizer, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
+    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return optimizer, {**kwargs, "params": rate_groups(model, [(parameters, 1.0)], args)}
+
+
+def _check(methods: Sequence[AdaptationMethod], seeds: Sequence[int], select: str) -> None:
+    texts = [method.text for method in methods]
+    if not texts or len(set(texts)) < len(texts) or not seeds or len(set(seeds)) < len(seeds):
+        raise SettingsError(
+            f"Methods are {', '.join(texts) or 'none'}, seeds {', '.join(map(str, seeds))}: at least one of each, none "
+            "twice."
+        )
+    able = [name for name, score in SCORES.items() if not score.needs_source]
+    if select != LAST and select not in able:
+        raise SettingsError(
+            f"select={select!r} does not choose without source rows; choose {LAST} or one of {', '.join(able)}."
+        )

@@ -1,0 +1,143 @@
+"""What adapt.py does with --source_model: a trained network and a target, without a row of its source."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from arguments import DomainArguments, KeptModelArguments, KitTrainingArguments
+from settings import command_line, resolved_config
+from sharing import Sharing
+
+from hf_transfer_kit.backbones import load_model
+from hf_transfer_kit.data import load_data
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
+from hf_transfer_kit.reports import adaptation_report, adaptation_table, confusion_table, described_data
+from hf_transfer_kit.selection import ProgressLine
+from hf_transfer_kit.selection.adapting import TargetAlone, compare_source_free
+from hf_transfer_kit.values import Adaptation
+
+DEFAULT = ["source_model", "adabn", "shot:view=1"]
+_UNKNOWN = (
+    "No row of the source was at hand: whether its classes are still told there, and how far the domains lie apart, is "
+    "not known."
+)
+
+
+def adapt_source_free(
+    model_args: KeptModelArguments,
+    domain_args: DomainArguments,
+    adapt_args,
+    args: KitTrainingArguments,
+    sharing: Sharing,
+) -> None:
+    """Compares methods that need no source rows and saves the chosen network.
+
+    Raises:
+        SettingsError: When flags of a source are given beside, or the target is missing.
+    """
+    started = time.perf_counter()
+    if domain_args.target is None or domain_args.source is not None or model_args.model_name_or_path is not None:
+        raise SettingsError(
+            "--source_model stands in place of --source and --model_name_or_path: give it with --target alone."
+        )
+    model_args.model_name_or_path = domain_args.source_model
+    trained = load_model(domain_args.source_model, trust_remote_code=model_args.trust_remote_code)
+    names = tuple(trained.config.id2label[index] for index in range(trained.config.num_labels))
+    with args.main_process_first():
+        loaded = load_data(
+            domain_args.target,
+            config_name=domain_args.target_config,
+            input_column=domain_args.target_input_column or domain_args.input_column,
+            label_column=domain_args.target_label_column or domain_args.label_column,
+            labelled=False,
+            class_names=names,
+            validation_size=domain_args.validation_size,
+            test_size=domain_args.test_size,
+            missing_label=domain_args.missing_label,
+            skip_bad_rows=domain_args.skip_bad_rows,
+            seed=domain_args.split_seed,
+        )
+        model_args.check_modality(trained, loaded)
+        prepared = domain_args.prepare(loaded, model_args.processor(trained))
+    target = TargetAlone(prepared, loaded.labelled_splits, names)
+    methods = list(dict.fromkeys([*(DEFAULT[:2] if adapt_args.baselines else []), *(adapt_args.method or DEFAULT[2:])]))
+    budget = args.budget(len(prepared.train), loaded.modality)
+    kept = KeepRaceReport(
+        started_race(
+            "adapt",
+            methods,
+            title=f"{model_args.display_name} to {loaded.name} without its source",
+            model_name=model_args.display_name,
+            dataset_name=loaded.name,
+            data={**described_data(loaded, prepared), "classes": list(names)},
+            budget={"steps": budget.max_steps, "batch_size": budget.batch_size},
+            seeds=adapt_args.seeds,
+            command=command_line(),
+        ),
+        args.output_dir,
+        base_model=model_args.base_model,
+    )
+    comparison = compare_source_free(
+        methods,
+        lambda: load_model(domain_args.source_model, trust_remote_code=model_args.trust_remote_code),
+        target,
+        args,
+        budget,
+        seeds=adapt_args.seeds,
+        select=adapt_args.select,
+        invert=bool(adapt_args.invert),
+        callbacks=lambda text, seed: [
+            ProgressLine(f"{text}, seed {seed}"),
+            *kept.callbacks(text, seed),
+            *model_args.rounding(),
+        ],
+        on_result=lambda result: kept.done(result.method, result.scores),
+    )
+    if not args.should_save:
+        sharing.push()
+        return
+    found = Adaptation(
+        source_name=f"{model_args.display_name}, whose source was not at hand",
+        target_name=loaded.name,
+        results=comparison.results,
+        chosen=comparison.chosen,
+        selected_by=adapt_args.select,
+        agreements=(),
+        feature_maps=(),
+    )
+    run = comparison.run
+    classifier = run.model.export_classifier()
+    report = adaptation_report(
+        found,
+        classifier,
+        model_name=model_args.display_name,
+        model_metrics=run.test,
+        data=loaded,
+        source=None,
+        prepared=prepared,
+        budget=budget,
+        learning_rate=budget.rate(loaded.modality, "body"),
+        seed=adapt_args.seeds[0],
+        command=command_line(),
+        seconds={"total": time.perf_counter() - started},
+        notes=(_UNKNOWN,),
+        confusion=confusion_table(names, run.true, run.predicted) if len(run.true) else None,
+    )
+    print(adaptation_table(found))
+    save_results(
+        args.output_dir,
+        report,
+        classifier,
+        prepared.raw_inputs,
+        resolved_config(model_args, domain_args, adapt_args, args),
+        base_model=model_args.base_model,
+        datasets=[domain_args.target],
+        watt_hours=sharing.energy.watt_hours(),
+        dtype=model_args.stored_dtype,
+        **args.card,
+    )
+    check_saved(args.output_dir, classifier, loaded, prepared)
+    print(f"The report is {Path(args.output_dir) / 'report.html'}.")
+    sharing.push()
