@@ -38,7 +38,8 @@ def adapt_source_free(
         SettingsError: When flags of a source are given beside, or the target is missing.
     """
     started = time.perf_counter()
-    if domain_args.target is None or domain_args.source is not None or model_args.model_name_or_path is not None:
+    given = (domain_args.source, model_args.model_name_or_path)
+    if domain_args.target is None or given not in ((None, None), (None, domain_args.source_model)):
         raise SettingsError(
             "--source_model stands in place of --source and --model_name_or_path: give it with --target alone."
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from hf_transfer_kit.adaptation.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.adaptation.domain_pairs import TARGET
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
@@ -79,7 +79,7 @@ class MeanTeacher(TrainerCallback):
         model, _ = plain_model(model)
         self.teacher = copy.deepcopy(model).eval().requires_grad_(False)
         if state.global_step:
-            self.teacher.load_state_dict(load_file(_found(args, state)), strict=False)
+            self.teacher.load_state_dict(load_file(to_read(args, state, FILE, "MeanTeacher")), strict=False)
         taught = [module for module in model.modules() if hasattr(module, "teacher_logits")]
         if taught:
             self._handle = model.register_forward_pre_hook(self._teach(taught), with_kwargs=True)
@@ -89,9 +89,7 @@ class MeanTeacher(TrainerCallback):
 
     def on_save(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            folder.mkdir(parents=True, exist_ok=True)
-            save_file(_saved(self.teacher), folder / FILE)
+            save_file(_saved(self.teacher), to_write(args, state, FILE))
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
         self._take_off()
@@ -132,18 +130,3 @@ def _saved(teacher: nn.Module) -> dict[str, Tensor]:
             seen.add(tensor.data_ptr())
             kept[name] = tensor.contiguous().cpu()
     return kept
-
-
-def _found(args, state) -> Path:
-    folders = [Path(args.output_dir) / f"checkpoint-{state.global_step}"]
-    if isinstance(args.resume_from_checkpoint, str):
-        folders.insert(0, Path(args.resume_from_checkpoint))
-    for folder in folders:
-        if (folder / FILE).is_file():
-            return folder / FILE
-    places = " or ".join(map(str, folders))
-    raise SettingsError(
-        f"MeanTeacher resumes at step {state.global_step}, and no {FILE} lies in {places}. Use the callback from the "
-        "first step on, and resume from a checkpoint in output_dir (or name its folder in "
-        "TrainingArguments(resume_from_checkpoint=...))."
-    )

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from accelerate.utils import broadcast
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from hf_transfer_kit.adaptation.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.adaptation.domain_pairs import unlabelled_batch
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.adaptation.objectives.shot import centroid_labels
@@ -18,6 +20,8 @@ from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.labels import LABEL_COLUMNS
 from hf_transfer_kit.options import whole
+
+FILE = "pseudo_labels.safetensors"
 
 Rows = Sequence[Mapping[str, Any]]
 Collator = Callable[[list[Mapping[str, Any]]], Mapping[str, Any]]
@@ -43,6 +47,8 @@ def target_outputs(
 class PseudoLabels(TrainerCallback):
     """Gives every target row the class of the nearest centre (``centroid_labels``) before training and every so often.
 
+    Checkpoints hold the labels as ``pseudo_labels.safetensors``; a resumed run goes on with them.
+
     Args:
         target: The rows that are trained on, in the order of their numbers.
         collator: Rows -> batch.
@@ -57,10 +63,20 @@ class PseudoLabels(TrainerCallback):
         self.batch_size = whole("PseudoLabels", "batch_size", batch_size, low=1)
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
-        self._label(model)
+        if not state.global_step:
+            self._label(model)
+            return
+        inner, _ = plain_model(model)
+        labels = load_file(to_read(args, state, FILE, "PseudoLabels"))["labels"]
+        inner.objective.pseudo_labels = labels.to(inner.device)
 
-    def on_epoch_begin(self, args, state, control, model=None, **kwargs):
-        if self.every is None and state.global_step:
+    def on_save(self, args, state, control, model=None, **kwargs):
+        if state.is_world_process_zero:
+            labels = plain_model(model)[0].objective.pseudo_labels
+            save_file({"labels": labels.cpu()}, to_write(args, state, FILE))
+
+    def on_epoch_end(self, args, state, control, model=None, **kwargs):
+        if self.every is None and state.global_step < state.max_steps:
             self._label(model)
 
     def on_step_end(self, args, state, control, model=None, **kwargs):

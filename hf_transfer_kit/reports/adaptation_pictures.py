@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from hf_transfer_kit.reports.adaptation_words import BASELINES
 from hf_transfer_kit.reports.pictures import COLOURS, MUTED, short, svg_text
 from hf_transfer_kit.values import Adaptation, AdaptationResult, FeatureMap
 
@@ -104,9 +105,9 @@ def adaptation_bars(adaptation: Adaptation) -> str:
             markersize=4.5, color=_INK, markeredgecolor="white", gid=f"seeds-{result.method}",
         )  # fmt: skip
         axes.text(max((value, *result.test_by_seed)) + 0.015, row, f"{value:.1%}", va="center", fontsize=10)
-        if result.method == "source_only":
+        if result.method in BASELINES:
             axes.axvline(value, color=_INK, linestyle="--", linewidth=1.2, gid="source-only-line")
-    axes.set(xlim=(0, 1.1), xlabel="accuracy on the target's test rows; dots: seeds; dashed: source_only")
+    axes.set(xlim=(0, 1.1), xlabel="accuracy on the target's test rows; dots: seeds; dashed: without adapting")
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.set_yticks(range(len(results)), [short(result.method, 34) for result in results])
     axes.invert_yaxis()

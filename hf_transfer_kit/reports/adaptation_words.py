@@ -7,6 +7,9 @@ from typing import Any
 from hf_transfer_kit.adaptation.scores import SCORES
 from hf_transfer_kit.values import Adaptation, AdaptationResult
 
+BASELINES = ("source_only", "source_model")
+"""What a method is held against: trained on the source alone, or, without source rows, the network as it comes."""
+
 
 def adaptation_words(adaptation: Adaptation) -> dict[str, Any]:
     """What templates read beside the values themselves.
@@ -89,7 +92,7 @@ def adaptation_sentence(adaptation: Adaptation) -> str:
     if chosen is baseline:
         words += ": it learns from the source alone, no adaptation was chosen"
     elif baseline is not None:
-        words += f", {_against(chosen, baseline)} source_only ({_mean_and_spread(baseline)})"
+        words += f", {_against(chosen, baseline)} {baseline.method} ({_mean_and_spread(baseline)})"
     for result in adaptation.results:
         if result.uses_target_labels and result.test:
             words += f"; {result.method}, which learns from the target's labels, reaches {_mean_and_spread(result)}"
@@ -111,7 +114,7 @@ def adaptation_outcome(adaptation: Adaptation) -> str:
 
 def source_only(adaptation: Adaptation) -> AdaptationResult | None:
     """The result without adaptation, where it was run."""
-    return next((result for result in adaptation.results if result.method == "source_only"), None)
+    return next((result for result in adaptation.results if result.method in BASELINES), None)
 
 
 def _mean_and_spread(result: AdaptationResult) -> str:
