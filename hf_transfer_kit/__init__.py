@@ -21,6 +21,7 @@ _ROOMS = {
         "reestimate_batch_norm",
     ),
     "backbones": (
+        "extend_head",
         "layer_groups",
         "load_model",
         "load_processor",

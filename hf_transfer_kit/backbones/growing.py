@@ -1,0 +1,83 @@
+"""More classes for a head that has learned some: the old ones stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from hf_transfer_kit.backbones.adapters import outermost
+from hf_transfer_kit.backbones.heads import last_layers
+from hf_transfer_kit.backbones.new_heads import replace_head
+from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.errors import ModelError, SettingsError
+
+
+def extend_head(model: nn.Module, new_classes: Sequence[str] | int, *, seed: int | None = None) -> nn.Module:
+    """Adds classes to the last layers, behind those that are there; weights of old classes stay bit-identical.
+
+    Works in place. Logits of old classes are what they were; new ones begin with the model's own initialisation.
+
+    Args:
+        model: A classifier of transformers or timm, or a module ending in a Linear.
+        new_classes: Names of the new classes, or how many where the model names none.
+        seed: Seed of the new weights, without touching the global random state; None draws from it.
+
+    Returns:
+        The model, its config with all classes.
+
+    Raises:
+        SettingsError: When there is no new class, or a name is there already or given twice.
+        ModelError: When the model has no head, when its outputs are not one a class, or when peft has put an adapter in
+            the head's place; it is as before then.
+    """
+    inner, _ = plain_model(model)
+    layers = last_layers(inner)
+    if not layers:
+        raise ModelError(f"{type(inner).__name__} has no head that could be extended.")
+    old = _old_names(inner, layers)
+    added = _new_names(new_classes, old)
+    for name, layer in layers.items():
+        if outermost(inner, name) != name:
+            raise ModelError(
+                f"peft has put an adapter in the place of {outermost(inner, name)!r}. Merge it first: "
+                "model.merge_and_unload()."
+            )
+        if len(layer.weight) != len(old):
+            raise ModelError(
+                f"{name!r} of {type(inner).__name__} has {len(layer.weight)} outputs for {len(old)} classes, so which "
+                "of them a new class would stand behind is not known. Use replace_head."
+            )
+    kept = {
+        name: {key: value.detach().clone() for key, value in layer.state_dict().items()}
+        for name, layer in layers.items()
+    }
+    asks = {name: [parameter.requires_grad for parameter in layer.parameters()] for name, layer in layers.items()}
+    replace_head(model, id2label=dict(enumerate([*old, *added])), seed=seed)
+    with torch.no_grad():
+        for name, values in kept.items():
+            layer = inner.get_submodule(name)
+            for key, value in values.items():
+                getattr(layer, key)[: len(old)] = value
+            for parameter, asked in zip(layer.parameters(), asks[name], strict=True):
+                parameter.requires_grad_(asked)
+    return model
+
+
+def _old_names(model: nn.Module, layers: dict[str, nn.Module]) -> list[str]:
+    names = getattr(getattr(model, "config", None), "id2label", None)
+    if names:
+        return [names[index] for index in range(len(names))]
+    return [f"LABEL_{index}" for index in range(len(next(iter(layers.values())).weight))]
+
+
+def _new_names(new: Sequence[str] | int, old: Sequence[str]) -> list[str]:
+    given = new
+    if isinstance(new, int):
+        new = [] if isinstance(new, bool) else [f"LABEL_{len(old) + index}" for index in range(new)]
+    if isinstance(new, str) or not new or len(set(new)) < len(new):
+        raise SettingsError(f"new_classes={given!r}: give a list of names, at least one and none twice, or a number.")
+    if there := [name for name in new if name in old]:
+        raise SettingsError(f"The model has the class {', '.join(map(repr, there))} already; name new ones only.")
+    return list(map(str, new))
