@@ -1,6 +1,7 @@
 """A target without labels: networks whose features suit a labelled source and an unlabelled target at once."""
 
 from hf_transfer_kit.adaptation.alignment import ALIGNMENTS, ShallowAdaptation, shallow_adaptation
+from hf_transfer_kit.adaptation.class_shares import TargetShares
 from hf_transfer_kit.adaptation.configuration import DomainAdversarialConfig
 from hf_transfer_kit.adaptation.diagnosis import Diagnosis, diagnose, negative_adaptation
 from hf_transfer_kit.adaptation.domain_pairs import (
@@ -50,6 +51,7 @@ __all__ = [
     "StreamedDomainPairs",
     "TargetRows",
     "TargetScores",
+    "TargetShares",
     "agreement",
     "check_same_classes",
     "constant_strength",

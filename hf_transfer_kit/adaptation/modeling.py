@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, ClassVar
@@ -59,6 +60,8 @@ class DomainAdversarialModel(PreTrainedModel):
         strength: Lambda, 0-dim buffer; 1 until an ``AdversarialSchedule`` writes it.
         progress: How far training is, 0-dim buffer in [0, 1]; written by ``AdversarialSchedule``.
         class_weights: Of the source rows' cross entropy in training, buffer (C,) that is not saved, or None.
+        source_weights: How much source rows of each class count, buffer (C,) that is not saved, or None; written by
+            ``TargetShares``.
         evaluate_as: ``"target"`` or ``"source"``: whose BatchNorm statistics evaluation uses.
     """
 
@@ -87,6 +90,7 @@ class DomainAdversarialModel(PreTrainedModel):
         )
         self.evaluate_as = "target"
         self.register_buffer("class_weights", None, persistent=False)
+        self.register_buffer("source_weights", None, persistent=False)
         self.register_buffer("strength", torch.ones(()))
         self.register_buffer("progress", torch.zeros(()))
         self.post_init()
@@ -261,7 +265,8 @@ class DomainAdversarialModel(PreTrainedModel):
 
     def _class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross entropy of source rows: a mean over rows, not over their weights, as without weights."""
-        weights = self.class_weights
+        given = [weights for weights in (self.class_weights, self.source_weights) if weights is not None]
+        weights = math.prod(given) if given else None
         return functional.cross_entropy(in_float32(logits), labels, weight=weights, reduction="sum") / len(labels)
 
     def _both(self, source: dict[str, Tensor], target: dict[str, Tensor], labels: Tensor) -> DomainBatch:
@@ -286,6 +291,7 @@ class DomainAdversarialModel(PreTrainedModel):
             extract=self._extract,
             source_inputs=source,
             target_inputs=target,
+            source_weights=None if self.source_weights is None else self.source_weights[labels],
         )
 
     def _together(self, source: dict[str, Tensor], target: dict[str, Tensor]) -> bool:

@@ -63,6 +63,7 @@ class CDAN(Objective):
 
     name: ClassVar[str] = "cdan"
     summary: ClassVar[str] = "domain head on features times class probabilities"
+    weighs_source: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -94,8 +95,10 @@ class CDAN(Objective):
         logits = self._logits(batch)
         batch.memo["domain_logits"] = [rows.detach() for rows in logits]
         if not self.entropy:
-            return {"domain_loss": self.weight * domain_loss(*logits)}
+            return {"domain_loss": self.weight * domain_loss(*logits, batch.source_weights)}
         weights = [certainty_weights(_probabilities(rows)) for rows in (batch.source_logits, batch.target_logits)]
+        if batch.source_weights is not None:
+            weights[0] = weights[0] * batch.source_weights
         return {"domain_loss": self.weight * domain_loss(*logits, *weights)}
 
     @torch.no_grad()

@@ -32,6 +32,7 @@ class DANN(Objective):
 
     name: ClassVar[str] = "dann"
     summary: ClassVar[str] = "domain head behind a gradient reversal"
+    weighs_source: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class DANN(Objective):
         features = (batch.source_features, batch.target_features)
         logits = told_apart(self.domain_head, *(reverse_gradient(rows, batch.strength) for rows in features))
         batch.memo["domain_logits"] = [rows.detach() for rows in logits]
-        return {"domain_loss": self.weight * domain_loss(*logits)}
+        return {"domain_loss": self.weight * domain_loss(*logits, batch.source_weights)}
 
     @torch.no_grad()
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:

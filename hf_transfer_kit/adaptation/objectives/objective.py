@@ -45,6 +45,8 @@ class DomainBatch:
     ``extract``. None where ``extract`` is."""
     target_inputs: Mapping[str, Tensor] | None = None
     """The target rows themselves, likewise."""
+    source_weights: Tensor | None = None
+    """How much each source row counts where methods weigh them, (S,); None: all alike."""
     row_numbers: Tensor | None = None
     """Number of each target row in the training data, int64 (T,), where rows came without a source (``TargetRows``)."""
     memo: dict[str, Any] = field(default_factory=dict)
@@ -90,6 +92,8 @@ class Objective(nn.Module):
     summary: ClassVar[str]
     needs_target: ClassVar[bool] = True
     """Whether a step must hold target rows."""
+    weighs_source: ClassVar[bool] = False
+    """Whether its terms weigh source rows by ``batch.source_weights``."""
     needs_source: ClassVar[bool] = True
     """Whether a step must hold source rows with their labels."""
 

@@ -38,6 +38,7 @@ SOURCE_FREE_METHODS: dict[str, str] = {
 
 _TAUGHT = ("adamatch", "self_training")
 _OF_EVERY_METHOD = ("view", "invert", "batch_norm", "reestimate", "teacher")
+_OF_WEIGHING = ("shares",)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class AdaptationMethod:
         reestimate: Whether BatchNorm statistics are gathered on the target's training rows at each evaluation and at
             the end.
         teacher: Decay of the moving average whose weights are kept; 0 keeps the network's own.
+        shares: Whether source rows count by how often the target shows their class (``TargetShares``).
     """
 
     text: str
@@ -64,6 +66,7 @@ class AdaptationMethod:
     batch_norm: str = "per_domain"
     reestimate: bool = True
     teacher: float = 0.0
+    shares: bool = False
 
     @property
     def objective(self) -> str:
@@ -148,10 +151,11 @@ def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
         return AdaptationMethod(specification, name, given)
     method = OBJECTIVES.get(name, OBJECTIVES[SOURCE_ONLY])
     allowed = set(inspect.signature(method).parameters) - {"width", "num_labels"}
-    if unknown := sorted(set(given) - allowed - set(_OF_EVERY_METHOD)):
+    general = (*_OF_EVERY_METHOD, *(_OF_WEIGHING if method.weighs_source else ()))
+    if unknown := sorted(set(given) - allowed - set(general)):
         raise SettingsError(
             f"{specification!r}: {', '.join(unknown)} is no option of {name}; its options are "
-            f"{', '.join([*sorted(allowed), *_OF_EVERY_METHOD])}. Write name:option=value."
+            f"{', '.join([*sorted(allowed), *general])}. Write name:option=value."
         )
     options = {key: value for key, value in given.items() if key in allowed}
     if "invert" in allowed:
@@ -166,6 +170,7 @@ def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
         batch_norm=chosen(name, "batch_norm", given.get("batch_norm", "per_domain"), BATCH_NORMS),
         reestimate=bool(given.get("reestimate", not plain)),
         teacher=number(name, "teacher", given.get("teacher", 0.999 if name in _TAUGHT else 0.0), low=0, high=1),
+        shares=bool(given.get("shares", False)),
     )
     # Trial: the objective itself knows the range of its options.
     method(width=8, num_labels=2, **options)

@@ -18,6 +18,7 @@ from hf_transfer_kit.adaptation import (
     DomainCollator,
     DomainPairs,
     MeanTeacher,
+    TargetShares,
     reestimate_batch_norm,
 )
 from hf_transfer_kit.backbones.undisturbed import preserved_random_state
@@ -161,6 +162,7 @@ def run_adaptation(
         callbacks=[
             AdversarialSchedule(),
             LogScalars(),
+            *_shares(method, domains, budget),
             *([teacher] if teacher else []),
             keep,
             LearnedRates(),
@@ -230,6 +232,13 @@ def _adaptive(method: AdaptationMethod, classifier: PreTrainedModel, seed: int) 
             # One domain alone has one kind of statistics.
             batch_norm=method.batch_norm if method.reads_target else "joint",
         )
+
+
+def _shares(method: AdaptationMethod, domains: Domains, budget: Budget) -> list[TrainerCallback]:
+    if not method.shares:
+        return []
+    every = max(1, budget.max_steps // 20)
+    return [TargetShares(training_classes(domains.source), domains.target.train, domains.source.collator, every=every)]
 
 
 def _optimizer(model: DomainAdversarialModel, args: TrainingArguments):
