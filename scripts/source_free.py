@@ -123,6 +123,7 @@ def adapt_source_free(
         seed=adapt_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
+        rates=run.rates,
         notes=(_UNKNOWN,),
         confusion=confusion_table(names, run.true, run.predicted) if len(run.true) else None,
     )

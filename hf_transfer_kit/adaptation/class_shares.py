@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from accelerate.utils import broadcast
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import TrainerCallback
 
-from hf_transfer_kit.adaptation.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.adaptation.domain_pairs import evenly_spread
+from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.adaptation.pseudo_labels import target_outputs
-from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.adaptation.refreshed_buffer import RefreshedBuffer
 from hf_transfer_kit.options import whole
 
-FILE = "target_shares.safetensors"
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -40,7 +36,7 @@ def share_weights(probabilities: Tensor, source_classes: Tensor) -> Tensor:
     return weights / (weights * shares).sum().clamp_min(1e-12)
 
 
-class TargetShares(TrainerCallback):
+class TargetShares(RefreshedBuffer):
     """Writes how much each class's source rows count into the model, before training and after every epoch.
 
     Objectives with a domain head (``dann``, ``cdan``, ``vada``) and the cross entropy of the source weigh rows by it.
@@ -54,6 +50,8 @@ class TargetShares(TrainerCallback):
         rows: Target rows that an estimate looks at, at most.
     """
 
+    file: ClassVar[str] = "target_shares.safetensors"
+
     def __init__(
         self,
         source_classes: Sequence[int],
@@ -63,35 +61,18 @@ class TargetShares(TrainerCallback):
         every: int | None = None,
         rows: int = 2000,
     ) -> None:
+        super().__init__(every)
         self.source_classes = torch.as_tensor(source_classes)
         self.target = target
         self.collator = collator
-        self.every = None if every is None else whole("TargetShares", "every", every, low=1)
         self.rows = whole("TargetShares", "rows", rows, low=1)
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
-        if not state.global_step:
-            self._estimate(model)
-            return
-        inner, _ = plain_model(model)
-        inner.source_weights = load_file(to_read(args, state, FILE, "TargetShares"))["weights"].to(inner.device)
+    def place(self, model: DomainAdversarialModel) -> tuple[nn.Module, str]:
+        """``source_weights`` of the model."""
+        return model, "source_weights"
 
-    def on_step_end(self, args, state, control, model=None, **kwargs):
-        if self.every is not None and state.global_step % self.every == 0:
-            self._estimate(model)
-
-    def on_epoch_end(self, args, state, control, model=None, **kwargs):
-        if self.every is None and state.global_step < state.max_steps:
-            self._estimate(model)
-
-    def on_save(self, args, state, control, model=None, **kwargs):
-        if state.is_world_process_zero:
-            weights = plain_model(model)[0].source_weights
-            save_file({"weights": weights.cpu().contiguous()}, to_write(args, state, FILE))
-
-    def _estimate(self, model: nn.Module) -> None:
-        inner, _ = plain_model(model)
+    def value(self, model: DomainAdversarialModel) -> Tensor:
+        """``share_weights`` of what the model says now."""
         chosen = [self.target[row] for row in evenly_spread(len(self.target), self.rows)]
-        logits, _ = target_outputs(inner, chosen, self.collator)
-        weights = share_weights(logits.softmax(dim=1), self.source_classes)
-        inner.source_weights = broadcast(weights.to(inner.device))  # rounding may differ between processes
+        logits, _ = target_outputs(model, chosen, self.collator)
+        return share_weights(logits.softmax(dim=1), self.source_classes)

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from accelerate.utils import broadcast
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import TrainerCallback
 
-from hf_transfer_kit.adaptation.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.adaptation.domain_pairs import unlabelled_batch
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.adaptation.objectives.shot import centroid_labels
+from hf_transfer_kit.adaptation.refreshed_buffer import RefreshedBuffer
 from hf_transfer_kit.backbones.undisturbed import undisturbed
-from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.labels import LABEL_COLUMNS
 from hf_transfer_kit.options import whole
-
-FILE = "pseudo_labels.safetensors"
 
 Rows = Sequence[Mapping[str, Any]]
 Collator = Callable[[list[Mapping[str, Any]]], Mapping[str, Any]]
@@ -44,7 +38,7 @@ def target_outputs(
     return torch.cat(logits), torch.cat(features)
 
 
-class PseudoLabels(TrainerCallback):
+class PseudoLabels(RefreshedBuffer):
     """Gives every target row the class of the nearest centre (``centroid_labels``) before training and every so often.
 
     Checkpoints hold the labels as ``pseudo_labels.safetensors``; a resumed run goes on with them.
@@ -56,36 +50,19 @@ class PseudoLabels(TrainerCallback):
         batch_size: Rows a forward.
     """
 
+    file: ClassVar[str] = "pseudo_labels.safetensors"
+
     def __init__(self, target: Rows, collator: Collator, *, every: int | None = None, batch_size: int = 256) -> None:
+        super().__init__(every)
         self.target = target
         self.collator = collator
-        self.every = None if every is None else whole("PseudoLabels", "every", every, low=1)
         self.batch_size = whole("PseudoLabels", "batch_size", batch_size, low=1)
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
-        if not state.global_step:
-            self._label(model)
-            return
-        inner, _ = plain_model(model)
-        labels = load_file(to_read(args, state, FILE, "PseudoLabels"))["labels"]
-        inner.objective.pseudo_labels = labels.to(inner.device)
+    def place(self, model: DomainAdversarialModel) -> tuple[nn.Module, str]:
+        """``pseudo_labels`` of the objective."""
+        return model.objective, "pseudo_labels"
 
-    def on_save(self, args, state, control, model=None, **kwargs):
-        if state.is_world_process_zero:
-            labels = plain_model(model)[0].objective.pseudo_labels
-            save_file({"labels": labels.cpu()}, to_write(args, state, FILE))
-
-    def on_epoch_end(self, args, state, control, model=None, **kwargs):
-        if self.every is None and state.global_step < state.max_steps:
-            self._label(model)
-
-    def on_step_end(self, args, state, control, model=None, **kwargs):
-        if self.every is not None and state.global_step % self.every == 0:
-            self._label(model)
-
-    def _label(self, model: nn.Module) -> None:
-        inner, _ = plain_model(model)
-        logits, features = target_outputs(inner, self.target, self.collator, batch_size=self.batch_size)
-        labels = centroid_labels(features, logits.softmax(dim=1)).to(inner.device)
-        # Every process must teach the same, though rounding may differ.
-        inner.objective.pseudo_labels = broadcast(labels)
+    def value(self, model: DomainAdversarialModel) -> Tensor:
+        """The class of each row, int64 (N,)."""
+        logits, features = target_outputs(model, self.target, self.collator, batch_size=self.batch_size)
+        return centroid_labels(features, logits.softmax(dim=1))

@@ -141,8 +141,8 @@ def test_pseudo_labels_are_written_each_epoch_or_every_so_often(tmp_path):
         ]
         callback = PseudoLabels(rows, default_collate, every=every)
         count = []
-        label = callback._label
-        callback._label = lambda model, label=label, count=count: (count.append(1), label(model))
+        refresh = callback.refresh
+        callback.refresh = lambda model, refresh=refresh, count=count: (count.append(1), refresh(model))
         trainer.add_callback(callback)
         trainer.train()
         assert len(count) == wanted

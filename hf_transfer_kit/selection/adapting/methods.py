@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -112,12 +112,7 @@ def make_source_free_method(specification: str, *, invert: bool = False) -> Adap
     method = SOURCE_FREE.get(name)
     allowed = set(inspect.signature(method).parameters) - {"width", "num_labels"} if method else set()
     general = ("reestimate", "teacher") if method else ()
-    if unknown := sorted(set(given) - allowed - set(general)):
-        raise SettingsError(
-            f"{specification!r}: {', '.join(unknown)} is no option of {name}; its options are "
-            f"{', '.join([*sorted(allowed), *general]) or 'none'}. Write name:option=value."
-        )
-    options = {key: value for key, value in given.items() if key in allowed}
+    options = _of_objective(specification, given, allowed, general)
     if "invert" in allowed:
         options.setdefault("invert", invert)
     if method is not None:
@@ -152,12 +147,7 @@ def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
     method = OBJECTIVES.get(name, OBJECTIVES[SOURCE_ONLY])
     allowed = set(inspect.signature(method).parameters) - {"width", "num_labels"}
     general = (*_OF_EVERY_METHOD, *(_OF_WEIGHING if method.weighs_source else ()))
-    if unknown := sorted(set(given) - allowed - set(general)):
-        raise SettingsError(
-            f"{specification!r}: {', '.join(unknown)} is no option of {name}; its options are "
-            f"{', '.join([*sorted(allowed), *general])}. Write name:option=value."
-        )
-    options = {key: value for key, value in given.items() if key in allowed}
+    options = _of_objective(specification, given, allowed, general)
     if "invert" in allowed:
         options.setdefault("invert", given.get("invert", invert))
     plain = name in (SOURCE_ONLY, TARGET_SUPERVISED)
@@ -175,3 +165,15 @@ def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
     # Trial: the objective itself knows the range of its options.
     method(width=8, num_labels=2, **options)
     return found
+
+
+def _of_objective(
+    specification: str, given: Mapping[str, Any], allowed: Collection[str], general: Collection[str]
+) -> dict[str, Any]:
+    """The given options that are the objective's; others must be among the general ones."""
+    if unknown := sorted(set(given) - set(allowed) - set(general)):
+        raise SettingsError(
+            f"{specification!r}: {', '.join(unknown)} is no option of {specification.partition(':')[0]}; its options "
+            f"are {', '.join([*sorted(allowed), *general]) or 'none'}. Write name:option=value."
+        )
+    return {key: value for key, value in given.items() if key in allowed}

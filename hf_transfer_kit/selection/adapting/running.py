@@ -188,11 +188,11 @@ def run_adaptation(
         test=test,
         true=true,
         predicted=predicted,
-        rates=_classifier_rates(trainer),
+        rates=classifier_rates(trainer),
     )
 
 
-def _classifier_rates(trainer: Trainer) -> dict[str, float]:
+def classifier_rates(trainer: Trainer) -> dict[str, float]:
     """Rates under the names that the exported classifier gives its parameters."""
     rates = rates_of(trainer.callback_handler.callbacks)
     return {name.removeprefix("network."): rate for name, rate in rates.items() if name.startswith("network.")}

@@ -25,7 +25,7 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.adapting.comparing import AdaptationComparison, summary_of, with_best_score
 from hf_transfer_kit.selection.adapting.keeping import KeepBest, evenly_spread_accuracy
 from hf_transfer_kit.selection.adapting.methods import LAST, AdaptationMethod, make_source_free_method
-from hf_transfer_kit.selection.adapting.running import ROWS, AdaptationRun, run_settings, tested_on
+from hf_transfer_kit.selection.adapting.running import ROWS, AdaptationRun, classifier_rates, run_settings, tested_on
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.running import lay_out
 from hf_transfer_kit.tuning import LearnedRates, LogScalars
@@ -34,7 +34,6 @@ from hf_transfer_kit.tuning.rates import rate_groups
 AS_IT_IS = "source_model"
 """The network as it comes."""
 ADABN = "adabn"
-_FACTORS = {"tent": 1.0, "shot": 1.0, "self_training": 1.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +161,7 @@ def _run(
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-        log = trainer.state.log_history
+        log, rates = trainer.state.log_history, classifier_rates(trainer)
         if method.reestimate:
             reestimate_batch_norm(model, rows.train, rows.collator)
     else:

@@ -1,0 +1,66 @@
+"""A tensor of the model that is computed anew from time to time, and kept in checkpoints between."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from accelerate.utils import broadcast
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import TrainerCallback
+
+from hf_transfer_kit.adaptation.beside_checkpoints import to_read, to_write
+from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
+from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.options import whole
+
+_KEY = "value"
+
+
+class RefreshedBuffer(TrainerCallback):
+    """Writes a buffer before training and every so often; a resumed run goes on with the one of its checkpoint.
+
+    A subclass says where it stands (``place``), how it is computed (``value``) and in which file of checkpoints it lies.
+
+    Args:
+        every: Steps between two computations, at least 1; None: each epoch.
+    """
+
+    file: ClassVar[str]
+
+    def __init__(self, every: int | None) -> None:
+        self.every = None if every is None else whole(type(self).__name__, "every", every, low=1)
+
+    def place(self, model: DomainAdversarialModel) -> tuple[nn.Module, str]:
+        """The module that has the buffer, and its name there."""
+        raise NotImplementedError
+
+    def value(self, model: DomainAdversarialModel) -> Tensor:
+        """What to write."""
+        raise NotImplementedError
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        inner, _ = plain_model(model)
+        if not state.global_step:
+            self.refresh(inner)
+            return
+        owner, name = self.place(inner)
+        setattr(owner, name, load_file(to_read(args, state, self.file, type(self).__name__))[_KEY].to(inner.device))
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        if self.every is not None and state.global_step % self.every == 0:
+            self.refresh(plain_model(model)[0])
+
+    def on_epoch_end(self, args, state, control, model=None, **kwargs):
+        if self.every is None and state.global_step < state.max_steps:
+            self.refresh(plain_model(model)[0])
+
+    def on_save(self, args, state, control, model=None, **kwargs):
+        if state.is_world_process_zero:
+            owner, name = self.place(plain_model(model)[0])
+            save_file({_KEY: getattr(owner, name).cpu().contiguous()}, to_write(args, state, self.file))
+
+    def refresh(self, model: DomainAdversarialModel) -> None:
+        """Computes and writes it; every process gets the first one's, for rounding may differ."""
+        owner, name = self.place(model)
+        setattr(owner, name, broadcast(self.value(model).to(model.device)))
