@@ -20,7 +20,7 @@ _KEY = "value"
 class RefreshedBuffer(TrainerCallback):
     """Writes a buffer before training and every so often; a resumed run goes on with the one of its checkpoint.
 
-    A subclass says where it stands (``place``), how it is computed (``value``) and in which file of checkpoints it lies.
+    A subclass says where it stands (``place``), how it is computed (``value``) and in which file it is kept.
 
     Args:
         every: Steps between two computations, at least 1; None: each epoch.
