@@ -14,7 +14,6 @@ from torch.nn import functional
 from transformers import (
     AutoConfig,
     AutoModel,
-    PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -22,12 +21,13 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from hf_transfer_kit.adaptation.batch_norm import batch_norms, join_domains, separate_domains
 from hf_transfer_kit.adaptation.configuration import DomainAdversarialConfig
 from hf_transfer_kit.adaptation.domain_pairs import TARGET
+from hf_transfer_kit.adaptation.fitting import check_channels, new_classifier
 from hf_transfer_kit.adaptation.label_head import LabelHead
 from hf_transfer_kit.adaptation.objectives import METHODS, DomainBatch
 from hf_transfer_kit.adaptation.objectives.source_free import SourceFreeObjective
 from hf_transfer_kit.adaptation.subclassing import restore_forward
 from hf_transfer_kit.backbones.adapters import adapter_settings, check_learning, merge_adapters, put_adapters
-from hf_transfer_kit.backbones.loading import classifier_class, classifier_modalities
+from hf_transfer_kit.backbones.loading import classifier_class
 from hf_transfer_kit.backbones.precision import in_float32
 from hf_transfer_kit.backbones.undisturbed import still_batch_norms
 from hf_transfer_kit.backbones.unwrapping import plain_model
@@ -72,7 +72,7 @@ class DomainAdversarialModel(PreTrainedModel):
     def __init__(self, config: DomainAdversarialConfig, *, network: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         if network is None:
-            network = _classifier(config.backbone_config)
+            network = new_classifier(config.backbone_config)
             put_adapters(network, config.adapters)
         self.network = network
         self.main_input_name = self.network.main_input_name
@@ -227,7 +227,7 @@ class DomainAdversarialModel(PreTrainedModel):
                 f"{TARGET!r}. Train on DomainPairs(source, target) with DomainCollator(collator) as data_collator."
             )
         check_learning(self, {"objective": self.objective}, _UNFREEZE)
-        _check_channels(source, target)
+        check_channels(source, target)
         batch = self._both(source, target, labels).in_full_precision()
         loss = self._class_loss(batch.source_logits, labels)
         scalars = {"class_loss": loss, "adversarial_strength": self.strength}
@@ -329,30 +329,6 @@ class DomainAdversarialModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         """Nothing: the network initialises its own, and objectives are made with the weights they begin with."""
-
-
-def _check_channels(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-    for name, value in source.items():
-        other = target.get(name)
-        if other is not None and value.dim() == 4 and value.shape[1] != other.shape[1]:
-            raise DataError(
-                f"{name} of the source has {value.shape[1]} channels, of the target {other.shape[1]}, and one network "
-                "reads both. Prepare both alike: prepare_data(..., like=source), or convert grey pictures to RGB."
-            )
-
-
-def _classifier(config: PreTrainedConfig | None) -> PreTrainedModel:
-    if config is None:
-        raise SettingsError(
-            "A DomainAdversarialConfig needs backbone_config, the configuration of a classifier, to make a model of; "
-            "or use DomainAdversarialModel.from_classifier(load_model(...))."
-        )
-    if type(config) is not DomainAdversarialConfig and (kinds := classifier_modalities(config)):
-        return classifier_class(kinds[0]).from_config(config)
-    raise ModelError(
-        f"backbone_config is a {type(config).__name__}, an architecture without a classifier for images, texts or "
-        "sounds. Choose one that has it, or register yours with AutoModelForImageClassification.register."
-    )
 
 
 AutoConfig.register(DomainAdversarialConfig.model_type, DomainAdversarialConfig)

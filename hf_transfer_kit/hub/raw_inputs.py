@@ -42,16 +42,21 @@ def load_inputs(name_or_path: str | Path, *, input: str | None = None, revision:
 
     Args:
         name_or_path: The folder or Hub name of a model that one of the kit's scripts or ``save_results`` has saved.
-        input: Of a network of several tasks the input, where they have processors of their own.
+        input: Of a network of several tasks the input; where all are read alike it does not matter.
         revision: Branch, tag or commit on the Hub.
 
     Raises:
         ModelError: When there is no inputs.json, or its processor cannot be loaded.
     """
-    name, place = str(name_or_path), "" if input is None else f"processors/{input}"
-    where = {"subfolder": place, "revision": revision}
+    name = str(name_or_path)
+    own = None if input is None else {"subfolder": f"processors/{input}", "revision": revision}
+    where = {"subfolder": "", "revision": revision}
     try:
-        settings = json.loads(Path(cached_file(name, FILE, **where)).read_text())
+        if own and (found := cached_file(name, FILE, **own, _raise_exceptions_for_missing_entries=False)):
+            where = own
+        else:
+            found = cached_file(name, FILE, **where)
+        settings = json.loads(Path(found).read_text())
         sizes = InputSizes(**{field.name: settings[field.name] for field in dataclasses.fields(InputSizes)})
         if "timm" in settings:
             processor = TimmWrapperImageProcessor(pretrained_cfg=settings["timm"])

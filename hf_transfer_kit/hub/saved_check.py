@@ -16,7 +16,7 @@ from hf_transfer_kit.data import LoadedData, PreparedData, raw_rows
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.decoding import opened_image
 from hf_transfer_kit.errors import ModelError
-from hf_transfer_kit.hub.raw_inputs import FILE, load_inputs
+from hf_transfer_kit.hub.raw_inputs import load_inputs
 from hf_transfer_kit.multitask import MultiTaskModel
 from hf_transfer_kit.zero_shot import ZeroShotModel
 
@@ -102,8 +102,7 @@ def _by_pipeline(folder: str | Path, modality: str, raw: Sequence[Any], names: S
 @torch.no_grad()
 def _by_inputs(folder: str | Path, kind: type, raw: Sequence[Any], task: str | None, input: str | None) -> Tensor:
     model = kind.from_pretrained(folder).eval()
-    own = input if (Path(folder) / "processors" / str(input) / FILE).exists() else None
-    inputs = load_inputs(folder, input=own)
+    inputs = load_inputs(folder, input=input)
     return _stacked([_logits(model, inputs(raw[start : start + ROWS]), task) for start in range(0, len(raw), ROWS)])
 
 

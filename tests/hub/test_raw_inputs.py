@@ -176,7 +176,12 @@ def test_inputs_that_differ_lie_apart(tmp_path):
     save_inputs(tmp_path / "one", {"x": colour, "y": colour})
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["processors"]
     picture = str(next((tmp_path / "data" / "a").iterdir()))
-    for folder, name, true in (("two", "grey", grey), ("two", "colour", colour), ("one", None, colour)):
+    for folder, name, true in (
+        ("two", "grey", grey),
+        ("two", "colour", colour),
+        ("one", None, colour),
+        ("one", "x", colour),
+    ):
         found = load_inputs(tmp_path / folder, input=name)([picture])["pixel_values"]
         assert torch.equal(found, true([picture])["pixel_values"])
 
