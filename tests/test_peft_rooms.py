@@ -176,6 +176,15 @@ class TestPeftAround:
         with pytest.raises(ModelError, match="balancer of MultiTaskModel is frozen"):
             Trainer(get_peft_model(model, self.config()), arguments(tmp_path), train_dataset=rows).train()
 
+    @pytest.mark.parametrize(("room", "part"), [("multitask", "heads.kind"), ("zero_shot", "head")])
+    def test_frozen_heads_are_told_once(self, room, part, tmp_path, said):
+        model = room_model(room, tiny.classifiers()["bert"]()[0])
+        Trainer(get_peft_model(model, self.config()), arguments(tmp_path), train_dataset=rows_of(room, "bert")).train()
+        assert said().count(f"{part} is frozen and learns nothing") == 1
+        kept = room_model(room, tiny.classifiers()["bert"]()[0])
+        Trainer(kept, arguments(tmp_path), train_dataset=rows_of(room, "bert")).train()
+        assert "is frozen" not in said()
+
 
 def _base_state(model):
     """The weights under the adapters and copies of a peft model, by their names before."""

@@ -10,6 +10,9 @@ from torch import nn
 
 from hf_transfer_kit.backbones.layer_groups import layer_groups
 from hf_transfer_kit.errors import ModelError
+from hf_transfer_kit.logs import get_logger
+
+logger = get_logger(__name__)
 
 _OF_A_PLACE = ("base_model_name_or_path", "revision", "auto_mapping", "peft_version", "inference_mode")
 
@@ -163,6 +166,32 @@ def _plain(value: Any) -> Any:
     return getattr(value, "value", value)
 
 
+def tell_frozen(owner: nn.Module, parts: Mapping[str, nn.Module]) -> None:
+    """Says once, of a model that is trained, which parts of it are frozen whole though others move.
+
+    Args:
+        owner: The model.
+        parts: Name -> part, such as heads that may begin with random weights or may have learned before.
+    """
+    if vars(owner).get("_frozen_told"):
+        return
+    owner._frozen_told = True
+    frozen = _all_frozen(parts)
+    if frozen and any(parameter.requires_grad for parameter in owner.parameters()):
+        logger.warning(
+            f"Of {type(owner).__name__} {', '.join(frozen)} is frozen and learns nothing. peft freezes all that it is "
+            "not told to keep: give modules_to_save, or put the adapters into the network first."
+        )
+
+
+def _all_frozen(parts: Mapping[str, nn.Module]) -> list[str]:
+    return [
+        name
+        for name, part in parts.items()
+        if any(True for _ in part.parameters()) and not any(p.requires_grad for p in part.parameters())
+    ]
+
+
 def check_learning(owner: nn.Module, parts: Mapping[str, nn.Module], advice: str) -> None:
     """Refuses to train a model of which parts that begin with random weights are frozen though others move.
 
@@ -176,11 +205,7 @@ def check_learning(owner: nn.Module, parts: Mapping[str, nn.Module], advice: str
     Raises:
         ModelError: When all parameters of a part are frozen.
     """
-    frozen = [
-        name
-        for name, part in parts.items()
-        if any(True for _ in part.parameters()) and not any(p.requires_grad for p in part.parameters())
-    ]
+    frozen = _all_frozen(parts)
     if frozen and any(parameter.requires_grad for parameter in owner.parameters()):
         verb = "is" if len(frozen) == 1 else "are"
         raise ModelError(

@@ -12,7 +12,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_transfer_kit.backbones.adapters import adapter_settings, check_learning, put_adapters, without_adapter
+from hf_transfer_kit.backbones.adapters import (
+    adapter_settings,
+    check_learning,
+    put_adapters,
+    tell_frozen,
+    without_adapter,
+)
 from hf_transfer_kit.backbones.feature_maps import label_head
 from hf_transfer_kit.backbones.new_heads import initialize_module
 from hf_transfer_kit.backbones.undisturbed import seeded, still_batch_norms
@@ -249,6 +255,8 @@ class MultiTaskModel(PreTrainedModel):
         }
         if not self.training:
             return self._weighted({name: total / at_least_one(count) for name, (total, count) in totals.items()})
+        weighed = {name: head for name, head in self.heads.items() if self.config.tasks[name]["weight"]}
+        tell_frozen(self, {f"heads.{name}": head for name, head in weighed.items()})
         record_scalars(self, {f"loss_{name}": t.detach() / at_least_one(c) for name, (t, c) in totals.items()})
         counts = {name: count for name, (_, count) in totals.items()}
         shares = loss_shares(list(self.heads), counts, self.device)

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_transfer_kit.backbones.adapters import adapter_settings, put_adapters
+from hf_transfer_kit.backbones.adapters import adapter_settings, put_adapters, tell_frozen
 from hf_transfer_kit.backbones.loading import classifier_class
 from hf_transfer_kit.backbones.undisturbed import seeded
 from hf_transfer_kit.backbones.unwrapping import plain_model
@@ -308,6 +308,7 @@ class ZeroShotModel(PreTrainedModel):
             features, places = features[shown], places[shown]
         loss = self.head.loss(features, places)
         if self.training:
+            tell_frozen(self, {"head": self.head})
             record_scalars(self, {f"{self.config.method}_loss": loss})
         return loss
 
