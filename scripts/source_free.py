@@ -100,7 +100,7 @@ def adapt_source_free(
         sharing.push()
         return
     found = Adaptation(
-        source_name=f"{model_args.display_name}, whose source was not at hand",
+        source_name=f"{model_args.display_name} without its source",
         target_name=loaded.name,
         results=comparison.results,
         chosen=comparison.chosen,

@@ -59,7 +59,9 @@ def adaptation_report(
     others = [result for result in adaptation.results if result.method != adaptation.chosen]
     return TransferReport(
         recipe="adapt",
-        title=f"{model_name} from {adaptation.source_name} to {adaptation.target_name}",
+        title=f"{model_name} from {adaptation.source_name} to {adaptation.target_name}"
+        if source
+        else f"{adaptation.source_name} to {adaptation.target_name}",
         model_name=model_name,
         dataset_name=adaptation.target_name,
         metrics=dict(model_metrics or {}),
