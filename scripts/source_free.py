@@ -15,7 +15,7 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
 from hf_transfer_kit.reports import adaptation_report, adaptation_table, confusion_table, described_data
 from hf_transfer_kit.selection import ProgressLine
-from hf_transfer_kit.selection.adapting import TargetAlone, compare_source_free
+from hf_transfer_kit.selection.adapting import TargetAlone, checked_source_free, compare_source_free
 from hf_transfer_kit.values import Adaptation
 
 DEFAULT = ["source_model", "adabn", "shot:view=1"]
@@ -43,6 +43,8 @@ def adapt_source_free(
         raise SettingsError(
             "--source_model stands in place of --source and --model_name_or_path: give it with --target alone."
         )
+    methods = list(dict.fromkeys([*(DEFAULT[:2] if adapt_args.baselines else []), *(adapt_args.method or DEFAULT[2:])]))
+    checked_source_free(methods, seeds=adapt_args.seeds, select=adapt_args.select)
     model_args.model_name_or_path = domain_args.source_model
     trained = load_model(domain_args.source_model, trust_remote_code=model_args.trust_remote_code)
     names = tuple(trained.config.id2label[index] for index in range(trained.config.num_labels))
@@ -63,7 +65,6 @@ def adapt_source_free(
         model_args.check_modality(trained, loaded)
         prepared = domain_args.prepare(loaded, model_args.processor(trained))
     target = TargetAlone(prepared, loaded.labelled_splits, names)
-    methods = list(dict.fromkeys([*(DEFAULT[:2] if adapt_args.baselines else []), *(adapt_args.method or DEFAULT[2:])]))
     budget = args.budget(len(prepared.train), loaded.modality)
     kept = KeepRaceReport(
         started_race(

@@ -11,7 +11,7 @@ from transformers import AutoModelForImageClassification
 from hf_transfer_kit import load_data
 from hf_transfer_kit.selection import fresh_network, fresh_processor
 
-FAST = ["--max_steps", "3", "--evaluations", "2", "--per_device_train_batch_size", "16", "--use_cpu"]
+FAST = ["--max_steps", "2", "--evaluations", "1", "--per_device_train_batch_size", "16", "--use_cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +23,14 @@ def trained(tmp_path_factory):
 
 
 def test_a_trained_network_is_adapted_without_its_source(trained, tmp_path):
-    flags = ["--source_model", trained, "--target", "digits_m", "--method", "shot:view=1", "tent", "self_training"]
+    flags = ["--source_model", trained, "--target", "digits_m", "--method", "shot:view=1", "self_training"]
     done = run("adapt.py", *flags, *FAST, "--seeds", "0", "1", "--output_dir", tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     results = {result["method"]: result for result in report["adaptation"]["results"]}
-    assert list(results) == ["source_model", "adabn", "shot:view=1", "tent", "self_training"]
+    assert list(results) == ["source_model", "adabn", "shot:view=1", "self_training"]
     assert all(result["source_accuracy"] is None for result in results.values())
-    assert [len(result["seeds"]) for result in results.values()] == [1, 1, 2, 2, 2]
-    assert {"source_accuracy", "dev", "proxy_a"} & set(results["tent"]["scores"]) == set()
+    assert [len(result["seeds"]) for result in results.values()] == [1, 1, 2, 2]
+    assert {"source_accuracy", "dev", "proxy_a"} & set(results["adabn"]["scores"]) == set()
     best = max(results.values(), key=lambda result: result["scores"]["bnm"])
     assert report["winner"] == best["method"]
     assert "No row of the source was at hand" in " ".join(report["notes"])

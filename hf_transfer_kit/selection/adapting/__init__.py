@@ -10,7 +10,7 @@ from hf_transfer_kit.selection.adapting.methods import (
     make_method,
 )
 from hf_transfer_kit.selection.adapting.running import AdaptationRun, Domains, run_adaptation
-from hf_transfer_kit.selection.adapting.source_free import TargetAlone, compare_source_free
+from hf_transfer_kit.selection.adapting.source_free import TargetAlone, checked_source_free, compare_source_free
 
 __all__ = [
     "LAST",
@@ -23,6 +23,7 @@ __all__ = [
     "Domains",
     "KeepBest",
     "TargetAlone",
+    "checked_source_free",
     "compare_adaptations",
     "compare_source_free",
     "make_method",

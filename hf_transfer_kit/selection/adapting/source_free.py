@@ -88,8 +88,7 @@ def compare_source_free(
     Raises:
         SettingsError: When a method, the score or the seeds do not fit, before anything is trained.
     """
-    chosen = [make_source_free_method(text, invert=invert) for text in methods]
-    _check(chosen, seeds, select)
+    chosen = checked_source_free(methods, seeds=seeds, select=select, invert=invert)
     results, first, points = [], {}, []
     for method in chosen:
         own_seeds = seeds if method.name in SOURCE_FREE else seeds[:1]  # nothing is drawn without training
@@ -180,8 +179,16 @@ def _optimizer(model: DomainAdversarialModel, args: TrainingArguments):
     return optimizer, {**kwargs, "params": rate_groups(model, [(parameters, 1.0)], args)}
 
 
-def _check(methods: Sequence[AdaptationMethod], seeds: Sequence[int], select: str) -> None:
-    texts = [method.text for method in methods]
+def checked_source_free(
+    methods: Sequence[str], *, seeds: Sequence[int], select: str, invert: bool = False
+) -> list[AdaptationMethod]:
+    """The methods, before anything is loaded; arguments as in ``compare_source_free``.
+
+    Raises:
+        SettingsError: When a method, the score or the seeds do not fit.
+    """
+    found = [make_source_free_method(text, invert=invert) for text in methods]
+    texts = [method.text for method in found]
     if not texts or len(set(texts)) < len(texts) or not seeds or len(set(seeds)) < len(seeds):
         raise SettingsError(
             f"Methods are {', '.join(texts) or 'none'}, seeds {', '.join(map(str, seeds))}: at least one of each, none "
@@ -192,3 +199,4 @@ def _check(methods: Sequence[AdaptationMethod], seeds: Sequence[int], select: st
         raise SettingsError(
             f"select={select!r} does not choose without source rows; choose {LAST} or one of {', '.join(able)}."
         )
+    return found
