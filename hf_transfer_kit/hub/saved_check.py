@@ -56,7 +56,8 @@ def check_saved(
     """
     count = len(data.test) if rows is None else min(rows, len(data.test))
     measured = _measured(model, prepared, count, task)
-    raw = [raw_rows(data, "test")[row] for row in range(count)]
+    stored = raw_rows(data, "test")
+    raw = [stored[row] for row in range(count)]
     plain = not isinstance(model, (MultiTaskModel, ZeroShotModel))
     if plain and data.modality in _TASKS:
         saved = _by_pipeline(

@@ -31,10 +31,6 @@ from hf_transfer_kit.selection.running import lay_out
 from hf_transfer_kit.tuning import LearnedRates, LogScalars
 from hf_transfer_kit.tuning.rates import rate_groups
 
-AS_IT_IS = "source_model"
-"""The network as it comes."""
-ADABN = "adabn"
-
 
 @dataclass(frozen=True, eq=False)
 class TargetAlone:
@@ -89,7 +85,7 @@ def compare_source_free(
         SettingsError: When a method, the score or the seeds do not fit, before anything is trained.
     """
     chosen = checked_source_free(methods, seeds=seeds, select=select, invert=invert)
-    results, first, points = [], {}, []
+    results, first = [], {}
     for method in chosen:
         own_seeds = seeds if method.name in SOURCE_FREE else seeds[:1]  # nothing is drawn without training
         runs = [
@@ -98,7 +94,6 @@ def compare_source_free(
             for seed in own_seeds
         ]  # fmt: skip
         first[method.text] = runs[0]
-        points += [run.points for run in runs if len(run.points) > 1]
         results.append(summary_of(method, runs))
         if on_result:
             on_result(results[-1])

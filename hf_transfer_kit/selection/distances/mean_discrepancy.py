@@ -87,15 +87,17 @@ def _median_distance(rows: np.ndarray) -> float:
     highest = 4 * float(np.square(rows).sum(1).max()) or 1.0
     counts = np.zeros(_BINS, dtype=np.int64)
     for _, upper in _upper_blocks(rows):
-        places = np.minimum((upper * (_BINS / highest)).astype(np.int64), _BINS - 1)
-        counts += np.bincount(places, minlength=_BINS)
+        counts += np.bincount(_bins(upper, highest), minlength=_BINS)
     bin_ = int(np.searchsorted(np.cumsum(counts), rank + 1))
     before = int(counts[:bin_].sum())
     inside = []
     for _, upper in _upper_blocks(rows):
-        places = np.minimum((upper * (_BINS / highest)).astype(np.int64), _BINS - 1)
-        inside.append(upper[places == bin_])
+        inside.append(upper[_bins(upper, highest) == bin_])
     return float(np.partition(np.concatenate(inside), rank - before)[rank - before])
+
+
+def _bins(distances: np.ndarray, highest: float) -> np.ndarray:
+    return np.minimum((distances * (_BINS / highest)).astype(np.int64), _BINS - 1)
 
 
 def _upper_blocks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
