@@ -19,23 +19,66 @@ BLANK = "<blank>"
 Splits = Mapping[str, Dataset]
 
 
+def joined_numbers(splits: Splits, columns: Sequence[str | None]) -> dict[str, Dataset]:
+    """The splits with a column of lists for each of ``columns`` that names several columns of numbers.
+
+    Args:
+        splits: Split name -> dataset.
+        columns: Names; ``"width,height"`` joins two columns, where no column has that name itself.
+    """
+    found = dict(splits)
+    for column in dict.fromkeys(name for name in columns if name and "," in name):
+        parts = [part.strip() for part in column.split(",")]
+        for split, data in found.items():
+            if column not in data.features and all(is_number(data.features.get(part)) for part in parts):
+                rows = [list(row) for row in zip(*(data[part][:] for part in parts), strict=True)]
+                found[split] = data.add_column(column, rows, feature=List(Value("float64")))
+    return found
+
+
 def with_numbers(splits: Splits, label: str) -> tuple[dict[str, Dataset], tuple[str, ...]]:
-    """The splits with ``label`` as float64; no names.
+    """The splits with ``label`` as float64, without names; or, of several numbers a row, lists of them with names.
+
+    Of several numbers some may be missing (None): nothing is learned there.
 
     Raises:
-        DataError: When a row has none, or no finite number.
+        DataError: When a row has none, or no finite number, or rows have different numbers of them.
     """
+    if all(is_list(data.features[label]) and is_number(item_of(data.features[label])) for data in splits.values()):
+        return _with_number_lists(splits, label)
     for split, data in splits.items():
         feature = data.features[label]
-        if not isinstance(feature, Value) or not feature.dtype.startswith(("int", "uint", "float", "bool")):
+        if not is_number(feature):
             raise DataError(
                 f"The label column {label!r} holds {words_of(feature)}, but regression needs a number for each row. "
-                "Give another column, or another type of task."
+                "Give another column (several joined by commas), or another type of task."
             )
         for row, value in enumerate(data[label][:]):
             if value is None or not math.isfinite(value):
                 raise DataError(f"Row {row} of {split} has {value} in {label!r}, no finite number. Correct or drop it.")
     return {split: data.cast_column(label, Value("float64")) for split, data in splits.items()}, ()
+
+
+def _with_number_lists(splits: Splits, label: str) -> tuple[dict[str, Dataset], tuple[str, ...]]:
+    size = None
+    for split, data in splits.items():
+        for row, values in enumerate(data[label][:]):
+            known = [value for value in values or () if value is not None and not math.isnan(value)]
+            size = len(values or ()) if size is None else size
+            if not known or not all(map(math.isfinite, known)) or len(values) != size:
+                raise DataError(
+                    f"Row {row} of {split} has {values} in {label!r}, but each row needs {size} finite numbers, of "
+                    "which some but not all may be missing. Correct or drop it."
+                )
+    parts = [part.strip() for part in label.split(",")]
+    names = parts if len(parts) == size else [f"{label}_{place}" for place in range(size)]
+    if len(set(names)) < len(names):
+        raise DataError(f"The label column {label!r} names a column twice. Name each once.")
+    values = {
+        split: [[math.nan if v is None else float(v) for v in row] for row in data[label][:]]
+        for split, data in splits.items()
+    }
+    return _replaced(splits, label, values, Value("float64")), tuple(names) if size > 1 else ()
 
 
 def with_class_lists(splits: Splits, label: str) -> tuple[dict[str, Dataset], tuple[str, ...]]:
@@ -144,6 +187,11 @@ def check_task_type(task_type: str) -> None:
     """
     if task_type != CLASSIFICATION and task_type not in LABEL_KINDS:
         raise SettingsError(f"task_type={task_type!r} is unknown; choose {', '.join((CLASSIFICATION, *LABEL_KINDS))}.")
+
+
+def is_number(feature: object) -> bool:
+    """Whether a column of this feature type holds numbers."""
+    return isinstance(feature, Value) and feature.dtype.startswith(("int", "uint", "float", "bool"))
 
 
 def is_list(feature: object) -> bool:

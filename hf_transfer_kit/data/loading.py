@@ -10,7 +10,14 @@ from datasets import ClassLabel, Dataset
 
 from hf_transfer_kit.data.columns import Columns, check_columns, find_columns
 from hf_transfer_kit.data.decoding import readable_rows, require_soundfile
-from hf_transfer_kit.data.label_kinds import CLASSIFICATION, LABEL_KINDS, TOKEN_CLASSIFICATION, check_task_type, renamed
+from hf_transfer_kit.data.label_kinds import (
+    CLASSIFICATION,
+    LABEL_KINDS,
+    TOKEN_CLASSIFICATION,
+    check_task_type,
+    joined_numbers,
+    renamed,
+)
 from hf_transfer_kit.data.labels import (
     all_labelled,
     any_label,
@@ -39,7 +46,8 @@ class LoadedData:
         input_columns: One column, or two for pairs of texts.
         label_column: A ClassLabel column, -1 in rows without a label; None where no row has one. Of other tasks what
             ``hf_transfer_kit.data.label_kinds`` makes of it.
-        label_names: Names of the classes (of the symbols, for ``ctc``); none without a label column.
+        label_names: Names of the classes (of the symbols, for ``ctc``; of the columns, for several numbers a row);
+            none without a label column.
         skipped_rows: Unreadable rows that were left out.
         task_type: ``"classification"``, ``"regression"``, ``"multi_label"``, ``"token_classification"`` or ``"ctc"``.
         given_rows: Split -> place of each of its rows in the split as it was given; empty where that is not known.
@@ -131,16 +139,17 @@ def load_data(
         config_name: Configuration of a Hub dataset.
         revision: Revision of a Hub dataset.
         input_column: Column of the inputs; two names joined by a comma for pairs of texts. Found by type otherwise.
-        label_column: Column of the classes. Found by name or type otherwise.
+        label_column: Column of the classes. Found by name or type otherwise. For regression several columns of numbers
+            may be joined by commas: ``"width,height"``.
         modality: What the inputs are, where a dataset holds several kinds.
         keep_rows: Column -> values, compared as text: only rows with one of them are read, in every split. The domains
             of one dataset are told apart so: ``{"speaker": ["george", "lucas"]}``.
         labelled: Whether every row needs a label. Rows of a target domain need none (None, or -1 where classes have
             names): labels that are there serve for evaluation alone, and its splits are not stratified.
         class_names: Names of the source's classes: those of this dataset must be the same, and are put in their order.
-        task_type: ``"classification"``; ``"regression"`` (a number a row), ``"multi_label"`` (a list of classes),
-            ``"token_classification"`` (lists of words and as many classes) or ``"ctc"`` (a transcript, spelled by its
-            characters).
+        task_type: ``"classification"``; ``"regression"`` (a number a row, or a list of them), ``"multi_label"`` (a list
+            of classes), ``"token_classification"`` (lists of words and as many classes) or ``"ctc"`` (a transcript,
+            spelled by its characters).
         rename_classes: New names of the classes in their order, or old -> new. With ``ctc``, classes are spelled by
             these names.
         keep_columns: Further columns that rows keep, such as labels of other tasks (see ``LoadedData.relabelled``).
@@ -163,7 +172,9 @@ def load_data(
             f"task_type={task_type!r} and rename_classes={rename_classes!r}. Leave both out, or give labels."
         )
     name = str(name_or_path)
-    found = stored_splits(name, config_name=config_name, revision=revision)
+    found = joined_numbers(
+        stored_splits(name, config_name=config_name, revision=revision), [label_column, *keep_columns]
+    )
     columns = find_columns(
         found["train"],
         input_column=input_column,

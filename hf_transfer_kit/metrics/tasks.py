@@ -16,7 +16,8 @@ from hf_transfer_kit.metrics.regression import MeanSquaredError, Pearson, Spearm
 from hf_transfer_kit.metrics.transcripts import ErrorRate, collapsed
 
 ERRORS = ("error_rate", "mse")
-"""Metrics of which less is better."""
+"""Metrics of which less is better, and beginnings of the names of such."""
+_OF_NUMBERS = ("spearman", "pearson", "mse")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def task_metrics(task_type: str, label_names: Sequence[str] = (), *, blank: int 
     ================================ ==================================================================
     ``classification``               ``accuracy``, ``macro_f1``
     ``multi_label``                  ``f1`` over known decisions, ``accuracy`` (a row's all right); logits above 0
-    ``regression``                   ``spearman``, ``pearson``, ``mse``
+    ``regression``                   ``spearman``, ``pearson``, ``mse``; of several numbers their means over these, and
+                                     each under the number's name too: ``spearman_width``
     ``token_classification``         ``f1`` over entities where names are B-, I- and O, else ``macro_f1``; ``accuracy``
     ``ctc``                          ``error_rate`` by symbol, ``accuracy`` of whole transcripts; the likeliest path
     ================================ ==================================================================
@@ -61,7 +63,7 @@ def task_metrics(task_type: str, label_names: Sequence[str] = (), *, blank: int 
             classification_metrics(label_names), ("accuracy", "macro_f1", "balanced_accuracy")
         ),
         "multi_label": lambda: TaskMetrics(_several_classes, ("f1", "accuracy")),
-        "regression": lambda: TaskMetrics(_numbers, ("spearman", "pearson", "mse")),
+        "regression": lambda: _numbers(label_names),
         "token_classification": lambda: _words(label_names),
         "ctc": lambda: TaskMetrics(_transcripts(blank), ("error_rate", "accuracy")),
     }
@@ -86,15 +88,29 @@ def _several_classes(prediction: EvalPrediction) -> dict[str, float]:
     }
 
 
-def _numbers(prediction: EvalPrediction) -> dict[str, float]:
-    true = np.asarray(prediction.label_ids, dtype=np.float64).ravel()
+def _numbers(label_names: Sequence[str]) -> TaskMetrics:
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        said = logits_of(prediction).astype(np.float64)
+        said = said.reshape(len(said), -1)  # (N, C)
+        true = np.asarray(prediction.label_ids, dtype=np.float64).reshape(said.shape)
+        # Each number by itself: between two of different sizes any prediction would correlate.
+        found = [_errors(*column) for column in zip(said.T, true.T, strict=True)]
+        means = {name: float(np.nanmean([one[name] for one in found])) for name in _OF_NUMBERS}
+        if len(label_names) < 2:
+            return means
+        each = zip(label_names, found, strict=True)
+        return means | {f"{metric}_{name}": value for name, one in each for metric, value in one.items()}
+
+    more = [f"{metric}_{name}" for name in label_names for metric in _OF_NUMBERS] if len(label_names) > 1 else []
+    return TaskMetrics(compute, (*_OF_NUMBERS, *more))
+
+
+def _errors(said: np.ndarray, true: np.ndarray) -> dict[str, float]:
     known = ~np.isnan(true)
-    given = {"predictions": logits_of(prediction).astype(np.float64).ravel()[known], "references": true[known]}
-    return {
-        **Spearman().compute(**given),
-        **Pearson().compute(**given),
-        **MeanSquaredError().compute(**given),
-    }
+    if not known.any():
+        return dict.fromkeys(_OF_NUMBERS, np.nan)  # this number is not known of any row
+    given = {"predictions": said[known], "references": true[known]}
+    return {**Spearman().compute(**given), **Pearson().compute(**given), **MeanSquaredError().compute(**given)}
 
 
 def _words(label_names: Sequence[str]) -> TaskMetrics:

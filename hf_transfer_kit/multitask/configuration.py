@@ -32,8 +32,8 @@ class MultiTaskConfig(PreTrainedConfig):
             ``num_labels`` (or ``id2label``; 1 for regression), ``input`` (the only one by default), ``weight`` of its
             loss (1.0), ``id2label`` (index -> name, or a list of names), for ``"ctc"`` ``blank`` (0, the
             tokenizer's padding token), for ``"classification"`` ``temperature`` (2.0, for labels that are logits),
-            for ``"regression"`` ``mean`` and ``scale`` of the labels (0.0, 1.0). Or the same as pairs.
-            Names are words of a-z, 0-9 and single ``_``.
+            for ``"regression"`` ``mean`` and ``scale`` of the labels (0.0, 1.0; or one for each
+            number). Or the same as pairs. Names are words of a-z, 0-9 and single ``_``.
         inputs: Name -> settings of each separate input; ``channels`` or ``vocab_size`` where it differs from the
             backbone's. Or the same as pairs. None is a single one, called ``"default"``.
         shared_from: Number of first layer groups that each input has for itself; the rest is shared.

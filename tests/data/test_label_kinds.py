@@ -189,3 +189,40 @@ def test_further_sentences(folder, tmp_path):
     Dataset.from_dict({"text": ["a"] * 20, "said": ["x", ""] * 10}).save_to_disk(tmp_path / "silent")
     with pytest.raises(DataError, match="Row 1 of train has no transcript"):
         load_data(tmp_path / "silent", input_column="text", label_column="said", task_type="ctc")
+
+
+def test_several_columns_of_numbers(tmp_path, tokenizer):
+    rows = {"text": WORDS * 5, "width": list(range(20)), "price": [None, *[1000.5 * n for n in range(1, 20)]]}
+    Dataset.from_dict(rows).to_parquet(tmp_path / "rows.parquet")
+    data = load_data(
+        tmp_path / "rows.parquet", input_column="text", label_column="width, price", task_type="regression"
+    )
+    assert data.label_names == ("width", "price")
+    prepared = prepare_data(data, tokenizer)
+    assert prepared.train.classes.shape == (len(data.train), 2)
+    found = np.concatenate([getattr(prepared, split).classes for split in ("train", "validation", "test")])
+    assert sorted(found[:, 0]) == list(range(20))
+    assert np.isnan(found[found[:, 0] == 0, 1]).all()
+    assert found[found[:, 0] == 3, 1] == 3001.5
+    again = load_data(tmp_path / "rows.parquet", input_column="text", label_column="width",
+                      keep_columns=["width,price"], task_type="regression")  # fmt: skip
+    assert again.relabelled("width,price", "regression").label_names == ("width", "price")
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ([[1.0, 2.0], [1.0]], "Row 1 of train has \\[1.0\\] in 'size', but each row needs 2 finite numbers"),
+        ([[1.0, 2.0], [None, None]], "Row 1 of train has \\[None, None\\]"),
+        ([[1.0, 2.0], [1.0, float("inf")]], "Row 1 of train has \\[1.0, inf\\]"),
+    ],
+)
+def test_lists_of_numbers_that_do_not_fit_are_refused(tmp_path, values, sentence):
+    Dataset.from_dict({"text": WORDS[:2] * 5, "size": values * 5}).to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=sentence):
+        load_data(tmp_path / "rows.parquet", input_column="text", label_column="size", task_type="regression")
+
+
+def test_a_column_that_is_no_number_is_not_joined(folder):
+    with pytest.raises(DataError, match="There is no column 'score,said'"):
+        load_data(folder, input_column="text", label_column="score,said", task_type="regression")

@@ -69,3 +69,17 @@ def test_transcripts_are_spelled_along_the_likeliest_path():
 def test_an_unknown_type_is_a_sentence():
     with pytest.raises(SettingsError, match="no type of task 'ranking'; choose classification"):
         task_metrics("ranking")
+
+
+def test_several_numbers_are_judged_each_by_itself():
+    """Between numbers of two sizes any prediction correlates, the means of them least of all saying something."""
+    nan = float("nan")
+    said = [[1.0, 500.0], [2.0, 501.0], [3.0, 502.0], [4.0, 503.0]]
+    found, main = judged("regression", said, [[1, 503], [2, 502], [3, nan], [4, 500]], names=("width", "price"))
+    assert main == "spearman"
+    assert (found["spearman_width"], found["spearman_price"], found["spearman"]) == pytest.approx((1, -1, 0))
+    assert found["mse_price"] == pytest.approx((9 + 1 + 9) / 3)
+    assert found["mse"] == pytest.approx((19 / 3 + 0) / 2)
+    unknown, _ = judged("regression", said, [[1, nan], [2, nan], [3, nan], [4, nan]], names=("width", "price"))
+    assert unknown["spearman"] == 1
+    assert np.isnan(unknown["mse_price"])

@@ -135,3 +135,24 @@ def test_a_network_of_half_precision_is_exported_with_its_mean(dtype):
     with torch.no_grad():
         said = model(pixel_values=pictures.to(dtype)).logits
         torch.testing.assert_close(plain(pixel_values=pictures).logits, said, rtol=0, atol=0.1)
+
+
+def test_each_of_several_numbers_has_its_own_unit():
+    """Prices in thousands beside widths below one: each begins at its mean, and its error counts in its deviation."""
+    mean, scale = [0.5, 20000.0], [0.1, 4000.0]
+    head = HEADS["regression"](WIDTH, 2, mean=mean, scale=scale)
+    torch.nn.init.zeros_(head.linear.weight)
+    torch.nn.init.zeros_(head.linear.bias)
+    logits = head(torch.randn(3, WIDTH))
+    assert torch.equal(logits, torch.tensor(mean).expand(3, 2))
+    labels = torch.tensor([[0.6, 20000.0], [0.5, 24000.0], [0.4, float("nan")]])
+    total, count = head.loss(logits, labels)
+    assert count == 3
+    assert total.item() == pytest.approx(0.5 + 0.5 + 1, rel=1e-5)
+    torch.nn.init.normal_(head.linear.weight)
+    features, plain = torch.randn(4, WIDTH), torch.nn.Linear(WIDTH, 2)
+    plain.load_state_dict(head.plain_state())
+    assert torch.allclose(plain(features), head(features), rtol=1e-5)
+    other = HEADS["regression"](WIDTH, 2, mean=mean, scale=scale)
+    other.load_plain(head.plain_state())
+    assert torch.allclose(other.linear.weight, head.linear.weight, rtol=1e-5)

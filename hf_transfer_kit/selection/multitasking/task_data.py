@@ -66,8 +66,9 @@ class TaskData:
         names = self.loaded.label_names
         own: dict[str, Any] = {"id2label": dict(enumerate(names))} if names else {}
         if self.loaded.task_type == "regression":
-            labels = self.labels("train")
-            own |= {"mean": float(np.mean(labels)), "scale": float(np.std(labels)) or 1.0}
+            labels = np.asarray(self.labels("train"), dtype=np.float64)  # (N,) or (N, C)
+            scale = np.nanstd(labels, axis=0)
+            own |= {"mean": np.nanmean(labels, axis=0).tolist(), "scale": np.where(scale > 0, scale, 1.0).tolist()}
         return {"type": self.loaded.task_type, **own, "input": self.input, **self.settings}
 
     @property
@@ -84,7 +85,7 @@ class TaskData:
     @property
     def larger_is_better(self) -> bool:
         """Whether a larger value of it is better."""
-        return self.main_metric not in ERRORS
+        return not self.main_metric.startswith(ERRORS)
 
     @property
     def class_weights(self) -> Tensor | None:
