@@ -145,6 +145,7 @@ def main() -> None:
         selected_by=adapt_args.select,
         agreements=comparison.agreements,
         feature_maps=comparison.feature_maps,
+        label_shift=comparison.label_shift,
     )
     classifier = comparison.run.model.export_classifier()
     report = adaptation_report(

@@ -23,6 +23,7 @@ from hf_transfer_kit.values import (
     DepthSearch,
     Diagnosis,
     FeatureMap,
+    LabelShift,
     MultiTasking,
     MultiTaskResult,
     RankedSource,
@@ -173,6 +174,7 @@ def _adaptation(values: dict[str, Any]) -> Adaptation:
             "results": tuple(_adaptation_result(result) for result in values["results"]),
             "agreements": tuple(ScoreAgreement(**agreement) for agreement in values["agreements"]),
             "feature_maps": tuple(_feature_map(found) for found in values["feature_maps"]),
+            "label_shift": _label_shift(values.get("label_shift")),
         }
     )
 
@@ -186,6 +188,12 @@ def _adaptation_result(values: dict[str, Any]) -> AdaptationResult:
             "points": tuple(AdaptationPoint(**point) for point in values["points"]),
             "diagnoses": tuple(Diagnosis(**diagnosis) for diagnosis in values["diagnoses"]),
         }
+    )
+
+
+def _label_shift(values: dict[str, Any] | None) -> LabelShift | None:
+    return (
+        LabelShift(**{**values, **{k: tuple(values[k]) for k in ("classes", "source", "target")}}) if values else None
     )
 
 

@@ -6,6 +6,7 @@ from hf_transfer_kit.values.adaptation import (
     AdaptationResult,
     Diagnosis,
     FeatureMap,
+    LabelShift,
     ScoreAgreement,
 )
 from hf_transfer_kit.values.advice import (
@@ -57,6 +58,7 @@ __all__ = [
     "DomainDistance",
     "Elimination",
     "FeatureMap",
+    "LabelShift",
     "LayerGroup",
     "LayerGroups",
     "MultiTaskResult",

@@ -45,6 +45,37 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
+class LabelShift:
+    """How frequent classes are in the source, and in a network's predictions for the target.
+
+    Args:
+        classes: Their names.
+        source: Share of each among the source rows that were learned from.
+        target: Share of each among the classes predicted for target rows.
+        predicted_by: The method whose network predicted.
+        confidence: Mean probability of what is predicted, in [0, 1]: about so many predictions are right.
+        chance: Distance that so few rows hardly pass where nothing has changed.
+    """
+
+    classes: tuple[str, ...]
+    source: tuple[float, ...]
+    target: tuple[float, ...]
+    predicted_by: str
+    confidence: float
+    chance: float
+
+    @property
+    def distance(self) -> float:
+        """Total variation of the two, in [0, 1]."""
+        return sum(abs(a - b) for a, b in zip(self.source, self.target, strict=True)) / 2
+
+    @property
+    def sure(self) -> float:
+        """What of it neither wrong predictions nor chance explain, in [0, 1]."""
+        return max(0.0, self.distance - (1 - self.confidence) - self.chance)
+
+
+@dataclass(frozen=True)
 class AdaptationResult:
     """What one method reached under the common budget.
 
@@ -138,6 +169,7 @@ class Adaptation:
         selected_by: The score that chose checkpoints and method, or ``"last"``.
         agreements: One entry a score; empty where the target's validation rows have no labels.
         feature_maps: Before and after adaptation.
+        label_shift: As the network tells it that is surest of one; None where it was not looked at.
     """
 
     source_name: str
@@ -147,6 +179,7 @@ class Adaptation:
     selected_by: str
     agreements: tuple[ScoreAgreement, ...] = ()
     feature_maps: tuple[FeatureMap, ...] = ()
+    label_shift: LabelShift | None = None
 
     def result(self, method: str) -> AdaptationResult:
         """The result of one method."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.adaptation import SCORES, agreement, diagnose
+from hf_transfer_kit.adaptation.label_shift import shift_diagnosis
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.adapting.mapping import feature_map
 from hf_transfer_kit.selection.adapting.methods import (
@@ -25,7 +26,7 @@ from hf_transfer_kit.selection.adapting.running import AdaptationRun, Domains, r
 from hf_transfer_kit.selection.adapting.shallow import run_shallow
 from hf_transfer_kit.selection.bootstrap import runs_interval
 from hf_transfer_kit.selection.budget import Budget
-from hf_transfer_kit.values import AdaptationPoint, AdaptationResult, FeatureMap, ScoreAgreement
+from hf_transfer_kit.values import AdaptationPoint, AdaptationResult, FeatureMap, LabelShift, ScoreAgreement
 
 SELECT = "bnm"
 """The score that chooses by default: the best of those that Musgrave et al. (2022) compare for most methods."""
@@ -42,6 +43,7 @@ class AdaptationComparison:
         run: The first seed's run of that method.
         agreements: How well each score chose checkpoints; empty where target validation rows have no labels.
         feature_maps: Of ``source_only``, where it ran, and of the chosen network.
+        label_shift: As the run tells it that is surest of one.
     """
 
     results: tuple[AdaptationResult, ...]
@@ -49,6 +51,7 @@ class AdaptationComparison:
     run: AdaptationRun
     agreements: tuple[ScoreAgreement, ...]
     feature_maps: tuple[FeatureMap, ...]
+    label_shift: LabelShift | None = None
 
 
 def compare_adaptations(
@@ -117,7 +120,22 @@ def compare_adaptations(
     name = _chosen(chosen_methods, results, select)
     shown = dict.fromkeys([*[text for text in first_runs if _plain(text)][:1], name])
     maps = [feature_map(_title(text), first_runs[text].model, domains) for text in shown]
-    return AdaptationComparison(tuple(results), name, first_runs[name], _agreements(points), tuple(maps))
+    shift = max((run.shift for run in first_runs.values() if run.shift), key=lambda shift: shift.sure, default=None)
+    return AdaptationComparison(
+        results=tuple(_with_shift(m, r, shift) for m, r in zip(chosen_methods, results, strict=True)),
+        chosen=name,
+        run=first_runs[name],
+        agreements=_agreements(points),
+        feature_maps=tuple(maps),
+        label_shift=shift,
+    )
+
+
+def _with_shift(method: AdaptationMethod, result: AdaptationResult, shift: LabelShift | None) -> AdaptationResult:
+    """The result with the finding that classes are in other shares, where the method does not allow for that."""
+    if shift is None or not method.reads_target or method.shares or (found := shift_diagnosis(shift)) is None:
+        return result
+    return replace(result, diagnoses=(*(d for d in result.diagnoses if not d.healthy), found))
 
 
 def _plain(text: str) -> bool:

@@ -22,6 +22,7 @@ from hf_transfer_kit.adaptation import (
     target_scores,
 )
 from hf_transfer_kit.adaptation.domain_pairs import evenly_spread
+from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.adapting.methods import LAST
@@ -51,6 +52,7 @@ class KeepBest(TrainerCallback):
         points: One entry an evaluation.
         kept_step: The step whose weights the model has after training.
         scores: Those of the weights that were kept.
+        outputs: What they say of rows of both domains; None without a source.
 
     Raises:
         SettingsError: When the score is unknown.
@@ -83,6 +85,7 @@ class KeepBest(TrainerCallback):
         self.points: list[AdaptationPoint] = []
         self.kept_step = 0
         self.scores: dict[str, float] = {}
+        self.outputs: DomainOutputs | None = None
         self._kept: dict[str, Tensor] = {}
 
     def on_step_end(self, args, state, control, model=None, **kwargs):
@@ -99,23 +102,24 @@ class KeepBest(TrainerCallback):
         network = copy.deepcopy(model if self.teacher is None else self.teacher.teacher).requires_grad_(False)
         if self.target_train is not None:
             reestimate_batch_norm(network, self.target_train, self.collator, rows=2 * self.rows)
-        scores, logits = self._scores(network)
-        accuracy = None if self.accuracy is None else self.accuracy(logits.argmax(1))
+        scores, outputs = self._scores(network)
+        accuracy = None if self.accuracy is None else self.accuracy(outputs.target_logits.argmax(1))
         # Every process must keep the same step, though rounding may differ.
         scores, accuracy = broadcast_object_list([scores, accuracy])
         self.points.append(AdaptationPoint(step, scores, accuracy))
         if self._better(scores):
             self.kept_step, self.scores = step, scores
+            self.outputs = outputs if self.source is not None else None
             self._kept = {name: value.detach().clone() for name, value in network.state_dict().items()}
 
-    def _scores(self, network: DomainAdversarialModel) -> tuple[dict[str, float], np.ndarray]:
+    def _scores(self, network: DomainAdversarialModel) -> tuple[dict[str, float], DomainOutputs | SimpleNamespace]:
         if self.source is not None:
             outputs = domain_outputs(network, self.source, self.target, self.collator, rows=self.rows)
-            return target_scores(outputs), outputs.target_logits
+            return target_scores(outputs), outputs
         chosen = [self.target[row] for row in evenly_spread(len(self.target), self.rows)]
         logits, features = (part.numpy() for part in target_outputs(network, chosen, self.collator))
         outputs = SimpleNamespace(target_logits=logits, target_features=features)
-        return {name: float(s.value(outputs)) for name, s in SCORES.items() if not s.needs_source}, logits
+        return {name: float(s.value(outputs)) for name, s in SCORES.items() if not s.needs_source}, outputs
 
     def _better(self, scores: Mapping[str, float]) -> bool:
         if self.select == LAST or not self._kept:

@@ -21,6 +21,7 @@ from hf_transfer_kit.adaptation import (
     TargetShares,
     reestimate_batch_norm,
 )
+from hf_transfer_kit.adaptation.label_shift import label_shift
 from hf_transfer_kit.backbones.undisturbed import preserved_random_state
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import DataError
@@ -31,7 +32,7 @@ from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.running import lay_out, metrics_of, training_classes
 from hf_transfer_kit.tuning import LearnedRates, LogScalars, rates_of
 from hf_transfer_kit.tuning.rates import rate_groups
-from hf_transfer_kit.values import AdaptationPoint
+from hf_transfer_kit.values import AdaptationPoint, LabelShift
 
 ROWS = 1000
 """Rows of each domain that an evaluation reads."""
@@ -80,6 +81,7 @@ class AdaptationRun:
         true: Classes of those rows; empty likewise.
         predicted: Predictions for those rows.
         rates: Parameter's name in the classifier -> highest rate that it learned with; empty where that is not known.
+        shift: How frequent classes are in the target by what it predicts; None where it was not looked at.
     """
 
     seed: int
@@ -93,6 +95,7 @@ class AdaptationRun:
     true: np.ndarray
     predicted: np.ndarray
     rates: Mapping[str, float] = field(default_factory=dict)
+    shift: LabelShift | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,16 @@ def run_adaptation(
         true=true,
         predicted=predicted,
         rates=classifier_rates(trainer),
+        shift=None if method.uses_target_labels else _shift(method, domains, keep),
     )
+
+
+def _shift(method: AdaptationMethod, domains: Domains, keep: KeepBest) -> LabelShift:
+    classes, names = training_classes(domains.source), domains.source.label_names
+    counts = np.bincount(classes, minlength=len(names))
+    if domains.source.balance.sampler is not None:
+        counts = counts > 0  # what was learned from has all classes equally often
+    return label_shift(keep.outputs, names, predicted_by=method.text, source_shares=counts / counts.sum())
 
 
 def classifier_rates(trainer: Trainer) -> dict[str, float]:
@@ -237,8 +249,8 @@ def _adaptive(method: AdaptationMethod, classifier: PreTrainedModel, seed: int) 
 def _shares(method: AdaptationMethod, domains: Domains, budget: Budget) -> list[TrainerCallback]:
     if not method.shares:
         return []
-    every = max(1, budget.max_steps // 20)
-    return [TargetShares(training_classes(domains.source), domains.target.train, domains.source.collator, every=every)]
+    classes, every = training_classes(domains.source), max(1, budget.max_steps // 20)
+    return [TargetShares(classes, domains.target.train, domains.source.collator, by=method.shares, every=every)]
 
 
 def _optimizer(model: DomainAdversarialModel, args: TrainingArguments):

@@ -2,19 +2,22 @@
 
 import functools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from selection.adapting.domain_data import domains, network
+from selection.adapting.domain_data import NAMES, domains, network, rows
+from torch.utils.data import default_collate
 from transformers import TrainingArguments
 
 from hf_transfer_kit import DomainAdversarialModel
 from hf_transfer_kit.data import ClassBalance
+from hf_transfer_kit.data.memory import Rows
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.reports.layer_rows import layer_rows
 from hf_transfer_kit.selection import Budget
-from hf_transfer_kit.selection.adapting import compare_adaptations, make_method, run_adaptation
+from hf_transfer_kit.selection.adapting import Domains, compare_adaptations, make_method, run_adaptation
 
 BUDGET = Budget(8, 8, evaluations=4, learning_rate=2e-3)
 
@@ -201,3 +204,26 @@ class TestClassesOfVeryDifferentSizes:
         run(text, args, self.lopsided(sampler="balanced"), budget=Budget(27, 2, evaluations=1))
         counts = np.bincount(seen)
         assert counts.max() <= 1.5 * counts.min()
+
+
+def test_a_class_that_the_target_lacks_is_told(args):
+    """Two of three classes: an aligned run was called healthy though the domains cannot be alike."""
+
+    def splits(seed, *, target):
+        sizes = {"train": 90, "validation": 400, "test": 30}
+        made = {name: rows(size, seed + i, target=target) for i, (name, size) in enumerate(sizes.items())}
+        if target:
+            made = {name: Rows(r.values[r.classes < 2], r.classes[r.classes < 2], r.name) for name, r in made.items()}
+        return SimpleNamespace(
+            **made, collator=default_collate, modality="image", label_names=NAMES, balance=ClassBalance()
+        )
+
+    pair = Domains(splits(0, target=False), splits(10, target=True), labelled=(), pretrained=False)
+    methods = ["source_only", "dann", "dann:shares=em"]
+    found = compare_adaptations(methods, network, pair, args, Budget(60, 8, evaluations=1, learning_rate=5e-3))
+    assert found.label_shift.sure > 0.1
+    assert found.label_shift.target[2] < 0.05
+    told = {result.method: [d.name for d in result.diagnoses] for result in found.results}
+    assert "label shift" in told["dann"]
+    assert "healthy" not in told["dann"]
+    assert "label shift" not in told["source_only"] + told["dann:shares=em"]
