@@ -100,19 +100,42 @@ def _without(data: Dataset, label: str, missing: object) -> Dataset:
     return replaced(data, label, values, feature)
 
 
-def with_class_order(splits: Mapping[str, Dataset], label: str, class_names: Sequence[str]) -> dict[str, Dataset]:
+def with_class_order(
+    splits: Mapping[str, Dataset],
+    label: str,
+    class_names: Sequence[str],
+    *,
+    partial: bool = False,
+    open_classes: bool = False,
+) -> dict[str, Dataset]:
     """The splits with the classes of ``label``, a ClassLabel column, in the order of ``class_names``.
 
+    Args:
+        splits: Split name -> dataset.
+        label: The column.
+        class_names: Names in the order that is wanted.
+        partial: Whether some may be missing, as a target may show some of the source's classes alone; they are told.
+        open_classes: Whether there may be classes beyond these; they stand behind them, in their own order.
+
     Raises:
-        DataError: When the classes are not those of ``class_names``.
+        DataError: When classes are missing or there are others where that is not allowed, or none fits.
     """
     names = next(iter(splits.values())).features[label].names
-    if sorted(names) != sorted(class_names):
+    further = [name for name in names if name not in class_names]
+    missing = [name for name in class_names if name not in names]
+    allowed = (open_classes or not further) and (partial or not missing) and len(set(class_names)) == len(class_names)
+    if not allowed or len(further) == len(names):
         check_same_classes(class_names, names)
-    if list(names) == list(class_names):
+    if missing:
+        logger.warning(
+            f"The target names {len(names) - len(further)} of the source's {len(class_names)} classes: it has no row of "
+            f"{', '.join(map(repr, missing[:_SHOWN]))}{' and others' if len(missing) > _SHOWN else ''}."
+        )
+    wanted = [*class_names, *further]
+    if list(names) == wanted:
         return dict(splits)
-    place = places(names, class_names) | {NO_LABEL: NO_LABEL}
-    feature = ClassLabel(names=list(class_names))
+    place = places(names, wanted) | {NO_LABEL: NO_LABEL}
+    feature = ClassLabel(names=wanted)
     return {
         split: replaced(data, label, [place[value] for value in data[label][:]], feature)
         for split, data in splits.items()

@@ -121,6 +121,7 @@ def load_data(
     keep_rows: Mapping[str, Sequence[str]] | None = None,
     labelled: bool = True,
     class_names: Sequence[str] | None = None,
+    open_classes: bool = False,
     task_type: str = CLASSIFICATION,
     rename_classes: Mapping[str, str] | Sequence[str] | None = None,
     keep_columns: Sequence[str] = (),
@@ -146,7 +147,9 @@ def load_data(
             of one dataset are told apart so: ``{"speaker": ["george", "lucas"]}``.
         labelled: Whether every row needs a label. Rows of a target domain need none (None, or -1 where classes have
             names): labels that are there serve for evaluation alone, and its splits are not stratified.
-        class_names: Names of the source's classes: those of this dataset must be the same, and are put in their order.
+        class_names: Names of the source's classes: those of this dataset must be the same, or without ``labelled``
+            some of them, and are put in their order.
+        open_classes: Whether the dataset may have classes beyond ``class_names``; they stand behind them.
         task_type: ``"classification"``; ``"regression"`` (a number a row, or a list of them), ``"multi_label"`` (a list
             of classes), ``"token_classification"`` (lists of words and as many classes) or ``"ctc"`` (a transcript,
             spelled by its characters).
@@ -195,7 +198,12 @@ def load_data(
     }
     if task_type == CLASSIFICATION:
         found, label, names = _classes_read(
-            found, columns, labelled=labelled, class_names=class_names, missing_label=missing_label
+            found,
+            columns,
+            labelled=labelled,
+            class_names=class_names,
+            open_classes=open_classes,
+            missing_label=missing_label,
         )
         if rename_classes is not None:
             found, names = _with_names(found, label, renamed(names, rename_classes))
@@ -238,6 +246,7 @@ def _classes_read(
     *,
     labelled: bool,
     class_names: Sequence[str] | None,
+    open_classes: bool,
     missing_label: str | int | None,
 ) -> tuple[dict[str, Dataset], str | None, tuple[str, ...]]:
     """The splits, their label column if any row has a label, and the names of its classes."""
@@ -246,7 +255,7 @@ def _classes_read(
         return {split: data.select_columns([*columns.inputs, ROW]) for split, data in splits.items()}, None, ()
     splits = with_class_labels(splits, label, labelled=labelled, missing_label=missing_label)
     if class_names is not None:
-        splits = with_class_order(splits, label, class_names)
+        splits = with_class_order(splits, label, class_names, partial=not labelled, open_classes=open_classes)
     return splits, label, tuple(splits["train"].features[label].names)
 
 

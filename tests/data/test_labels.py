@@ -75,3 +75,18 @@ def test_other_classes_are_refused_in_the_words_that_pairs_use():
         assert str(mapped.value) == str(paired.value)
     with pytest.raises(DataError, match="only in the source: 'pig'; only in the target: 'owl'"):
         with_class_order(target, "y", ("cat", "dog", "pig"))
+
+
+def test_a_target_may_show_some_classes_alone_and_others_where_that_is_said(caplog):
+    target = labels(ANIMALS, train=[0, 1, -1], test=[2])
+    some = with_class_order(target, "y", ("owl", "pig", "cat", "dog"), partial=True)
+    assert some["train"]["y"][:] == [2, 3, -1]
+    assert "names 3 of the source's 4 classes: it has no row of 'pig'" in caplog.text
+    more = with_class_order(target, "y", ("dog", "cat"), open_classes=True)
+    assert more["test"].features["y"].names == ["dog", "cat", "owl"]
+    assert (more["train"]["y"][:], more["test"]["y"][:]) == ([1, 0, -1], [2])
+    for given in ({"partial": True}, {"open_classes": True}):
+        with pytest.raises(DataError, match="only in the source: 'pig'"):
+            with_class_order(target, "y", ("pig", "cow", "hen") if "open_classes" in given else ("pig", "cat"), **given)
+    with pytest.raises(DataError, match="only in the target: 'cat', 'dog', 'owl'"):
+        with_class_order(target, "y", ("pig", "cow"), partial=True, open_classes=True)

@@ -204,6 +204,12 @@ def test_classes_of_a_target_take_the_order_of_the_sources(tmp_path, labelled):
     assert read == {f"text {row}": 1 if row < 10 else 0 for row in range(40)}
     with pytest.raises(DataError, match="only in the source: 'fair'; only in the target: 'good'"):
         load_data(tmp_path, labelled=labelled, class_names=("bad", "fair"))
+    some = ("fair", "bad", "good")
+    if labelled:
+        with pytest.raises(DataError, match="only in the source: 'fair'"):
+            load_data(tmp_path, labelled=labelled, class_names=some)
+    else:
+        assert load_data(tmp_path, labelled=labelled, class_names=some).label_names == some
 
 
 def test_speakers_of_real_data_are_two_domains(shared):
