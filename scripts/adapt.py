@@ -23,7 +23,13 @@ from source_free import adapt_source_free
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
-from hf_transfer_kit.reports import adaptation_report, adaptation_table, confusion_table, described_data
+from hf_transfer_kit.reports import (
+    adaptation_report,
+    adaptation_table,
+    confusion_table,
+    described_data,
+    unknown_sentence,
+)
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.adapting import (
     METHODS,
@@ -31,7 +37,11 @@ from hf_transfer_kit.selection.adapting import (
     SOURCE_FREE_METHODS,
     Domains,
     compare_adaptations,
+    find_rejection,
+    held_out_classes,
+    judged,
     make_method,
+    open_domains,
 )
 from hf_transfer_kit.values import Adaptation
 
@@ -93,7 +103,8 @@ def main() -> None:
     make_model = model_args.model_maker(source)
     network = make_model(adapt_args.seeds[0])
     processor = model_args.processor(network)
-    names = [*BASELINES[:1], *adapt_args.method, *(BASELINES[1:] if "train" in target.labelled_splits else ())]
+    labelled = () if domain_args.open_target else target.labelled_splits  # an open target is judged on test rows alone
+    names = [*BASELINES[:1], *adapt_args.method, *(BASELINES[1:] if "train" in labelled else ())]
     invert = not model_args.pretrained if adapt_args.invert is None else adapt_args.invert
     texts = dict.fromkeys(names if adapt_args.baselines else adapt_args.method)
     methods = [make_method(text, invert=invert) for text in texts]
@@ -105,6 +116,10 @@ def main() -> None:
             labelled=target.labelled_splits,
             pretrained=model_args.pretrained,
         )
+    prepared_target = judged_on = domains.target
+    if domain_args.open_target:
+        held_out_classes(source.label_names)  # refused before anything is trained
+        domains, judged_on = open_domains(domains)
     budget = args.budget(max(len(prepared.train), len(domains.target.train)), source.modality)
     started_as = started_race(
         "adapt",
@@ -134,6 +149,21 @@ def main() -> None:
         on_result=lambda result: kept.done(result.method, result.scores),
         cache_dir=adapt_args.cache_dir,
     )
+    unknown_rows = rejection = None
+    if domain_args.open_target:
+        choice, unknown_rows = find_rejection(
+            next(method for method in methods if method.text == comparison.chosen),
+            comparison.run,
+            make_model,
+            domains,
+            args,
+            budget,
+            select=adapt_args.select,
+            callbacks=[ProgressLine(f"{comparison.chosen} without some classes")],
+        )
+        rejection = choice.rejection
+        if judged_on is not None:
+            unknown_rows = judged(unknown_rows, choice, comparison.run, judged_on)
     if not args.should_save:
         sharing.push()
         return
@@ -146,6 +176,7 @@ def main() -> None:
         agreements=comparison.agreements,
         feature_maps=comparison.feature_maps,
         label_shift=comparison.label_shift,
+        unknown_rows=unknown_rows,
     )
     classifier = comparison.run.model.export_classifier()
     report = adaptation_report(
@@ -170,6 +201,8 @@ def main() -> None:
     print(adaptation_table(found))
     for result in comparison.results:
         print(*(f"{result.method} is {diagnosis}" for diagnosis in result.diagnoses), sep="\n")
+    if unknown_rows is not None:
+        print(unknown_sentence(found))
     config = resolved_config(model_args, domain_args, adapt_args, weight_args, args)
     save_results(
         args.output_dir,
@@ -183,7 +216,9 @@ def main() -> None:
         dtype=model_args.stored_dtype,
         **args.card,
     )
-    check_saved(args.output_dir, classifier, target, domains.target)
+    check_saved(args.output_dir, classifier, target, prepared_target)
+    if rejection is not None:
+        rejection.save(args.output_dir)
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")
     sharing.push()
 

@@ -284,6 +284,10 @@ class DomainArguments(PreparationArguments):
         default_factory=list, metadata={"help": "Rows to keep, such as speaker=george,lucas; several are allowed."}
     )
     target_rows: list[str] = field(default_factory=list, metadata={"help": "The same for the target."})
+    open_target: bool = field(
+        default=False,
+        metadata={"help": "The target may hold rows of classes that the source lacks: they are to be rejected."},
+    )
 
     def load(self) -> tuple[LoadedData, LoadedData]:
         """Source and target, checked; a DataError says what is wrong with them.
@@ -317,6 +321,7 @@ class DomainArguments(PreparationArguments):
             keep_rows=_rows("--target_rows", self.target_rows),
             labelled=False,
             class_names=source.label_names,
+            open_classes=self.open_target,
             **common,
         )
         return source, target

@@ -16,6 +16,7 @@ from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.adaptation.objectives import OBJECTIVES, SOURCE_FREE, DomainBatch, Objective
 from hf_transfer_kit.adaptation.pseudo_labels import PseudoLabels, target_outputs
 from hf_transfer_kit.adaptation.reestimation import ReestimateBatchNorm, reestimate_batch_norm
+from hf_transfer_kit.adaptation.rejection import Rejection, choose_rejection, open_set_metrics
 from hf_transfer_kit.adaptation.reversal import reverse_gradient
 from hf_transfer_kit.adaptation.schedule import (
     AdversarialSchedule,
@@ -46,6 +47,7 @@ __all__ = [
     "Objective",
     "PseudoLabels",
     "ReestimateBatchNorm",
+    "Rejection",
     "ShallowAdaptation",
     "SourceRows",
     "StreamedDomainPairs",
@@ -54,12 +56,14 @@ __all__ = [
     "TargetShares",
     "agreement",
     "check_same_classes",
+    "choose_rejection",
     "constant_strength",
     "dann_strength",
     "diagnose",
     "domain_outputs",
     "linear_strength",
     "negative_adaptation",
+    "open_set_metrics",
     "reestimate_batch_norm",
     "reverse_gradient",
     "shallow_adaptation",

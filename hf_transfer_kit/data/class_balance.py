@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset as TorchDataset
 
+from hf_transfer_kit.data.memory import SomeRows
 from hf_transfer_kit.errors import SettingsError
 
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
@@ -80,7 +81,7 @@ class ClassBalance:
         """The training rows, those of small classes several times where batches are to be balanced."""
         if self.sampler is None:
             return rows
-        return BalancedRows(rows, classes, seed=seed)
+        return SomeRows(rows, balanced_places(classes, seed=seed))
 
     def shares(self, correct: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
         """What each row adds to the metric, whose value is their mean; None where rows do not add up to it.
@@ -110,33 +111,16 @@ class ClassBalance:
         return f"In training {', '.join(said)}." if said else None
 
 
-class BalancedRows(TorchDataset):
-    """Rows of which each class has as many as the largest: whole rounds of its rows, and of the last a drawn part.
-
-    Args:
-        rows: Map-style dataset.
-        classes: Class of each of its rows, of shape (rows,).
-        seed: Of what is drawn.
-    """
-
-    def __init__(self, rows: TorchDataset, classes: np.ndarray, *, seed: int) -> None:
-        self.rows = rows
-        self.places = balanced_places(classes, seed=seed)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, row: int) -> Any:
-        return self.rows[int(self.places[row])]
-
-
 def words(metric: str) -> str:
     """A metric's name for people."""
     return {"macro_f1": "macro F1"}.get(metric, metric.replace("_", " "))
 
 
 def balanced_places(classes: np.ndarray, *, seed: int) -> np.ndarray:
-    """Rows in which each class has as many as the largest, of shape (classes * most,); see ``BalancedRows``."""
+    """Rows in which each class has as many as the largest, of shape (classes * most,).
+
+    Each has whole rounds of its rows, and of the last a drawn part.
+    """
     draw = np.random.default_rng(seed)
     most = int(np.bincount(classes).max())
     places = []

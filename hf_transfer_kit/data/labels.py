@@ -128,8 +128,8 @@ def with_class_order(
         check_same_classes(class_names, names)
     if missing:
         logger.warning(
-            f"The target names {len(names) - len(further)} of the source's {len(class_names)} classes: it has no row of "
-            f"{', '.join(map(repr, missing[:_SHOWN]))}{' and others' if len(missing) > _SHOWN else ''}."
+            f"The target names {len(names) - len(further)} of the source's {len(class_names)} classes: it has no row "
+            f"of {', '.join(map(repr, missing[:_SHOWN]))}{' and others' if len(missing) > _SHOWN else ''}."
         )
     wanted = [*class_names, *further]
     if list(names) == wanted:

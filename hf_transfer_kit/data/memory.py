@@ -56,6 +56,34 @@ class Rows(TorchDataset):
         return contents_hash(["rows", self.values, self.classes, self.name, self.change])
 
 
+class SomeRows(TorchDataset):
+    """Some of a dataset's rows, each as often as it is named; labels are had without the inputs.
+
+    Args:
+        rows: Map-style dataset.
+        places: Which of its rows, in this order.
+    """
+
+    def __init__(self, rows: TorchDataset, places: Sequence[int]) -> None:
+        self.rows = rows
+        self.places = np.asarray(places, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, row: int) -> Any:
+        return self.rows[int(self.places[row])]
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Class of each row, of shape (rows,)."""
+        return np.asarray(self.rows.classes)[self.places]
+
+    def label(self, row: int) -> Any:
+        """A row's label, without its input."""
+        return self.rows.label(int(self.places[row]))
+
+
 class Lazily(Sequence):
     """A column decoded row by row, for data too large to hold.
 

@@ -2,7 +2,7 @@
 
 from hf_transfer_kit.reports.adaptation_pictures import adaptation_bars, adaptation_scalars, feature_maps_picture
 from hf_transfer_kit.reports.adaptation_report import adaptation_report, adaptation_table
-from hf_transfer_kit.reports.adaptation_words import adaptation_words
+from hf_transfer_kit.reports.adaptation_words import adaptation_words, unknown_sentence
 from hf_transfer_kit.reports.advice_report import advice_report
 from hf_transfer_kit.reports.comparison import comparison_report, confusion_table, described_data, strategy_table
 from hf_transfer_kit.reports.depth_curve import depth_picture, save_depth_picture
@@ -41,6 +41,7 @@ __all__ = [
     "save_depth_picture",
     "strategy_table",
     "suspected_lines",
+    "unknown_sentence",
     "write_report",
     "zero_shot_report",
     "zero_shot_table",

@@ -30,7 +30,24 @@ def adaptation_words(adaptation: Adaptation) -> dict[str, Any]:
         "outcome": adaptation_outcome(adaptation),
         "scores": {name: SCORES.get(name) for name in names},
         "mixing": domains_told_apart(adaptation),
+        "unknown": unknown_sentence(adaptation),
     }
+
+
+def unknown_sentence(adaptation: Adaptation) -> str:
+    """What the kept network rejects, at which price, and by what that was chosen; empty where it rejects nothing."""
+    found = adaptation.unknown_rows
+    if found is None:
+        return ""
+    words = (
+        f"Rows with {found.score} above {found.threshold:.3g} are rejected: {found.source_rejected:.1%} of the "
+        f"source's validation rows and {found.target_rejected:.1%} of the target's. Score and price were chosen with a "
+        f"network that was not taught {', '.join(found.held_out)}: it ranked those rows behind the others with an area under "
+        f"the ROC curve of {found.held_out_auroc:.3f}, and would have rejected {found.held_out_rejected:.1%} of them."
+    )
+    if found.test:
+        return words
+    return f"{words} How many rejected rows of the target are of unknown classes is not known: no labels tell it."
 
 
 def domains_told_apart(adaptation: Adaptation) -> str:

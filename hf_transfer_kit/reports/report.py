@@ -38,6 +38,7 @@ from hf_transfer_kit.values import (
     SuspectedLabel,
     TaskDescription,
     TaskFigure,
+    UnknownRows,
     UnseenClasses,
     UnseenFigures,
     Verdict,
@@ -175,6 +176,7 @@ def _adaptation(values: dict[str, Any]) -> Adaptation:
             "agreements": tuple(ScoreAgreement(**agreement) for agreement in values["agreements"]),
             "feature_maps": tuple(_feature_map(found) for found in values["feature_maps"]),
             "label_shift": _label_shift(values.get("label_shift")),
+            "unknown_rows": _unknown_rows(values.get("unknown_rows")),
         }
     )
 
@@ -195,6 +197,10 @@ def _label_shift(values: dict[str, Any] | None) -> LabelShift | None:
     return (
         LabelShift(**{**values, **{k: tuple(values[k]) for k in ("classes", "source", "target")}}) if values else None
     )
+
+
+def _unknown_rows(values: dict[str, Any] | None) -> UnknownRows | None:
+    return UnknownRows(**{**values, "held_out": tuple(values["held_out"])}) if values else None
 
 
 def _feature_map(values: dict[str, Any]) -> FeatureMap:

@@ -8,6 +8,7 @@ from hf_transfer_kit.values.adaptation import (
     FeatureMap,
     LabelShift,
     ScoreAgreement,
+    UnknownRows,
 )
 from hf_transfer_kit.values.advice import (
     Advice,
@@ -77,6 +78,7 @@ __all__ = [
     "TaskDescription",
     "TaskFigure",
     "Transferability",
+    "UnknownRows",
     "UnseenClasses",
     "UnseenFigures",
     "Verdict",

@@ -76,6 +76,32 @@ class LabelShift:
 
 
 @dataclass(frozen=True)
+class UnknownRows:
+    """Rejection of rows whose class the source does not have. Shares and areas are in [0, 1].
+
+    Args:
+        score: Name of the score that is looked at.
+        threshold: Rows with a larger one are rejected.
+        held_out: Classes of the source that a second network was not taught, by which both were chosen.
+        held_out_auroc: Area under the ROC curve of the score, held-out classes against the others.
+        held_out_rejected: Share of rows of held-out classes that the same price would have rejected.
+        source_rejected: That price: the share of the source's own rows, of known classes, that is rejected.
+        target_rejected: Share of the target's validation rows that is rejected.
+        test: Figures of ``open_set_metrics`` on the target's test rows; empty where they have no labels, or no row of
+            an unknown class. Never used to choose.
+    """
+
+    score: str
+    threshold: float
+    held_out: tuple[str, ...]
+    held_out_auroc: float
+    held_out_rejected: float
+    source_rejected: float
+    target_rejected: float
+    test: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class AdaptationResult:
     """What one method reached under the common budget.
 
@@ -170,6 +196,7 @@ class Adaptation:
         agreements: One entry a score; empty where the target's validation rows have no labels.
         feature_maps: Before and after adaptation.
         label_shift: As the network tells it that is surest of one; None where it was not looked at.
+        unknown_rows: What the chosen network rejects; None where the target was said to show known classes alone.
     """
 
     source_name: str
@@ -180,6 +207,7 @@ class Adaptation:
     agreements: tuple[ScoreAgreement, ...] = ()
     feature_maps: tuple[FeatureMap, ...] = ()
     label_shift: LabelShift | None = None
+    unknown_rows: UnknownRows | None = None
 
     def result(self, method: str) -> AdaptationResult:
         """The result of one method."""

@@ -9,6 +9,12 @@ from hf_transfer_kit.selection.adapting.methods import (
     AdaptationMethod,
     make_method,
 )
+from hf_transfer_kit.selection.adapting.open_target import (
+    find_rejection,
+    held_out_classes,
+    judged,
+    open_domains,
+)
 from hf_transfer_kit.selection.adapting.running import AdaptationRun, Domains, run_adaptation
 from hf_transfer_kit.selection.adapting.source_free import TargetAlone, checked_source_free, compare_source_free
 
@@ -26,6 +32,10 @@ __all__ = [
     "checked_source_free",
     "compare_adaptations",
     "compare_source_free",
+    "find_rejection",
+    "held_out_classes",
+    "judged",
     "make_method",
+    "open_domains",
     "run_adaptation",
 ]

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.adaptation import SCORES, agreement, diagnose
 from hf_transfer_kit.adaptation.label_shift import shift_diagnosis
-from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.selection.adapting.mapping import feature_map
 from hf_transfer_kit.selection.adapting.methods import (
     LAST,
@@ -93,6 +93,9 @@ def compare_adaptations(
     """
     chosen_methods = [make_method(m) if isinstance(m, str) else m for m in methods]
     _check(chosen_methods, seeds, select)
+    for method in chosen_methods:
+        if method.uses_target_labels and "train" not in domains.labelled:
+            raise DataError(f"{method.text} learns from labels of the target, which has none. Leave it out.")
     results: list[AdaptationResult] = []
     first_runs: dict[str, AdaptationRun] = {}
     points: list[tuple[AdaptationPoint, ...]] = []
