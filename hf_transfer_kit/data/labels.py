@@ -92,6 +92,20 @@ def with_shared_classes(splits: Mapping[str, Dataset], label: str) -> tuple[dict
     return found, names
 
 
+def with_present_classes(splits: Mapping[str, Dataset], label: str) -> dict[str, Dataset]:
+    """The splits with the classes of ``label``, a ClassLabel column, that some row has, in their order."""
+    names = next(iter(splits.values())).features[label].names
+    present = sorted({value for data in splits.values() for value in data.unique(label)} - {None, NO_LABEL})
+    if len(present) == len(names):
+        return dict(splits)
+    place = {old: new for new, old in enumerate(present)} | {NO_LABEL: NO_LABEL}
+    feature = ClassLabel(names=[names[index] for index in present])
+    return {
+        split: replaced(data, label, [place[value] for value in data[label][:]], feature)
+        for split, data in splits.items()
+    }
+
+
 def _without(data: Dataset, label: str, missing: object) -> Dataset:
     """The rows whose label is ``missing``, as such or as text, have none."""
     feature = data.features[label]

@@ -26,6 +26,7 @@ from hf_transfer_kit.data.labels import (
     tell_counts,
     with_class_labels,
     with_class_order,
+    with_present_classes,
 )
 from hf_transfer_kit.data.row_choice import ROW, numbered_rows
 from hf_transfer_kit.data.splits import make_splits
@@ -144,7 +145,8 @@ def load_data(
             may be joined by commas: ``"width,height"``.
         modality: What the inputs are, where a dataset holds several kinds.
         keep_rows: Column -> values, compared as text: only rows with one of them are read, in every split. The domains
-            of one dataset are told apart so: ``{"speaker": ["george", "lucas"]}``.
+            of one dataset are told apart so: ``{"speaker": ["george", "lucas"]}``. Where they choose by the label
+            column, the classes are those that are left.
         labelled: Whether every row needs a label. Rows of a target domain need none (None, or -1 where classes have
             names): labels that are there serve for evaluation alone, and its splits are not stratified.
         class_names: Names of the source's classes: those of this dataset must be the same, or without ``labelled``
@@ -204,6 +206,7 @@ def load_data(
             class_names=class_names,
             open_classes=open_classes,
             missing_label=missing_label,
+            chosen=columns.label in (keep_rows or {}),
         )
         if rename_classes is not None:
             found, names = _with_names(found, label, renamed(names, rename_classes))
@@ -248,12 +251,15 @@ def _classes_read(
     class_names: Sequence[str] | None,
     open_classes: bool,
     missing_label: str | int | None,
+    chosen: bool,
 ) -> tuple[dict[str, Dataset], str | None, tuple[str, ...]]:
     """The splits, their label column if any row has a label, and the names of its classes."""
     label = columns.label
     if label is None or not (labelled or any_label(splits, label)):
         return {split: data.select_columns([*columns.inputs, ROW]) for split, data in splits.items()}, None, ()
     splits = with_class_labels(splits, label, labelled=labelled, missing_label=missing_label)
+    if chosen:  # rows of some classes were asked for: the others are none
+        splits = with_present_classes(splits, label)
     if class_names is not None:
         splits = with_class_order(splits, label, class_names, partial=not labelled, open_classes=open_classes)
     return splits, label, tuple(splits["train"].features[label].names)

@@ -223,3 +223,15 @@ def test_speakers_of_real_data_are_two_domains(shared):
         assert np.bincount(loaded.test["label"]).tolist() == [15] * 10
     first, second = ({row["bytes"] for row in loaded.test["audio"]} for loaded in data.values())
     assert first.isdisjoint(second)
+
+
+def test_rows_chosen_by_their_class_leave_no_other_class(tmp_path):
+    texts(40, [0] * 10 + [1] * 30).cast_column("label", ClassLabel(names=["bad", "good", "fair"])).to_parquet(
+        tmp_path / "train.parquet"
+    )
+    assert load_data(tmp_path).label_names == ("bad", "good", "fair")
+    some = load_data(tmp_path, keep_rows={"label": ["good", "bad"]})
+    assert some.label_names == ("bad", "good")
+    target = load_data(tmp_path, keep_rows={"label": ["good"]}, labelled=False, class_names=("good", "bad"))
+    assert target.label_names == ("good", "bad")
+    assert set(target.train["label"]) == {0}
