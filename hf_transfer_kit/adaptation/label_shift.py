@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs, probabilities
 from hf_transfer_kit.values import Diagnosis, LabelShift
 
-WORTH_SAYING = 0.1
+WORTH_SAYING = 0.05
 """Share of rows that must be sure to have moved to other classes."""
 
 
@@ -21,7 +21,7 @@ def label_shift(
 
     A network that is wrong in a share e of the target's rows is wrong about the classes' shares by at most e (total
     variation). How often it is right is not known without labels; the mean probability of what it predicts stands for
-    it (Guillory et al. 2021), softened by a temperature where the source's rows show it to be too sure.
+    it (Guillory et al. 2021), after temperature scaling on the source's rows (Guo et al. 2017).
 
     Args:
         outputs: What the network says of rows of both domains that were not trained on.
@@ -33,7 +33,8 @@ def label_shift(
     if source_shares is None:
         source_shares = np.bincount(outputs.source_labels, minlength=classes) / len(outputs.source_labels)
     predicted = outputs.target_logits.argmax(1)
-    sure = probabilities(softening(outputs.source_logits, outputs.source_labels) * outputs.target_logits).max(1)
+    factor = inverse_temperature(outputs.source_logits, outputs.source_labels)
+    sure = probabilities(factor * np.asarray(outputs.target_logits)).max(1)
     return LabelShift(
         classes=tuple(label_names),
         source=tuple(map(float, source_shares)),
@@ -44,14 +45,17 @@ def label_shift(
     )
 
 
-def softening(logits: np.ndarray, labels: np.ndarray) -> float:
-    """1 / T of temperature scaling (Guo et al. 2017) on labelled rows, in [0.05, 1]: it softens, never sharpens."""
+def inverse_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """1 / T of temperature scaling (Guo et al. 2017) on labelled rows, in [0.05, 3].
+
+    The upper end is for networks that are right in every row, whose likelihood has no largest value.
+    """
     truth = np.arange(len(labels)), np.asarray(labels)
 
     def loss(factor: float) -> float:
         return float(-np.log(np.maximum(probabilities(factor * np.asarray(logits))[truth], 1e-300)).mean())
 
-    return float(minimize_scalar(loss, bounds=(0.05, 1.0), method="bounded").x)
+    return float(minimize_scalar(loss, bounds=(0.05, 3.0), method="bounded").x)
 
 
 def shift_diagnosis(shift: LabelShift) -> Diagnosis | None:

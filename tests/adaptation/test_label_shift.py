@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hf_transfer_kit.adaptation.class_shares import expected_shares, share_weights
-from hf_transfer_kit.adaptation.label_shift import label_shift, shift_diagnosis, softening
+from hf_transfer_kit.adaptation.label_shift import inverse_temperature, label_shift, shift_diagnosis
 from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
 from hf_transfer_kit.errors import SettingsError
 
@@ -46,7 +46,7 @@ def test_equal_shares_are_no_shift_however_few_rows(rows):
 
 def test_a_network_that_guesses_tells_nothing():
     """Half of its predictions are unsure: so large a difference may be its own."""
-    unsure = label_shift(outputs([1 / 3] * 3, [0.5, 0.5, 0], sure=0.5), NAMES, predicted_by="source_only")
+    unsure = label_shift(outputs([1 / 3] * 3, [0.5, 0.5, 0], sure=0.5, noise=0.7), NAMES, predicted_by="source_only")
     assert unsure.sure == 0
     assert shift_diagnosis(unsure) is None
 
@@ -56,7 +56,7 @@ def test_a_network_that_is_too_sure_on_the_source_is_believed_less():
     right = (given.source_logits.argmax(1) == given.source_labels).mean()
     shift = label_shift(given, NAMES, predicted_by="dann")
     assert shift.confidence == pytest.approx(right, abs=0.02)
-    assert softening(3 * np.eye(3), np.arange(3)) == pytest.approx(1.0, abs=1e-3)  # never sharpened
+    assert inverse_temperature(3 * np.eye(3), np.arange(3)) == pytest.approx(3.0, abs=1e-3)  # no largest likelihood
 
 
 def test_shares_of_the_rows_that_were_learned_from():
@@ -81,5 +81,5 @@ def test_expectation_maximisation_finds_the_shares_of_a_known_model():
     without = expected_shares(torch.tensor([[0.2, 0.3, 0.5]]), torch.tensor([0.5, 0.5, 0.0]))
     assert without[2] == 0
     assert without.sum() == pytest.approx(1)
-    with pytest.raises(SettingsError, match="choose mean or em"):
+    with pytest.raises(SettingsError, match="choose 'mean' or 'em'"):
         share_weights(probabilities, torch.tensor([0, 1]), by="bbse")
