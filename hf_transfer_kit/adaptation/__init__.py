@@ -11,6 +11,17 @@ from hf_transfer_kit.adaptation.domain_pairs import (
     TargetRows,
     check_same_classes,
 )
+from hf_transfer_kit.adaptation.generalisation import (
+    SOURCES_OBJECTIVES,
+    SWAD,
+    ReshuffleSources,
+    SeveralSources,
+    SeveralSourcesConfig,
+    SeveralSourcesModel,
+    SourcesCollator,
+    flat_region,
+    reestimate_on_sources,
+)
 from hf_transfer_kit.adaptation.mean_teacher import MeanTeacher
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.adaptation.objectives import OBJECTIVES, SOURCE_FREE, DomainBatch, Objective
@@ -31,7 +42,9 @@ __all__ = [
     "ALIGNMENTS",
     "OBJECTIVES",
     "SCORES",
+    "SOURCES_OBJECTIVES",
     "SOURCE_FREE",
+    "SWAD",
     "AdversarialSchedule",
     "DannMnistConfig",
     "DannMnistForImageClassification",
@@ -46,8 +59,13 @@ __all__ = [
     "Objective",
     "PseudoLabels",
     "ReestimateBatchNorm",
+    "ReshuffleSources",
+    "SeveralSources",
+    "SeveralSourcesConfig",
+    "SeveralSourcesModel",
     "ShallowAdaptation",
     "SourceRows",
+    "SourcesCollator",
     "StreamedDomainPairs",
     "TargetRows",
     "TargetScores",
@@ -58,9 +76,11 @@ __all__ = [
     "dann_strength",
     "diagnose",
     "domain_outputs",
+    "flat_region",
     "linear_strength",
     "negative_adaptation",
     "reestimate_batch_norm",
+    "reestimate_on_sources",
     "reverse_gradient",
     "shallow_adaptation",
     "target_outputs",
