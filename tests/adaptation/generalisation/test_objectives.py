@@ -41,7 +41,7 @@ def naive_moments(one, other):
 def test_joint_is_the_mean_over_sources_whatever_their_rows():
     found = batch((2, 10, 6))
     loss, scalars = SOURCES_OBJECTIVES["joint"](count=3).loss(found)
-    assert float(loss) == pytest.approx(sum(means(found)) / 3, rel=1e-6)
+    assert loss.item() == pytest.approx(sum(means(found)) / 3, rel=1e-6)
     assert set(scalars) == {"class_loss"}
     even = batch()
     assert float(SOURCES_OBJECTIVES["joint"](count=3).loss(even)[0]) == pytest.approx(
