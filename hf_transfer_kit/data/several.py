@@ -34,18 +34,28 @@ class LoadedSources:
     def __post_init__(self) -> None:
         if not self.parts:
             raise DataError("There is no source. Give one or more.")
-        (first_name, first), *others = self.parts.items()
-        ordered = {first_name: first}
-        for name, part in others:
-            if part.modality != first.modality:
-                raise DataError(
-                    f"Sources must hold inputs of one kind, but {first_name} holds {first.modality} and {name} "
-                    f"{part.modality}. Name the column with --input_column."
-                )
-            _check_classes(first_name, first.label_names, name, part.label_names)
-            splits = with_class_order({s: getattr(part, s) for s in SPLITS}, part.label_column, first.label_names)
-            ordered[name] = replace(part, **splits, label_names=first.label_names)
-        object.__setattr__(self, "parts", ordered)
+        (name, first), *others = self.parts.items()
+        object.__setattr__(self, "parts", {name: first, **{name: self.like_these(name, part) for name, part in others}})
+
+    def like_these(self, name: str, data: LoadedData) -> LoadedData:
+        """Another dataset with its classes in the order of these.
+
+        Args:
+            name: For people.
+            data: Labelled.
+
+        Raises:
+            DataError: When it holds other classes or another kind of inputs.
+        """
+        first_name, first = next(iter(self.parts.items()))
+        if data.modality != first.modality:
+            raise DataError(
+                f"All domains must hold inputs of one kind, but {first_name} holds {first.modality} and {name} "
+                f"{data.modality}. Name the column with --input_column."
+            )
+        _check_classes(first_name, first.label_names, name, data.label_names)
+        splits = with_class_order({s: getattr(data, s) for s in SPLITS}, data.label_column, first.label_names)
+        return replace(data, **splits, label_names=first.label_names)
 
     @property
     def first(self) -> LoadedData:
@@ -66,6 +76,11 @@ class LoadedSources:
     def label_names(self) -> tuple[str, ...]:
         """Names of the classes."""
         return self.first.label_names
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """Columns of the inputs of the first one."""
+        return self.first.input_columns
 
     @property
     def skipped_rows(self) -> int:
@@ -155,6 +170,6 @@ def _check_classes(first_name: str, first: Sequence[str], name: str, own: Sequen
             if labels
         ]
         raise DataError(
-            f"All sources must have the same classes, but {name} {' and '.join(said)} (against {first_name}). Filter "
-            "or rename the classes so that they agree, or leave that source out."
+            f"All domains must have the same classes, but {name} {' and '.join(said)} (against {first_name}). Filter "
+            "or rename the classes so that they agree, or leave that domain out."
         )

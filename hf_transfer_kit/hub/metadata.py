@@ -92,7 +92,12 @@ def recipe_of(report: TransferReport) -> str:
     """The recipe whose template a report takes: ``"base"`` for one network on one dataset."""
     if UNFINISHED in report.data:
         return UNFINISHED
-    kinds = {"adaptation": report.adaptation, "multitask": report.multitasking, "zero_shot": report.zero_shot}
+    kinds = {
+        "adaptation": report.adaptation,
+        "generalisation": report.generalisation,
+        "multitask": report.multitasking,
+        "zero_shot": report.zero_shot,
+    }
     return next((name for name, found in kinds.items() if found), "base")
 
 
@@ -124,7 +129,12 @@ def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[st
 
 
 def _tags(report: TransferReport) -> list[str]:
-    kinds = {"adaptation": "domain-adaptation", "multitask": "multi-task", "zero_shot": "zero-shot"}
+    kinds = {
+        "adaptation": "domain-adaptation",
+        "generalisation": "domain-generalization",
+        "multitask": "multi-task",
+        "zero_shot": "zero-shot",
+    }
     recipe = recipe_of(report)
     kind = [kinds[recipe]] if recipe in kinds else []
     winner = [report.winner.partition(":")[0]] if report.winner else []
