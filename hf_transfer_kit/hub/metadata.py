@@ -103,11 +103,15 @@ def recipe_of(report: TransferReport) -> str:
 
 def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[str]) -> list[EvalResult] | None:
     """Metrics of the saved model, each with its task's data."""
+    several = report.multitasking or report.generalisation
     if report.multitasking:
         found = [
             (task.type.replace("_", "-"), task.dataset, task.metric, report.metrics[f"{task.name}_{task.metric}"])
             for task in report.multitasking.tasks
         ]
+    elif report.generalisation:
+        seen = [*report.generalisation.sources, *filter(None, [report.generalisation.unseen_name])]
+        found = [(pipeline, name, "accuracy", report.metrics[f"accuracy_on_{name}"]) for name in seen]
     else:
         found = [
             (pipeline or f"zero-shot-{PIPELINES[report.data['modality']]}", report.dataset_name, name, value)
@@ -118,7 +122,7 @@ def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[st
         EvalResult(
             task_type=task_type,
             # Of several datasets the last is the one that was tested on: the target.
-            dataset_type=datasets[-1] if datasets and not report.multitasking else _slug(dataset),
+            dataset_type=datasets[-1] if datasets and not several else _slug(dataset),
             dataset_name=dataset,
             dataset_split="test",
             metric_type=name,

@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--image_size", type=int, default=96)
-    parser.add_argument("--steps", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--rows", type=int, default=8, help="of each source a step")
     parser.add_argument("--evaluations", type=int, default=8)
     parser.add_argument("--out", default="outputs/generalisation.json")

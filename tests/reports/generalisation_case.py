@@ -38,7 +38,12 @@ def two_sources() -> Generalisation:
 def report_of(found: Generalisation, **changes) -> TransferReport:
     given = {
         "recipe": "adapt",
-        "metrics": {"accuracy": 0.9, "left_out_accuracy": 0.65},
+        "metrics": {
+            "accuracy": 0.9,
+            "left_out_accuracy": 0.65,
+            **{f"accuracy_on_{name}": values[0] for name, values in found.known.items()},
+            **({f"accuracy_on_{found.unseen_name}": found.unseen[0]} if found.unseen else {}),
+        },
         "baselines": {},
         "plan": {"method": found.chosen},
         "layer_groups": [

@@ -96,7 +96,11 @@ def test_the_table_marks_the_choice():
 
 
 def test_the_card_says_what_to_expect():
-    card = str(TransferCard.from_report(report_of(generalisation()), license="mit"))
+    made = TransferCard.from_report(report_of(generalisation()), license="mit", datasets=["me/photo", "me/cartoon"])
+    told = {(result.dataset_name, result.metric_value) for result in made.data.eval_results}
+    assert told == {("photo", 0.95), ("art", 0.85), ("cartoon", 0.9), ("sketch", 0.64)}
+    assert "me/cartoon" not in {result.dataset_type for result in made.data.eval_results}
+    card = str(made)
     assert "**On a new domain expect 59.0 to 73.0 %" in card
     assert "| **joint:average=swad** | 73.0 % | 63.0 % | 59.0 % | 65.0 % | 1.4 % | 90.0 % |" in card
     assert "domain-generalization" in card

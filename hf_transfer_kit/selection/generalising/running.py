@@ -13,7 +13,7 @@ from torch.utils.data import ConcatDataset
 from transformers import EvalPrediction, PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.adaptation import SWAD, ReshuffleSources, SeveralSources, SeveralSourcesModel, SourcesCollator
-from hf_transfer_kit.data import PreparedData
+from hf_transfer_kit.data import PreparedData, UnionRows
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.adapting.running import classifier_rates, fast_fresh_parts, run_settings, tested_on
 from hf_transfer_kit.selection.budget import Budget
@@ -126,7 +126,7 @@ def run_generalisation(
         batch_norm=method.batch_norm,
     )
     lay_out(model, first)
-    classes = np.concatenate([classes_of(rows.train) for rows in sources.rows.values()])
+    classes = UnionRows([rows.train for rows in sources.rows.values()]).classes  # every source counts alike
     model.class_weights = first.balance.class_weights(classes, first.label_names)
     run_args = run_settings(args, budget, learning_rate=sources.learning_rate(budget), method=method, seed=seed)
     training_args = copy.copy(run_args)
