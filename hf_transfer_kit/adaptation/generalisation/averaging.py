@@ -144,7 +144,7 @@ class SWAD(TrainerCallback):
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
         self._running = False
-        start, end = self._region()
+        start, end = self._region()  # what lies after the end was let go of
         if start is None:
             if not self._segments:
                 logger.warning("SWAD saw no evaluation, so the weights of the last step were kept.")
@@ -155,7 +155,7 @@ class SWAD(TrainerCallback):
                 "The mean of the steps before the last evaluation was taken. Evaluate more often, or train longer."
             )
         for segment in sorted(self._segments):
-            if segment >= start and (end is None or segment < end):
+            if segment >= start:
                 self._add(segment)
         self.steps = (self._ends[start - 1] + 1 if start else 1, self._ends[-1 if end is None else end - 1])
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""When a run is looked at, and which of its weights are kept: best on validation rows of what it was trained on."""
+"""Which weights of a run are kept: best on validation rows of what it was trained on."""
 
 from __future__ import annotations
 
@@ -40,11 +40,3 @@ class KeepBestOnSources(TrainerCallback):
         if self._kept:
             plain_model(model)[0].load_state_dict(self._kept)
             self._kept = {}
-
-
-class EvaluateLastStep(TrainerCallback):
-    """Asks for an evaluation at the last step, which Trainer makes only where it is a multiple of ``eval_steps``."""
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step >= state.max_steps:
-            control.should_evaluate = True

@@ -17,7 +17,7 @@ from hf_transfer_kit.data import PreparedData, UnionRows
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.adapting.running import classifier_rates, fast_fresh_parts, run_settings, tested_on
 from hf_transfer_kit.selection.budget import Budget
-from hf_transfer_kit.selection.generalising.keeping import EvaluateLastStep, KeepBestOnSources
+from hf_transfer_kit.selection.generalising.keeping import KeepBestOnSources
 from hf_transfer_kit.selection.generalising.methods import GeneralisationMethod
 from hf_transfer_kit.selection.running import classes_of, lay_out
 from hf_transfer_kit.tuning import LearnedRates, LogScalars
@@ -142,8 +142,8 @@ def run_generalisation(
         train_dataset=train,
         eval_dataset=ConcatDataset([rows.validation for rows in sources.rows.values()]),
         data_collator=SourcesCollator(first.collator, change=method.change),
-        compute_metrics=_of_each_source({name: len(rows.validation) for name, rows in sources.rows.items()}),
-        callbacks=[ReshuffleSources(), LogScalars(), EvaluateLastStep(), *keep, LearnedRates(), *callbacks],
+        compute_metrics=of_each_source({name: len(rows.validation) for name, rows in sources.rows.items()}),
+        callbacks=[ReshuffleSources(), LogScalars(), *keep, LearnedRates(), *callbacks],
         optimizer_cls_and_kwargs=fast_fresh_parts(model, run_args) if sources.pretrained else None,
     )
     trainer.remove_callback(PrinterCallback)
@@ -162,7 +162,7 @@ def run_generalisation(
     )
 
 
-def _of_each_source(sizes: Mapping[str, int]) -> Callable[[EvalPrediction], dict[str, float]]:
+def of_each_source(sizes: Mapping[str, int]) -> Callable[[EvalPrediction], dict[str, float]]:
     """Metrics of validation rows of several sources, one after the other; in the means every source counts alike.
 
     Args:

@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 from selection.generalising.source_data import network, prepared, sources
-from transformers import TrainerCallback, TrainingArguments
+from transformers import EvalPrediction, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.data.memory import Rows
 from hf_transfer_kit.errors import ModelError, SettingsError
@@ -19,6 +19,7 @@ from hf_transfer_kit.selection.generalising import (
     make_generalisation_method,
     run_generalisation,
 )
+from hf_transfer_kit.selection.generalising.running import of_each_source
 
 BUDGET = Budget(6, 6, evaluations=3, learning_rate=2e-3)
 
@@ -79,6 +80,16 @@ def test_metrics_of_an_evaluation_count_every_source_alike(args):
     assert metrics["eval_balanced_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
 
 
+def test_a_small_source_counts_as_much_as_a_large_one():
+    """Of two rows of one source and eight of another: all right, and half right."""
+    logits = np.array([[4.0, 0.0]] * 2 + [[0.0, 4.0]] * 4 + [[4.0, 0.0]] * 4)
+    labels = np.array([0] * 2 + [1] * 8)
+    found = of_each_source({"few": 2, "many": 8})(EvalPrediction(logits, labels))
+    assert (found["accuracy_few"], found["accuracy_many"], found["accuracy"]) == (1.0, 0.5, 0.75)
+    right, wrong = np.log(1 + np.exp(-4)), np.log(1 + np.exp(4))
+    assert found["balanced_loss"] == pytest.approx((right + (right + wrong) / 2) / 2)
+
+
 def test_the_best_weights_on_the_sources_are_kept(args):
     watch = Evaluations()
     budget = Budget(7, 6, evaluations=3, learning_rate=2e-2)
@@ -95,6 +106,30 @@ def test_the_best_weights_on_the_sources_are_kept(args):
 def test_a_run_learns_what_the_sources_share(args):
     found = run("joint", args, budget=Budget(60, 6, evaluations=2, learning_rate=2e-3))
     assert min(found.validation.values()) == 1.0
+
+
+class Read(TrainerCallback):
+    """Which sources a run reads."""
+
+    def __init__(self, title, seen):
+        self.title, self.seen = title, seen
+
+    def on_train_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        self.seen[self.title] = train_dataloader.dataset.names
+
+
+def test_a_source_left_out_is_not_read(args):
+    seen = {}
+    compare_generalisation(
+        ["joint"], network, sources("red", "green", "blue"), args, Budget(1, 6, evaluations=1),
+        callbacks=lambda title, seed: [Read(title, seen)],
+    )  # fmt: skip
+    assert seen == {
+        "joint without red": ("green", "blue"),
+        "joint without green": ("red", "blue"),
+        "joint without blue": ("red", "green"),
+        "joint on all sources": ("red", "green", "blue"),
+    }
 
 
 class TestOneSource:
