@@ -5,8 +5,9 @@
 Every method, the network trained on the source alone and (where the target has labels to evaluate with) the upper
 bound run under one budget. Which weights and which method are kept is told by a score that needs no labels of the
 target. Writes a report with pictures of the features, a model card, the settings and the adapted network as an ordinary
-classifier. Without arguments it adapts the DANN paper's small network from scikit-learn's digits to digits on
-photographs; --model_name_or_path also takes the names of small networks with random weights (dann_mnist,
+classifier. With several sources and no --target it makes a network for domains that it never sees, by methods that are
+chosen by leaving one source out. Without arguments it adapts the DANN paper's small network from scikit-learn's digits
+to digits on photographs; --model_name_or_path also takes the names of small networks with random weights (dann_mnist,
 dann_mnist_3x3, small_resnet, ...).
 """
 
@@ -16,8 +17,11 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from arguments import DomainArguments, KeptModelArguments, KitTrainingArguments, WeightArguments
+from arguments import KeptModelArguments, KitTrainingArguments, WeightArguments
+from domain_arguments import DomainArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
+from several_sources import DEFAULT as SEVERAL
+from several_sources import generalise, wants_generalisation
 from sharing import Sharing
 from source_free import adapt_source_free
 
@@ -43,6 +47,7 @@ from hf_transfer_kit.selection.adapting import (
     make_method,
     open_domains,
 )
+from hf_transfer_kit.selection.generalising import METHODS as GENERALISATION_METHODS
 from hf_transfer_kit.values import Adaptation
 
 DEFAULT_METHOD = "adamatch:source_weight=1"
@@ -57,7 +62,8 @@ class AdaptArguments:
         default_factory=list,
         metadata={
             "help": f"Of {', '.join(METHODS)}; options after a colon: dann:view=1,weight=0.5. Default: "
-            f"{DEFAULT_METHOD}. With --source_model of {', '.join(SOURCE_FREE_METHODS)}; default: shot:view=1."
+            f"{DEFAULT_METHOD}. With --source_model of {', '.join(SOURCE_FREE_METHODS)}; default: shot:view=1. With "
+            f"several sources and no target of {', '.join(GENERALISATION_METHODS)}; default: {' '.join(SEVERAL[1:])}."
         },
     )
     baselines: bool = field(default=True, metadata={"help": f"Also run {' and '.join(BASELINES)}."})
@@ -86,15 +92,20 @@ def main() -> None:
     balance = weight_args.balance()
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     sharing = Sharing(args, model_args.base_model or domain_args.source_model)
+    if domain_args.open_target and (not domain_args.source or domain_args.target is None):
+        raise SettingsError("--open_target is about the classes of --source and of --target: give both.")
     if domain_args.source_model is not None:
         if weight_args.class_weights or weight_args.sampler:
             raise SettingsError("--class_weights and --sampler weigh source rows, of which --source_model has none.")
         adapt_source_free(model_args, domain_args, adapt_args, args, sharing)
         return
+    if wants_generalisation(domain_args):
+        generalise(model_args, domain_args, adapt_args, weight_args, args, sharing)
+        return
     adapt_args.method = adapt_args.method or [DEFAULT_METHOD]
-    if domain_args.source is None and domain_args.target is None:
+    if not domain_args.source and domain_args.target is None:
         print("Embedded example: from scikit-learn's digits to digits on photographs.")
-        domain_args.source, domain_args.target = "digits", "digits_m"
+        domain_args.source, domain_args.target = ["digits"], "digits_m"
         if args.max_steps <= 0 and args.num_train_epochs is None:
             args.max_steps = 600
     with args.main_process_first():
@@ -211,7 +222,7 @@ def main() -> None:
         domains.target.raw_inputs,
         config,
         base_model=model_args.base_model,
-        datasets=[domain_args.source, domain_args.target],
+        datasets=[*domain_args.source, domain_args.target],
         watt_hours=sharing.energy.watt_hours(),
         dtype=model_args.stored_dtype,
         **args.card,

@@ -265,69 +265,6 @@ class BalanceArguments(WeightArguments):
 
 
 @dataclass
-class DomainArguments(PreparationArguments):
-    """Which source, with labels, and which target; the target's labels, if it has any, are for evaluation."""
-
-    source: str | None = field(
-        default=None, metadata={"help": "Labelled data: Hub name, folder, file, digits. Without it digits are adapted."}
-    )
-    source_model: str | None = field(
-        default=None,
-        metadata={"help": "A trained classifier in place of --source and --model_name_or_path: no source row is read."},
-    )
-    target: str | None = field(default=None, metadata={"help": "Data to adapt to, with or without labels."})
-    source_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset."})
-    target_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset."})
-    target_input_column: str | None = field(default=None, metadata={"help": "Where it has another name there."})
-    target_label_column: str | None = field(default=None, metadata={"help": "Where it has another name there."})
-    source_rows: list[str] = field(
-        default_factory=list, metadata={"help": "Rows to keep, such as speaker=george,lucas; several are allowed."}
-    )
-    target_rows: list[str] = field(default_factory=list, metadata={"help": "The same for the target."})
-    open_target: bool = field(
-        default=False,
-        metadata={"help": "The target may hold rows of classes that the source lacks: they are to be rejected."},
-    )
-
-    def load(self) -> tuple[LoadedData, LoadedData]:
-        """Source and target, checked; a DataError says what is wrong with them.
-
-        Raises:
-            SettingsError: When only one of both is named, or rows to keep are no column=value.
-        """
-        if self.source is None or self.target is None:
-            raise SettingsError("--source and --target belong together: name both, or neither for the embedded digits.")
-        common = {
-            "validation_size": self.validation_size,
-            "test_size": self.test_size,
-            "missing_label": self.missing_label,
-            "skip_bad_rows": self.skip_bad_rows,
-            "seed": self.split_seed,
-        }
-        source = load_data(
-            self.source,
-            config_name=self.source_config,
-            input_column=self.input_column,
-            label_column=self.label_column,
-            keep_rows=_rows("--source_rows", self.source_rows),
-            **common,
-        )
-        target = load_data(
-            self.target,
-            config_name=self.target_config,
-            input_column=self.target_input_column or self.input_column,
-            label_column=self.target_label_column or self.label_column,
-            modality=source.modality,
-            keep_rows=_rows("--target_rows", self.target_rows),
-            labelled=False,
-            class_names=source.label_names,
-            open_classes=self.open_target,
-            **common,
-        )
-        return source, target
-
-
-@dataclass
 class CacheArguments:
     """Where what frozen layers give is kept, so that they run once."""
 
@@ -422,14 +359,3 @@ def row_count(flag: str, text: str) -> int | float:
         return int(text) if text.isdigit() else float(text)
     except ValueError:
         raise SettingsError(f"{flag} {text} is neither a number of rows nor a share such as 0.1.") from None
-
-
-def _rows(flag: str, texts: list[str]) -> dict[str, list[str]] | None:
-    """``speaker=george,lucas`` as column -> values."""
-    found = {}
-    for text in texts:
-        column, equals, values = text.partition("=")
-        if not equals or not values:
-            raise SettingsError(f"{flag} {text}: write column=value, or column=value,value.")
-        found[column] = values.split(",")
-    return found or None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from arguments import DomainArguments, KeptModelArguments, KitTrainingArguments
+from arguments import KeptModelArguments, KitTrainingArguments
+from domain_arguments import DomainArguments
 from settings import command_line, resolved_config
 from sharing import Sharing
 
@@ -38,7 +39,7 @@ def adapt_source_free(
         SettingsError: When flags of a source are given beside, or the target is missing.
     """
     started = time.perf_counter()
-    given = (domain_args.source, model_args.model_name_or_path)
+    given = (domain_args.source or None, model_args.model_name_or_path)
     if domain_args.target is None or given not in ((None, None), (None, domain_args.source_model)):
         raise SettingsError(
             "--source_model stands in place of --source and --model_name_or_path: give it with --target alone."

@@ -6,11 +6,17 @@ import torch
 from peft import IA3Config, LoraConfig, PrefixTuningConfig, TaskType, get_peft_model
 from transformers import AutoModel, Trainer, TrainingArguments
 
-from hf_transfer_kit import DomainAdversarialModel, MultiTaskModel, RestoreWeights, ZeroShotModel
+from hf_transfer_kit import (
+    DomainAdversarialModel,
+    MultiTaskModel,
+    RestoreWeights,
+    SeveralSourcesModel,
+    ZeroShotModel,
+)
 from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.multitask import BALANCERS
 
-ROOMS = ("adaptation", "multitask", "zero_shot")
+ROOMS = ("adaptation", "generalisation", "multitask", "zero_shot")
 TABLE = {"a": {"x": 1.0, "y": 0.0}, "b": {"x": 0.0, "y": 1.0}, "c": {"x": 1.0, "y": 1.0}}
 ADAPTERS = {
     "lora": ("bert", lambda: LoraConfig(target_modules=["query", "value"], r=2)),
@@ -35,6 +41,8 @@ def room_model(room, network):
     torch.manual_seed(0)
     if room == "adaptation":
         return DomainAdversarialModel.from_classifier(network)
+    if room == "generalisation":
+        return SeveralSourcesModel.from_classifier(network, sources=["one", "other"], method="group_dro")
     if room == "multitask":
         return MultiTaskModel.from_backbone(network, {"kind": {"type": "classification", "num_labels": 3}}, seed=0)
     return ZeroShotModel.from_backbone(network, TABLE, method="ale", seed=0)
@@ -46,6 +54,8 @@ def rows_of(room, family, count=12):
     label = "kind__labels" if room == "multitask" else "labels"
     for index, row in enumerate(rows):
         row[label] = index % 3
+        if room == "generalisation":
+            row["domains"] = index % 2
         if room == "adaptation":
             row |= {
                 f"target_{name}": value + (value.is_floating_point())
@@ -98,7 +108,7 @@ def test_what_was_trained_is_what_is_loaded_and_exported(room, name, tmp_path):
     for source in (model, again):
         if room == "zero_shot":
             continue
-        plain = source.export_classifier() if room == "adaptation" else source.export("kind")
+        plain = source.export("kind") if room == "multitask" else source.export_classifier()
         assert not [
             key for key in plain.state_dict() if "lora_" in key or "base_layer" in key or "modules_to_save" in key
         ]

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from hf_transfer_kit.adaptation.subclassing import override_forward, restore_forward
 
-_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _OF_SOURCE = "source_"
 
 
@@ -57,7 +57,7 @@ def _of_domains(base: type[nn.Module]) -> type[nn.Module]:
             return outputs
 
         def _exchange(self) -> None:
-            for name in _STATISTICS:
+            for name in STATISTICS:
                 mine, other = getattr(self, name), getattr(self, f"{_OF_SOURCE}{name}")
                 setattr(self, name, other)
                 setattr(self, f"{_OF_SOURCE}{name}", mine)
@@ -88,7 +88,7 @@ def separate_domains(network: nn.Module, *, per_domain: bool) -> DomainReading:
         norm._reading = reading
         norm._per_domain = per_domain
         if per_domain:
-            for name in _STATISTICS:
+            for name in STATISTICS:
                 norm.register_buffer(f"{_OF_SOURCE}{name}", getattr(norm, name).clone())
     return reading
 
@@ -99,5 +99,5 @@ def join_domains(network: nn.Module) -> None:
         restore_forward(norm)
         for name in ("_reading", "_per_domain"):
             vars(norm).pop(name, None)
-        for name in _STATISTICS:
+        for name in STATISTICS:
             norm._buffers.pop(f"{_OF_SOURCE}{name}", None)

@@ -150,22 +150,28 @@ class DomainPairs(TorchDataset):
         if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
             raise IndexError(f"There are {len(self)} pairs, so not all of these: {list(indices)}.")
         sources, targets = len(self.source), len(self.target)
-        if sources >= targets:
-            return wanted.tolist(), self._shuffled(wanted, targets)
-        return self._shuffled(wanted, sources), wanted.tolist()
+        shorter = shuffled_places(wanted, min(sources, targets), seed=(self.seed,), epoch=int(self._epoch))
+        return (wanted.tolist(), shorter) if sources >= targets else (shorter, wanted.tolist())
 
-    def _shuffled(self, wanted: np.ndarray, size: int) -> list[int]:
-        """Row of the shorter domain, of ``size`` rows, for each pair."""
-        epoch = int(self._epoch)
-        return [
-            int(_order(size, self.seed, epoch, around)[place])
-            for around, place in zip(*np.divmod(wanted, size), strict=True)
-        ]
+
+def shuffled_places(wanted: Sequence[int], size: int, *, seed: tuple[int, ...], epoch: int) -> list[int]:
+    """Row of a dataset that repeats, in a new order each round, beside a longer one.
+
+    Args:
+        wanted: Indices of the longer one.
+        size: Rows of the shorter one.
+        seed: With the epoch and the round it decides the order.
+        epoch: From 0.
+    """
+    return [
+        int(_order(size, seed, epoch, around)[place])
+        for around, place in zip(*np.divmod(np.asarray(wanted, dtype=np.int64), size), strict=True)
+    ]
 
 
 @lru_cache(maxsize=64)
-def _order(size: int, seed: int, epoch: int, around: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch, around]).permutation(size)
+def _order(size: int, seed: tuple[int, ...], epoch: int, around: int) -> np.ndarray:
+    return np.random.default_rng([*seed, epoch, around]).permutation(size)
 
 
 class DomainCollator:

@@ -5,6 +5,7 @@ from hf_transfer_kit.data.embedded import EMBEDDED, embedded_data
 from hf_transfer_kit.data.loading import LoadedData, load_data
 from hf_transfer_kit.data.preparing import SPLITS, PreparedData, prepare_data, raw_rows
 from hf_transfer_kit.data.raw_inputs import InputSizes, RawInputs
+from hf_transfer_kit.data.several import LoadedSources, UnionRows, distinct_names, united
 
 __all__ = [
     "EMBEDDED",
@@ -13,10 +14,14 @@ __all__ = [
     "ClassBalance",
     "InputSizes",
     "LoadedData",
+    "LoadedSources",
     "PreparedData",
     "RawInputs",
+    "UnionRows",
+    "distinct_names",
     "embedded_data",
     "load_data",
     "prepare_data",
     "raw_rows",
+    "united",
 ]

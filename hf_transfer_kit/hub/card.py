@@ -16,7 +16,13 @@ from hf_transfer_kit.hub.hardware import hardware
 from hf_transfer_kit.hub.licence import licence_of
 from hf_transfer_kit.hub.metadata import card_metadata, on_hub, recipe_of
 from hf_transfer_kit.hub.usage import adapter_snippet, usage_snippet
-from hf_transfer_kit.reports import TransferReport, adaptation_words, multitask_words, zero_shot_words
+from hf_transfer_kit.reports import (
+    TransferReport,
+    adaptation_words,
+    generalisation_words,
+    multitask_words,
+    zero_shot_words,
+)
 from hf_transfer_kit.reports.filters import FILTERS
 
 
@@ -93,6 +99,8 @@ class TransferCard(ModelCard):
 def _words(report: TransferReport) -> dict[str, Any]:
     if report.adaptation:
         return adaptation_words(report.adaptation)
+    if report.generalisation:
+        return generalisation_words(report.generalisation)
     if report.multitasking:
         return multitask_words(report.multitasking)
     return zero_shot_words(report.zero_shot) if report.zero_shot else {}

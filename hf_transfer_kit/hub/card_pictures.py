@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hf_transfer_kit.reports import TransferReport
 from hf_transfer_kit.reports.adaptation_pictures import adaptation_scalars, feature_maps_picture
+from hf_transfer_kit.reports.generalisation_pictures import left_out_picture
 from hf_transfer_kit.reports.multitask_pictures import gain_bars, task_losses_picture
 from hf_transfer_kit.reports.pictures import learning_curves
 from hf_transfer_kit.reports.zero_shot_pictures import seen_unseen_picture
@@ -38,6 +39,9 @@ def _drawn(report: TransferReport) -> dict[str, tuple[str | None, str]]:
                 "Features of both domains by t-SNE, coloured by domain and by class, before and after",
             ),
         }
+    if report.generalisation:
+        words = "Accuracy of each method on each source that was left out of its training"
+        return {"left_out": (left_out_picture(report.generalisation), words)}
     if report.multitasking:
         chosen = report.multitasking.result(report.multitasking.chosen)
         return {

@@ -92,17 +92,26 @@ def recipe_of(report: TransferReport) -> str:
     """The recipe whose template a report takes: ``"base"`` for one network on one dataset."""
     if UNFINISHED in report.data:
         return UNFINISHED
-    kinds = {"adaptation": report.adaptation, "multitask": report.multitasking, "zero_shot": report.zero_shot}
+    kinds = {
+        "adaptation": report.adaptation,
+        "generalisation": report.generalisation,
+        "multitask": report.multitasking,
+        "zero_shot": report.zero_shot,
+    }
     return next((name for name, found in kinds.items() if found), "base")
 
 
 def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[str]) -> list[EvalResult] | None:
     """Metrics of the saved model, each with its task's data."""
+    several = report.multitasking or report.generalisation
     if report.multitasking:
         found = [
             (task.type.replace("_", "-"), task.dataset, task.metric, report.metrics[f"{task.name}_{task.metric}"])
             for task in report.multitasking.tasks
         ]
+    elif report.generalisation:
+        seen = [*report.generalisation.sources, *filter(None, [report.generalisation.unseen_name])]
+        found = [(pipeline, name, "accuracy", report.metrics[f"accuracy_on_{name}"]) for name in seen]
     else:
         found = [
             (pipeline or f"zero-shot-{PIPELINES[report.data['modality']]}", report.dataset_name, name, value)
@@ -113,7 +122,7 @@ def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[st
         EvalResult(
             task_type=task_type,
             # Of several datasets the last is the one that was tested on: the target.
-            dataset_type=datasets[-1] if datasets and not report.multitasking else _slug(dataset),
+            dataset_type=datasets[-1] if datasets and not several else _slug(dataset),
             dataset_name=dataset,
             dataset_split="test",
             metric_type=name,
@@ -124,7 +133,12 @@ def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[st
 
 
 def _tags(report: TransferReport) -> list[str]:
-    kinds = {"adaptation": "domain-adaptation", "multitask": "multi-task", "zero_shot": "zero-shot"}
+    kinds = {
+        "adaptation": "domain-adaptation",
+        "generalisation": "domain-generalization",
+        "multitask": "multi-task",
+        "zero_shot": "zero-shot",
+    }
     recipe = recipe_of(report)
     kind = [kinds[recipe]] if recipe in kinds else []
     winner = [report.winner.partition(":")[0]] if report.winner else []

@@ -7,6 +7,8 @@ from hf_transfer_kit.reports.advice_report import advice_report
 from hf_transfer_kit.reports.comparison import comparison_report, confusion_table, described_data, strategy_table
 from hf_transfer_kit.reports.depth_curve import depth_picture, save_depth_picture
 from hf_transfer_kit.reports.depth_report import depth_report, depth_table
+from hf_transfer_kit.reports.generalisation_report import generalisation_report, generalisation_table
+from hf_transfer_kit.reports.generalisation_words import generalisation_words
 from hf_transfer_kit.reports.html import html_report, write_report
 from hf_transfer_kit.reports.multitask_report import described_tasks, multitask_report, multitask_table
 from hf_transfer_kit.reports.multitask_words import multitask_words
@@ -31,6 +33,9 @@ __all__ = [
     "described_data",
     "described_tasks",
     "feature_maps_picture",
+    "generalisation_report",
+    "generalisation_table",
+    "generalisation_words",
     "html_report",
     "library_versions",
     "located",

@@ -16,6 +16,8 @@ from hf_transfer_kit.reports.advice_pictures import outlook_picture, quadrants_p
 from hf_transfer_kit.reports.advice_words import advice_sentence
 from hf_transfer_kit.reports.depth_curve import depth_alt_text, depth_picture
 from hf_transfer_kit.reports.filters import FILTERS
+from hf_transfer_kit.reports.generalisation_pictures import left_out_picture
+from hf_transfer_kit.reports.generalisation_words import generalisation_words
 from hf_transfer_kit.reports.multitask_pictures import (
     affinity_picture,
     gain_bars,
@@ -28,7 +30,7 @@ from hf_transfer_kit.reports.pictures import accuracy_bars, confusion_picture, l
 from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.reports.zero_shot_pictures import attribute_bars, seen_unseen_picture, table_picture, unseen_bars
 from hf_transfer_kit.reports.zero_shot_words import zero_shot_words
-from hf_transfer_kit.values import Advice, MultiTasking, UnseenClasses
+from hf_transfer_kit.values import Advice, Generalisation, MultiTasking, UnseenClasses
 
 
 def write_report(output_dir: str | Path, report: TransferReport) -> None:
@@ -54,6 +56,7 @@ def html_report(report: TransferReport) -> str:
     tasks = _multitasking(report.multitasking) if report.multitasking else None
     unseen = _zero_shot(report.zero_shot) if report.zero_shot else None
     advised = _advice(report.advice) if report.advice else None
+    several = _generalisation(report.generalisation) if report.generalisation else None
     return page.render(
         report=report,
         pictures=pictures,
@@ -63,6 +66,7 @@ def html_report(report: TransferReport) -> str:
         tasks=tasks,
         unseen=unseen,
         advised=advised,
+        several=several,
     )
 
 
@@ -86,6 +90,10 @@ def _adaptation(report: TransferReport) -> dict[str, Any]:
         "pictures": {name: _inline(svg) for name, svg in pictures.items() if svg is not None},
         "logged": {name for entry in words["chosen"].log for name in entry},
     }
+
+
+def _generalisation(found: Generalisation) -> dict[str, Any]:
+    return {**generalisation_words(found), "picture": _inline(left_out_picture(found))}
 
 
 def _multitasking(found: MultiTasking) -> dict[str, Any]:

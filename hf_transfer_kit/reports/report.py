@@ -23,6 +23,8 @@ from hf_transfer_kit.values import (
     DepthSearch,
     Diagnosis,
     FeatureMap,
+    Generalisation,
+    GeneralisationResult,
     LabelShift,
     MultiTasking,
     MultiTaskResult,
@@ -74,6 +76,7 @@ class TransferReport:
         notes: Warnings and limits for people.
         depth_searches: How many layers to freeze, where that was searched for.
         adaptation: What methods of adaptation reached, where the target was learnt without its labels.
+        generalisation: What methods for several sources reached on domains that they never saw.
         multitasking: What several tasks on one trunk reached.
         zero_shot: How classes never seen were named.
         advice: What is advised before anything is trained.
@@ -109,6 +112,7 @@ class TransferReport:
     other_sources: tuple[SourceResult, ...] = ()
     watt_hours: float | None = None
     suspected: tuple[SuspectedLabel, ...] = ()
+    generalisation: Generalisation | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""
@@ -125,6 +129,8 @@ def read_report(path: str | Path) -> TransferReport:
     values["depth_searches"] = tuple(_depth_search(search) for search in values.get("depth_searches", ()))
     adaptation = values.get("adaptation")
     values["adaptation"] = _adaptation(adaptation) if adaptation else None
+    several = values.get("generalisation")
+    values["generalisation"] = _generalisation(several) if several else None
     multitasking = values.get("multitasking")
     values["multitasking"] = _multitasking(multitasking) if multitasking else None
     unseen = values.get("zero_shot")
@@ -206,6 +212,23 @@ def _unknown_rows(values: dict[str, Any] | None) -> UnknownRows | None:
 def _feature_map(values: dict[str, Any]) -> FeatureMap:
     points = tuple((x, y) for x, y in values["points"])
     return FeatureMap(**{**values, "points": points, **{k: tuple(values[k]) for k in ("is_target", "classes")}})
+
+
+def _generalisation(values: dict[str, Any]) -> Generalisation:
+    def result(found: dict[str, Any]) -> GeneralisationResult:
+        by_seed = {k: {name: tuple(v) for name, v in found[k].items()} for k in ("left_out", "in_domain")}
+        return GeneralisationResult(**{**found, **by_seed, "seeds": tuple(found["seeds"])})
+
+    interval = values["unseen_interval"]
+    return Generalisation(
+        **{
+            **values,
+            **{name: tuple(values[name]) for name in ("sources", "unseen", "alike", "log")},
+            "results": tuple(result(found) for found in values["results"]),
+            "known": {name: tuple(accuracies) for name, accuracies in values["known"].items()},
+            "unseen_interval": tuple(interval) if interval else None,
+        }
+    )
 
 
 def _multitasking(values: dict[str, Any]) -> MultiTasking:

@@ -20,6 +20,7 @@ from hf_transfer_kit.values.advice import (
 )
 from hf_transfer_kit.values.choosing import ClassDistance, DistanceBesideChance, DomainDistance
 from hf_transfer_kit.values.depths import DepthResult, DepthSearch
+from hf_transfer_kit.values.generalisation import Generalisation, GeneralisationResult
 from hf_transfer_kit.values.layers import MODALITIES, LayerGroup, LayerGroups
 from hf_transfer_kit.values.multitasking import MultiTasking, MultiTaskResult, TaskDescription, TaskFigure
 from hf_transfer_kit.values.results import (
@@ -59,6 +60,8 @@ __all__ = [
     "DomainDistance",
     "Elimination",
     "FeatureMap",
+    "Generalisation",
+    "GeneralisationResult",
     "LabelShift",
     "LayerGroup",
     "LayerGroups",

@@ -143,13 +143,13 @@ def test_every_script_and_every_guide_has_a_place_in_the_index():
 
 def test_guides_tell_every_strategy_method_and_score_there_is():
     from hf_transfer_kit.multitask import BALANCERS
-    from hf_transfer_kit.selection import DISTANCES, STRATEGIES, adapting, multitasking
+    from hf_transfer_kit.selection import DISTANCES, STRATEGIES, adapting, generalising, multitasking
     from hf_transfer_kit.selection.transferability import NAMES
     from hf_transfer_kit.zero_shot import METHODS
 
     told = {
         "finetune": STRATEGIES,
-        "adapt": adapting.METHODS,
+        "adapt": [*adapting.METHODS, *generalising.METHODS],
         "multitask": [*multitasking.METHODS, *BALANCERS],
         "zero_shot": METHODS,
         "advise": [*NAMES, *DISTANCES],

@@ -76,7 +76,18 @@ class DomainBatch:
         )
 
 
-class Objective(nn.Module):
+class InFloat32(nn.Module):
+    """A module whose own weights stay in float32 whatever the network's are."""
+
+    def _apply(self, fn, recurse=True):
+        super()._apply(fn, recurse)
+        for tensor in [*self.parameters(), *self.buffers()]:
+            if tensor.dtype in HALF:
+                tensor.data = tensor.data.float()
+        return self
+
+
+class Objective(InFloat32):
     """A method: scalars that are added to the source's cross entropy. May own parameters (a domain head).
 
     A subclass sets ``name`` and ``summary``, takes keyword-only options with defaults, refuses wrong ones with a
@@ -115,13 +126,6 @@ class Objective(nn.Module):
     def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """The terms of a batch whose tensors are float32 or wider; autocast is off."""
         raise NotImplementedError
-
-    def _apply(self, fn, recurse=True):
-        super()._apply(fn, recurse)
-        for tensor in [*self.parameters(), *self.buffers()]:
-            if tensor.dtype in HALF:
-                tensor.data = tensor.data.float()
-        return self
 
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:
         """Named 0-dim values worth watching, without gradient: those of ``watched``, and what a method adds to them.

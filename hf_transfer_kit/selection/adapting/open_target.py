@@ -17,6 +17,7 @@ from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.selection.adapting.methods import AdaptationMethod
 from hf_transfer_kit.selection.adapting.running import ROWS, AdaptationRun, Domains, run_adaptation
 from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.running import classes_of
 from hf_transfer_kit.values import UnknownRows
 
 
@@ -144,5 +145,5 @@ def _without(source: PreparedData, held_out: Collection[int]) -> PreparedData:
     kept = {}
     for split in ("train", "validation"):
         rows = getattr(source, split)
-        kept[split] = SomeRows(rows, np.flatnonzero(~np.isin(rows.classes, held_out)))
+        kept[split] = SomeRows(rows, np.flatnonzero(~np.isin(classes_of(rows), held_out)))
     return replace(source, **kept)

@@ -18,6 +18,7 @@ from hf_transfer_kit.adaptation import (
     DomainCollator,
     DomainPairs,
     MeanTeacher,
+    SeveralSourcesModel,
     TargetShares,
     reestimate_batch_norm,
 )
@@ -171,7 +172,7 @@ def run_adaptation(
             LearnedRates(),
             *callbacks,
         ],
-        optimizer_cls_and_kwargs=_optimizer(model, run_args) if domains.pretrained else None,
+        optimizer_cls_and_kwargs=fast_fresh_parts(model, run_args) if domains.pretrained else None,
     )
     trainer.remove_callback(PrinterCallback)
     started = time.perf_counter()
@@ -253,7 +254,7 @@ def _shares(method: AdaptationMethod, domains: Domains, budget: Budget) -> list[
     return [TargetShares(classes, domains.target.train, domains.source.collator, by=method.shares, every=every)]
 
 
-def _optimizer(model: DomainAdversarialModel, args: TrainingArguments):
+def fast_fresh_parts(model: DomainAdversarialModel | SeveralSourcesModel, args: TrainingArguments):
     """AdamW, or what the arguments name, with a larger rate for what begins with random weights."""
     fresh = {id(p) for part in (model.label_head.module, model.objective) for p in part.parameters()}
     optimizer, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)

@@ -1,0 +1,216 @@
+"""Methods for several sources side by side, chosen by how they fare on a source that was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.adaptation.batch_norm import batch_norms
+from hf_transfer_kit.data import PreparedData
+from hf_transfer_kit.errors import ModelError, SettingsError
+from hf_transfer_kit.selection.bootstrap import runs_interval
+from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.generalising.methods import (
+    METHODS,
+    PER_DOMAIN,
+    GeneralisationMethod,
+    make_generalisation_method,
+)
+from hf_transfer_kit.selection.generalising.running import (
+    ACCURACY,
+    LAST,
+    GeneralisationRun,
+    Sources,
+    run_generalisation,
+)
+from hf_transfer_kit.values import Generalisation, GeneralisationResult
+
+Callbacks = Callable[[str, int], Sequence[TrainerCallback]]
+
+
+@dataclass(frozen=True, eq=False)
+class GeneralisationComparison:
+    """The outcome.
+
+    Args:
+        found: What was reached.
+        run: The first seed's run of the chosen method on all sources, whose network is to be kept.
+        true: Classes of the test rows that are shown: of the unseen domain, else of all sources one after the other.
+        predicted: What that network predicts for them.
+    """
+
+    found: Generalisation
+    run: GeneralisationRun
+    true: np.ndarray
+    predicted: np.ndarray
+
+
+def compare_generalisation(
+    methods: Sequence[str | GeneralisationMethod],
+    make_model: Callable[[int], PreTrainedModel],
+    sources: Sources,
+    args: TrainingArguments,
+    budget: Budget,
+    *,
+    seeds: Sequence[int] = (0,),
+    unseen: tuple[str, PreparedData] | None = None,
+    select: str = ACCURACY,
+    invert: bool = False,
+    callbacks: Callbacks | None = None,
+    on_result: Callable[[GeneralisationResult], None] | None = None,
+) -> GeneralisationComparison:
+    """Trains every method as often as there are sources, each time without one of them, and judges it on that one.
+
+    The method with the best mean over the sources left out (on their validation rows) is then trained on all, with
+    every seed. Test rows of the sources, and of the unseen domain, are read by those networks alone, at the end.
+
+    With two sources a run that leaves one out has a single one, where methods differ in nothing but their averaging and
+    their views; those that are one and the same are trained once, and named in ``Generalisation.alike``. Of equal
+    methods the one given first is chosen.
+
+    Args:
+        methods: Texts, or what ``make_generalisation_method`` makes of them; none twice.
+        make_model: Seed -> classifier with a fresh head.
+        sources: Two or more.
+        args: Arguments for the stock Trainer.
+        budget: What each run may spend; ``batch_size`` rows of each source a step.
+        seeds: One run each, at least one, none twice.
+        unseen: Name and splits of a domain for the final figure alone, labelled; its test rows are read.
+        select: ``"accuracy"`` or ``"last"``, as in ``run_generalisation``.
+        invert: Whether strong views invert every second image where the text does not say.
+        callbacks: Text of a run (the method, and which source is left out) and seed -> callbacks for that run.
+        on_result: Called after each method.
+
+    Raises:
+        SettingsError: Before anything is trained, when a method, the seeds, the sources or ``select`` do not fit.
+        ModelError: Before anything is trained, when a method needs BatchNorm and the network has none.
+    """
+    chosen = checked_generalisation(methods, seeds=seeds, select=select, invert=invert)
+    if len(sources.rows) < 2:
+        raise SettingsError(
+            f"Leaving one source out needs two sources or more, but there is {', '.join(sources.rows)} alone."
+        )
+    if any(method.name == PER_DOMAIN for method in chosen):
+        check_batch_norm(make_model(seeds[0]))
+
+    def run(method: GeneralisationMethod, used: Sources, seed: int, title: str) -> GeneralisationRun:
+        more = callbacks(title, seed) if callbacks else ()
+        return run_generalisation(method, make_model, used, args, budget, seed=seed, select=select, callbacks=more)
+
+    single = len(sources.rows) == 2
+    done: dict[Any, GeneralisationResult] = {}
+    results = []
+    for method in chosen:
+        key = method.with_one_source if single else method.text
+        if key not in done:
+            done[key] = _left_out(method, sources, seeds, run)
+        results.append(replace(done[key], method=method.text, summary=METHODS[method.name]))
+        if on_result:
+            on_result(results[-1])
+    best = max(results, key=lambda result: result.mean)  # of equal ones the first
+    method = next(method for method in chosen if method.text == best.method)
+    runs = [run(method, sources, seed, f"{method.text} on all sources") for seed in seeds]
+    return _finished(method, results, runs, sources, unseen, select, _alike(chosen) if single else ())
+
+
+def checked_generalisation(
+    methods: Sequence[str | GeneralisationMethod], *, seeds: Sequence[int], select: str = ACCURACY, invert: bool = False
+) -> list[GeneralisationMethod]:
+    """The methods, before anything is loaded; arguments as in ``compare_generalisation``.
+
+    Raises:
+        SettingsError: When a method, the seeds or ``select`` do not fit.
+    """
+    found = [make_generalisation_method(m, invert=invert) if isinstance(m, str) else m for m in methods]
+    texts = [method.text for method in found]
+    if not texts or len(set(texts)) < len(texts) or not seeds or len(set(seeds)) < len(seeds):
+        raise SettingsError(
+            f"Methods are {', '.join(texts) or 'none'}, seeds {', '.join(map(str, seeds))}: at least one of each, none "
+            "twice."
+        )
+    if select not in (ACCURACY, LAST):
+        raise SettingsError(
+            f"select={select!r} does not choose without a target; choose {ACCURACY} (on validation rows of the sources "
+            f"that are trained on) or {LAST}."
+        )
+    return found
+
+
+def check_batch_norm(network: PreTrainedModel) -> None:
+    """Refuses a network that has no statistics to keep apart.
+
+    Raises:
+        ModelError: With the class of the network.
+    """
+    if not batch_norms(network):
+        raise ModelError(
+            f"{PER_DOMAIN} keeps BatchNorm statistics of each source apart, and {type(network).__name__} has no "
+            "BatchNorm: there it would be joint. Leave it out."
+        )
+
+
+def _left_out(
+    method: GeneralisationMethod, sources: Sources, seeds: Sequence[int], run: Callable[..., GeneralisationRun]
+) -> GeneralisationResult:
+    left_out: dict[str, tuple[float, ...]] = {}
+    known: dict[str, tuple[float, ...]] = {}
+    seconds = []
+    for name, rows in sources.rows.items():
+        runs = [run(method, sources.without(name), seed, f"{method.text} without {name}") for seed in seeds]
+        judged = replace(rows, test=rows.validation)
+        left_out[name] = tuple(each.tested(judged)[0]["accuracy"] for each in runs)
+        known[name] = tuple(float(np.mean(list(each.validation.values()))) for each in runs)
+        seconds += [each.seconds for each in runs]
+    return GeneralisationResult(
+        method=method.text,
+        summary=METHODS[method.name],
+        seeds=tuple(seeds),
+        left_out=left_out,
+        in_domain=known,
+        seconds=float(np.mean(seconds)),
+    )
+
+
+def _finished(
+    method: GeneralisationMethod,
+    results: Sequence[GeneralisationResult],
+    runs: Sequence[GeneralisationRun],
+    sources: Sources,
+    unseen: tuple[str, PreparedData] | None,
+    select: str,
+    alike: tuple[str, ...],
+) -> GeneralisationComparison:
+    tested = {name: [each.tested(rows) for each in runs] for name, rows in sources.rows.items()}
+    known = {name: tuple(metrics["accuracy"] for metrics, _, _ in each) for name, each in tested.items()}
+    shown = [each[0] for each in tested.values()]
+    name, of_unseen = "", []
+    if unseen is not None:
+        name, rows = unseen
+        of_unseen = [each.tested(rows) for each in runs]
+        shown = of_unseen[:1]
+    found = Generalisation(
+        sources=tuple(sources.rows),
+        results=tuple(results),
+        chosen=method.text,
+        known=known,
+        unseen_name=name,
+        unseen=tuple(metrics["accuracy"] for metrics, _, _ in of_unseen),
+        unseen_interval=runs_interval([true for _, true, _ in of_unseen], [said for _, _, said in of_unseen])
+        if of_unseen
+        else None,
+        selected_by=select,
+        alike=alike,
+        log=tuple(dict(entry) for entry in runs[0].log if "loss" in entry),
+    )
+    true, predicted = (np.concatenate(parts) for parts in zip(*[(t, p) for _, t, p in shown], strict=True))
+    return GeneralisationComparison(found, runs[0], true, predicted)
+
+
+def _alike(methods: Sequence[GeneralisationMethod]) -> tuple[str, ...]:
+    """Methods that are the same as another of them while there is one source."""
+    keys = [method.with_one_source for method in methods]
+    return tuple(method.text for method, key in zip(methods, keys, strict=True) if keys.count(key) > 1)

@@ -1,0 +1,151 @@
+"""What adapt.py does with several sources and no target: a network for domains that it never sees."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from arguments import KeptModelArguments, KitTrainingArguments, WeightArguments
+from domain_arguments import DomainArguments
+from settings import command_line, resolved_config
+from sharing import Sharing
+
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
+from hf_transfer_kit.reports import (
+    confusion_table,
+    described_data,
+    generalisation_report,
+    generalisation_table,
+    generalisation_words,
+)
+from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
+from hf_transfer_kit.selection.adapting import LAST, SELECT
+from hf_transfer_kit.selection.generalising import Sources, checked_generalisation, compare_generalisation
+
+DEFAULT = ["joint", "joint:average=swad", "coral", "group_dro"]
+
+
+def wants_generalisation(domain_args: DomainArguments) -> bool:
+    """Whether there are several sources and no target.
+
+    Raises:
+        SettingsError: When --unseen is given with a target, or with fewer than two sources.
+    """
+    several = len(domain_args.source) > 1 and domain_args.target is None
+    if domain_args.unseen is not None and not several:
+        raise SettingsError(
+            "--unseen is the last figure of a network of several sources: give it with two or more in --source, and "
+            "without --target."
+        )
+    return several
+
+
+def generalise(
+    model_args: KeptModelArguments,
+    domain_args: DomainArguments,
+    adapt_args,
+    weight_args: WeightArguments,
+    args: KitTrainingArguments,
+    sharing: Sharing,
+) -> None:
+    """Compares methods by leaving each source out, and saves the chosen one's network of all sources.
+
+    Raises:
+        SettingsError: When --select names a score of a target.
+    """
+    started = time.perf_counter()
+    if adapt_args.select not in (SELECT, LAST):
+        raise SettingsError(
+            f"--select {adapt_args.select} reads a target, and there is none. Leave it out (weights are kept by "
+            f"accuracy on validation rows of the sources), or give --select {LAST}."
+        )
+    select = LAST if adapt_args.select == LAST else "accuracy"
+    methods = list(dict.fromkeys([*(DEFAULT[:1] if adapt_args.baselines else []), *(adapt_args.method or DEFAULT[1:])]))
+    checked_generalisation(methods, seeds=adapt_args.seeds, select=select)
+    balance = weight_args.balance()
+    with args.main_process_first():
+        sources = domain_args.load_sources()
+        unseen = domain_args.load_unseen(sources)
+    model_args.model_name_or_path = model_args.model_name_or_path or DANN_MNIST
+    make_model = model_args.model_maker(sources)
+    processor = model_args.processor(make_model(adapt_args.seeds[0]))
+    with args.main_process_first():
+        prepared = domain_args.prepare_sources(sources, processor)
+        first = next(iter(prepared))
+        prepared[first] = replace(prepared[first], balance=balance)
+        last = None if unseen is None else domain_args.prepare(unseen, processor, like=prepared[first])
+    used = Sources(prepared, pretrained=model_args.pretrained)
+    budget = args.budget(max(len(rows.train) for rows in prepared.values()), sources.modality)
+    kept = KeepRaceReport(
+        started_race(
+            "adapt",
+            methods,
+            title=f"{model_args.display_name} from {sources.name} to domains never seen",
+            model_name=model_args.display_name,
+            dataset_name=sources.name,
+            data=described_data(sources, prepared[first]),
+            budget={"steps": budget.max_steps, "batch_size": budget.batch_size},
+            seeds=adapt_args.seeds,
+            command=command_line(),
+        ),
+        args.output_dir,
+        base_model=model_args.base_model,
+    )
+    comparison = compare_generalisation(
+        methods,
+        make_model,
+        used,
+        args,
+        budget,
+        seeds=adapt_args.seeds,
+        unseen=None if last is None else (unseen.name, last),
+        select=select,
+        invert=not model_args.pretrained if adapt_args.invert is None else adapt_args.invert,
+        callbacks=lambda text, seed: [
+            ProgressLine(f"{text}, seed {seed}", width=48),
+            *kept.callbacks(text, seed),
+            *model_args.rounding(),
+        ],
+        on_result=lambda result: kept.done(result.method, {"left_out_accuracy": result.mean, **result.by_domain}),
+    )
+    if not args.should_save:
+        sharing.push()
+        return
+    found = comparison.found
+    classifier = comparison.run.model.export_classifier()
+    report = generalisation_report(
+        found,
+        classifier,
+        model_name=model_args.display_name,
+        sources=sources,
+        prepared=prepared[first],
+        budget=budget,
+        learning_rate=used.learning_rate(budget),
+        seed=adapt_args.seeds[0],
+        command=command_line(),
+        seconds={"total": time.perf_counter() - started},
+        unseen=unseen,
+        rates=comparison.run.rates,
+        notes=tuple(filter(None, [balance.sentence])),
+        confusion=confusion_table(sources.label_names, comparison.true, comparison.predicted),
+    )
+    print(generalisation_table(found))
+    words = generalisation_words(found)
+    print(*filter(None, (words[name] for name in ("sentence", "choice", "alike", "tested"))), sep="\n")
+    save_results(
+        args.output_dir,
+        report,
+        classifier,
+        prepared[first].raw_inputs,
+        resolved_config(model_args, domain_args, adapt_args, weight_args, args),
+        base_model=model_args.base_model,
+        datasets=domain_args.source,
+        watt_hours=sharing.energy.watt_hours(),
+        dtype=model_args.stored_dtype,
+        **args.card,
+    )
+    check_saved(args.output_dir, classifier, unseen or sources.first, last or prepared[first])
+    print(f"The report is {Path(args.output_dir) / 'report.html'}.")
+    sharing.push()
