@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--source", required=True)
     parser.add_argument("--target", required=True)
     parser.add_argument("--classes", nargs="+", required=True)
-    parser.add_argument("--method", nargs="+", default=["source_only:view=1", "dann:view=1", "dann:view=1,shares=mean"])
+    parser.add_argument("--method", nargs="+", default=["source_only:view=1", "dann:view=1", "dann:view=1,shares=true"])
     parser.add_argument("--network", default="dann_mnist")
     parser.add_argument("--rows", type=int, default=12000, help="Source rows to train on.")
     parser.add_argument("--steps", type=int, default=600)

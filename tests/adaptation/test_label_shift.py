@@ -2,12 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 
-from hf_transfer_kit.adaptation.class_shares import expected_shares, share_weights
 from hf_transfer_kit.adaptation.label_shift import inverse_temperature, label_shift, shift_diagnosis
 from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
-from hf_transfer_kit.errors import SettingsError
 
 NAMES = ("cat", "dog", "cow")
 
@@ -63,23 +60,3 @@ def test_shares_of_the_rows_that_were_learned_from():
     shift = label_shift(outputs([1 / 3] * 3, [1 / 3] * 3), NAMES, predicted_by="x", source_shares=np.array([1, 0, 0]))
     assert shift.source == (1, 0, 0)
     assert shift.distance == pytest.approx(2 / 3, abs=0.08)
-
-
-def test_expectation_maximisation_finds_the_shares_of_a_known_model():
-    """Two Gaussians and their exact posteriors under equal shares: the mean is pulled to the middle, EM is not."""
-    generator = torch.Generator().manual_seed(0)
-    true = torch.tensor([0.9, 0.1])
-    rows = 20000
-    classes = torch.multinomial(true, rows, replacement=True, generator=generator)
-    values = torch.randn(rows, generator=generator) + 2.0 * classes
-    probabilities = torch.stack([-((values - 2.0 * c) ** 2) / 2 for c in (0, 1)], 1).softmax(1)
-    source = torch.tensor([0.5, 0.5])
-    assert probabilities.mean(0)[0] < 0.8
-    assert expected_shares(probabilities, source)[0] == pytest.approx(0.9, abs=0.01)
-    weights = share_weights(probabilities, torch.tensor([0, 1]), by="em")
-    assert torch.allclose(weights, torch.tensor([1.8, 0.2]), atol=0.03)
-    without = expected_shares(torch.tensor([[0.2, 0.3, 0.5]]), torch.tensor([0.5, 0.5, 0.0]))
-    assert without[2] == 0
-    assert without.sum() == pytest.approx(1)
-    with pytest.raises(SettingsError, match="choose 'mean' or 'em'"):
-        share_weights(probabilities, torch.tensor([0, 1]), by="bbse")

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from hf_transfer_kit.adaptation import ALIGNMENTS, OBJECTIVES, SOURCE_FREE
-from hf_transfer_kit.adaptation.class_shares import SHARES
 from hf_transfer_kit.adaptation.configuration import BATCH_NORMS
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 from hf_transfer_kit.errors import SettingsError
@@ -56,8 +55,7 @@ class AdaptationMethod:
         reestimate: Whether BatchNorm statistics are gathered on the target's training rows at each evaluation and at
             the end.
         teacher: Decay of the moving average whose weights are kept; 0 keeps the network's own.
-        shares: How ``TargetShares`` estimates how often the target shows each class, by which source rows count;
-            empty where all count alike.
+        shares: Whether source rows count by how often the target shows their class (``TargetShares``).
     """
 
     text: str
@@ -68,7 +66,7 @@ class AdaptationMethod:
     batch_norm: str = "per_domain"
     reestimate: bool = True
     teacher: float = 0.0
-    shares: str = ""
+    shares: bool = False
 
     @property
     def objective(self) -> str:
@@ -162,17 +160,11 @@ def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
         batch_norm=chosen(name, "batch_norm", given.get("batch_norm", "per_domain"), BATCH_NORMS),
         reestimate=bool(given.get("reestimate", not plain)),
         teacher=number(name, "teacher", given.get("teacher", 0.999 if name in _TAUGHT else 0.0), low=0, high=1),
-        shares=_shares(name, given.get("shares", False)),
+        shares=bool(given.get("shares", False)),
     )
     # Trial: the objective itself knows the range of its options.
     method(width=8, num_labels=2, **options)
     return found
-
-
-def _shares(name: str, given: Any) -> str:
-    if isinstance(given, bool):
-        return SHARES[0] if given else ""
-    return chosen(name, "shares", given, SHARES)
 
 
 def _of_objective(

@@ -250,8 +250,8 @@ def _adaptive(method: AdaptationMethod, classifier: PreTrainedModel, seed: int) 
 def _shares(method: AdaptationMethod, domains: Domains, budget: Budget) -> list[TrainerCallback]:
     if not method.shares:
         return []
-    classes, every = training_classes(domains.source), max(1, budget.max_steps // 20)
-    return [TargetShares(classes, domains.target.train, domains.source.collator, by=method.shares, every=every)]
+    every = max(1, budget.max_steps // 20)
+    return [TargetShares(training_classes(domains.source), domains.target.train, domains.source.collator, every=every)]
 
 
 def fast_fresh_parts(model: DomainAdversarialModel | SeveralSourcesModel, args: TrainingArguments):

@@ -219,11 +219,11 @@ def test_a_class_that_the_target_lacks_is_told(args):
         )
 
     pair = Domains(splits(0, target=False), splits(10, target=True), labelled=(), pretrained=False)
-    methods = ["source_only", "dann", "dann:shares=em"]
+    methods = ["source_only", "dann", "dann:shares=true"]
     found = compare_adaptations(methods, network, pair, args, Budget(60, 8, evaluations=1, learning_rate=5e-3))
     assert found.label_shift.sure > 0.1
     assert found.label_shift.target[2] < 0.05
     told = {result.method: [d.name for d in result.diagnoses] for result in found.results}
     assert "label shift" in told["dann"]
     assert "healthy" not in told["dann"]
-    assert "label shift" not in told["source_only"] + told["dann:shares=em"]
+    assert "label shift" not in told["source_only"] + told["dann:shares=true"]
