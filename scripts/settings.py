@@ -25,7 +25,17 @@ _OF_ONE_RUN = (
     "output_dir", "overwrite_output_dir", "local_rank", "cache_dir",
     "push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push",
 )  # fmt: skip
-_PATHS = ("model_name_or_path", "dataset", "source", "source_model", "target", "tasks", "inputs", "other_sources")
+_PATHS = (
+    "model_name_or_path",
+    "dataset",
+    "source",
+    "source_model",
+    "target",
+    "tasks",
+    "inputs",
+    "other_sources",
+    "replay",
+)
 
 
 def parse_arguments(*kinds: type, argv: list[str] | None = None) -> tuple:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from datasets import ClassLabel
 
-from hf_transfer_kit.data.class_names import check_spellings, places
+from hf_transfer_kit.data.class_names import places
 from hf_transfer_kit.data.labels import class_values, replaced
 from hf_transfer_kit.data.loading import LoadedData
 from hf_transfer_kit.data.stored_splits import SPLIT_NAMES
@@ -31,7 +31,13 @@ def classes_to_add(old: Sequence[str], data: LoadedData) -> tuple[str, ...]:
             f"The labels of {data.name} are numbers, {', '.join(same[:3])} among them, and classes of the network have "
             "such names: whether they are the same classes cannot be told. Write the classes' names into the column."
         )
-    check_spellings([*old, *new], data.label_column)
+    plain = {_plain(name): name for name in old}
+    if alike := next((name for name in new if _plain(name) in plain), None):
+        raise DataError(
+            f"{data.name} has the class {alike!r} and the network the class {plain[_plain(alike)]!r}: one class in two "
+            "spellings, or two classes? Write the network's name into the data, or give the new class one that differs "
+            "in more than case and space."
+        )
     if not new:
         raise DataError(
             f"{data.name} has no class that the network does not know ({', '.join(old[:10])}"
@@ -59,3 +65,7 @@ def with_classes(data: LoadedData, names: Sequence[str]) -> LoadedData:
         values = [place[int(value)] for value in class_values(rows, data.label_column)]
         splits[split] = replaced(rows, data.label_column, values, feature)
     return replace(data, **splits, label_names=tuple(names))
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.split()).casefold()

@@ -7,6 +7,7 @@ from hf_transfer_kit.reports.advice_report import advice_report
 from hf_transfer_kit.reports.comparison import comparison_report, confusion_table, described_data, strategy_table
 from hf_transfer_kit.reports.depth_curve import depth_picture, save_depth_picture
 from hf_transfer_kit.reports.depth_report import depth_report, depth_table
+from hf_transfer_kit.reports.growing import growing_table
 from hf_transfer_kit.reports.html import html_report, write_report
 from hf_transfer_kit.reports.multitask_report import described_tasks, multitask_report, multitask_table
 from hf_transfer_kit.reports.multitask_words import multitask_words
@@ -31,6 +32,7 @@ __all__ = [
     "described_data",
     "described_tasks",
     "feature_maps_picture",
+    "growing_table",
     "html_report",
     "library_versions",
     "located",

@@ -23,6 +23,7 @@ from hf_transfer_kit.values import (
     DepthSearch,
     Diagnosis,
     FeatureMap,
+    Growing,
     MultiTasking,
     MultiTaskResult,
     RankedSource,
@@ -77,6 +78,7 @@ class TransferReport:
         advice: What is advised before anything is trained.
         other_sources: What other pretrained networks reached under the same budget.
         suspected: Training rows whose label the others contradict, where a probe was fitted.
+        growing: What is left of the classes that a network came with, where it learned more beside them.
         watt_hours: What the machine counted of the processor's energy; None where it does not count.
     """
 
@@ -107,6 +109,7 @@ class TransferReport:
     other_sources: tuple[SourceResult, ...] = ()
     watt_hours: float | None = None
     suspected: tuple[SuspectedLabel, ...] = ()
+    growing: Growing | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""
@@ -129,6 +132,7 @@ def read_report(path: str | Path) -> TransferReport:
     values["zero_shot"] = _unseen_classes(unseen) if unseen else None
     values["advice"] = _advice(values["advice"]) if values.get("advice") else None
     values["suspected"] = _suspected(values)
+    values["growing"] = _growing(values["growing"]) if values.get("growing") else None
     values["other_sources"] = tuple(_source(source) for source in values.get("other_sources", ()))
     return TransferReport(**values)
 
@@ -246,6 +250,11 @@ def _unseen_classes(values: dict[str, Any]) -> UnseenClasses:
 
 def _zero_shot_result(values: dict[str, Any]) -> ZeroShotResult:
     return ZeroShotResult(**{**values, "splits": tuple(UnseenFigures(**split) for split in values["splits"])})
+
+
+def _growing(values: dict[str, Any]) -> Growing:
+    lists = ("old_classes", "new_classes", "kept_by")
+    return Growing(**{**values, **{name: tuple(values[name]) for name in lists}})
 
 
 def _advice(values: dict[str, Any]) -> Advice:

@@ -183,7 +183,7 @@ def make_trainer(
 ) -> Trainer:
     """The stock Trainer with what the strategy adds, its callbacks and its optimizer, and the data's class balance."""
     balance = data.balance
-    wants = balance.weights is not None or balance.sampler is not None
+    wants = balance.weights is not None or balance.sampler is not None or balance.margin > 0
     classes = training_classes(data) if wants else np.empty(0, dtype=int)
     trainer = Trainer(
         model,
