@@ -54,6 +54,9 @@ class GrowingArguments:
             raise SettingsError(f"--old_classes {self.old_classes} is unknown; choose kept, replaced.")
         if self.replay is not None and not self.kept:
             raise SettingsError("--replay is for old classes that are kept: give --old_classes kept with it.")
+        for flag, value in (("--lwf", self.lwf), ("--replay_margin", self.replay_margin)):
+            if not 0 <= value < float("inf"):
+                raise SettingsError(f"{flag} {value} is out of range: give a number of at least 0.")
         if self.replay_rows < 1:
             raise SettingsError(f"--replay_rows {self.replay_rows}: give a number of rows of each class, at least 1.")
 

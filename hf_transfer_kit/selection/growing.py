@@ -93,6 +93,7 @@ def grown(
         replayed: Old class -> its rows in training.
     """
     right, is_old = run.predicted == run.true, run.true < len(old)
+    after = float(right[is_old].mean()) if is_old.any() else None
     return Growing(
         old_classes=old,
         new_classes=new,
@@ -100,7 +101,8 @@ def grown(
         overall=float(right.mean()),
         new=float(right[~is_old].mean()) if (~is_old).any() else None,
         before=before,
-        after=float(right[is_old].mean()) if is_old.any() else None,
+        after=after,
+        forgetting=None if before is None else before - after,
         old_rows=int(is_old.sum()),
         new_rows=int((~is_old).sum()),
         replayed=replayed,

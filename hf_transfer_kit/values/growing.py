@@ -19,6 +19,7 @@ class Growing:
         new_rows: Test rows of new classes.
         before: Of the network as it came, on rows of old classes, among these alone; None without such rows.
         after: Of the trained network on the same rows, among all classes; None without such rows.
+        forgetting: ``before`` minus ``after``, in [-1, 1]; None without such rows.
         new: Of the trained network on rows of new classes, among all classes; None without such rows.
         overall: Of the trained network on all rows, among all classes.
     """
@@ -30,14 +31,10 @@ class Growing:
     new: float | None
     before: float | None = None
     after: float | None = None
+    forgetting: float | None = None
     old_rows: int = 0
     new_rows: int = 0
     replayed: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def forgetting(self) -> float | None:
-        """Accuracy on old classes before minus after, in [-1, 1]; None where no rows of old classes were at hand."""
-        return None if self.before is None else self.before - self.after
 
     @property
     def sentence(self) -> str:
