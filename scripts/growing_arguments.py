@@ -41,12 +41,15 @@ class GrowingArguments:
     replay_input_column: str | None = field(default=None, metadata={"help": "Where it has another name there."})
     replay_label_column: str | None = field(default=None, metadata={"help": "Where it has another name there."})
     replay_rows: int = field(default=20, metadata={"help": "Rows of each old class to replay, drawn with --seed."})
-    replay_margin: float = field(
-        default=0.5,
-        metadata={"help": "By how much more replayed classes must win, times the log of the ratio of rows; 0: not."},
+    margin: float = field(
+        default=0.75,
+        metadata={
+            "help": "With --old_classes kept: classes of few rows must win by this times the log of the ratio of rows, "
+            "classes without rows take no part in the loss; 0: neither."
+        },
     )
     lwf: float = field(
-        default=1.0, metadata={"help": "How strongly the old network's word holds the new one; 0 leaves it out."}
+        default=0.1, metadata={"help": "How strongly the old network's word holds the new one; 0 leaves it out."}
     )
 
     def __post_init__(self) -> None:
@@ -54,7 +57,7 @@ class GrowingArguments:
             raise SettingsError(f"--old_classes {self.old_classes} is unknown; choose kept, replaced.")
         if self.replay is not None and not self.kept:
             raise SettingsError("--replay is for old classes that are kept: give --old_classes kept with it.")
-        for flag, value in (("--lwf", self.lwf), ("--replay_margin", self.replay_margin)):
+        for flag, value in (("--lwf", self.lwf), ("--margin", self.margin)):
             if not 0 <= value < float("inf"):
                 raise SettingsError(f"{flag} {value} is out of range: give a number of at least 0.")
         if self.replay_rows < 1:
@@ -113,9 +116,9 @@ class GrowingArguments:
             )
             replayed = with_few_rows(with_classes(replayed, old), self.replay_rows, seed=seed)
         balance = balance_args.balance()
-        if replayed is not None:
-            unsaid = balance_args.class_weights is None and balance_args.sampler is None
-            balance = replace(balance, sampler="balanced" if unsaid else balance.sampler, margin=self.replay_margin)
+        balance = replace(balance, margin=self.margin)
+        if replayed is not None and balance_args.class_weights is None and balance_args.sampler is None:
+            balance = replace(balance, sampler="balanced")
         return GrowingRun(self, model_args, source, old, new, with_classes(loaded, (*old, *new)), replayed, balance)
 
 
@@ -195,7 +198,11 @@ class GrowingRun:
         if self.balance.sampler is not None:
             means.append("batches with all classes equally often")
         if self.balance.margin:
-            means.append(f"a margin of {self.balance.margin:g} times the log of the ratio of rows")
+            means.append(
+                f"a margin of {self.balance.margin:g} times the log of the ratio of rows"
+                if self.replayed is not None
+                else "a loss in which classes without rows take no part"
+            )
         return tuple(means)
 
 

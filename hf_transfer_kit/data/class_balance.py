@@ -27,8 +27,9 @@ class ClassBalance:
             training rows), or class name -> weight, 1 for the others; None weighs all rows alike.
         sampler: ``"balanced"``: rows of small classes are drawn several times, so that all classes come equally often.
         metric: What strategies and runs are chosen by on validation rows.
-        margin: tau >= 0 of the logit-adjusted loss (Menon et al. 2021), the cross entropy of logits + tau * log n_c: a
-            class of few rows is to win by tau * log(n / n_c) more against one of n rows; 0 adjusts nothing.
+        margin: tau >= 0 of the logit-adjusted loss (Menon et al. 2021), in training the cross entropy of
+            logits + tau * log n_c: a class of few rows is to win by tau * log(n / n_c) more against one of n rows, and
+            a class without rows takes no part, so that nothing pushes it down. 0 adjusts nothing.
 
     Raises:
         SettingsError: When a value is unknown, or both would balance the same rows twice.
@@ -83,10 +84,9 @@ class ClassBalance:
         return torch.as_tensor(values, dtype=torch.float32)
 
     def _added(self, classes: np.ndarray, count: int) -> Tensor:
-        """What is added to each logit, float32 (classes,): nothing to that of the largest class."""
-        rows = np.bincount(classes, minlength=count)
-        # A class without rows is never right in training; as one with a single row it is pushed down least.
-        return torch.as_tensor(self.margin * np.log(np.maximum(rows, 1) / rows.max()), dtype=torch.float32)
+        """What is added to each logit in training, float32 (classes,): nothing to that of the largest class."""
+        rows = torch.from_numpy(np.bincount(classes, minlength=count))
+        return (self.margin * torch.log(rows / rows.max())).float()
 
     def rows(self, rows: TorchDataset, classes: np.ndarray, *, seed: int) -> TorchDataset:
         """The training rows, those of small classes several times where batches are to be balanced."""
@@ -118,7 +118,10 @@ class ClassBalance:
         if self.sampler is not None:
             said.append("batches hold all classes equally often")
         if self.margin:
-            said.append(f"classes of few rows are to win by a margin ({self.margin:g} times the log of the ratio)")
+            said.append(
+                f"classes of few rows are to win by a margin ({self.margin:g} times the log of the ratio of rows), and "
+                "those without rows take no part in the loss"
+            )
         if self.metric != "accuracy":
             said.append(f"models are chosen by {self.metric} on validation rows")
         return f"In training {', '.join(said)}." if said else None
@@ -174,7 +177,7 @@ class _BalancedLoss:
 
     def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         logits = outputs["logits"].float()
-        if self.added is not None:
+        if self.added is not None and torch.is_grad_enabled():  # evaluation tells the loss without margins
             logits = logits + self.added.to(logits.device)
         weights = None if self.weights is None else self.weights.to(logits.device)
         losses = F.cross_entropy(logits, labels, weight=weights, reduction="sum")

@@ -85,7 +85,15 @@ def test_a_margin_is_the_logit_adjusted_loss():
     parts = sum(half({"logits": logits[r]}, labels[r], 60).item() for r in (slice(0, 20), slice(20, 60)))
     assert parts == pytest.approx(found.item(), abs=1e-6)
     assert "by a margin (0.7 times the log" in ClassBalance(margin=0.7).sentence
-    # A class without rows is pushed down as little as one with a single row.
-    assert torch.isfinite(ClassBalance(margin=1.0).loss(CLASSES, (*NAMES, "none")).added).all()
+    with torch.no_grad():
+        plain = ClassBalance(margin=0.7).loss(CLASSES, NAMES)({"logits": logits}, labels)
+        assert plain.item() == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), abs=1e-6)
+    # A class without rows takes no part: its logit gets no gradient, and the others' loss is as without it.
+    wide = torch.cat([logits, torch.full((60, 1), 9.0)], dim=1).requires_grad_()
+    loss = ClassBalance(margin=0.7).loss(CLASSES, (*NAMES, "none"))({"logits": wide}, labels)
+    assert loss.item() == pytest.approx(found.item(), abs=1e-6)
+    (gradient,) = torch.autograd.grad(loss, wide)
+    assert gradient[:, 3].abs().max() == 0
+    assert gradient[:, :3].isfinite().all()
     with pytest.raises(SettingsError, match="margin=-1 must be a finite number, at least 0"):
         ClassBalance(margin=-1)

@@ -171,7 +171,7 @@ def test_strategies_that_keep_something(strategy, place, tmp_path):
         (["--replay", "{place}/old", "--old_classes", "replaced"], "give --old_classes kept with it"),
         (["--old_classes", "some"], "--old_classes some is unknown; choose kept, replaced"),
         (["--lwf", "-1"], "--lwf -1.0 is out of range"),
-        (["--replay_margin", "-1"], "--replay_margin -1.0 is out of range"),
+        (["--margin", "-1"], "--margin -1.0 is out of range"),
     ],
 )
 def test_what_cannot_be_kept_is_told_before_anything_trains(flags, message, place, tmp_path):
