@@ -148,6 +148,7 @@ def main() -> None:
             "One strategy was run, without a baseline: scripts/transfer.py tells whether transfer helps.",
             *reasons,
             *caches.notes,
+            *(growing.notes if growing else ()),
         ),
     )
     outcome = growing.outcome(run, before) if growing else None

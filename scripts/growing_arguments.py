@@ -179,9 +179,24 @@ class GrowingRun:
         """Accuracy of the network as it came on test rows of its classes."""
         return old_accuracy(self.source, data, args)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a report should say of the way it was run."""
+        if self.replayed is not None:
+            return ()
+        return ("No rows of old classes were replayed: --replay names their data, which also tells what is forgotten.",)
+
     def outcome(self, run: Run, before: float | None) -> Growing:
         """What the finished run left of the old classes."""
-        return grown(run, self.old, self.new, before=before, kept_by=self._kept_by(), replayed=self._rows())
+        return grown(
+            run.true,
+            run.predicted,
+            self.old,
+            self.new,
+            before=before,
+            kept_by=self._kept_by(),
+            replayed=self._rows(),
+        )
 
     def _rows(self) -> dict[str, int]:
         if self.replayed is None:

@@ -14,16 +14,18 @@ from hf_transfer_kit.data.stored_splits import SPLIT_NAMES
 from hf_transfer_kit.errors import DataError
 
 
-def classes_to_add(old: Sequence[str], data: LoadedData) -> tuple[str, ...]:
+def classes_to_add(old: Sequence[str], data: LoadedData, *, needed: bool = True) -> tuple[str, ...]:
     """Classes of ``data`` that are not among ``old``, in the data's order.
 
     Args:
         old: Names of the classes that a network knows.
         data: Labelled rows.
+        needed: Whether there must be one.
 
     Raises:
         DataError: When a class differs from an old one in case or space alone, when it is a number that is an old
-            class's name too, or when there is no class to add.
+            class's name too, or when there is none to add and one
+            is needed.
     """
     new = tuple(name for name in data.label_names if name not in old)
     if data.numbered_classes and (same := [name for name in data.label_names if name in old]):
@@ -38,7 +40,7 @@ def classes_to_add(old: Sequence[str], data: LoadedData) -> tuple[str, ...]:
             "spellings, or two classes? Write the network's name into the data, or give the new class one that differs "
             "in more than case and space."
         )
-    if not new:
+    if needed and not new:
         raise DataError(
             f"{data.name} has no class that the network does not know ({', '.join(old[:10])}"
             f"{', ...' if len(old) > 10 else ''}), so none would be added. To train it on, leave --old_classes out."

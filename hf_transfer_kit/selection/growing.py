@@ -4,6 +4,7 @@ is left of them."""
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from hf_transfer_kit.data import SPLITS, PreparedData
 from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.replay import ChosenRows, JoinedRows
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.selection.running import Run, lay_out
+from hf_transfer_kit.selection.running import lay_out
 from hf_transfer_kit.selection.specification import strategy_text
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.values import Growing
@@ -74,25 +75,27 @@ def old_accuracy(source: PreTrainedModel, data: PreparedData, args: TrainingArgu
 
 
 def grown(
-    run: Run,
+    true: np.ndarray,
+    predicted: np.ndarray,
     old: tuple[str, ...],
     new: tuple[str, ...],
     *,
     before: float | None,
-    kept_by: tuple[str, ...],
-    replayed: dict[str, int],
+    kept_by: tuple[str, ...] = (),
+    replayed: Mapping[str, int] | None = None,
 ) -> Growing:
-    """What a finished run left of the old classes.
+    """What is left of the old classes.
 
     Args:
-        run: Of the network with all classes, the old ones first.
-        old: Their names.
+        true: Class of each test row, the old ones first, of shape (rows,).
+        predicted: What the network with all classes says, of shape (rows,).
+        old: Names of the old classes.
         new: Names of the others.
-        before: Of ``old_accuracy``.
+        before: Accuracy of the network as it came on rows of old classes; None without such rows.
         kept_by: What held them, for people.
         replayed: Old class -> its rows in training.
     """
-    right, is_old = run.predicted == run.true, run.true < len(old)
+    right, is_old = predicted == true, true < len(old)
     after = float(right[is_old].mean()) if is_old.any() else None
     return Growing(
         old_classes=old,
@@ -105,5 +108,5 @@ def grown(
         forgetting=None if before is None else before - after,
         old_rows=int(is_old.sum()),
         new_rows=int((~is_old).sum()),
-        replayed=replayed,
+        replayed=dict(replayed or {}),
     )

@@ -41,10 +41,7 @@ class Growing:
         """The same for people."""
         new = "" if self.new is None else f"New classes are named rightly in {100 * self.new:.1f} % of their rows. "
         if self.forgetting is None:
-            return (
-                f"{new}Forgetting was not measured: no test row of an old class was at hand. --replay names a dataset "
-                "that has some."
-            )
+            return f"{new}Forgetting was not measured: no test row of an old class was at hand."
         lost = f"{abs(100 * self.forgetting):.1f} points"
         change = f"{lost} lost" if self.forgetting > 0 else f"{lost} gained" if self.forgetting < 0 else "nothing lost"
         return (
