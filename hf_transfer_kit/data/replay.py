@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.data import ConcatDataset, Subset
 from torch.utils.data import Dataset as TorchDataset
 
-from hf_transfer_kit.data.class_balance import BalancedRows, classes_of
+from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.contents import contents_hash
 from hf_transfer_kit.data.labels import class_values
 from hf_transfer_kit.data.loading import LoadedData
@@ -20,25 +20,22 @@ from hf_transfer_kit.logs import get_logger
 logger = get_logger(__name__)
 
 
-def replayed_rows(
-    new: TorchDataset, old: TorchDataset, *, per_class: int = 20, balanced: bool = True, seed: int = 0
-) -> TorchDataset:
-    """New rows to train on with a few old ones among them (Rebuffi et al. 2017, "iCaRL").
+def replayed_rows(new: TorchDataset, old: TorchDataset, *, per_class: int = 20, seed: int = 0) -> JoinedRows:
+    """New rows to train on, and a few old ones behind them.
+
+    Few among many are forgotten nearly as fast as none, and what is new is named too often: train on them balanced and
+    with a margin, ``ClassBalance(sampler="balanced", margin=0.75)``.
 
     Args:
         new: Map-style dataset of rows with ``labels``, of classes counted with the old ones.
         old: The same, of the classes learned before; tokenized or decoded alike.
         per_class: Old rows of each class, drawn; all where there are fewer.
-        balanced: Whether rows of small classes come several times, so that all classes come equally often: few old
-            rows among many new ones are forgotten nearly as fast as none.
-        seed: Of what is drawn.
+        seed: Of the draw.
 
     Raises:
         SettingsError: When ``per_class`` is no number of rows.
     """
-    kept = few_places(np.array(classes_of(old)), per_class, seed=seed)
-    joined = JoinedRows([new, ChosenRows(old, kept)])
-    return BalancedRows(joined, np.array(classes_of(joined)), seed=seed) if balanced else joined
+    return JoinedRows([new, ChosenRows(old, few_places(np.array(classes_of(old)), per_class, seed=seed))])
 
 
 def with_few_rows(data: LoadedData, per_class: int, *, seed: int) -> LoadedData:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
 
-from hf_transfer_kit import load_data
+from hf_transfer_kit import ClassBalance, load_data
+from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.memory import Rows
 from hf_transfer_kit.data.replay import ChosenRows, JoinedRows, few_places, replayed_rows, with_few_rows
 from hf_transfer_kit.errors import SettingsError
@@ -45,17 +46,19 @@ def test_joined_rows_are_the_parts_one_after_the_other():
     assert joined.fingerprint() == again.fingerprint() != other.fingerprint()
 
 
-def test_replayed_rows_come_as_often_as_new_ones():
+def test_few_old_rows_stand_behind_the_new_ones_and_a_balanced_sampler_evens_them_out():
     new, old = rows([2] * 30 + [3] * 20), rows([0] * 100 + [1] * 3, first=1000)
-    balanced = replayed_rows(new, old, per_class=5, seed=0)
+    mixed = replayed_rows(new, old, per_class=5, seed=0)
+    assert len(mixed) == 50 + 8
+    assert [mixed[place] for place in range(50)] == [new[place] for place in range(50)]
+    classes = np.array(classes_of(mixed))
+    assert np.bincount(classes).tolist() == [5, 3, 30, 20]
+    balanced = ClassBalance(sampler="balanced").rows(mixed, classes, seed=0)
     found = [balanced[place] for place in range(len(balanced))]
     assert np.bincount([row["labels"] for row in found]).tolist() == [30, 30, 30, 30]
     values = {label: {row["value"] for row in found if row["labels"] == label} for label in range(4)}
     assert {label: len(own) for label, own in values.items()} == {0: 5, 1: 3, 2: 30, 3: 20}
     assert min(values[0] | values[1]) >= 1000
-    mixed = replayed_rows(new, old, per_class=5, balanced=False, seed=0)
-    assert len(mixed) == 50 + 8
-    assert [mixed[place] for place in range(50)] == [new[place] for place in range(50)]
 
 
 def test_only_training_rows_get_few_and_what_is_missing_is_told(tmp_path, caplog):

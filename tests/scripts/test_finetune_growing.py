@@ -8,13 +8,15 @@ import processes
 import pytest
 import tiny
 import torch
+import transformers as tf
 import yaml
-from datasets import ClassLabel, DatasetDict
-from hub.sharing_cases import image_processor
+from datasets import ClassLabel, Dataset, DatasetDict
+from hub.sharing_cases import image_processor, tokenizer
 from safetensors.torch import load_file
 from transformers import AutoModelForImageClassification, ResNetConfig, ResNetForImageClassification, pipeline
 
-from hf_transfer_kit import load_data
+from hf_transfer_kit import load_data, replace_head
+from hf_transfer_kit.backbones import TorchvisionConfig, TorchvisionForImageClassification
 from hf_transfer_kit.data.embedded import embedded_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,3 +182,64 @@ def test_what_cannot_be_kept_is_told_before_anything_trains(flags, message, plac
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert "step" not in done.stdout
+
+
+def _texts(folder, names):
+    words = {"six": "a b a b", "two": "c d c d", "one": "a c b d"}
+    rows = [(words[name] if row % 4 else "a", name) for name in names for row in range(20)]
+    Dataset.from_dict({"text": [text for text, _ in rows], "label": [name for _, name in rows]}).to_parquet(folder)
+
+
+def _sounds(folder, names):
+    soundfile = pytest.importorskip("soundfile")
+    for number, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for row in range(15):
+            wave = np.sin(np.arange(1200) * (0.1 * (1 + number) + 0.002 * row)).astype(np.float32)
+            soundfile.write(folder / name / f"{row}.wav", 0.3 * wave, 16_000)
+
+
+def _electra():
+    config = tf.ElectraConfig(vocab_size=40, embedding_size=8, max_position_embeddings=32, num_labels=2, **tiny.SIZES)
+    return tf.ElectraForSequenceClassification(config), tokenizer(), _texts, ".parquet"
+
+
+def _speech():
+    return tiny.TRANSFORMERS["wav2vec2_stable"]()[0], tf.Wav2Vec2FeatureExtractor(), _sounds, ""
+
+
+@pytest.mark.parametrize("make", [_electra, _speech])
+def test_texts_and_sounds(make, tmp_path):
+    torch.manual_seed(0)
+    model, processor, write, ending = make()
+    old = ["six", "two"]
+    replace_head(model, id2label=dict(enumerate(old)), seed=0)
+    model.save_pretrained(tmp_path / "network")
+    processor.save_pretrained(tmp_path / "network")
+    write(tmp_path / f"old{ending}", old)
+    write(tmp_path / f"new{ending}", ["one", "two"])
+    flags = ["--model_name_or_path", tmp_path / "network", "--dataset", tmp_path / f"new{ending}"]
+    finetune(tmp_path, tmp_path / "out", *flags, "--replay", tmp_path / f"old{ending}", "--replay_rows", "3")
+    growing = json.loads((tmp_path / "out" / "report.json").read_text())["growing"]
+    assert (growing["old_classes"], growing["new_classes"]) == (old, ["one"])
+    assert growing["replayed"] == {"six": 3, "two": 3}
+    assert growing["forgetting"] == pytest.approx(growing["before"] - growing["after"])
+
+
+@pytest.mark.parametrize("family", ["timm", "torchvision"])
+def test_networks_of_timm_and_torchvision(family, place, tmp_path):
+    torch.manual_seed(0)
+    if family == "timm":
+        model = tiny.timm_wrapped("resnet18", 3)[0]
+        model.config.pretrained_cfg = {**model.config.pretrained_cfg, "input_size": [3, 32, 32]}
+    else:
+        model = TorchvisionForImageClassification(TorchvisionConfig("resnet18", num_labels=3, image_size=32))
+        image_processor().save_pretrained(tmp_path / "network")
+    replace_head(model, id2label=dict(enumerate(OLD)), seed=0)
+    model.save_pretrained(tmp_path / "network")
+    flags = ["--model_name_or_path", tmp_path / "network", "--replay", place / "old", "--replay_rows", "4"]
+    finetune(place, tmp_path / "out", *flags, "--image_size", "32")
+    growing = json.loads((tmp_path / "out" / "report.json").read_text())["growing"]
+    assert (tuple(growing["old_classes"]), tuple(growing["new_classes"])) == (OLD, NEW)
+    saved = AutoModelForImageClassification.from_pretrained(tmp_path / "out")
+    assert [saved.config.id2label[index] for index in range(5)] == [*OLD, *NEW]
