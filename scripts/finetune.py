@@ -152,7 +152,9 @@ def main() -> None:
         ),
     )
     outcome = growing.outcome(run, before) if growing else None
-    report = replace(report, suspected=located(suspected, loaded), growing=outcome)
+    if growing:
+        report = replace(report, growing=outcome, data={**report.data, **growing.described()})
+    report = replace(report, suspected=located(suspected, loaded))
     if args.should_save:
         print(
             *suspected_lines(suspected, loaded),

@@ -179,6 +179,13 @@ class GrowingRun:
         """Accuracy of the network as it came on test rows of its classes."""
         return old_accuracy(self.source, data, args)
 
+    def described(self) -> dict[str, object]:
+        """What a report's ``data`` says beside the new rows."""
+        if self.replayed is None:
+            return {}
+        data = self.replayed
+        return {"replay": {"name": data.name, "sizes": data.sizes(), "fingerprints": data.fingerprints()}}
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a report should say of the way it was run."""

@@ -67,7 +67,11 @@ def old_accuracy(source: PreTrainedModel, data: PreparedData, args: TrainingArgu
     if not len(places):
         return None
     lay_out(source, data)
-    trainer = Trainer(source, copy.copy(args), data_collator=data.collator)
+    judging = copy.copy(args)
+    judging.eval_strategy = judging.save_strategy = "no"
+    judging.load_best_model_at_end = judging.push_to_hub = False
+    judging.report_to = []
+    trainer = Trainer(source, judging, data_collator=data.collator)
     trainer.remove_callback(PrinterCallback)
     said = trainer.predict(ChosenRows(data.test, places)).predictions
     logits = said[0] if isinstance(said, tuple) else said

@@ -96,6 +96,7 @@ def test_the_report_tells_old_and_new_classes_before_and_after(place, replayed):
     assert growing["new"] == pytest.approx(np.mean(right["new", "after"][~right["new"]]))
     assert growing["overall"] == pytest.approx(report["metrics"]["accuracy"])
     assert growing["old_rows"] == len(old["before"])
+    assert report["data"]["replay"]["sizes"]["train"] == 15
     assert report["confusion"]["labels"] == [*OLD, *NEW]
     assert sum(map(sum, report["confusion"]["counts"])) == growing["old_rows"] + growing["new_rows"]
     for text in (printed, (output / "report.html").read_text(), (output / "README.md").read_text()):
@@ -138,7 +139,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(place, tmp_path):
 
 
 def test_two_ranks_train_one_network(place, tmp_path):
-    flags = ["--replay", place / "old", "--use_cpu", "--per_device_train_batch_size", "8"]
+    flags = ["--replay", place / "old", "--use_cpu", "--eval_strategy", "steps", "--eval_steps", "2"]
+    flags += ["--per_device_train_batch_size", "8"]
     finetune(place, tmp_path / "two", *flags, ranks=2)
     finetune(place, tmp_path / "one", *flags[:-1], "16")
     first, second = (json.loads((tmp_path / n / "report.json").read_text())["growing"] for n in ("one", "two"))
