@@ -52,7 +52,7 @@ def with_few_rows(data: LoadedData, per_class: int, *, seed: int) -> LoadedData:
     classes = class_values(data.train, data.label_column)
     kept = few_places(classes, per_class, seed=seed)
     counts = np.bincount(classes[kept], minlength=len(data.label_names))
-    fewer = [f"{data.label_names[i]!r} ({counts[i]})" for i in np.unique(classes) if counts[i] < per_class]
+    fewer = [f"{data.label_names[i]!r} ({counts[i]})" for i in range(len(counts)) if counts[i] < per_class]
     if fewer:
         logger.warning(f"{data.name} has fewer than {per_class} rows to train on of {', '.join(fewer)}: all are taken.")
     given = {split: rows for split, rows in data.given_rows.items() if split != "train"}

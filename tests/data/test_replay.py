@@ -8,6 +8,7 @@ from datasets import Dataset, DatasetDict
 
 from hf_transfer_kit import ClassBalance, load_data
 from hf_transfer_kit.data.class_balance import classes_of
+from hf_transfer_kit.data.growing import with_classes
 from hf_transfer_kit.data.memory import Rows
 from hf_transfer_kit.data.replay import ChosenRows, JoinedRows, few_places, replayed_rows, with_few_rows
 from hf_transfer_kit.errors import SettingsError
@@ -65,11 +66,11 @@ def test_only_training_rows_get_few_and_what_is_missing_is_told(tmp_path, caplog
     labels = ["a"] * 60 + ["b"] * 10
     data = Dataset.from_dict({"text": [f"row {i}" for i in range(70)], "label": labels})
     DatasetDict(train=data).save_to_disk(tmp_path / "old")
-    loaded = load_data(tmp_path / "old")
+    loaded = with_classes(load_data(tmp_path / "old"), ["a", "b", "c"])
     with caplog.at_level(logging.WARNING):
         few = with_few_rows(loaded, 20, seed=0)
     assert np.bincount(few.train["label"]).tolist() == [20, (np.array(loaded.train["label"]) == 1).sum()]
-    assert "old has fewer than 20 rows to train on of 'b' (6): all are taken." in caplog.text
+    assert "old has fewer than 20 rows to train on of 'b' (6), 'c' (0): all are taken." in caplog.text
     assert few.test is loaded.test
     assert few.validation is loaded.validation
     assert [data["text"][place] for place in few.given_rows["train"]] == list(few.train["text"])
