@@ -4,7 +4,8 @@ A small network learns digits 0 to 4; then digits 5 to 9 are learned beside them
 few replayed rows of the old ones or with none. The bound is joint training: the same network and steps with all rows of
 the old digits. Reported on MNIST's test rows: old digits before (among five) and after (among ten), new digits and all
 (among ten), mean and spread over seeds. Nothing is chosen here: strengths and margins are the defaults of
-`finetune.py --old_classes kept`, which were chosen with another seed on rows of MNIST's train split that are not used.
+`finetune.py --old_classes kept`. Their values were chosen with seed 10 on 4,000 rows of MNIST's train split; that a
+margin and a loss among new classes help was first seen on 4,000 of the test rows, with seed 0.
 
     python scripts/benchmarks/growing.py --data MNIST
 """
