@@ -37,7 +37,7 @@ _ROOMS = {
         "reinitialize",
         "replace_head",
     ),
-    "data": ("load_data", "prepare_data"),
+    "data": ("ClassBalance", "load_data", "prepare_data", "replayed_rows"),
     "features": ("cache_boundaries", "cache_features", "cache_prefix", "linear_probe"),
     "hub": ("KeepRaceReport", "KeepReport", "NoPickleUploads", "TransferCard", "load_inputs", "push_transfer_model"),
     "metrics": ("Accuracy", "ConfusionMatrix", "MacroF1", "TopKAccuracy", "classification_metrics"),

@@ -234,7 +234,10 @@ class WeightArguments:
         default=None,
         metadata={"help": "Weights in the loss: balanced, or class=weight,class=weight with 1 for the others."},
     )
-    sampler: str | None = field(default=None, metadata={"help": "balanced: batches with all classes equally often."})
+    sampler: str | None = field(
+        default=None,
+        metadata={"help": "balanced: batches with all classes equally often; plain: rows as they are, the default."},
+    )
     metric = "accuracy"  # no flag here: something else chooses
 
     def balance(self) -> ClassBalance:
@@ -252,7 +255,7 @@ class WeightArguments:
                     raise SettingsError(
                         f"--class_weights {self.class_weights}: write balanced, or class=weight,class=weight."
                     )
-        return ClassBalance(weights, self.sampler, self.metric)
+        return ClassBalance(weights, None if self.sampler == "plain" else self.sampler, self.metric)
 
 
 @dataclass

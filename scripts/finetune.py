@@ -21,11 +21,12 @@ from arguments import (
     KitTrainingArguments,
     uses_embedded_example,
 )
+from growing_arguments import GrowingArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 
 from hf_transfer_kit.hub import KeepReport, check_output_dir, check_saved, save_results, started_report
-from hf_transfer_kit.reports import comparison_report, located, strategy_table, suspected_lines
+from hf_transfer_kit.reports import comparison_report, growing_table, located, strategy_table, suspected_lines
 from hf_transfer_kit.selection import (
     STRATEGIES,
     ProgressLine,
@@ -57,8 +58,14 @@ class StrategyArguments:
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, strategy_args, cache_args, balance_args, args = parse_arguments(
-        KeptModelArguments, DataArguments, StrategyArguments, CacheArguments, BalanceArguments, KitTrainingArguments
+    model_args, data_args, strategy_args, growing_args, cache_args, balance_args, args = parse_arguments(
+        KeptModelArguments,
+        DataArguments,
+        StrategyArguments,
+        GrowingArguments,
+        CacheArguments,
+        BalanceArguments,
+        KitTrainingArguments,
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     balance = balance_args.balance()
@@ -66,14 +73,20 @@ def main() -> None:
     advised = strategy_args.strategy == "auto"
     strategy = make_strategy("full" if advised else strategy_args.strategy)
     uses_embedded_example(model_args, data_args, args)
+    growing = None
     with args.main_process_first():
         loaded = data_args.load()
-    make_model = model_args.model_maker(loaded)
+        if growing_args.kept:
+            growing = growing_args.grow(model_args, data_args, balance_args, loaded, seed=args.seed)
+            growing.check(strategy, advised=advised)
+            loaded, balance = growing.loaded, growing.balance
+    make_model = growing.model_maker() if growing else model_args.model_maker(loaded)
     model = make_model(args.seed)
     processor = model_args.processor(model)
     validate_strategies([strategy], model)
     with args.main_process_first():
-        data = replace(data_args.prepare(loaded, processor), balance=balance)
+        prepared = growing.prepare(data_args, processor) if growing else data_args.prepare(loaded, processor)
+        data = replace(prepared, balance=balance)
     budget = args.budget(len(data.train), data.modality)
     caches = cache_args.caches(data, args)
     reasons, suspected = (), ()
@@ -111,10 +124,13 @@ def main() -> None:
     kept = KeepReport(started_as, base_model=model_args.base_model)
     resume = {"true": True, "false": None}.get(str(args.resume_from_checkpoint).lower(), args.resume_from_checkpoint)
     training_started = time.perf_counter()
-    with readable_data(strategy, model, data, caches.attach) as rows:
-        trainer = make_trainer(
-            strategy, model, rows, args, callbacks=(RestoreWeights(resume), *model_args.rounding(), progress, kept)
-        )
+    before = growing.before(data, args) if growing else None
+    # What an old network says beside the new one it says of inputs, not of what frozen layers made of them.
+    attach = None if growing else caches.attach
+    keeping = growing.callbacks() if growing else ()
+    with readable_data(strategy, model, data, attach) as rows:
+        parts = (RestoreWeights(resume), *keeping, *model_args.rounding(), progress, kept)
+        trainer = make_trainer(strategy, model, rows, args, callbacks=parts)
         trainer.train(resume_from_checkpoint=resume)
         run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)
 
@@ -132,8 +148,12 @@ def main() -> None:
             "One strategy was run, without a baseline: scripts/transfer.py tells whether transfer helps.",
             *reasons,
             *caches.notes,
+            *(growing.notes if growing else ()),
         ),
     )
+    outcome = growing.outcome(run, before) if growing else None
+    if growing:
+        report = replace(report, growing=outcome, data={**report.data, **growing.described()})
     report = replace(report, suspected=located(suspected, loaded))
     if args.should_save:
         print(
@@ -141,9 +161,10 @@ def main() -> None:
             *reasons,
             *(search.sentence for search in searches),
             strategy_table(report),
+            *([growing_table(outcome)] if outcome else []),
             sep="\n",
         )
-        config = resolved_config(model_args, data_args, strategy_args, cache_args, balance_args, args)
+        config = resolved_config(model_args, data_args, strategy_args, growing_args, cache_args, balance_args, args)
         save_results(
             args.output_dir,
             report,
@@ -151,7 +172,7 @@ def main() -> None:
             data.raw_inputs,
             config,
             base_model=model_args.base_model,
-            datasets=[data_args.dataset],
+            datasets=[data_args.dataset, *filter(None, [growing_args.replay])],
             watt_hours=sharing.energy.watt_hours(),
             dtype=model_args.stored_dtype,
             **args.card,

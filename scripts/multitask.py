@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from arguments import BalanceArguments, KeptModelArguments, KitTrainingArguments, PreparationArguments
+from kept_tasks import growing_of_tasks
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 from task_arguments import TaskArguments
 
 from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
-from hf_transfer_kit.reports import described_tasks, multitask_report, multitask_table
+from hf_transfer_kit.reports import described_tasks, growing_table, multitask_report, multitask_table
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.multitasking import METHODS, compare_multitask, make_method
 from hf_transfer_kit.values import MultiTasking
@@ -65,7 +66,8 @@ def main() -> None:
         task_args.tasks, task_args.inputs = EMBEDDED_TASKS, EMBEDDED_INPUTS
         if args.max_steps <= 0 and args.num_train_epochs is None:
             args.max_steps = 200
-    model_args.model_name_or_path = model_args.model_name_or_path or DANN_MNIST
+    if task_args.old_classes == "replaced":
+        model_args.model_name_or_path = model_args.model_name_or_path or DANN_MNIST
     with args.main_process_first():
         make_network, tasks = task_args.load(model_args, preparation, balance)
     shared_from = method_args.shared_from
@@ -111,6 +113,7 @@ def main() -> None:
         source_task=method_args.source_task,
         before=comparison.before,
     )
+    grown = growing_of_tasks(task_args.trained, comparison.model, tasks.tasks) if task_args.trained else {}
     report = multitask_report(
         found,
         comparison.model.export(found.tasks[0].name),
@@ -122,8 +125,9 @@ def main() -> None:
         seed=method_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
+        notes=tuple(f"{name}: {growing.sentence}" for name, growing in grown.items()),
     )
-    print(multitask_table(found))
+    print(multitask_table(found), *(f"{name}:\n{growing_table(g)}" for name, g in grown.items()), sep="\n")
     config = resolved_config(model_args, task_args, preparation, method_args, balance_args, args)
     save_results(
         args.output_dir,

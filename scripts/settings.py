@@ -26,8 +26,17 @@ _OF_ONE_RUN = (
     "push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push",
 )  # fmt: skip
 _PATHS = (
-    "model_name_or_path", "dataset", "source", "source_model", "target", "unseen", "tasks", "inputs", "other_sources",
-)  # fmt: skip
+    "model_name_or_path",
+    "dataset",
+    "source",
+    "source_model",
+    "target",
+    "unseen",
+    "tasks",
+    "inputs",
+    "other_sources",
+    "replay",
+)
 
 
 def parse_arguments(*kinds: type, argv: list[str] | None = None) -> tuple:

@@ -8,13 +8,15 @@ from typing import Any
 
 import yaml
 from arguments import ModelArguments, PreparationArguments, row_count
+from kept_tasks import trained_tasks, with_kept_classes
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.backbones import load_processor, modality_of
 from hf_transfer_kit.data import ClassBalance, LoadedData, PreparedData, load_data
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.multitask import DEFAULT_INPUT
+from hf_transfer_kit.hub import load_inputs
+from hf_transfer_kit.multitask import DEFAULT_INPUT, MultiTaskModel
 from hf_transfer_kit.selection.multitasking import TaskData, TaskSet
 
 _OF_ROWS = ("dataset", "config", "columns", "rows", "train_size", "input")
@@ -41,7 +43,17 @@ class TaskArguments:
         metadata={"help": "Labelled rows of a task to train on, a number or a share: task=100 task=0.05."},
     )
 
+    old_classes: str = field(
+        default="replaced",
+        metadata={
+            "help": "kept: --model_name_or_path is a saved network of several tasks, whose tasks and classes stay; "
+            "classes that a task does not know are learned beside them."
+        },
+    )
+
     def __post_init__(self) -> None:
+        if self.old_classes not in ("kept", "replaced"):
+            raise SettingsError(f"--old_classes {self.old_classes} is unknown; choose kept, replaced.")
         self.tasks = _mapping("--tasks", self.tasks)
         self.inputs = _mapping("--inputs", self.inputs)
         for text in self.train_size:
@@ -50,6 +62,7 @@ class TaskArguments:
                 raise SettingsError(f"--train_size {text}: write task=100 or task=0.05, with the name of a task.")
             self.tasks[name] = {**self.tasks[name], "train_size": row_count("--train_size", size)}
         self._by_name: dict[str | None, Any] = {}
+        self.trained: MultiTaskModel | None = None
 
     def load(
         self, model_args: ModelArguments, preparation: PreparationArguments, balance: ClassBalance | None = None
@@ -61,8 +74,12 @@ class TaskArguments:
             DataError: When data cannot be read, or does not fit the network.
         """
         self._check()
-        make_network = model_args.network_maker(("0", "1"))  # heads are the tasks' own
-        network = make_network(0)
+        self.trained = trained_tasks(model_args, self.tasks) if self.old_classes == "kept" else None
+        if self.trained is None:
+            make_network = model_args.network_maker(("0", "1"))  # heads are the tasks' own
+            network = make_network(0)
+        else:
+            make_network, network = (lambda seed: self.trained), self.trained.trunk
         groups: dict[str, list[str]] = {}
         for name, settings in self.tasks.items():
             groups.setdefault(yaml.safe_dump([settings.get(key) for key in _OF_ROWS]), []).append(name)
@@ -70,6 +87,8 @@ class TaskArguments:
         seen: dict[str, PreparedData] = {}
         for names in groups.values():
             loaded = self._loaded(names, preparation)
+            if self.trained is not None:
+                loaded = {name: with_kept_classes(self.trained, name, data) for name, data in loaded.items()}
             given = self.tasks[names[0]].get("input") or self._default_input()
             model_args.check_modality(network, loaded[names[0]])
             prepared = preparation.prepare(
@@ -97,7 +116,9 @@ class TaskArguments:
             name: {key: value for key, value in (settings or {}).items() if key != "processor"}
             for name, settings in self.inputs.items()
         }
-        return make_network, TaskSet([tasks[name] for name in self.tasks], inputs, pretrained=model_args.pretrained)
+        kept = () if self.trained is None else tuple(self.trained.config.tasks)
+        ordered = [tasks[name] for name in self.tasks]
+        return make_network, TaskSet(ordered, inputs, pretrained=model_args.pretrained, kept=kept)
 
     def _check(self) -> None:
         if not self.tasks:
@@ -152,6 +173,8 @@ class TaskArguments:
     def _processor(self, name: str, model_args: ModelArguments, network: PreTrainedModel) -> Any:
         """The input's own, or the network's; one object where inputs have the same."""
         own = ((self.inputs or {}).get(name) or {}).get("processor")
+        if own is None and self.trained is not None:
+            return load_inputs(model_args.model_name_or_path, input=name, revision=model_args.model_revision).processor
         if own not in self._by_name:
             self._by_name[own] = (
                 model_args.processor(network) if own is None else load_processor(own, modality_of(network))

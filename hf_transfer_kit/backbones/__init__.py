@@ -2,7 +2,7 @@
 
 from hf_transfer_kit.backbones.adapters import adaptable_layers, is_adapted, merged
 from hf_transfer_kit.backbones.dann_mnist import DannMnistConfig, DannMnistForImageClassification
-from hf_transfer_kit.backbones.growing import extend_head
+from hf_transfer_kit.backbones.growing import extend_head, known_classes
 from hf_transfer_kit.backbones.heads import find_head
 from hf_transfer_kit.backbones.initialization import reinitialize
 from hf_transfer_kit.backbones.layer_groups import layer_groups
@@ -22,6 +22,7 @@ __all__ = [
     "extend_head",
     "find_head",
     "is_adapted",
+    "known_classes",
     "layer_groups",
     "load_model",
     "load_processor",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,8 @@ from hf_transfer_kit.backbones.heads import last_layers
 from hf_transfer_kit.backbones.new_heads import replace_head
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import ModelError, SettingsError
+
+_NO_NAME = re.compile(r"LABEL_\d+")
 
 
 def extend_head(model: nn.Module, new_classes: Sequence[str] | int, *, seed: int | None = None) -> nn.Module:
@@ -63,6 +66,31 @@ def extend_head(model: nn.Module, new_classes: Sequence[str] | int, *, seed: int
             for parameter, asked in zip(layer.parameters(), asks[name], strict=True):
                 parameter.requires_grad_(asked)
     return model
+
+
+def known_classes(model: nn.Module) -> tuple[str, ...]:
+    """Names of the classes that a trained classifier knows, in the order of its logits.
+
+    Raises:
+        ModelError: When its config has none, or numbers in their place (LABEL_0, ...): by them alone a class of new
+            data cannot be told from one that is known.
+    """
+    inner, _ = plain_model(model)
+    names = getattr(getattr(inner, "config", None), "id2label", None) or {}
+    known = tuple(names[index] for index in sorted(names))
+    if not known or any(_NO_NAME.fullmatch(str(name)) for name in known):
+        found = ", ".join(map(str, known[:3])) or "none"
+        raise ModelError(
+            f"{type(inner).__name__} has no names of its classes ({found}), so which classes of the data it knows "
+            "cannot be told. Write them into its config as id2label and label2id, and save it."
+        )
+    if len(set(known)) < len(known):
+        twice = next(name for name in known if known.count(name) > 1)
+        raise ModelError(
+            f"{type(inner).__name__} has two classes called {twice!r}, so which of them a row of that name shows "
+            "cannot be told. Rename one in its config (id2label, label2id)."
+        )
+    return known
 
 
 def _old_names(model: nn.Module, layers: dict[str, nn.Module]) -> list[str]:

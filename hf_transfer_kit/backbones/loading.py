@@ -51,6 +51,7 @@ def load_model(
     revision: str | None = None,
     seed: int = 0,
     dtype: str = "float32",
+    trained_head: bool = False,
 ) -> PreTrainedModel:
     """Loads a pretrained network as a classifier of the given classes, with a fresh head.
 
@@ -66,11 +67,12 @@ def load_model(
         seed: Seed of the fresh head (and of all weights with ``pretrained=False``); the global state is not touched.
         dtype: ``"float32"`` whatever the checkpoint was stored in, for an optimizer loses small steps in half
             precision (mixed precision keeps float32 weights); ``"auto"`` as stored; ``"bfloat16"`` or ``"float16"``.
+        trained_head: Whether the checkpoint's own head is wanted, and must be in it.
 
     Raises:
         SettingsError: When ``dtype`` is unknown.
         ModelError: When there is no such model, its files are missing or unsafe, it is no architecture with a
-            classifier, or its weights do not fit its architecture.
+            classifier, its weights do not fit its architecture, or a head that was wanted is not among them.
     """
     if dtype not in DTYPES:
         raise SettingsError(f"dtype={dtype!r} is unknown; choose {', '.join(map(repr, DTYPES))}.")
@@ -87,7 +89,15 @@ def load_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if pretrained:
-            model = _pretrained(auto, name, config, trust_remote_code=trust_remote_code, revision=revision, dtype=dtype)
+            model = _pretrained(
+                auto,
+                name,
+                config,
+                trust_remote_code=trust_remote_code,
+                revision=revision,
+                dtype=dtype,
+                trained_head=trained_head,
+            )
         else:
             kept = _torch_dtype(dtype) or getattr(config, "dtype", None) or torch.float32
             model = auto.from_config(config, trust_remote_code=trust_remote_code, dtype=kept)
@@ -216,7 +226,7 @@ def _torch_dtype(dtype: str) -> torch.dtype | None:
 
 
 def _pretrained(
-    auto, name: str, config, *, trust_remote_code: bool, revision: str | None, dtype: str
+    auto, name: str, config, *, trust_remote_code: bool, revision: str | None, dtype: str, trained_head: bool
 ) -> PreTrainedModel:
     if name.startswith(_TORCHVISION):
         return torchvision_weights(config).to(_torch_dtype(dtype) or torch.float32)
@@ -246,6 +256,11 @@ def _pretrained(
         raise ModelError(
             f"The weights of {name} do not fit its architecture {type(model).__name__}: {len(missing)} are missing, "
             f"such as {', '.join(sorted(missing)[:3])}. They would be random; check the checkpoint."
+        )
+    if trained_head and (fresh := sorted(key for key in info["missing_keys"] if key.startswith(head))):
+        raise ModelError(
+            f"{name} has no trained head: {', '.join(fresh[:3])} would be random. Give a checkpoint that was saved as "
+            "a classifier."
         )
     return model
 

@@ -5,6 +5,7 @@ from hf_transfer_kit.data.embedded import EMBEDDED, embedded_data
 from hf_transfer_kit.data.loading import LoadedData, load_data
 from hf_transfer_kit.data.preparing import SPLITS, PreparedData, prepare_data, raw_rows
 from hf_transfer_kit.data.raw_inputs import InputSizes, RawInputs
+from hf_transfer_kit.data.replay import replayed_rows
 from hf_transfer_kit.data.several import LoadedSources, UnionRows, distinct_names, united
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "load_data",
     "prepare_data",
     "raw_rows",
+    "replayed_rows",
     "united",
 ]

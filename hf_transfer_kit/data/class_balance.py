@@ -28,6 +28,9 @@ class ClassBalance:
             training rows), or class name -> weight, 1 for the others; None weighs all rows alike.
         sampler: ``"balanced"``: rows of small classes are drawn several times, so that all classes come equally often.
         metric: What strategies and runs are chosen by on validation rows.
+        margin: tau >= 0 of the logit-adjusted loss (Menon et al. 2021), in training the cross entropy of
+            logits + tau * log n_c: a class of few rows is to win by tau * log(n / n_c) more against one of n rows, and
+            a class without rows takes no part, so that nothing pushes it down. 0 adjusts nothing.
 
     Raises:
         SettingsError: When a value is unknown, or both would balance the same rows twice.
@@ -36,8 +39,11 @@ class ClassBalance:
     weights: str | Mapping[str, float] | None = None
     sampler: str | None = None
     metric: str = "accuracy"
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
+        if not (self.margin == 0 or _is_weight(self.margin)):
+            raise SettingsError(f"margin={self.margin!r} must be a finite number, at least 0.")
         if isinstance(self.weights, str) and self.weights != "balanced":
             raise SettingsError(f"class_weights={self.weights!r} is unknown; give 'balanced' or class -> weight.")
         if isinstance(self.weights, Mapping) and not all(_is_weight(value) for value in self.weights.values()):
@@ -50,7 +56,7 @@ class ClassBalance:
             raise SettingsError("Balanced weights and a balanced sampler balance twice: choose one of them.")
 
     def loss(self, classes: np.ndarray, label_names: Sequence[str]) -> Callable[..., Tensor] | None:
-        """A ``compute_loss_func`` for Trainer: weighted cross entropy, its mean over rows; None without weights.
+        """A ``compute_loss_func`` for Trainer: weighted, adjusted cross entropy, its mean over rows; None without both.
 
         Args:
             classes: Class of each training row, of shape (rows,).
@@ -59,8 +65,9 @@ class ClassBalance:
         Raises:
             SettingsError: When a weight is of a class that there is not.
         """
-        values = self.class_weights(classes, label_names)
-        return None if values is None else _WeightedLoss(values)
+        weights = self.class_weights(classes, label_names)
+        added = self._added(classes, len(label_names)) if self.margin else None
+        return None if weights is None and added is None else _BalancedLoss(weights, added)
 
     def class_weights(self, classes: np.ndarray, label_names: Sequence[str]) -> Tensor | None:
         """Weight of each class, float32 of shape (classes,); None without weights. Arguments as in ``loss``."""
@@ -76,6 +83,11 @@ class ClassBalance:
                 )
             values = np.array([float(self.weights.get(name, 1.0)) for name in label_names])
         return torch.as_tensor(values, dtype=torch.float32)
+
+    def _added(self, classes: np.ndarray, count: int) -> Tensor:
+        """What is added to each logit in training, float32 (classes,): nothing to that of the largest class."""
+        rows = torch.from_numpy(np.bincount(classes, minlength=count))
+        return (self.margin * torch.log(rows / rows.max())).float()
 
     def rows(self, rows: TorchDataset, classes: np.ndarray, *, seed: int) -> TorchDataset:
         """The training rows, those of small classes several times where batches are to be balanced."""
@@ -106,9 +118,20 @@ class ClassBalance:
             said.append(f"the loss weighs classes ({weights})")
         if self.sampler is not None:
             said.append("batches hold all classes equally often")
+        if self.margin:
+            said.append(
+                f"classes of few rows are to win by a margin ({self.margin:g} times the log of the ratio of rows), and "
+                "those without rows take no part in the loss"
+            )
         if self.metric != "accuracy":
             said.append(f"models are chosen by {self.metric} on validation rows")
         return f"In training {', '.join(said)}." if said else None
+
+
+def classes_of(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Class of each row; inputs are not read where labels can be had alone."""
+    label = getattr(rows, "label", None) or (lambda row: rows[row]["labels"])
+    return [int(label(row)) for row in range(len(rows))]
 
 
 def words(metric: str) -> str:
@@ -131,13 +154,16 @@ def balanced_places(classes: np.ndarray, *, seed: int) -> np.ndarray:
     return np.concatenate(places)
 
 
-class _WeightedLoss:
-    def __init__(self, weights: Tensor) -> None:
+class _BalancedLoss:
+    def __init__(self, weights: Tensor | None, added: Tensor | None) -> None:
         self.weights = weights
+        self.added = added
 
     def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         logits = outputs["logits"].float()
-        weights = self.weights.to(logits.device)
+        if self.added is not None and torch.is_grad_enabled():  # evaluation tells the loss without margins
+            logits = logits + self.added.to(logits.device)
+        weights = None if self.weights is None else self.weights.to(logits.device)
         losses = F.cross_entropy(logits, labels, weight=weights, reduction="sum")
         # Divided by rows, not by their weights: so the pieces of a batch add up to the whole.
         return losses / (len(labels) if num_items_in_batch is None else num_items_in_batch)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from datasets import ClassLabel, Dataset
 
+from hf_transfer_kit.data.class_names import is_class, is_text
 from hf_transfer_kit.data.columns import Columns, check_columns, find_columns
 from hf_transfer_kit.data.decoding import readable_rows, require_soundfile
 from hf_transfer_kit.data.label_kinds import (
@@ -52,6 +53,7 @@ class LoadedData:
         skipped_rows: Unreadable rows that were left out.
         task_type: ``"classification"``, ``"regression"``, ``"multi_label"``, ``"token_classification"`` or ``"ctc"``.
         given_rows: Split -> place of each of its rows in the split as it was given; empty where that is not known.
+        numbered_classes: Whether the data gives its classes numbers and no names, so that ``label_names`` are these.
     """
 
     name: str
@@ -65,6 +67,7 @@ class LoadedData:
     skipped_rows: int = 0
     task_type: str = CLASSIFICATION
     given_rows: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    numbered_classes: bool = False
 
     @property
     def labelled_splits(self) -> tuple[str, ...]:
@@ -198,6 +201,7 @@ def load_data(
         )
         for split, data in found.items()
     }
+    numbered = rename_classes is None and not _are_named(found, columns.label)
     if task_type == CLASSIFICATION:
         found, label, names = _classes_read(
             found,
@@ -239,8 +243,15 @@ def load_data(
         skipped_rows=skipped,
         task_type=task_type,
         given_rows=given_rows,
+        numbered_classes=numbered,
         **splits,
     )
+
+
+def _are_named(splits: dict[str, Dataset], label: str | None) -> bool:
+    """Whether a column of classes holds names, in any split, and not numbers alone."""
+    kinds = [] if label is None else [data.features[label] for data in splits.values()]
+    return any(is_class(kind) or is_text(kind) for kind in kinds)
 
 
 def _classes_read(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask.stems import with_channels
 
 if TYPE_CHECKING:
@@ -17,17 +18,23 @@ if TYPE_CHECKING:
 _OWN = re.compile(r"\.of\.([a-z0-9_]+)\.")
 
 
-def carry_over(old: MultiTaskModel, new: MultiTaskModel) -> None:
+def carry_over(old: MultiTaskModel, new: MultiTaskModel, *, keep_classes: bool = False) -> None:
     """Copies the weights of ``old`` into ``new``, in place, wherever ``new`` has a place for them.
 
     Layers that an input has for itself come from the same input's, else from those that ``old`` has there; a first
     convolution of another number of channels is made to fit, and an embedding of another size stays fresh. Heads come
-    from the task of the same name, where it has the same type and outputs.
+    from the task of the same name, where it has the same type and outputs; with ``keep_classes`` also where it has
+    further classes behind its old ones, whose weights begin fresh.
 
     Args:
         old: Trained.
         new: Of the same backbone.
+        keep_classes: Whether classes of a task stay beside new ones.
+
+    Raises:
+        SettingsError: With ``keep_classes``, when the first classes of a task are not those that it had.
     """
+    grown = _grown_tasks(old, new) if keep_classes else set()
     weights = old.state_dict()
     first = next(iter(old.config.inputs))
     kept = {
@@ -39,11 +46,34 @@ def carry_over(old: MultiTaskModel, new: MultiTaskModel) -> None:
     with torch.no_grad():
         for name, tensor in state.items():
             part, _, rest = name.partition(".")
-            if part == "heads" and rest.partition(".")[0] not in kept:
+            task = rest.partition(".")[0]
+            if part == "heads" and task in grown:
+                tensor[: len(weights[name])] = weights[name]
+                continue
+            if part == "heads" and task not in kept:
                 continue
             found = _found(name, weights, first)
             if found is not None and (fitting := _fitted(found, tensor)) is not None:
                 tensor.copy_(fitting)
+
+
+def _grown_tasks(old: MultiTaskModel, new: MultiTaskModel) -> set[str]:
+    """Tasks that have new classes behind those that they had."""
+    grown = set()
+    for name, task in new.config.tasks.items():
+        had = old.config.tasks.get(name)
+        if had is None or "id2label" not in had:
+            continue
+        names, theirs = (list(settings.get("id2label", {}).values()) for settings in (task, had))
+        if had["type"] != task["type"] or names[: len(theirs)] != theirs:
+            raise SettingsError(
+                f"The task {name!r} knows the classes {', '.join(theirs)}; to keep them it must be of type "
+                f"{had['type']!r} with these classes first, in this order, but its classes are "
+                f"{', '.join(names) or 'not named'}."
+            )
+        if len(names) > len(theirs):
+            grown.add(name)
+    return grown
 
 
 def _found(name: str, weights: Mapping[str, Tensor], first: str) -> Tensor | None:

@@ -143,6 +143,7 @@ class MultiTaskModel(PreTrainedModel):
         *,
         inputs: Mapping[str, Mapping[str, Any] | None] | None = None,
         shared_from: int = 0,
+        old_classes: str = "replaced",
         seed: int | None = None,
     ) -> MultiTaskModel:
         """A model of other tasks, or of more, with all the weights that a trained one has; that one stays as it is.
@@ -155,12 +156,17 @@ class MultiTaskModel(PreTrainedModel):
             tasks: As in ``MultiTaskConfig``, like the next two.
             inputs: Separate inputs.
             shared_from: Number of first layer groups that each input has for itself.
+            old_classes: ``"kept"``: a task that gets further classes in its ``id2label``, behind those that it has,
+                keeps the weights of these bit-identical; ``"replaced"``: its head begins fresh.
             seed: Of the new weights, without touching the global random state; None draws from it.
 
         Raises:
             ModelError: When the architecture has no class for a task.
-            SettingsError: When a setting is unknown or out of range.
+            SettingsError: When a setting is unknown or out of range, or the first classes of a task whose classes are
+                kept are not those that it has.
         """
+        if old_classes not in ("kept", "replaced"):
+            raise SettingsError(f"old_classes={old_classes!r} is unknown; choose 'kept' or 'replaced'.")
         config = MultiTaskConfig(
             copy.deepcopy(model.config.backbone_config),
             tasks,
@@ -171,7 +177,7 @@ class MultiTaskModel(PreTrainedModel):
         )
         with seeded(seed):
             new = cls(config).to(device=model.device, dtype=model.dtype)
-        carry_over(model, new)
+        carry_over(model, new, keep_classes=old_classes == "kept")
         return new
 
     def export(self, task: str) -> PreTrainedModel:

@@ -9,6 +9,7 @@ from hf_transfer_kit.reports.depth_curve import depth_picture, save_depth_pictur
 from hf_transfer_kit.reports.depth_report import depth_report, depth_table
 from hf_transfer_kit.reports.generalisation_report import generalisation_report, generalisation_table
 from hf_transfer_kit.reports.generalisation_words import generalisation_words
+from hf_transfer_kit.reports.growing import growing_table
 from hf_transfer_kit.reports.html import html_report, write_report
 from hf_transfer_kit.reports.multitask_report import described_tasks, multitask_report, multitask_table
 from hf_transfer_kit.reports.multitask_words import multitask_words
@@ -36,6 +37,7 @@ __all__ = [
     "generalisation_report",
     "generalisation_table",
     "generalisation_words",
+    "growing_table",
     "html_report",
     "library_versions",
     "located",

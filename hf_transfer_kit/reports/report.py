@@ -25,6 +25,7 @@ from hf_transfer_kit.values import (
     FeatureMap,
     Generalisation,
     GeneralisationResult,
+    Growing,
     LabelShift,
     MultiTasking,
     MultiTaskResult,
@@ -82,6 +83,7 @@ class TransferReport:
         advice: What is advised before anything is trained.
         other_sources: What other pretrained networks reached under the same budget.
         suspected: Training rows whose label the others contradict, where a probe was fitted.
+        growing: What is left of the classes that a network came with, where it learned more beside them.
         watt_hours: What the machine counted of the processor's energy; None where it does not count.
     """
 
@@ -113,6 +115,7 @@ class TransferReport:
     watt_hours: float | None = None
     suspected: tuple[SuspectedLabel, ...] = ()
     generalisation: Generalisation | None = None
+    growing: Growing | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""
@@ -137,6 +140,7 @@ def read_report(path: str | Path) -> TransferReport:
     values["zero_shot"] = _unseen_classes(unseen) if unseen else None
     values["advice"] = _advice(values["advice"]) if values.get("advice") else None
     values["suspected"] = _suspected(values)
+    values["growing"] = _growing(values["growing"]) if values.get("growing") else None
     values["other_sources"] = tuple(_source(source) for source in values.get("other_sources", ()))
     return TransferReport(**values)
 
@@ -283,6 +287,11 @@ def _unseen_classes(values: dict[str, Any]) -> UnseenClasses:
 
 def _zero_shot_result(values: dict[str, Any]) -> ZeroShotResult:
     return ZeroShotResult(**{**values, "splits": tuple(UnseenFigures(**split) for split in values["splits"])})
+
+
+def _growing(values: dict[str, Any]) -> Growing:
+    lists = ("old_classes", "new_classes", "kept_by")
+    return Growing(**{**values, **{name: tuple(values[name]) for name in lists}})
 
 
 def _advice(values: dict[str, Any]) -> Advice:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import SPLITS, PreparedData
+from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features import CachedBoundaries, cache_boundaries
 from hf_transfer_kit.features.cache_budget import bytes_of
@@ -30,7 +31,7 @@ from hf_transfer_kit.selection.halving import (
     preference,
     standard_error,
 )
-from hf_transfer_kit.selection.running import classes_of, lay_out, run_strategy
+from hf_transfer_kit.selection.running import lay_out, run_strategy
 from hf_transfer_kit.selection.specification import strategy_text
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.freeze_first import FreezeFirst

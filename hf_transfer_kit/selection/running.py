@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from transformers import EvalPrediction, PreTrainedModel, PrinterCallback, Train
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import SPLITS, PreparedData
+from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.features import CachedPrefix
 from hf_transfer_kit.metrics import classification_metrics
 from hf_transfer_kit.selection.budget import Budget
@@ -183,7 +183,7 @@ def make_trainer(
 ) -> Trainer:
     """The stock Trainer with what the strategy adds, its callbacks and its optimizer, and the data's class balance."""
     balance = data.balance
-    wants = balance.weights is not None or balance.sampler is not None
+    wants = balance.weights is not None or balance.sampler is not None or balance.margin > 0
     classes = training_classes(data) if wants else np.empty(0, dtype=int)
     trainer = Trainer(
         model,
@@ -203,12 +203,6 @@ def make_trainer(
 def training_classes(data: PreparedData) -> np.ndarray:
     """Class of each training row, of shape (rows,)."""
     return np.array(classes_of(data.train))
-
-
-def classes_of(rows: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Class of each row; inputs are not read where labels can be had alone."""
-    label = getattr(rows, "label", None) or (lambda row: rows[row]["labels"])
-    return [int(label(row)) for row in range(len(rows))]
 
 
 def run_arguments(

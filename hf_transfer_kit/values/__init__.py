@@ -21,6 +21,7 @@ from hf_transfer_kit.values.advice import (
 from hf_transfer_kit.values.choosing import ClassDistance, DistanceBesideChance, DomainDistance
 from hf_transfer_kit.values.depths import DepthResult, DepthSearch
 from hf_transfer_kit.values.generalisation import Generalisation, GeneralisationResult
+from hf_transfer_kit.values.growing import Growing
 from hf_transfer_kit.values.layers import MODALITIES, LayerGroup, LayerGroups
 from hf_transfer_kit.values.multitasking import MultiTasking, MultiTaskResult, TaskDescription, TaskFigure
 from hf_transfer_kit.values.results import (
@@ -62,6 +63,7 @@ __all__ = [
     "FeatureMap",
     "Generalisation",
     "GeneralisationResult",
+    "Growing",
     "LabelShift",
     "LayerGroup",
     "LayerGroups",

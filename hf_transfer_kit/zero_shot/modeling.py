@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -28,6 +29,10 @@ from hf_transfer_kit.zero_shot.methods import METHODS, ZeroShotMethod, fitted_me
 from hf_transfer_kit.zero_shot.network import new_network, take_head_off
 from hf_transfer_kit.zero_shot.seen_classes import check_seen, class_names, seen_with_rows
 from hf_transfer_kit.zero_shot.table import AttributeTable
+
+_AT_ONCE = 512
+"""Classes that are scored at once, the last ones filled up: products of another shape round otherwise, and what a class
+scores must not hang on how many others the table has."""
 
 
 class ZeroShotModel(PreTrainedModel):
@@ -137,7 +142,7 @@ class ZeroShotModel(PreTrainedModel):
     def set_classes(
         self, rows: AttributeTable | str | Path | Dataset | Mapping[str, Any], *, replace: bool = False
     ) -> ZeroShotModel:
-        """Adds classes, or gives classes other attributes, without training.
+        """Adds classes, or gives classes other attributes, without training; scores of all others stay bit-identical.
 
         Args:
             rows: A table of the same attributes, in any order, or what ``AttributeTable.of`` reads.
@@ -216,8 +221,14 @@ class ZeroShotModel(PreTrainedModel):
         return self.network(**inputs).logits
 
     def scores(self, features: Tensor) -> Tensor:
-        """Scores of all classes for features (N, D), those of seen ones lowered by gamma, (N, C)."""
-        scores = self.head.scores(features, self.class_attributes.to(features.dtype))
+        """Scores of all classes for features (N, D), those of seen ones lowered by gamma, (N, C).
+
+        Classes that ``set_classes`` adds leave those of the others bit-identical.
+        """
+        rows = self.class_attributes.to(features.dtype)
+        filled = functional.pad(rows, (0, 0, 0, -len(rows) % _AT_ONCE))
+        blocks = [self.head.scores(features, block) for block in filled.split(_AT_ONCE)]
+        scores = torch.cat(blocks, dim=1)[:, : len(rows)]
         return scores - self.config.gamma * self.is_seen.to(scores) if self.config.gamma else scores
 
     def forward(

@@ -6,7 +6,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from hf_transfer_kit import extend_head
+from hf_transfer_kit import extend_head, load_model
+from hf_transfer_kit.backbones import known_classes
 from hf_transfer_kit.backbones.heads import last_layers
 from hf_transfer_kit.errors import ModelError, SettingsError
 
@@ -88,3 +89,32 @@ def test_an_adapter_in_the_heads_place_is_told():
     with pytest.raises(ModelError, match=r"peft has put an adapter in the place of 'classifier'\. Merge it first"):
         extend_head(model, ["new"])
     extend_head(model.merge_and_unload(), ["new"])
+
+
+def test_known_classes_are_names_and_no_numbers_in_their_place():
+    model = tiny.TRANSFORMERS["resnet"]()[0]
+    with pytest.raises(ModelError, match=r"has no names of its classes \(LABEL_0, LABEL_1, LABEL_2\)"):
+        known_classes(model)
+    model.config.id2label = {2: "fox", 0: "cat", 1: "dog"}
+    assert known_classes(model) == ("cat", "dog", "fox")
+    assert known_classes(get_peft_model(model, LoraConfig(target_modules=["convolution"], r=2))) == (
+        "cat",
+        "dog",
+        "fox",
+    )
+    model.config.id2label = {0: "crane", 1: "dog", 2: "crane"}
+    with pytest.raises(ModelError, match="has two classes called 'crane'"):
+        known_classes(model)
+    with pytest.raises(ModelError, match=r"Sequential has no names of its classes \(none\)"):
+        known_classes(tiny.sequential()[0])
+
+
+def test_a_checkpoint_without_a_trained_head_is_refused_where_one_is_wanted(tmp_path):
+    model, _ = tiny.TRANSFORMERS["resnet"]()
+    model.save_pretrained(tmp_path / "whole")
+    model.resnet.save_pretrained(tmp_path / "body")
+    kept = load_model(tmp_path / "whole", trained_head=True).state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
+    load_model(tmp_path / "body")
+    with pytest.raises(ModelError, match=r"body has no trained head: classifier\.1\.bias, classifier\.1\.weight"):
+        load_model(tmp_path / "body", trained_head=True)

@@ -72,3 +72,28 @@ def test_shares_of_rows_add_up_to_the_metric(metric):
     }
     assert shares.mean() == pytest.approx(true[metric])
     assert ClassBalance(metric="macro_f1").shares(said == CLASSES, CLASSES) is None
+
+
+def test_a_margin_is_the_logit_adjusted_loss():
+    draw = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(60, 3, generator=draw), torch.from_numpy(CLASSES)
+    counts = torch.from_numpy(np.bincount(CLASSES)).float()
+    found = ClassBalance(margin=0.7).loss(CLASSES, NAMES)({"logits": logits}, labels)
+    written = -torch.log_softmax(logits + 0.7 * torch.log(counts / len(CLASSES)), dim=1)[range(60), labels].mean()
+    assert found.item() == pytest.approx(written.item(), abs=1e-6)
+    half = ClassBalance(margin=0.7).loss(CLASSES, NAMES)
+    parts = sum(half({"logits": logits[r]}, labels[r], 60).item() for r in (slice(0, 20), slice(20, 60)))
+    assert parts == pytest.approx(found.item(), abs=1e-6)
+    assert "by a margin (0.7 times the log" in ClassBalance(margin=0.7).sentence
+    with torch.no_grad():
+        plain = ClassBalance(margin=0.7).loss(CLASSES, NAMES)({"logits": logits}, labels)
+        assert plain.item() == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), abs=1e-6)
+    # A class without rows takes no part: its logit gets no gradient, and the others' loss is as without it.
+    wide = torch.cat([logits, torch.full((60, 1), 9.0)], dim=1).requires_grad_()
+    loss = ClassBalance(margin=0.7).loss(CLASSES, (*NAMES, "none"))({"logits": wide}, labels)
+    assert loss.item() == pytest.approx(found.item(), abs=1e-6)
+    (gradient,) = torch.autograd.grad(loss, wide)
+    assert gradient[:, 3].abs().max() == 0
+    assert gradient[:, :3].isfinite().all()
+    with pytest.raises(SettingsError, match="margin=-1 must be a finite number, at least 0"):
+        ClassBalance(margin=-1)

@@ -33,6 +33,31 @@ def test_a_head_with_other_outputs_begins_fresh():
     assert new.heads["topic"].linear.out_features == 4
 
 
+def test_a_task_with_further_classes_keeps_its_old_ones(tmp_path):
+    named = {"type": "classification", "id2label": ["cat", "dog", "fox"]}
+    old = text_model({"animal": named, "score": {"type": "regression"}}).eval()
+    old.save_pretrained(tmp_path)
+    old = MultiTaskModel.from_pretrained(tmp_path).eval()
+    more = {"animal": {**named, "id2label": ["cat", "dog", "fox", "owl", "ant"]}, "score": {"type": "regression"}}
+    new = MultiTaskModel.from_multitask(old, more, old_classes="kept", seed=3).eval()
+    linear = new.heads["animal"].linear
+    assert torch.equal(linear.weight[:3], old.heads["animal"].linear.weight)
+    assert torch.equal(linear.bias[:3], old.heads["animal"].linear.bias)
+    assert linear.weight.shape[0] == 5
+    assert linear.weight[3:].abs().sum() > 0
+    batch = text_batch()
+    said = [model(task="animal", **batch).logits for model in (old, new)]
+    assert torch.allclose(said[1][:, :3], said[0], atol=1e-6)
+    assert torch.equal(new(task="score", **batch).logits, old(task="score", **batch).logits)
+    fresh = MultiTaskModel.from_multitask(old, more, seed=3)
+    assert not torch.equal(fresh.heads["animal"].linear.weight[:3], old.heads["animal"].linear.weight)
+    other = {"animal": {**named, "id2label": ["dog", "cat", "fox", "owl"]}}
+    with pytest.raises(SettingsError, match="'animal' knows the classes cat, dog, fox; to keep them"):
+        MultiTaskModel.from_multitask(old, other, old_classes="kept")
+    with pytest.raises(SettingsError, match="old_classes='both' is unknown"):
+        MultiTaskModel.from_multitask(old, more, old_classes="both")
+
+
 def test_a_further_input_begins_with_the_layers_of_the_first():
     old = MultiTaskModel.from_backbone(
         tiny.classifiers()["wrapped/resnet18"]()[0],

@@ -5,10 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hf_transfer_kit.reports import TransferReport, html_report, read_report, strategy_table, write_report
+from hf_transfer_kit.reports import (
+    TransferReport,
+    growing_table,
+    html_report,
+    read_report,
+    strategy_table,
+    write_report,
+)
 from hf_transfer_kit.reports.comparison import confusion_table
 from hf_transfer_kit.reports.pictures import confusion_picture, most_confused
-from hf_transfer_kit.values import ConfusionTable, CurvePoint, SourceResult, StrategyResult, Verdict
+from hf_transfer_kit.values import ConfusionTable, CurvePoint, Growing, SourceResult, StrategyResult, Verdict
 
 
 @pytest.fixture
@@ -167,3 +174,34 @@ def test_a_report_of_an_older_version_is_read(report, tmp_path):
         del result["test_interval"]
     path.write_text(json.dumps(values))
     assert read_report(path) == report
+
+
+def test_old_and_new_classes_of_a_network_that_grew(report, tmp_path):
+    found = Growing(
+        old_classes=("cat", "dog"), new_classes=("fox",), kept_by=("replay of 40 rows of pets",), overall=0.75,
+        new=0.5, before=0.975, after=0.95, forgetting=0.025, old_rows=1200, new_rows=100, replayed={"cat": 20, "dog": 20},
+    )  # fmt: skip
+    write_report(tmp_path, replace(report, growing=found, verdict=None))
+    assert read_report(tmp_path / "report.json").growing == found
+    page = (tmp_path / "report.html").read_text()
+    for text in (
+        "Old classes and new ones",
+        "97.5 %",
+        "95.0 %",
+        '<td class="n">2.5</td>',
+        "cat 20, dog 20",
+        found.sentence,
+    ):
+        assert text in page, text
+    assert found.sentence == (
+        "New classes are named rightly in 50.0 % of their rows. Old classes: 97.5 % before, among 2, 95.0 % now, among "
+        "all 3: 2.5 points lost."
+    )
+    old, new, everything = growing_table(found).splitlines()[1:4]
+    assert old.split() == ["old", "2", "1200", "97.5", "%", "95.0", "%", "2.5"]
+    assert new.split() == ["new", "1", "100", "-", "50.0", "%", "-"]
+    assert everything.split() == ["all", "3", "1300", "-", "75.0", "%", "-"]
+    blind = replace(found, before=None, after=None, forgetting=None, old_rows=0)
+    assert "Forgetting was not measured" in blind.sentence
+    assert "not measured" in html_report(replace(report, growing=blind))
+    assert "2.5 points gained" in replace(found, forgetting=-0.025).sentence

@@ -461,3 +461,25 @@ def test_a_model_from_before_units_were_stored_reads_attributes_as_they_are(tmp_
     again = ZeroShotModel.from_pretrained(tmp_path).eval()
     with torch.no_grad():
         assert torch.equal(again.scores(features), model.scores(features))
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_classes_that_are_added_leave_the_scores_of_the_others_bit_identical(method, tmp_path):
+    generator = np.random.default_rng(3)
+    table = AttributeTable(tuple("abcdefg"), tuple("uvwxyz"), generator.random((7, 6)))
+    model = ZeroShotModel.from_backbone(tiny.TRANSFORMERS["resnet"]()[0], table, seen=list("abcde"), method=method)
+    features = torch.from_numpy(generator.normal(size=(40, len(model.head.mean)))).float()
+    model.fit(features, [letter for letter in "abcde" for _ in range(8)]).eval()
+    model.config.gamma = 0.1
+    with torch.no_grad():
+        before = model(features=features).logits
+        for count in (1, 3, 600):
+            added = {f"{count} {place}": row for place, row in enumerate(generator.random((count, 6)).tolist())}
+            rows = AttributeTable(tuple(added), tuple("uvwxyz"), np.array(list(added.values())))
+            model.set_classes(rows)
+            after = model(features=features).logits
+            assert torch.equal(after[:, :7], before)
+        direct = model.head.scores(features, model.class_attributes)
+        assert torch.allclose(after + 0.1 * model.is_seen, direct, atol=1e-5)
+        model.save_pretrained(tmp_path)
+        assert torch.equal(ZeroShotModel.from_pretrained(tmp_path).eval()(features=features).logits, after)

@@ -12,12 +12,12 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from hf_transfer_kit.adaptation import domain_outputs, target_outputs
 from hf_transfer_kit.adaptation.rejection import RejectionChoice, choose_rejection, open_set_metrics
 from hf_transfer_kit.data import PreparedData
+from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.memory import Rows, SomeRows
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.selection.adapting.methods import AdaptationMethod
 from hf_transfer_kit.selection.adapting.running import ROWS, AdaptationRun, Domains, run_adaptation
 from hf_transfer_kit.selection.budget import Budget
-from hf_transfer_kit.selection.running import classes_of
 from hf_transfer_kit.values import UnknownRows
 
 

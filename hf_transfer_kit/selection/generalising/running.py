@@ -14,12 +14,13 @@ from transformers import EvalPrediction, PreTrainedModel, PrinterCallback, Train
 
 from hf_transfer_kit.adaptation import SWAD, ReshuffleSources, SeveralSources, SeveralSourcesModel, SourcesCollator
 from hf_transfer_kit.data import PreparedData, UnionRows
+from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.adapting.running import classifier_rates, fast_fresh_parts, run_settings, tested_on
 from hf_transfer_kit.selection.budget import Budget
 from hf_transfer_kit.selection.generalising.keeping import KeepBestOnSources
 from hf_transfer_kit.selection.generalising.methods import GeneralisationMethod
-from hf_transfer_kit.selection.running import classes_of, lay_out
+from hf_transfer_kit.selection.running import lay_out
 from hf_transfer_kit.tuning import LearnedRates, LogScalars
 
 LAST = "last"

@@ -122,6 +122,7 @@ class TaskSet:
         tasks: At least one; names differ.
         inputs: Name -> settings of each separate input, as in ``MultiTaskConfig``; None for a single one.
         pretrained: Whether networks begin with weights learned elsewhere.
+        kept: Tasks whose trained heads networks begin with.
 
     Raises:
         SettingsError: When there is no task, or two have one name.
@@ -131,6 +132,7 @@ class TaskSet:
     tasks: Sequence[TaskData]
     inputs: Mapping[str, Mapping[str, Any]] | None = None
     pretrained: bool = True
+    kept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [task.name for task in self.tasks]
@@ -157,6 +159,10 @@ class TaskSet:
     def names(self) -> tuple[str, ...]:
         """Names of the tasks."""
         return tuple(task.name for task in self.tasks)
+
+    def fresh(self, names: Sequence[str]) -> list[str]:
+        """Those of these tasks whose heads begin fresh."""
+        return [name for name in names if name not in self.kept]
 
     def groups(self, names: Sequence[str] | None = None) -> tuple[str, ...]:
         """Groups of rows that these tasks (all by default) label."""

@@ -22,7 +22,7 @@ class Trials:
     """Makes the networks of a comparison and trains them.
 
     Args:
-        make_network: Seed -> network with the weights to begin with.
+        make_network: Seed -> network with the weights to begin with; one of several tasks keeps its heads and classes.
         tasks: The tasks and their rows.
         args: Arguments for the stock Trainer.
         budget: Of a task alone.
@@ -58,7 +58,7 @@ class Trials:
             self.budget,
             steps=self.budget.max_steps,
             learning_rate=self._rate(pretrained=self.tasks.pretrained, names=[name]),
-            fresh=[name] if self.tasks.pretrained else [],
+            fresh=self.tasks.fresh([name]) if self.tasks.pretrained else [],
             seed=seed,
             callbacks=self.callbacks(f"{title} {name}", seed) if self.callbacks else (),
         )
@@ -86,21 +86,19 @@ class Trials:
             self.budget,
             steps=steps,
             learning_rate=self._rate(pretrained=pretrained, names=names),
-            fresh=(names if source is None else others) if pretrained else [],
+            fresh=self.tasks.fresh(names if source is None else others) if pretrained else [],
             seed=seed,
             affinity=seed == self.seeds[0],
             callbacks=self.callbacks(method.text, seed) if self.callbacks else (),
         )
 
     def _new(self, names: Sequence[str], method: MultiTaskMethod, seed: int) -> MultiTaskModel:
-        inputs = self.tasks.inputs_of(names)
-        return MultiTaskModel.from_backbone(
-            self.make_network(seed),
-            {name: self.tasks[name].config for name in names},
-            inputs=inputs,
-            shared_from=self.own_groups(method) if inputs else 0,
-            seed=seed,
-        )
+        inputs, network = self.tasks.inputs_of(names), self.make_network(seed)
+        config = {name: self.tasks[name].config for name in names}
+        options = {"inputs": inputs, "shared_from": self.own_groups(method) if inputs else 0, "seed": seed}
+        if isinstance(network, MultiTaskModel):
+            return MultiTaskModel.from_multitask(network, config, old_classes="kept", **options)
+        return MultiTaskModel.from_backbone(network, config, **options)
 
     def _continued(self, method: MultiTaskMethod, source: MultiTaskModel, seed: int) -> MultiTaskModel:
         weight = {"sequential": 0.0, "lwf": method.strength}.get(method.name)

@@ -112,9 +112,8 @@ class LossTerm(RunPart, ScalarCallback):
     def run_beside(self, network: nn.Module, inputs: Mapping[str, Any]) -> Any:
         """What a second network gives for what went into the model in this forward, labels left out."""
         left_out = self._label_names
-        if getattr(getattr(network, "config", None), "is_encoder_decoder", False) and not any(
-            inputs.get(name) is not None for name in ("decoder_input_ids", "decoder_inputs_embeds")
-        ):
+        writes = getattr(getattr(network, "config", None), "is_encoder_decoder", False) and network.can_generate()
+        if writes and not any(inputs.get(name) is not None for name in ("decoder_input_ids", "decoder_inputs_embeds")):
             left_out = left_out - {"labels"}  # of which the decoder's inputs are made
         return network(*self._positional, **{n: v for n, v in inputs.items() if n not in left_out})
 

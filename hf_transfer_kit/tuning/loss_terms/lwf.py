@@ -44,16 +44,21 @@ class LwF(LossTerm, ExportableState):
     the source's last layer, and nothing else has to be saved. Where the head has further layers, both tasks share
     them. Costs one forward of the source a step. Logged as ``lwf_penalty``.
 
+    A network that learns further classes beside those of the source (``extend_head``) keeps these in its own last
+    layer: with ``own_head=True`` the first outputs of that layer are held to what the source says.
+
     Args:
         source: The source network with its trained head: a network, its name or folder. The model itself has a new
-            head already.
+            head, or one with more classes, already.
+        own_head: Whether the model's own first logits are held, rather than those of the source's fixed last layer.
         strength: Weight of the term, >= 0.
         temperature: T > 0; the paper's 2.
         name: Its name in the logs; needed where a Trainer has several of a kind.
 
     Raises:
-        SettingsError: When a value is out of range or ``source`` is missing (at once); when widths differ, or the
-            checkpoint that is resumed had another source (before training).
+        SettingsError: When a value is out of range or ``source`` is missing (at once); when widths differ, the model's
+            first classes are not the source's with ``own_head``, or the checkpoint that is resumed had another source
+            (before training).
     """
 
     scalar_name = "lwf_penalty"
@@ -62,6 +67,7 @@ class LwF(LossTerm, ExportableState):
         self,
         *,
         source: nn.Module | str | Path | None = None,
+        own_head: bool = False,
         strength: float = 1.0,
         temperature: float = 2.0,
         name: str | None = None,
@@ -70,6 +76,7 @@ class LwF(LossTerm, ExportableState):
         check_strength("LwF", strength=strength)
         if not is_number(temperature) or not temperature > 0:
             raise SettingsError(f"LwF: temperature={temperature} is out of range; give a number above 0, such as 2.")
+        self.own_head = own_head
         self.strength = strength
         self.temperature = temperature
         self.source = SourceModel("LwF", source, required=True)
@@ -87,6 +94,8 @@ class LwF(LossTerm, ExportableState):
                 f"LwF: the last layer of the source takes {self._source_layer.in_features} features and that of the "
                 f"model {layer.in_features}. Give a source of the model's own architecture."
             )
+        if self.own_head:
+            _check_first_classes(model, self._source, len(layer.weight), len(self._source_layer.weight))
         super().on_train_begin(args, state, control, model=model, **kwargs)
         self._source_maps = FeatureMaps(outputs={"logits": [self._source_layer]})
 
@@ -97,19 +106,37 @@ class LwF(LossTerm, ExportableState):
             maps.remove()
 
     def watch(self, model):
-        """The input of the last layer."""
-        return FeatureMaps(inputs={"feature": logits_layer(model)[1]})
+        """The input of the last layer, or what it gives."""
+        layer = logits_layer(model)[1]
+        return FeatureMaps(outputs={"logits": [layer]}) if self.own_head else FeatureMaps(inputs={"feature": layer})
 
     def term(self, model, maps, inputs):
-        """strength * distillation_loss of the source's last layer, old network against new."""
+        """strength * distillation_loss of the source's classes, old network against new."""
         device = self._source_layer.weight.device
         self._source_maps.open()
         with torch.no_grad(), same_precision(self._maps, device):
             self.run_beside(self._source, inputs)
         source_logits = self._source_maps.close()["logits"]
-        logits = self._source_layer(maps["feature"].to(self._source_layer.weight.dtype))
+        if self.own_head:
+            logits = maps["logits"][..., : source_logits.shape[-1]]
+        else:
+            logits = self._source_layer(maps["feature"].to(self._source_layer.weight.dtype))
         return self.strength * distillation_loss(logits, source_logits, self.temperature)
 
     def state(self) -> dict:
         """What a checkpoint keeps: whose source it was."""
         return {"args": {}, "attributes": {"source_fingerprint": self.source.fingerprint}}
+
+
+def _check_first_classes(model: nn.Module, source: nn.Module, outputs: int, source_outputs: int) -> None:
+    """Refuses a model whose first classes are not those of the source."""
+    names, theirs = (getattr(getattr(network, "config", None), "id2label", None) for network in (model, source))
+    same = outputs >= source_outputs
+    if names and theirs:
+        same = same and [names.get(index) for index in range(source_outputs)] == [*theirs.values()][:source_outputs]
+    if not same:
+        raise SettingsError(
+            f"LwF: own_head=True holds the model's first {source_outputs} of {outputs} outputs to the source's, but "
+            "its first classes are not those of the source. Give the model more classes with extend_head, or leave "
+            "own_head out where its head is new."
+        )
