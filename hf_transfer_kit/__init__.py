@@ -21,10 +21,13 @@ _ROOMS = {
         "reestimate_batch_norm",
     ),
     "backbones": (
+        "class_embeddings",
         "extend_head",
         "layer_groups",
         "load_model",
         "load_processor",
+        "load_tower_classifier",
+        "load_towers",
         "register_architecture",
         "register_head",
         "reinitialize",
