@@ -9,8 +9,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from hf_transfer_kit.backbones import JointTowers, joint_modality
 
-WORDS = "a the photo of picture close up painting drawing sound this is recording . - zebra horse wolf killer whale fox"
-_TEXT = {"vocab_size": 40, "max_position_embeddings": 24, "eos_token_id": 2, "bos_token_id": 1, "pad_token_id": 0}
+WORDS = (
+    "a the photo of picture close up painting drawing sound this is recording . - zebra horse wolf killer whale fox "
+    "0 1 2 3 4 5 6 7 8 9"
+)
+_TEXT = {"vocab_size": 60, "max_position_embeddings": 24, "eos_token_id": 2, "bos_token_id": 1, "pad_token_id": 0}
 TEXT = {**_TEXT, **SIZES}
 VISION = {"image_size": 32, "patch_size": 8, **SIZES}
 _AUDIO = {

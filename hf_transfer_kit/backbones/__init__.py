@@ -1,7 +1,13 @@
 """What a pretrained network is made of."""
 
 from hf_transfer_kit.backbones.adapters import adaptable_layers, is_adapted, merged
-from hf_transfer_kit.backbones.class_embeddings import TEMPLATES, JointTowers, class_embeddings, load_towers
+from hf_transfer_kit.backbones.class_embeddings import (
+    TEMPLATES,
+    JointTowers,
+    checked_templates,
+    class_embeddings,
+    load_towers,
+)
 from hf_transfer_kit.backbones.dann_mnist import DannMnistConfig, DannMnistForImageClassification
 from hf_transfer_kit.backbones.growing import extend_head
 from hf_transfer_kit.backbones.heads import find_head
@@ -33,6 +39,7 @@ __all__ = [
     "TowerConfig",
     "TowerForClassification",
     "adaptable_layers",
+    "checked_templates",
     "checkpoint_config",
     "class_embeddings",
     "extend_head",

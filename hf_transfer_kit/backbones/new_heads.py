@@ -238,9 +238,9 @@ def _replace_layer(model: nn.Module, name: str, num_labels: int, init: str | Ten
     if isinstance(init, Tensor) or init == "zeros":
         for parameter in new.parameters():
             nn.init.zeros_(parameter)
-    if isinstance(init, Tensor):
-        with torch.no_grad():
-            new.weight.copy_(init)
+        if isinstance(init, Tensor):
+            with torch.no_grad():
+                new.weight.copy_(init)
     elif isinstance(model, PreTrainedModel) and timm_model(model) is None:
         initialize_module(model, new)
 
