@@ -108,6 +108,8 @@ def load_model(
             model = auto.from_config(config, trust_remote_code=trust_remote_code, dtype=kept)
     if fresh_head:
         replace_head(model, num_labels, id2label=id2label, seed=seed)
+    if not pretrained:
+        model.name_or_path = ""  # it has nothing of the checkpoint's weights
     if model.dtype != torch.float32:
         model.register_forward_pre_hook(_inputs_of_own_precision, with_kwargs=True)
     return model.eval()
@@ -152,7 +154,7 @@ def load_tower_classifier(
             kept = _torch_dtype(dtype) or getattr(config, "dtype", None) or torch.float32
             joint = AutoModel.from_config(config, trust_remote_code=trust_remote_code, dtype=kept)
     model = replace_head(tower_classifier(joint, reads, seed=seed), id2label=id2label, seed=seed)
-    model.name_or_path = name
+    model.name_or_path = name if pretrained else ""
     if model.dtype != torch.float32:
         model.register_forward_pre_hook(_inputs_of_own_precision, with_kwargs=True)
     return model.eval()
