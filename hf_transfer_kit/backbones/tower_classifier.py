@@ -55,6 +55,16 @@ class TowerConfig(PreTrainedConfig):
         self.width = width
         self.left_away = list(left_away)
 
+    def to_dict(self) -> dict[str, Any]:
+        """As any configuration's, without the place that the joint network was loaded from."""
+        return _without_place(super().to_dict())
+
+
+def _without_place(values: Any) -> Any:
+    if not isinstance(values, Mapping):
+        return values
+    return {name: _without_place(value) for name, value in values.items() if name != "_name_or_path"}
+
 
 class TowerForClassification(PreTrainedModel):
     """Logits W x + b of features x of length 1 in the space that the tower shares with texts.

@@ -162,6 +162,7 @@ def test_joint_networks_without_a_classifier_in_transformers_load_as_one(tmp_pat
         assert isinstance(model, TowerForClassification)
         assert modality_of(model) == reads
         model.save_pretrained(tmp_path / f"{kind}_again")
+        assert str(tmp_path) not in (tmp_path / f"{kind}_again" / "config.json").read_text()
         again = load_model(tmp_path / f"{kind}_again")
         with torch.no_grad():
             assert torch.equal(again(**inputs(kind)).logits, model(**inputs(kind)).logits)
