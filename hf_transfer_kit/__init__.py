@@ -28,10 +28,13 @@ _ROOMS = {
         "reestimate_on_sources",
     ),
     "backbones": (
+        "class_embeddings",
         "extend_head",
         "layer_groups",
         "load_model",
         "load_processor",
+        "load_tower_classifier",
+        "load_towers",
         "register_architecture",
         "register_head",
         "reinitialize",

@@ -12,7 +12,18 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
-from hf_transfer_kit.backbones import DTYPES, load_model, load_processor, modality_of, stored_dtype
+from hf_transfer_kit.backbones import (
+    DTYPES,
+    JointTowers,
+    checkpoint_config,
+    joint_modality,
+    load_model,
+    load_processor,
+    load_tower_classifier,
+    load_towers,
+    modality_of,
+    stored_dtype,
+)
 from hf_transfer_kit.data import EMBEDDED, METRICS, ClassBalance, LoadedData, PreparedData, load_data, prepare_data
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.selection import (
@@ -74,22 +85,39 @@ class NetworkArguments:
         """The network's name where it brings weights, for the card."""
         return self.model_name_or_path if self.pretrained else None
 
-    def model_maker(self, data: LoadedData) -> Callable[[int], PreTrainedModel]:
+    def is_joint(self) -> bool:
+        """Whether the checkpoint also has a text tower that shares a space with the other one."""
+        if not self.pretrained:
+            return False
+        options = {"trust_remote_code": self.trust_remote_code, "revision": self.model_revision}
+        return joint_modality(checkpoint_config(self.model_name_or_path, **options)) is not None
+
+    def towers(self) -> JointTowers:
+        """Both of them, and the tokenizer."""
+        options = {"trust_remote_code": self.trust_remote_code, "revision": self.model_revision}
+        return load_towers(self.model_name_or_path, **options)
+
+    def model_maker(self, data: LoadedData, *, joint: bool = False) -> Callable[[int], PreTrainedModel]:
         """Seed -> freshly loaded pretrained model with a fresh head for the classes of ``data``.
+
+        Args:
+            data: The data.
+            joint: Whether the head is to read what the towers of a joint network compare.
 
         Raises:
             ModelError: When the model cannot be loaded.
             DataError: When the model does not read what the dataset holds.
         """
-        make_model = self.network_maker(data.label_names)
+        make_model = self.network_maker(data.label_names, joint=joint)
         self.check_modality(make_model(0), data)
         return make_model
 
-    def network_maker(self, label_names: Sequence[str]) -> Callable[[int], PreTrainedModel]:
+    def network_maker(self, label_names: Sequence[str], *, joint: bool = False) -> Callable[[int], PreTrainedModel]:
         """Seed -> freshly loaded model with a fresh head for these classes, whatever it reads."""
         if self.model_name_or_path in FRESH_NETWORKS:
             return lambda seed: fresh_network(self.model_name_or_path, label_names, seed=seed)
-        return lambda seed: load_model(
+        load = load_tower_classifier if joint else load_model
+        return lambda seed: load(
             self.model_name_or_path,
             id2label=dict(enumerate(label_names)),
             trust_remote_code=self.trust_remote_code,

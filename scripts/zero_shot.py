@@ -4,10 +4,11 @@
 
 Every method learns on the seen classes of every split; options and calibration are chosen on seen classes that play
 unseen ones, and rows of unseen classes are only ever tested on. With --train_network STEPS the stock Trainer first
-trains the network on the seen classes of each split. Writes a report with the table, the seen-unseen curve, what is
-confused and why, a model card, the settings and the model, to which new classes can be added by set_classes. Without
-arguments seven of scikit-learn's handwritten digits teach the other three, by their strokes, through a small network
-of random weights.
+trains the network on the seen classes of each split. A network with a text tower (CLIP, SigLIP, CLAP) also names
+classes by prompts with their names, alone or together with the table, and needs no table. Writes a report with the
+table, the seen-unseen curve, what is confused and why, a model card, the settings and the model, to which new classes
+can be added by set_classes. Without arguments seven of scikit-learn's handwritten digits teach the other three, by
+their strokes, through a small network of random weights.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from settings import command_line, parse_arguments, resolved_config, sentences_f
 from sharing import Sharing
 from transformers import AutoModel, AutoTokenizer
 
-from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.backbones import TEMPLATES, checked_templates, layer_groups
 from hf_transfer_kit.data import ClassBalance
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
@@ -29,12 +30,14 @@ from hf_transfer_kit.reports import described_data, zero_shot_report, zero_shot_
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.unseen_classes import compare_zero_shot, frozen_features, trained_features
 from hf_transfer_kit.zero_shot import (
+    JOINT_METHODS,
     METHODS,
     AttributeTable,
     HoldOut,
     described_classes,
     digit_strokes,
     hold_out,
+    prompted_classes,
     random_hold_outs,
 )
 
@@ -44,7 +47,11 @@ class ZeroShotArguments:
     """Which classes, how described, and how to name them."""
 
     attributes: str | None = field(
-        default=None, metadata={"help": "Table with a row for each class: csv, tsv, parquet, json; or digit_strokes."}
+        default=None,
+        metadata={
+            "help": "Table with a row for each class: csv, tsv, parquet, json; or digit_strokes. A network with a text "
+            "tower does without."
+        },
     )
     class_column: str | None = field(default=None, metadata={"help": "Its column with the names of the classes."})
     missing: str = field(default="refuse", metadata={"help": "Of missing values: refuse, or mean over the classes."})
@@ -53,7 +60,21 @@ class ZeroShotArguments:
     )
     unseen_count: int = field(default=3, metadata={"help": "Classes of each random split that are never shown."})
     splits: int = field(default=10, metadata={"help": "How many random splits, beside that of --unseen."})
-    method: list[str] = field(default_factory=lambda: list(METHODS), metadata={"help": f"Of {', '.join(METHODS)}."})
+    method: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": f"Of {', '.join(METHODS)}, and with a text tower of {', '.join(JOINT_METHODS)}. Default: all that "
+            "fit."
+        },
+    )
+    templates: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Prompts for a text tower, each with {} for the class's name; default: several."},
+    )
+    mix_with: str = field(
+        default="eszsl",
+        metadata={"help": "The method on attributes that joint_mix mixes the text tower's scores with."},
+    )
     describe_with: str | None = field(
         default=None, metadata={"help": "Text encoder whose embeddings of the classes' names stand beside the table."}
     )
@@ -65,8 +86,10 @@ class ZeroShotArguments:
         default=None, metadata={"help": "balanced: rows of small classes are learned from several times."}
     )
 
-    def table(self) -> AttributeTable:
-        """All rows."""
+    def table(self, *, needed: bool) -> AttributeTable | None:
+        """All rows; None where there is no table and none is needed."""
+        if self.attributes is None and not needed:
+            return None
         if self.attributes is None:
             raise SettingsError("--attributes is missing: give a table with a row for each class, or digit_strokes.")
         if self.attributes == "digit_strokes":
@@ -81,13 +104,30 @@ class ZeroShotArguments:
         count = self.unseen_count if not self.unseen else len(self.unseen)
         return [*named, *random_hold_outs(classes, count, count=self.splits)]
 
-    def texts(self, table: AttributeTable) -> dict[str, AttributeTable]:
+    def methods(self, *, prompts: bool, attributes: bool) -> list[str]:
+        """Those asked for; by default all that have what they read."""
+        joint = [name for name in JOINT_METHODS if prompts and (attributes or name != "joint_mix")]
+        return self.method or [*METHODS, *joint]
+
+    def checked_prompts(self, network: str, *, joint: bool) -> tuple[str, ...] | None:
+        """The templates, None for the usual ones."""
+        asked = [name for name in (*self.method, self.train_method) if name in JOINT_METHODS]
+        if (self.templates or asked) and not joint:
+            what = (
+                "--templates are prompts" if self.templates else f"{asked[0]} compares pictures or sounds with prompts"
+            )
+            raise SettingsError(
+                f"{what} for a text tower, and {network} has none. Give a network of the kind of CLIP, SigLIP or CLAP."
+            )
+        return checked_templates(self.templates) if self.templates else None
+
+    def texts(self, classes: tuple[str, ...]) -> dict[str, AttributeTable]:
         """The classes described by their names, where an encoder is given."""
         if self.describe_with is None:
             return {}
         encoder = AutoModel.from_pretrained(self.describe_with, dtype="float32")
         tokenizer = AutoTokenizer.from_pretrained(self.describe_with)
-        return {"names": described_classes(table.classes, encoder, tokenizer)}
+        return {"names": described_classes(classes, encoder, tokenizer)}
 
 
 def main() -> None:
@@ -102,14 +142,19 @@ def main() -> None:
         print("Embedded example: handwritten digits by their strokes, three at a time never shown.")
         data_args.dataset, shot_args.attributes = "digits", "digit_strokes"
     model_args.model_name_or_path = model_args.model_name_or_path or DANN_MNIST
+    joint = model_args.is_joint()
+    described = shot_args.table(needed=not joint)
+    templates = shot_args.checked_prompts(model_args.display_name, joint=joint)
     with args.main_process_first():
         data = data_args.load()
-    described = shot_args.table()
-    table = described.select(data.label_names)
-    left = [name for name in described.classes if name not in table.classes]
-    splits = shot_args.hold_outs(table.classes)
-    texts = shot_args.texts(table)
-    make_network = model_args.model_maker(data)
+    classes = tuple(data.label_names)
+    table = described and described.select(classes)
+    left = [name for name in described.classes if name not in classes] if described else []
+    splits = shot_args.hold_outs(classes)
+    texts = shot_args.texts(classes)
+    towers = model_args.towers() if joint else None
+    prompts = prompted_classes(classes, towers, templates=templates) if joint else None
+    make_network = model_args.model_maker(data, joint=joint)
     processor = model_args.processor(make_network(args.seed))
     with args.main_process_first():
         prepared = data_args.prepare(data, processor)
@@ -134,7 +179,7 @@ def main() -> None:
         features = trained_features(
             make_network,
             prepared,
-            table,
+            prompts if shot_args.train_method == "joint" else table or prompts,
             args,
             method=shot_args.train_method,
             balanced=balance.sampler is not None,
@@ -144,7 +189,7 @@ def main() -> None:
         features = frozen_features(
             make_network(args.seed),
             prepared,
-            table,
+            table or prompts,
             batch_size=args.per_device_eval_batch_size,
             cache_dir=shot_args.cache_dir,
         )
@@ -154,11 +199,13 @@ def main() -> None:
         kept.done(f"split {index + 1}", {})  # figures of a split are those of test rows
 
     comparison = compare_zero_shot(
-        shot_args.method,
+        shot_args.methods(prompts=joint, attributes=table is not None),
         features,
         table,
         splits,
         other_tables=texts,
+        prompts=prompts,
+        partner=shot_args.mix_with,
         with_labels=shot_args.with_labels,
         seed=args.seed,
         balanced=balance.sampler is not None,
@@ -180,6 +227,7 @@ def main() -> None:
         seconds={"total": time.perf_counter() - started},
         notes=(
             *([f"{len(left)} classes of the table have no rows in the data and took no part."] if left else []),
+            *([f"Prompts of the text tower: {'; '.join(templates or TEMPLATES[towers.reads])}."] if joint else []),
             *filter(None, [balance.sentence]),
         ),
     )

@@ -16,6 +16,10 @@ from hf_transfer_kit.errors import ModelError
 _LAST_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
+class TakenOff(nn.Identity):
+    """Stands where a network's label head was: what the network gives are features, and it has no head."""
+
+
 def find_head(model: nn.Module) -> dict[str, nn.Module]:
     """All modules of the task's head, qualified name -> module, in order of definition; empty when there is none.
 
@@ -24,6 +28,8 @@ def find_head(model: nn.Module) -> dict[str, nn.Module]:
     become the logits in one traced forward.
     """
     inner, prefix = plain_model(model)
+    if _is_taken_off(inner):
+        return {}
     if named := registered_head(inner):
         return {f"{prefix}{name}": module for name, module in named.items()}
     sources = _sources(inner)
@@ -42,6 +48,13 @@ def find_head(model: nn.Module) -> dict[str, nn.Module]:
     if missing:
         found = {name: module for name, module in inner.named_modules() if name in {**found, **missing}}
     return {f"{prefix}{name}": module for name, module in found.items()}
+
+
+def _is_taken_off(model: nn.Module) -> bool:
+    """Whether the head of this very network was taken off, not that of one inside it."""
+    places = [name for name, module in model.named_modules() if isinstance(module, TakenOff)]
+    inside = [name for name, module in model.named_modules() if name and isinstance(module, PreTrainedModel)]
+    return any(not any(place.startswith(f"{name}.") for name in inside) for place in places)
 
 
 def _sources(model: nn.Module) -> dict[str, nn.Module]:

@@ -11,9 +11,10 @@ import transformers
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import safe_open
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from hf_transfer_kit.backbones.heads import find_head
+from hf_transfer_kit.backbones.joint_towers import joint_modality, joint_reads
 from hf_transfer_kit.backbones.new_heads import replace_head
 from hf_transfer_kit.backbones.torchvision_networks import (
     TorchvisionConfig,
@@ -21,6 +22,8 @@ from hf_transfer_kit.backbones.torchvision_networks import (
     torchvision_processor,
     torchvision_weights,
 )
+from hf_transfer_kit.backbones.tower_classifier import tower_classifier
+from hf_transfer_kit.backbones.undisturbed import seeded
 from hf_transfer_kit.errors import ModelError, SettingsError, first_line
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -77,7 +80,21 @@ def load_model(
     if dtype not in DTYPES:
         raise SettingsError(f"dtype={dtype!r} is unknown; choose {', '.join(map(repr, DTYPES))}.")
     name = str(name_or_path)
-    config = _config(name, pretrained=pretrained, trust_remote_code=trust_remote_code, revision=revision)
+    config = checkpoint_config(name, pretrained=pretrained, trust_remote_code=trust_remote_code, revision=revision)
+    if not classifier_modalities(config) and joint_modality(config) in ({modality} if modality else {"image", "audio"}):
+        if trained_head:
+            raise ModelError(
+                f"{name} has no trained head: it joins two towers. Give a checkpoint saved as a classifier."
+            )
+        return load_tower_classifier(
+            name,
+            id2label=id2label or {index: f"LABEL_{index}" for index in range(num_labels or 2)},
+            pretrained=pretrained,
+            trust_remote_code=trust_remote_code,
+            revision=revision,
+            seed=seed,
+            dtype=dtype,
+        )
     auto = classifier_class(_classifier_modality(config, name, modality))
     if getattr(config, "use_weighted_layer_sum", False):
         # A layer that layerdrop leaves out gives no state to weigh: the forward of training would fail.
@@ -89,7 +106,7 @@ def load_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if pretrained:
-            model = _pretrained(
+            model = loaded_weights(
                 auto,
                 name,
                 config,
@@ -103,6 +120,53 @@ def load_model(
             model = auto.from_config(config, trust_remote_code=trust_remote_code, dtype=kept)
     if fresh_head:
         replace_head(model, num_labels, id2label=id2label, seed=seed)
+    if not pretrained:
+        model.name_or_path = ""  # it has nothing of the checkpoint's weights
+    if model.dtype != torch.float32:
+        model.register_forward_pre_hook(_inputs_of_own_precision, with_kwargs=True)
+    return model.eval()
+
+
+def load_tower_classifier(
+    name_or_path: str | Path,
+    *,
+    id2label: Mapping[int, str],
+    pretrained: bool = True,
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+    seed: int = 0,
+    dtype: str = "float32",
+) -> PreTrainedModel:
+    """The seeing or hearing tower of a joint checkpoint (CLIP, SigLIP, ALIGN, CLAP) as a classifier with a fresh head.
+
+    Unlike transformers' own classifiers of such checkpoints its last layer reads what the towers compare, so that
+    ``class_embeddings`` fit it; see ``TowerForClassification``.
+
+    Args:
+        name_or_path: A Hub name or a local folder.
+        id2label: Class index -> name.
+        pretrained: As in ``load_model``, like the rest.
+        trust_remote_code: As above.
+        revision: As above.
+        seed: As above.
+        dtype: As above.
+
+    Raises:
+        ModelError: When there is no such checkpoint, or it has no two towers.
+    """
+    name = str(name_or_path)
+    config = checkpoint_config(name, pretrained=pretrained, trust_remote_code=trust_remote_code, revision=revision)
+    reads = joint_reads(config, name)
+    with seeded(seed):
+        if pretrained:
+            joint = loaded_weights(
+                AutoModel, name, config, trust_remote_code=trust_remote_code, revision=revision, dtype=dtype
+            )
+        else:
+            kept = _torch_dtype(dtype) or getattr(config, "dtype", None) or torch.float32
+            joint = AutoModel.from_config(config, trust_remote_code=trust_remote_code, dtype=kept)
+    model = replace_head(tower_classifier(joint, reads, seed=seed), id2label=id2label, seed=seed)
+    model.name_or_path = name if pretrained else ""
     if model.dtype != torch.float32:
         model.register_forward_pre_hook(_inputs_of_own_precision, with_kwargs=True)
     return model.eval()
@@ -124,7 +188,7 @@ def stored_dtype(name_or_path: str | Path, *, trust_remote_code: bool = False, r
     It is read off the weights where they are on this machine, else off the config.
     """
     name = str(name_or_path)
-    config = _config(name, pretrained=True, trust_remote_code=trust_remote_code, revision=revision)
+    config = checkpoint_config(name, pretrained=True, trust_remote_code=trust_remote_code, revision=revision)
     found: Counter[str] = Counter()
     if (file := _weights_here(name, revision)) is not None:
         with safe_open(file, framework="pt") as tensors:
@@ -166,7 +230,14 @@ def load_processor(name_or_path: str | Path, modality: str, *, revision: str | N
         ) from error
 
 
-def _config(name: str, *, pretrained: bool, trust_remote_code: bool, revision: str | None) -> PreTrainedConfig:
+def checkpoint_config(
+    name: str, *, pretrained: bool = True, trust_remote_code: bool = False, revision: str | None = None
+) -> PreTrainedConfig:
+    """The configuration of a checkpoint.
+
+    Raises:
+        ModelError: When there is none, or no safe weights beside it.
+    """
     path = Path(name)
     looks_local = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
     if looks_local and not path.exists():
@@ -200,6 +271,8 @@ def classifier_modalities(config: PreTrainedConfig) -> list[str]:
     """For what transformers has a classifier of this architecture; empty when for nothing."""
     if isinstance(config, (transformers.TimmWrapperConfig, TorchvisionConfig)):
         return ["image"]
+    if config.model_type == "joint_tower":  # registered for both
+        return [config.reads]
     return [kind for kind, mapping in _MAPPINGS.items() if type(config) in getattr(transformers, mapping)]
 
 
@@ -225,9 +298,21 @@ def _torch_dtype(dtype: str) -> torch.dtype | None:
     return None if dtype == "auto" else getattr(torch, dtype)
 
 
-def _pretrained(
-    auto, name: str, config, *, trust_remote_code: bool, revision: str | None, dtype: str, trained_head: bool
+def loaded_weights(
+    auto: type,
+    name: str,
+    config: PreTrainedConfig,
+    *,
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+    dtype: str = "float32",
+    trained_head: bool = False,
 ) -> PreTrainedModel:
+    """A checkpoint as a class of transformers' Auto classes; only a classifier's head may lack weights.
+
+    Raises:
+        ModelError: When the weights cannot be loaded, or do not fit the architecture.
+    """
     if name.startswith(_TORCHVISION):
         return torchvision_weights(config).to(_torch_dtype(dtype) or torch.float32)
     verbosity = transformers.utils.logging.get_verbosity()
@@ -250,7 +335,7 @@ def _pretrained(
         transformers.utils.logging.set_verbosity(verbosity)
         if progress_bars:
             transformers.utils.logging.enable_progress_bar()
-    head = tuple(find_head(model))
+    head = tuple(find_head(model)) if auto is not AutoModel else ()
     missing = [key for key in info["missing_keys"] if not key.startswith(head) and not _is_optional(key)]
     if missing:
         raise ModelError(

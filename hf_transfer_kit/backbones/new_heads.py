@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.backbones.example_inputs import traced
@@ -24,7 +24,7 @@ def replace_head(
     *,
     id2label: Mapping[int, str] | None = None,
     seed: int | None = None,
-    init: str = "default",
+    init: str | Tensor = "default",
     whole_head: bool = False,
 ) -> nn.Module:
     """Drops the last layers and puts freshly, randomly initialised ones in their place; all else stays bit-identical.
@@ -38,7 +38,8 @@ def replace_head(
         num_labels: Number of classes; may be left out when ``id2label`` is given.
         id2label: Class index -> name.
         seed: Seed of the new weights, without touching the global random state; None draws from it.
-        init: ``"default"``, the model's own initialisation, or ``"zeros"`` (uniform predictions at the start).
+        init: ``"default"``, the model's own initialisation; ``"zeros"`` (uniform predictions at the start); or rows of
+            the last layer, (C, D), such as ``class_embeddings`` of the classes' names, with a bias of zero.
         whole_head: Initialise the head's other layers anew as well (a pooler, a dense layer before the last).
 
     Returns:
@@ -47,13 +48,16 @@ def replace_head(
     Raises:
         ModelError: When the model has no head, when its outputs are no classes (words of a vocabulary, choices), or
             when it cannot run with as many; it is as before then.
-        SettingsError: When the number of classes is missing, below 1 or contradicts ``id2label``.
+        SettingsError: When the number of classes is missing, below 1 or contradicts ``id2label``, or rows are not
+            finite, not one a class, or not as wide as what the last layer reads.
     """
     id2label = _checked_labels(num_labels, id2label)
-    if init not in ("default", "zeros"):
-        raise SettingsError(f"init={init!r} is unknown; choose 'default' or 'zeros'.")
+    if not isinstance(init, Tensor) and init not in ("default", "zeros"):
+        raise SettingsError(f"init={init!r} is unknown; choose 'default' or 'zeros', or give a tensor of rows.")
     inner, prefix = plain_model(model)
     layers = {name.removeprefix(prefix): layer for name, layer in last_layers(model).items()}
+    if isinstance(init, Tensor):
+        _check_rows(init, layers, len(id2label), type(inner).__name__)
     owners = _owners(inner, layers)
     built = {path: _as_built(owner, id2label) for path, owner in owners.items()}
     sizes = {name: _size(name, layer, owners, built, len(id2label)) for name, layer in layers.items()}
@@ -65,7 +69,7 @@ def replace_head(
         for name, size in sizes.items():
             _replace_layer(inner, name, size, init)
         for path, fresh in built.items():
-            _follow(owners[path], fresh, init)
+            _follow(owners[path], fresh, "default" if isinstance(init, Tensor) else init)
         if whole_head:
             _initialize_rest(model)
     for owner in keepers:
@@ -201,7 +205,26 @@ def _runs(model: nn.Module) -> str | None:
     return None
 
 
-def _replace_layer(model: nn.Module, name: str, num_labels: int, init: str) -> None:
+def _check_rows(rows: Tensor, layers: Mapping[str, nn.Module], count: int, model: str) -> None:
+    """Refuses rows that are no weights of the last layer."""
+    if len(layers) > 1 or not all(isinstance(layer, nn.Linear) for layer in layers.values()):
+        raise SettingsError(
+            f"Rows were given for the head of {model}, whose last layers are {', '.join(layers)}: they begin a head "
+            "with one linear layer at its end."
+        )
+    name, layer = next(iter(layers.items()))
+    if tuple(rows.shape) != (count, layer.in_features):
+        raise SettingsError(
+            f"Rows of shape {tuple(rows.shape)} were given for the last layer {name!r} of {model}, which reads "
+            f"{layer.in_features} features for {count} classes: give {count} rows of {layer.in_features} values. "
+            "Embeddings of texts fit what load_tower_classifier loads."
+        )
+    if not rows.isfinite().all():
+        row = int((~rows.isfinite()).any(dim=1).nonzero()[0])
+        raise SettingsError(f"Row {row} of those given for the last layer {name!r} is not finite. Mend what made it.")
+
+
+def _replace_layer(model: nn.Module, name: str, num_labels: int, init: str | Tensor) -> None:
     parent_name, _, child_name = name.rpartition(".")
     parent = model.get_submodule(parent_name)
     old = getattr(parent, child_name)
@@ -212,9 +235,12 @@ def _replace_layer(model: nn.Module, name: str, num_labels: int, init: str) -> N
     else:
         new = type(old)(old.in_channels, num_labels, old.kernel_size, old.stride, old.padding, bias=bias, **place)
     setattr(parent, child_name, new.train(old.training))
-    if init == "zeros":
+    if isinstance(init, Tensor) or init == "zeros":
         for parameter in new.parameters():
             nn.init.zeros_(parameter)
+        if isinstance(init, Tensor):
+            with torch.no_grad():
+                new.weight.copy_(init)
     elif isinstance(model, PreTrainedModel) and timm_model(model) is None:
         initialize_module(model, new)
 

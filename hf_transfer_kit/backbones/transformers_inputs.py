@@ -91,5 +91,17 @@ def _of_name(name: str, config: Any) -> list[dict[str, Tensor]]:
     if name == "input_features":
         positions = setting(config, "max_source_positions")
         counts = ([2 * int(positions)] if positions else []) + list(FRAMES)
-        return [{name: torch.ones(1, mels, n)} for n in counts] + [{name: torch.ones(1, n, mels)} for n in counts]
+        flat = [{name: torch.ones(1, mels, n)} for n in counts] + [{name: torch.ones(1, n, mels)} for n in counts]
+        return flat + [{name: torch.ones(1, 1, n, mels)} for n in counts]  # CLAP's have an axis of excerpts
+    if name == "spatial_shapes":
+        return _of_loose_patches(config)
     return []
+
+
+def _of_loose_patches(config: Any) -> list[dict[str, Tensor]]:
+    """A picture as a row of patches with their number in height and width, as SigLIP 2 reads it."""
+    patch, channels = (setting(config, *names) for names in (("patch_size",), ("num_channels",)))
+    if not isinstance(patch, int) or not isinstance(channels, int):
+        return []
+    rows = picture(1, (4, channels * patch * patch))[0]
+    return [{"pixel_values": rows, "pixel_attention_mask": torch.ones(1, 4), "spatial_shapes": torch.tensor([[2, 2]])}]

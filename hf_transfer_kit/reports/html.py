@@ -118,8 +118,8 @@ def _zero_shot(found: UnseenClasses) -> dict[str, Any]:
     pictures = {
         "bars": unseen_bars(found),
         "curve": seen_unseen_picture(found),
-        "table": table_picture(found),
-        "attributes": attribute_bars(found),
+        "table": table_picture(found) if found.attributes else None,
+        "attributes": attribute_bars(found) if found.attribute_figures else None,
         "confusion": confusion_picture(found.confusion) if found.confusion else None,
     }
     return {

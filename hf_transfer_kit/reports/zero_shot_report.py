@@ -113,7 +113,9 @@ def zero_shot_table(found: UnseenClasses) -> str:
         mark = "*" if result.name == found.chosen else " "
         cells = "".join(f"  {shown(result, figure):>14}" for figure in _FIGURES)
         lines.append(f"{mark} {result.name:<{width}}{cells}  {result.seconds:>14.1f}")
-    lines.append(f"  guessing names {100 * found.chance:.1f} %; attributes read rightly {100 * found.lookup:.1f} %")
+    lines.append(f"  guessing names {100 * found.chance:.1f} %")
+    if found.attributes:
+        lines[-1] += f"; attributes read rightly {100 * found.lookup:.1f} %"
     if found.labelled:
         lines[-1] += f"; a classifier with their labels {100 * sum(found.labelled) / len(found.labelled):.1f} %"
     return "\n".join(lines)

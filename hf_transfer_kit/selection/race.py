@@ -185,10 +185,11 @@ def _told(make_model: Callable[[int], PreTrainedModel], data: PreparedData) -> C
 
 
 def validate_strategies(strategies: Sequence[Strategy], model: PreTrainedModel) -> None:
-    """Raises SettingsError when an option of a strategy does not fit the model."""
+    """Raises SettingsError when a strategy, or an option of it, does not fit the model."""
     groups = layer_groups(model)
     for strategy in strategies:
         strategy.validate(groups)
+        strategy.check_model(model)
 
 
 def summarize(text: str, summary: str, runs: Sequence[Run]) -> StrategyResult:

@@ -42,7 +42,7 @@ class ZeroShotResult:
     """What one method reached on every split.
 
     Args:
-        method: Key of ``hf_transfer_kit.zero_shot.METHODS``.
+        method: Key of ``hf_transfer_kit.zero_shot.METHODS`` or ``JOINT_METHODS``.
         summary: One line for people.
         table: What describes the classes: ``"attributes"``, or a name for their texts.
         splits: In the order of ``UnseenClasses.unseen``.
@@ -107,7 +107,7 @@ class UnseenClasses:
 
     Args:
         classes: All of them.
-        attributes: Names of the attributes.
+        attributes: Names of the attributes; empty where prompts alone describe the classes, like ``values``.
         values: Of the table, row by row.
         unseen: Names of the unseen classes of each split.
         results: One entry a method and table, in the order given.

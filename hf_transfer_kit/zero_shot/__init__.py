@@ -2,16 +2,17 @@
 
 from hf_transfer_kit.zero_shot.choosing import Choice, choose_options, spread_of
 from hf_transfer_kit.zero_shot.configuration import ZeroShotConfig
-from hf_transfer_kit.zero_shot.descriptions import described_classes
+from hf_transfer_kit.zero_shot.descriptions import described_classes, prompted_classes
 from hf_transfer_kit.zero_shot.digit_strokes import digit_strokes
 from hf_transfer_kit.zero_shot.explaining import Explanation, Voice
 from hf_transfer_kit.zero_shot.lookup import look_up
-from hf_transfer_kit.zero_shot.methods import METHODS, ZeroShotMethod, fitted_method
+from hf_transfer_kit.zero_shot.methods import JOINT_METHODS, METHODS, ZeroShotMethod, fitted_method
 from hf_transfer_kit.zero_shot.modeling import ZeroShotModel
 from hf_transfer_kit.zero_shot.protocol import HoldOut, hold_out, random_hold_outs
 from hf_transfer_kit.zero_shot.table import AttributeTable
 
 __all__ = [
+    "JOINT_METHODS",
     "METHODS",
     "AttributeTable",
     "Choice",
@@ -27,6 +28,7 @@ __all__ = [
     "fitted_method",
     "hold_out",
     "look_up",
+    "prompted_classes",
     "random_hold_outs",
     "spread_of",
 ]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.metrics import SeenUnseenCurve, harmonic_mean, per_class_accuracy, seen_unseen_curve
-from hf_transfer_kit.zero_shot.methods import METHODS, ZeroShotMethod, fitted_method
+from hf_transfer_kit.zero_shot.methods import ALL_METHODS, JointMix, ZeroShotMethod, fitted_method
 
 _NEARLY = 0.98
 
@@ -57,6 +57,7 @@ def choose_options(
     seed: int = 0,
     tries: Mapping[str, Sequence[Any]] | None = None,
     balanced: bool = False,
+    fixed: Mapping[str, Any] | None = None,
 ) -> Choice:
     """Tries every combination of options on splits of the seen classes into seen and pseudo-unseen ones.
 
@@ -66,7 +67,8 @@ def choose_options(
     in the middle of those whose mean harmonic mean is within 2 % of the best.
 
     Args:
-        method: Key of ``METHODS``.
+        method: Key of ``METHODS`` or ``JOINT_METHODS``. Of ``joint_mix`` the partner's options are chosen first, by
+            themselves, then the weight.
         features: Of rows of seen classes, (N, D).
         labels: int64 (N,), rows of ``signatures``.
         signatures: (S, A) of the seen classes, S at least 4.
@@ -77,6 +79,7 @@ def choose_options(
         seed: Of the splits.
         tries: Option -> values, in place of the method's own.
         balanced: As in ``fitted_method``.
+        fixed: Options that are not to be chosen, such as the partner of ``joint_mix``.
 
     Raises:
         SettingsError: When there are fewer than 4 seen classes, or a number is out of range.
@@ -90,8 +93,14 @@ def choose_options(
     if len(labels) > max_rows:
         drawn = torch.from_numpy(np.random.default_rng(seed).permutation(len(labels))[:max_rows])
         features, labels = features[drawn], labels[drawn]
-    grid = METHODS[method].tries if tries is None else tries
-    combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    fixed = dict(fixed or {})
+    if method == JointMix.name and "partner_options" not in fixed:
+        how = {"splits": splits, "share": share, "held_rows": held_rows, "seed": seed, "balanced": balanced}
+        beside = signatures[:, features.shape[1] :]
+        own = choose_options(fixed.setdefault("partner", JointMix.usual_partner), features, labels, beside, **how)
+        fixed["partner_options"] = dict(own.options)
+    grid = ALL_METHODS[method].tries if tries is None else tries
+    combinations = [fixed | dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     drawn = _splits(labels, count, splits, share, held_rows, np.random.default_rng(seed))
     trials = [
         [_trial(method, options, features, labels, signatures, split, balanced) for split in drawn]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.zero_shot.methods import METHODS
+from hf_transfer_kit.zero_shot.methods import ALL_METHODS
 
 
 class ZeroShotConfig(PreTrainedConfig):
@@ -24,7 +24,7 @@ class ZeroShotConfig(PreTrainedConfig):
         classes: Names of all classes, the order of the logits; ``id2label`` says the same.
         attributes: Names of the attributes.
         seen: Names of the classes that training shows, in the order of the method's ``signatures``.
-        method: Name in ``hf_transfer_kit.zero_shot.METHODS``.
+        method: Name in ``hf_transfer_kit.zero_shot.METHODS`` or ``JOINT_METHODS``.
         method_options: Keyword arguments of the method.
         gamma: What is subtracted from the scores of seen classes (calibrated stacking; Chao et al. 2016, ECCV).
 
@@ -47,8 +47,8 @@ class ZeroShotConfig(PreTrainedConfig):
         adapters: Mapping[str, Mapping[str, Any]] | None = None,
         **kwargs,
     ) -> None:
-        if method not in METHODS:
-            raise SettingsError(f"method={method!r} is unknown; choose one of {', '.join(METHODS)}.")
+        if method not in ALL_METHODS:
+            raise SettingsError(f"method={method!r} is unknown; choose one of {', '.join(ALL_METHODS)}.")
         if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not math.isfinite(gamma):
             raise SettingsError(f"gamma={gamma!r}: give a finite number, 0 for no calibration.")
         if isinstance(backbone_config, Mapping):

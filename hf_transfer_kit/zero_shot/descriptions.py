@@ -8,9 +8,32 @@ from typing import Any
 import torch
 from torch import nn
 
+from hf_transfer_kit.backbones import JointTowers, class_embeddings
 from hf_transfer_kit.errors import DataError, ModelError
 from hf_transfer_kit.features.pooling import pooled_positions
 from hf_transfer_kit.zero_shot.table import AttributeTable
+
+
+def prompted_classes(
+    names: Sequence[str], towers: JointTowers, *, templates: Sequence[str] | None = None
+) -> AttributeTable:
+    """A table whose attributes are the dimensions of a joint network's text features: its zero-shot classifier.
+
+    For the methods ``joint`` and, with attributes beside, ``joint_mix``, on the same network's other tower; rows of
+    further names, in the same templates, can be added to a model later with ``set_classes``.
+
+    Args:
+        names: Of the classes.
+        towers: By ``hf_transfer_kit.load_towers``.
+        templates: As in ``class_embeddings``, whose rows these are.
+
+    Raises:
+        SettingsError: As ``class_embeddings``, like the next two.
+        DataError: As above.
+        ModelError: As above.
+    """
+    values = class_embeddings(names, towers, templates=templates).numpy()
+    return AttributeTable(tuple(names), tuple(f"dimension {place}" for place in range(values.shape[1])), values)
 
 
 @torch.no_grad()

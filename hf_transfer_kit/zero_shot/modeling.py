@@ -25,7 +25,7 @@ from hf_transfer_kit.values import MODALITIES
 from hf_transfer_kit.zero_shot.choosing import choose_options, spread_of
 from hf_transfer_kit.zero_shot.configuration import ZeroShotConfig
 from hf_transfer_kit.zero_shot.explaining import Explanation, explained
-from hf_transfer_kit.zero_shot.methods import METHODS, ZeroShotMethod, fitted_method
+from hf_transfer_kit.zero_shot.methods import ALL_METHODS, JointMix, ZeroShotMethod, fitted_method
 from hf_transfer_kit.zero_shot.network import new_network, take_head_off
 from hf_transfer_kit.zero_shot.seen_classes import check_seen, class_names, seen_with_rows
 from hf_transfer_kit.zero_shot.table import AttributeTable
@@ -69,7 +69,7 @@ class ZeroShotModel(PreTrainedModel):
             width = take_head_off(self.network)
         self.main_input_name = self.network.main_input_name
         self.supports_gradient_checkpointing = bool(self.network.supports_gradient_checkpointing)
-        self.head = METHODS[config.method](width, len(config.attributes), len(config.seen), **config.method_options)
+        self.head = ALL_METHODS[config.method](width, len(config.attributes), len(config.seen), **config.method_options)
         self.register_buffer("class_attributes", torch.zeros(len(config.classes), len(config.attributes)))
         self._seen_is_all = False
         self.post_init()
@@ -207,7 +207,10 @@ class ZeroShotModel(PreTrainedModel):
         signatures = torch.from_numpy(self.table.rows(self.config.seen))
         config, like = self.config, self.class_attributes
         if choose:
-            choice = choose_options(config.method, features, places, signatures, seed=seed, balanced=balanced)
+            fixed = {"partner": self.head.partner.name} if isinstance(self.head, JointMix) else None
+            choice = choose_options(
+                config.method, features, places, signatures, seed=seed, balanced=balanced, fixed=fixed
+            )
             config.method_options = dict(choice.options)
         given = (features, places, signatures)
         fitted = fitted_method(config.method, config.method_options, *given, balanced=balanced)

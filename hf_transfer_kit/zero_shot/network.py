@@ -7,6 +7,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from hf_transfer_kit.backbones.adapters import without_adapter
 from hf_transfer_kit.backbones.feature_maps import label_head
+from hf_transfer_kit.backbones.heads import TakenOff
 from hf_transfer_kit.backbones.loading import classifier_class, classifier_modalities
 from hf_transfer_kit.errors import ModelError, SettingsError
 
@@ -14,7 +15,8 @@ from hf_transfer_kit.errors import ModelError, SettingsError
 def take_head_off(network: PreTrainedModel) -> int:
     """Leaves nothing of the label head, and gives the number of features that entered it."""
     name, head = label_head(network)
-    network.set_submodule(name, nn.Flatten() if isinstance(head, nn.Sequential) else nn.Identity())
+    taken_off = nn.Sequential(nn.Flatten(), TakenOff()) if isinstance(head, nn.Sequential) else TakenOff()
+    network.set_submodule(name, taken_off)
     return next(layer.in_features for layer in without_adapter(head).modules() if isinstance(layer, nn.Linear))
 
 

@@ -151,6 +151,15 @@ class AttributeTable:
         rows.update(zip(other.classes, other.values[:, order], strict=True))
         return AttributeTable(tuple(rows), self.attributes, np.stack(list(rows.values())))
 
+    def beside(self, other: AttributeTable) -> AttributeTable:
+        """This table with the attributes of ``other`` after its own, for the classes of this one.
+
+        Raises:
+            DataError: When a class has no row in ``other``, or both name an attribute alike.
+        """
+        values = np.concatenate([self.values, other.rows(self.classes)], axis=1)
+        return AttributeTable(self.classes, (*self.attributes, *other.attributes), values)
+
     def findings(self) -> tuple[str, ...]:
         """Sentences on what the table cannot tell: classes with equal rows, attributes that are the same everywhere."""
         found = []

@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 from datasets import Dataset
+from joint_networks import save
 from scripts.pages import GUIDES, INDEX, PAGES, ROOT, Page
 
 RECIPES = sorted(path for path in (ROOT / "scripts").glob("*.py") if 'if __name__ == "__main__":' in path.read_text())
@@ -31,6 +32,7 @@ def place(tmp_path_factory) -> Path:
     model, _ = tiny.TRANSFORMERS["resnet"]()
     model.save_pretrained(folder / "MODEL")
     image_processor().save_pretrained(folder / "MODEL")
+    save("clip", folder / "CLIP")
     for name, embedded in (("DATASET", "digits_m"), ("SOURCE", "digits"), ("TARGET", "digits_m")):
         (folder / name).mkdir()
         for split, rows in embedded_data(embedded).items():
@@ -145,13 +147,13 @@ def test_guides_tell_every_strategy_method_and_score_there_is():
     from hf_transfer_kit.multitask import BALANCERS
     from hf_transfer_kit.selection import DISTANCES, STRATEGIES, adapting, generalising, multitasking
     from hf_transfer_kit.selection.transferability import NAMES
-    from hf_transfer_kit.zero_shot import METHODS
+    from hf_transfer_kit.zero_shot import JOINT_METHODS, METHODS
 
     told = {
         "finetune": STRATEGIES,
         "adapt": [*adapting.METHODS, *generalising.METHODS],
         "multitask": [*multitasking.METHODS, *BALANCERS],
-        "zero_shot": METHODS,
+        "zero_shot": [*METHODS, *JOINT_METHODS],
         "advise": [*NAMES, *DISTANCES],
     }
     for guide, names in told.items():

@@ -6,6 +6,7 @@ import re
 import processes
 import pytest
 import torch
+from joint_networks import save
 from scripts.test_scripts import run
 from transformers import AutoModel
 
@@ -73,6 +74,37 @@ def test_a_table_of_ones_own(tmp_path):
     assert not (tmp_path / "run" / "report.json").exists()
 
 
+def test_a_network_with_a_text_tower_needs_no_table(tmp_path):
+    network = save("clip", tmp_path / "clip")
+    flags = ["--model_name_or_path", network, "--dataset", "digits", "--splits", "2", "--train_size", "200"]
+    flags += ["--use_cpu", "--cache_dir", tmp_path / "cache"]
+    done = run("zero_shot.py", *flags, "--method", "joint", "--output_dir", tmp_path / "names")
+    assert "* joint on prompts" in done.stdout
+    report = json.loads((tmp_path / "names" / "report.json").read_text())
+    assert "Prompts of the text tower: a photo of a {}.; a photo of the {}." in " ".join(report["notes"])
+    assert "Their names alone" in (tmp_path / "names" / "report.html").read_text()
+    assert "embeddings of prompts" in (tmp_path / "names" / "README.md").read_text()
+    usage = re.search(r"```python\n(.*?)```", (tmp_path / "names" / "README.md").read_text(), re.DOTALL)[1]
+    load_data("digits").test[0]["image"].save(tmp_path / "names" / "photo.jpg")
+    asked = processes.run(["-c", usage], cwd=tmp_path / "names")
+    assert asked.stdout.splitlines()[0] in report["zero_shot"]["classes"], asked.stderr
+    done = run(
+        "zero_shot.py", *flags, "--method", "eszsl", "joint", "joint_mix", "--attributes", "digit_strokes",
+        "--templates", "a {}.", "the photo of {}.", "--output_dir", tmp_path / "mixed",
+    )  # fmt: skip
+    names = [
+        result["method"]
+        for result in json.loads((tmp_path / "mixed" / "report.json").read_text())["zero_shot"]["results"]
+    ]
+    assert names == ["eszsl", "eszsl", "joint", "joint_mix"]
+    assert "attributes read rightly 100.0 %" in done.stdout
+    for wrong, message in ((["--templates", "a photo"], "has no {}"), (["--method", "joint_mix"], "there are none")):
+        refused = run("zero_shot.py", *flags, *wrong, "--output_dir", tmp_path / "no", ok=False)
+        assert refused.returncode == 2, refused.stderr
+        assert message in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -80,6 +112,11 @@ def test_a_table_of_ones_own(tmp_path):
         (["--dataset", "digits"], "--attributes is missing"),
         (["--unseen", "eleven", "2"], "eleven is no class"),
         (["--unseen_count", "9"], "at least 4 seen classes"),
+        (
+            ["--method", "joint"],
+            "joint compares pictures or sounds with prompts for a text tower, and dann_mnist has none",
+        ),
+        (["--templates", "a {}"], "--templates are prompts for a text tower"),
         (["--train_network", "2", "--train_method", "magic"], "method='magic' is unknown"),
     ],
 )

@@ -83,7 +83,7 @@ def test_of_several_tasks(pretrained, tmp_path):
     check(groups)
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name != "text_head"])  # it wants a text tower
 def test_of_strategies(name, tmp_path):
     rows = {split: Rows(8, seed) for seed, split in enumerate(("train", "validation", "test"))}
     data = PreparedData(**rows, collator=collate, modality="image", label_names=("dark", "bright"))

@@ -112,12 +112,13 @@ def test_options_and_gamma_can_be_chosen_at_once(tmp_path):
     assert all(parameter.requires_grad for parameter in model.head.parameters())
 
 
-def test_features_cached_of_the_network_are_those_that_fit_wants(tmp_path):
-    model, _ = make()
-    rows = [{"pixel_values": picture, "labels": 1} for picture in pictures(6)]
+@pytest.mark.parametrize("family", FAMILIES)
+def test_features_cached_of_the_network_are_those_that_fit_wants(family, tmp_path):
+    model, inputs = make(family)
+    rows = [{**{name: values[row] for name, values in inputs.items()}, "labels": 1} for row in range(2)]
     cached = cache_features(model.network, rows, cache_dir=tmp_path, progress=False)
     with torch.no_grad():
-        expected = model.features(pixel_values=pictures(6))
+        expected = model.features(**inputs)
     assert np.allclose(np.array(cached.features), expected.numpy(), atol=1e-6)
 
 

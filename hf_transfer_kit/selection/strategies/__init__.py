@@ -15,6 +15,7 @@ from hf_transfer_kit.selection.strategies.lora import LowRank
 from hf_transfer_kit.selection.strategies.lp_ft import LinearProbeThenFineTune
 from hf_transfer_kit.selection.strategies.small_lr import SmallRate
 from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.text_head import TextHead
 from hf_transfer_kit.selection.strategies.wise_ft import Interpolated
 
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -34,6 +35,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
         SpectralShrinkage,
         SourceClasses,
         Interpolated,
+        TextHead,
         LowRank,
         FromScratch,
     )

@@ -39,6 +39,9 @@ class Strategy:
     def validate(self, groups: LayerGroups) -> None:
         """Raises SettingsError when an option does not fit a model with these layer groups; before any training."""
 
+    def check_model(self, model: PreTrainedModel) -> None:
+        """Raises SettingsError when this very model, unprepared, lacks what the strategy needs; before any training."""
+
     def frozen_prefix(self, groups: LayerGroups) -> int:
         """How many of the first layer groups never move, so that what they give may be computed once."""
         return 0

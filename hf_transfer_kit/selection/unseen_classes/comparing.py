@@ -11,11 +11,13 @@ import numpy as np
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.features import linear_probe
 from hf_transfer_kit.metrics import per_class_accuracy
+from hf_transfer_kit.options import chosen
 from hf_transfer_kit.selection.unseen_classes.data import FeatureMaker, SplitFeatures
 from hf_transfer_kit.selection.unseen_classes.first_split import FirstSplit
 from hf_transfer_kit.selection.unseen_classes.fitting import Fitted, fitted
 from hf_transfer_kit.values import UnseenClasses, ZeroShotResult
 from hf_transfer_kit.zero_shot import (
+    JOINT_METHODS,
     METHODS,
     AttributeTable,
     HoldOut,
@@ -24,6 +26,11 @@ from hf_transfer_kit.zero_shot import (
 
 ATTRIBUTES = "attributes"
 """Name of the table that is the user's own."""
+PROMPTS = "prompts"
+"""Name of the table that the network's own text tower makes of the classes' names."""
+
+
+_KNOWN = {**METHODS, **JOINT_METHODS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +51,12 @@ class ZeroShotComparison:
 def compare_zero_shot(
     methods: Sequence[str],
     make_features: FeatureMaker,
-    table: AttributeTable,
+    table: AttributeTable | None,
     hold_outs: Sequence[HoldOut],
     *,
     other_tables: Mapping[str, AttributeTable] | None = None,
+    prompts: AttributeTable | None = None,
+    partner: str = "eszsl",
     with_labels: bool = True,
     seed: int = 0,
     balanced: bool = False,
@@ -59,23 +68,28 @@ def compare_zero_shot(
     Test rows choose nothing.
 
     Args:
-        methods: Keys of ``hf_transfer_kit.zero_shot.METHODS``.
+        methods: Keys of ``hf_transfer_kit.zero_shot.METHODS``, which learn from every table; and of ``JOINT_METHODS``:
+            ``joint`` reads prompts, ``joint_mix`` prompts and attributes.
         make_features: Split -> features of its network: ``frozen_features`` or ``trained_features``.
-        table: Describes all classes of the splits.
+        table: Describes all classes of the splits; may be None where ``prompts`` do.
         hold_outs: The splits; the first one's network is kept.
         other_tables: Name -> descriptions of the same classes in its place, such as texts of their names.
+        prompts: The same classes by ``prompted_classes`` of the network that gives the features.
+        partner: The method on attributes that ``joint_mix`` mixes with prompts.
         with_labels: Whether a linear classifier that has the labels of unseen classes is measured beside.
         seed: Of the splits into seen and pseudo-unseen classes.
         balanced: Whether rows of small classes are learned from several times, so that all have as many.
         on_split: Called with a split and its place when it is done.
 
     Raises:
-        SettingsError: When a method is unknown or named twice, or there is no method or split.
+        SettingsError: When a method is unknown or named twice, lacks the table that it reads, or there is no method or
+            split.
         DataError: When a class has no row in a table, or no test row.
     """
-    tables = {ATTRIBUTES: table, **(other_tables or {})}
+    tables, pairs = _tables_and_pairs(methods, table, other_tables or {}, prompts, partner)
     _check(methods, hold_outs, tables)
-    fits: dict[tuple[str, str], list[Fitted]] = {(name, method): [] for name in tables for method in methods}
+    main = table if table is not None else prompts
+    fits: dict[tuple[str, str], list[Fitted]] = {pair: [] for pair in pairs}
     seconds = dict.fromkeys(fits, 0.0)
     labelled, first = [], None
     for index, split in enumerate(hold_outs):
@@ -84,33 +98,34 @@ def compare_zero_shot(
         first = first or features
         for key in fits:
             started = time.perf_counter()
-            fits[key].append(fitted(key[1], features, tables[key[0]], split, seed, balanced=balanced))
+            fixed = {"partner": partner} if key[1] == "joint_mix" else None
+            fits[key].append(fitted(key[1], features, tables[key[0]], split, seed, balanced=balanced, fixed=fixed))
             seconds[key] += time.perf_counter() - started
         if with_labels:
             labelled.append(_with_labels(features, split, seed))
         if on_split:
             on_split(index, split)
     results = tuple(
-        ZeroShotResult(key[1], METHODS[key[1]].summary, key[0], tuple(fit.figures for fit in found), seconds[key])
+        ZeroShotResult(key[1], _KNOWN[key[1]].summary, key[0], tuple(fit.figures for fit in found), seconds[key])
         for key, found in fits.items()
     )
     best = max(results, key=lambda result: result.mean("pseudo_harmonic"))
     kept = FirstSplit(first, hold_outs[0], tables[best.table], {_name(*key): found[0] for key, found in fits.items()})
     found = UnseenClasses(
-        classes=table.classes,
-        attributes=table.attributes,
-        values=tuple(map(tuple, table.values.tolist())),
+        classes=main.classes,
+        attributes=table.attributes if table is not None else (),
+        values=tuple(map(tuple, table.values.tolist())) if table is not None else (),
         unseen=tuple(split.unseen for split in hold_outs),
         results=results,
         chosen=best.name,
         chance=float(np.mean([1 / len(split.unseen) for split in hold_outs])),
-        lookup=float(np.mean([_lookup(table, split) for split in hold_outs])),
+        lookup=float(np.mean([_lookup(main, split) for split in hold_outs])),
         labelled=tuple(labelled),
         lines=kept.lines(),
         confusion=kept.confusion(best.name),
-        attribute_figures=kept.attribute_figures(table),
+        attribute_figures=kept.attribute_figures(table) if table is not None else (),
         explanations=kept.explanations(best.name),
-        findings=table.findings(),
+        findings=main.findings(),
     )
     return ZeroShotComparison(found, kept.model(best.name), kept.metrics(best.name))
 
@@ -133,9 +148,39 @@ def _lookup(table: AttributeTable, split: HoldOut) -> float:
     return float(np.mean([1 / rows.count(row) for row in rows]))
 
 
+def _tables_and_pairs(
+    methods: Sequence[str],
+    table: AttributeTable | None,
+    others: Mapping[str, AttributeTable],
+    prompts: AttributeTable | None,
+    partner: str,
+) -> tuple[dict[str, AttributeTable], list[tuple[str, str]]]:
+    """Name -> table, and table and method of everything that is fitted."""
+    if unknown := [name for name in methods if name not in _KNOWN]:
+        raise SettingsError(f"{', '.join(map(repr, unknown))} is no method; choose {', '.join(_KNOWN)}.")
+    if table is None and prompts is None:
+        raise SettingsError("Nothing describes the classes: give a table of attributes, or prompts.")
+    tables = {name: given for name, given in ((ATTRIBUTES, table), (PROMPTS, prompts)) if given is not None}
+    tables |= others
+    pairs = [(name, method) for name in tables for method in methods if method in METHODS]
+    if prompts is None and (wanting := [method for method in methods if method in JOINT_METHODS]):
+        raise SettingsError(
+            f"{', '.join(wanting)} compares the network with texts, and this one has no text tower. Choose a "
+            f"network of the kind of CLIP or SigLIP, or among {', '.join(METHODS)}."
+        )
+    if "joint" in methods:
+        pairs.append((PROMPTS, "joint"))
+    if "joint_mix" in methods:
+        chosen("joint_mix", "partner", partner, tuple(METHODS))
+        if table is None:
+            raise SettingsError("joint_mix mixes prompts with attributes, and there are none: give a table of them.")
+        both = f"{PROMPTS} and {ATTRIBUTES}"
+        tables[both] = prompts.beside(table)
+        pairs.append((both, "joint_mix"))
+    return tables, pairs
+
+
 def _check(methods: Sequence[str], hold_outs: Sequence[HoldOut], tables: Mapping[str, AttributeTable]) -> None:
-    if unknown := [name for name in methods if name not in METHODS]:
-        raise SettingsError(f"{', '.join(map(repr, unknown))} is no method; choose {', '.join(METHODS)}.")
     if not methods or len(set(methods)) < len(methods) or not hold_outs:
         raise SettingsError(
             f"Methods are {', '.join(methods) or 'none'}, splits {len(hold_outs)}: at least one of each, no method "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,13 +43,23 @@ class Fitted:
 
 
 def fitted(
-    method: str, features: SplitFeatures, table: AttributeTable, split: HoldOut, seed: int, *, balanced: bool = False
+    method: str,
+    features: SplitFeatures,
+    table: AttributeTable,
+    split: HoldOut,
+    seed: int,
+    *,
+    balanced: bool = False,
+    fixed: Mapping[str, Any] | None = None,
 ) -> Fitted:
-    """Chooses options and gamma on seen classes, learns from all their rows, and judges on test rows."""
+    """Chooses options and gamma on seen classes, learns from all their rows, and judges on test rows.
+
+    ``fixed`` options are not chosen.
+    """
     learned = features.train.of(split.seen)
     signatures = torch.from_numpy(table.rows(split.seen))
     given = (learned.features, learned.places(split.seen), signatures)
-    choice = choose_options(method, *given, seed=seed, balanced=balanced)
+    choice = choose_options(method, *given, seed=seed, balanced=balanced, fixed=fixed)
     learned_method = fitted_method(method, choice.options, *given, balanced=balanced)
     gamma = choice.gamma * spread_of(learned_method, learned.features)
     scores = learned_method.scores(features.test.features, torch.from_numpy(table.rows(split.classes))).numpy()

@@ -53,11 +53,13 @@ class AnchorKeeper:
         owner: Class name of the callback, for errors and for its entry in the checkpoint.
         source: None takes w0 from the model when the Trainer is made. Else a Hub name or folder for ``load_model``, a
             .safetensors file, or a state dict.
+        head: Whether the head, as it is when the Trainer is made, belongs to w0; not with a source.
     """
 
-    def __init__(self, owner: str, source: Source | None = None) -> None:
+    def __init__(self, owner: str, source: Source | None = None, *, head: bool = False) -> None:
         self.owner = owner
         self.source = source
+        self.head = head
         self.anchor: Anchor | None = None
         self._model: ref[nn.Module] | None = None
 
@@ -70,7 +72,7 @@ class AnchorKeeper:
         if self.source is not None:
             self.anchor = load_anchor(self.source, model)
         else:
-            self.anchor = take_anchor(model)
+            self.anchor = take_anchor(model, head=self.head)
         inner = plain_model(model)[0]
         self._model = ref(inner)
         _taken.setdefault(inner, {})["own" if self.source is None else "given"] = self.anchor
@@ -115,7 +117,9 @@ class AnchorKeeper:
 
     def _add(self, model: nn.Module, learning: Iterable[str], *, resumed: bool) -> None:
         _, prefix = plain_model(model)
-        body = {name.removeprefix(prefix): parameter for name, parameter in body_parameters(model).items()}
+        body = {
+            name.removeprefix(prefix): parameter for name, parameter in body_parameters(model, head=self.head).items()
+        }
         late = {n: body[n] for n in (name.removeprefix(prefix) for name in learning) if n in body}
         late = {n: parameter for n, parameter in late.items() if n not in self.anchor.weights}
         known = self.anchor.frozen
@@ -137,13 +141,13 @@ class AnchorKeeper:
             )
 
 
-def take_anchor(model: nn.Module) -> Anchor:
-    """Copies of the trainable weights and the floating buffers of the body, as they are now.
+def take_anchor(model: nn.Module, *, head: bool = False) -> Anchor:
+    """Copies of the trainable weights and the floating buffers of the body, and where asked of the head, as they are.
 
     Several callbacks on one unchanged model share one copy.
     """
     inner, prefix = plain_model(model)
-    parameters = body_parameters(model)
+    parameters = body_parameters(model, head=head)
     fingerprint = fingerprint_of({name.removeprefix(prefix): value for name, value in parameters.items()})
     before = _taken.get(inner, {}).get("own")
     trainable = {name.removeprefix(prefix): p for name, p in parameters.items() if p.requires_grad}
@@ -175,10 +179,11 @@ def load_anchor(source: Source, model: nn.Module) -> Anchor:
     return Anchor(weights, buffers, fingerprint_of(weights))
 
 
-def body_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Qualified name -> parameter before the head, adapters left out."""
-    new = without_pretrained_value(model)
-    return {n: p for group in layer_groups(model).body for n, p in group.parameters.items() if n not in new}
+def body_parameters(model: nn.Module, *, head: bool = False) -> dict[str, nn.Parameter]:
+    """Qualified name -> parameter before the head, and where asked of the head; adapters left out."""
+    new, groups = without_pretrained_value(model), layer_groups(model)
+    asked = groups if head else groups.body
+    return {n: p for group in asked for n, p in group.parameters.items() if n not in new}
 
 
 def body_buffers(model: nn.Module) -> dict[str, Tensor]:

@@ -33,10 +33,11 @@ def interpolated(w0: Tensor, w: Tensor, alpha: float) -> Tensor:
 class WeightInterpolation(NetworkCallback, ExportableState):
     """After training, replaces the body's weights by the best of w0 + alpha (w - w0) on the evaluation set.
 
-    WiSE-FT, Wortsman et al. 2022. Floating buffers (BatchNorm's statistics) go along, the head stays fine-tuned, a
-    LoRA adapter's merged delta is scaled. Each point is measured on all evaluation rows, shared by the processes, and
-    logged in ``state.log_history`` as ``interpolation/alpha``, ``interpolation/accuracy``, ``interpolation/loss``; the
-    chosen one as ``interpolation/best_alpha``. w0 is taken as by ``L2SP``, also after a resume.
+    WiSE-FT, Wortsman et al. 2022. Floating buffers (BatchNorm's statistics) go along, the head stays fine-tuned but
+    with ``head``, a LoRA adapter's merged delta is scaled. Each point is measured on all evaluation rows, shared by the
+    processes, and logged in ``state.log_history`` as ``interpolation/alpha``, ``interpolation/accuracy``,
+    ``interpolation/loss``; the chosen one as ``interpolation/best_alpha``. w0 is taken as by ``L2SP``, also after a
+    resume.
 
     Args:
         alphas: Points in [0, 1]; the one nearest 1 wins among equals.
@@ -46,6 +47,8 @@ class WeightInterpolation(NetworkCallback, ExportableState):
             ``eval_dataset``.
         batch_size: Rows a forward pass; ``args.per_device_eval_batch_size`` by default.
         anchor: Pretrained weights from elsewhere, as in ``L2SP``.
+        head: Whether the head goes along too, from its weights when the Trainer is made: for a head that is none of
+            chance, such as one of ``class_embeddings``. Not with ``anchor``.
 
     Raises:
         SettingsError: When an argument is out of range; before training, when there is nothing to evaluate on.
@@ -59,7 +62,10 @@ class WeightInterpolation(NetworkCallback, ExportableState):
         eval_dataset: Any = None,
         batch_size: int | None = None,
         anchor: Source | None = None,
+        head: bool = False,
     ) -> None:
+        if head and anchor is not None:
+            raise SettingsError("head=True takes the head's start from the model itself; leave anchor away.")
         if not alphas or not all(0 <= alpha <= 1 for alpha in alphas):
             raise SettingsError(f"alphas={list(alphas)} must be one or more points in [0, 1].")
         if metric not in METRICS:
@@ -69,8 +75,9 @@ class WeightInterpolation(NetworkCallback, ExportableState):
         self.eval_dataset = eval_dataset
         self.batch_size = batch_size
         self.anchor = anchor
+        self.head = head
         self.fingerprint: str | None = None
-        self._keeper = AnchorKeeper(type(self).__name__, anchor)
+        self._keeper = AnchorKeeper(type(self).__name__, anchor, head=head)
 
     def state(self) -> dict:
         """What a checkpoint keeps: the arguments and the fingerprint of w0."""
@@ -79,6 +86,7 @@ class WeightInterpolation(NetworkCallback, ExportableState):
             "metric": self.metric,
             "batch_size": self.batch_size,
             "anchor": None if self.anchor is None or isinstance(self.anchor, Mapping) else str(self.anchor),
+            "head": self.head,
         }
         return {"args": args, "attributes": {"fingerprint": self.fingerprint}}
 
@@ -139,7 +147,10 @@ class WeightInterpolation(NetworkCallback, ExportableState):
         _, prefix = plain_model(model)
         anchor = self._keeper.anchor
         starts, tensors = [], []
-        for own, kept in ((body_parameters(model), anchor.weights), (body_buffers(model), anchor.buffers)):
+        for own, kept in (
+            (body_parameters(model, head=self.head), anchor.weights),
+            (body_buffers(model), anchor.buffers),
+        ):
             for name, tensor in own.items():
                 if name.removeprefix(prefix) in kept:
                     starts.append(placed_like(kept[name.removeprefix(prefix)], tensor))

@@ -1,4 +1,4 @@
-"""Methods of zero-shot learning, one idea a file. A new one is a file and a line in ``METHODS``."""
+"""Methods of zero-shot learning, one idea a file. A new one is a file and a line in ``attribute_methods``."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.data.class_balance import balanced_places
-from hf_transfer_kit.zero_shot.methods.attribute_prediction import DAP, IAP
-from hf_transfer_kit.zero_shot.methods.eszsl import ESZSL
+from hf_transfer_kit.zero_shot.methods.attribute_methods import METHODS
+from hf_transfer_kit.zero_shot.methods.joint import Joint, JointMix
 from hf_transfer_kit.zero_shot.methods.method import ZeroShotMethod
-from hf_transfer_kit.zero_shot.methods.prototype import Prototype
-from hf_transfer_kit.zero_shot.methods.ranking import ALE, DeViSE
-from hf_transfer_kit.zero_shot.methods.sae import SAE
 
-METHODS: dict[str, type[ZeroShotMethod]] = {
-    method.name: method for method in (DAP, IAP, ESZSL, SAE, ALE, DeViSE, Prototype)
-}
+JOINT_METHODS: dict[str, type[ZeroShotMethod]] = {method.name: method for method in (Joint, JointMix)}
+"""Methods on prompts that a network's own text tower embeds."""
+ALL_METHODS = {**METHODS, **JOINT_METHODS}
 
 
 def fitted_method(
@@ -33,7 +30,7 @@ def fitted_method(
     """A method learned from features, all in float64.
 
     Args:
-        method: Key of ``METHODS``.
+        method: Key of ``METHODS`` or ``JOINT_METHODS``.
         options: Of the method.
         features: (N, D).
         labels: int64 (N,), rows of ``signatures``.
@@ -46,8 +43,8 @@ def fitted_method(
     if balanced:
         places = torch.from_numpy(balanced_places(labels.numpy(), seed=0))
         features, labels = features[places], labels[places]
-    made = METHODS[method](features.shape[1], signatures.shape[1], len(signatures), **options).double()
+    made = ALL_METHODS[method](features.shape[1], signatures.shape[1], len(signatures), **options).double()
     return made.requires_grad_(False).fit(features, labels, signatures)
 
 
-__all__ = ["METHODS", "ZeroShotMethod", "fitted_method"]
+__all__ = ["ALL_METHODS", "JOINT_METHODS", "METHODS", "JointMix", "ZeroShotMethod", "fitted_method"]

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from joint_networks import joint
 from transformers import TrainingArguments
 
 from hf_transfer_kit.backbones.dann_mnist import DannMnistConfig, DannMnistForImageClassification
+from hf_transfer_kit.backbones.tower_classifier import tower_classifier
 from hf_transfer_kit.data import load_data, prepare_data
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.metrics import seen_unseen_accuracies
@@ -211,3 +213,45 @@ def test_a_network_is_trained_on_seen_classes_alone(digits, tmp_path):
     )(0, split)
     pairs = zip(start.network.parameters(), frozen.model.network.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_prompts_stand_beside_the_table_and_mix_with_it():
+    """A network of six features that are the classes' prompts and noise; the table says nothing."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = np.random.default_rng(0).normal(size=(8, 6))
+    prompts = AttributeTable(CLASSES, tuple(f"dimension {i}" for i in range(6)), drawn)
+    table = AttributeTable(CLASSES, ("u", "v"), np.random.default_rng(1).integers(0, 2, (8, 2)) + 0.5)
+
+    def part():
+        names = tuple(name for name in CLASSES for _ in range(15))
+        noise = torch.randn(len(names), 6, generator=generator, dtype=torch.float64)
+        return NamedRows(torch.from_numpy(prompts.rows(names)) + 0.3 * noise, names)
+
+    network = tower_classifier(joint("clip"), "image", seed=0)
+    features = SplitFeatures(ZeroShotModel.from_backbone(network, prompts), part(), part())
+    splits = random_hold_outs(CLASSES, 3, count=2, seed=1)
+    asked = (lambda index, split: features, table, splits)
+    found = compare_zero_shot(["joint", "prototype", "joint_mix"], *asked, prompts=prompts, partner="prototype")
+    figures = {result.name: result.mean("unseen_accuracy") for result in found.found.results}
+    assert set(figures) == {
+        "prototype", "prototype on prompts", "joint on prompts", "joint_mix on prompts and attributes",
+    }  # fmt: skip
+    assert figures["joint on prompts"] > 0.9
+    assert figures["prototype"] < 0.75
+    assert figures["joint_mix on prompts and attributes"] > figures["prototype"]
+    mixed = found.found.result("joint_mix on prompts and attributes").splits[0].options
+    assert (mixed["partner"], mixed["weight"] > 0) == ("prototype", True)
+    alone = compare_zero_shot(["joint"], asked[0], None, splits, prompts=prompts)
+    assert alone.found.attributes == alone.found.attribute_figures == ()
+    assert alone.found.chosen == "joint on prompts"
+    assert alone.model.config.seen == list(splits[0].seen)
+    assert alone.found.results[0].mean("unseen_accuracy") == figures["joint on prompts"]
+    for methods, given, described, message in (
+        (["joint"], None, table, "this one has no text tower"),
+        (["joint_mix"], prompts, None, "there are none: give a table"),
+        (["eszsl"], None, None, "Nothing describes the classes"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            compare_zero_shot(methods, asked[0], described, splits, prompts=given)
+    with pytest.raises(SettingsError, match="partner='joint' is unknown"):
+        compare_zero_shot(["joint_mix"], *asked, prompts=prompts, partner="joint")
