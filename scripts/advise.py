@@ -22,7 +22,7 @@ from hf_transfer_kit.data import load_data
 from hf_transfer_kit.hub import check_output_dir
 from hf_transfer_kit.reports import advice_report, suspected_lines, write_report
 from hf_transfer_kit.selection import measured_experience, rank_sources, recommend
-from hf_transfer_kit.selection.ranking import DEFAULT_SCORE
+from hf_transfer_kit.selection.measures.ranking import DEFAULT_SCORE
 
 
 @dataclass

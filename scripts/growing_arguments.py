@@ -16,8 +16,8 @@ from hf_transfer_kit.data.labels import class_values
 from hf_transfer_kit.data.replay import with_few_rows
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection import Strategy
-from hf_transfer_kit.selection.growing import check_keeps, grown, joined_data, old_accuracy
-from hf_transfer_kit.selection.running import Run
+from hf_transfer_kit.selection.finetuning.growing import check_keeps, grown, joined_data, old_accuracy
+from hf_transfer_kit.selection.finetuning.running import Run
 from hf_transfer_kit.tuning import LwF
 from hf_transfer_kit.values import Growing
 

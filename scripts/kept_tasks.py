@@ -15,7 +15,7 @@ from hf_transfer_kit.data.growing import classes_to_add, with_classes
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import ModelError, SettingsError, first_line
 from hf_transfer_kit.multitask import MultiTaskConfig, MultiTaskModel, record_logits
-from hf_transfer_kit.selection.growing import grown
+from hf_transfer_kit.selection.finetuning.growing import grown
 from hf_transfer_kit.selection.multitasking import TaskData
 from hf_transfer_kit.values import Growing
 

@@ -82,7 +82,7 @@ class DomainDistance(DistanceBesideChance):
     """How far two domains are apart.
 
     Args:
-        kind: Key of ``hf_transfer_kit.selection.distances.DISTANCES``.
+        kind: Key of ``hf_transfer_kit.selection.measures.distances.DISTANCES``.
         rows: Number of rows compared, of the source and of the target.
         by_class: The same within classes; None without labels of both.
     """

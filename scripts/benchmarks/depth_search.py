@@ -27,7 +27,7 @@ from hf_transfer_kit.backbones import layer_groups, load_model, load_processor, 
 from hf_transfer_kit.data import load_data, prepare_data
 from hf_transfer_kit.data.splits import subset
 from hf_transfer_kit.selection import Budget, depth_strategy, run_strategy, search_freeze_depth
-from hf_transfer_kit.selection.halving import Score, cheapest_within_one_error, standard_error
+from hf_transfer_kit.selection.contest.halving import Score, cheapest_within_one_error, standard_error
 
 
 @dataclass

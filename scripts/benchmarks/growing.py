@@ -32,8 +32,8 @@ from hf_transfer_kit.data import ClassBalance, PreparedData
 from hf_transfer_kit.data.growing import with_classes
 from hf_transfer_kit.data.replay import with_few_rows
 from hf_transfer_kit.selection import DANN_MNIST, Budget, fresh_network, fresh_processor, make_strategy
-from hf_transfer_kit.selection.growing import joined_data, old_accuracy
-from hf_transfer_kit.selection.running import run_strategy
+from hf_transfer_kit.selection.finetuning.growing import joined_data, old_accuracy
+from hf_transfer_kit.selection.finetuning.running import run_strategy
 
 OLD, NEW = tuple("01234"), tuple("56789")
 FIGURES = ("old_before", "old_after", "forgetting", "new_after", "all_after")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from transformers import HfArgumentParser
 
-from hf_transfer_kit.selection.scores import log_me
+from hf_transfer_kit.selection.measures.scores import log_me
 
 
 @dataclass

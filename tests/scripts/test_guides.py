@@ -146,7 +146,7 @@ def test_every_script_and_every_guide_has_a_place_in_the_index():
 def test_guides_tell_every_strategy_method_and_score_there_is():
     from hf_transfer_kit.multitask import BALANCERS
     from hf_transfer_kit.selection import DISTANCES, STRATEGIES, adapting, generalising, multitasking
-    from hf_transfer_kit.selection.transferability import NAMES
+    from hf_transfer_kit.selection.measures.transferability import NAMES
     from hf_transfer_kit.zero_shot import JOINT_METHODS, METHODS
 
     told = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hf_transfer_kit import cache_features, domain_distance, load_data, load_model, load_processor, prepare_data
-from hf_transfer_kit.selection.distances import DISTANCES
+from hf_transfer_kit.selection.measures.distances import DISTANCES
 
 pytestmark = pytest.mark.slow
 

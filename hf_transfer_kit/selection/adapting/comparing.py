@@ -24,8 +24,8 @@ from hf_transfer_kit.selection.adapting.methods import (
 )
 from hf_transfer_kit.selection.adapting.running import AdaptationRun, Domains, run_adaptation
 from hf_transfer_kit.selection.adapting.shallow import run_shallow
-from hf_transfer_kit.selection.bootstrap import runs_interval
-from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.contest.bootstrap import runs_interval
+from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.values import AdaptationPoint, AdaptationResult, FeatureMap, LabelShift, ScoreAgreement
 
 SELECT = "bnm"

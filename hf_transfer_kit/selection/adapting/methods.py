@@ -13,7 +13,7 @@ from hf_transfer_kit.adaptation.configuration import BATCH_NORMS
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import chosen, number
-from hf_transfer_kit.selection.method_text import read_text
+from hf_transfer_kit.selection.contest.option_texts import read_text
 
 LAST = "last"
 """In place of a score: the weights at the end are kept."""

@@ -17,7 +17,7 @@ from hf_transfer_kit.data.memory import Rows, SomeRows
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.selection.adapting.methods import AdaptationMethod
 from hf_transfer_kit.selection.adapting.running import ROWS, AdaptationRun, Domains, run_adaptation
-from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.values import UnknownRows
 
 

@@ -29,8 +29,8 @@ from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.metrics import classification_metrics
 from hf_transfer_kit.selection.adapting.keeping import KeepBest, evenly_spread_accuracy
 from hf_transfer_kit.selection.adapting.methods import AdaptationMethod
-from hf_transfer_kit.selection.budget import Budget
-from hf_transfer_kit.selection.running import lay_out, metrics_of, training_classes
+from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.finetuning.running import lay_out, metrics_of, training_classes
 from hf_transfer_kit.tuning import LearnedRates, LogScalars, rates_of
 from hf_transfer_kit.tuning.rates import rate_groups
 from hf_transfer_kit.values import AdaptationPoint, LabelShift

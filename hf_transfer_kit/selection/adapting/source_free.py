@@ -26,8 +26,8 @@ from hf_transfer_kit.selection.adapting.comparing import AdaptationComparison, s
 from hf_transfer_kit.selection.adapting.keeping import KeepBest, evenly_spread_accuracy
 from hf_transfer_kit.selection.adapting.methods import LAST, AdaptationMethod, make_source_free_method
 from hf_transfer_kit.selection.adapting.running import ROWS, AdaptationRun, classifier_rates, run_settings, tested_on
-from hf_transfer_kit.selection.budget import Budget
-from hf_transfer_kit.selection.running import lay_out
+from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.finetuning.running import lay_out
 from hf_transfer_kit.tuning import LearnedRates, LogScalars
 from hf_transfer_kit.tuning.rates import rate_groups
 

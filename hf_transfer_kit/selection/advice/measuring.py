@@ -15,10 +15,10 @@ from hf_transfer_kit.backbones import reinitialize
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features import CachedFeatures, cache_features
-from hf_transfer_kit.selection.budget import Budget
-from hf_transfer_kit.selection.running import lay_out
-from hf_transfer_kit.selection.scores.leave_one_out import leave_one_out_accuracy, leave_one_out_scores
-from hf_transfer_kit.selection.scores.suspected_labels import suspected_rows
+from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.finetuning.running import lay_out
+from hf_transfer_kit.selection.measures.scores.leave_one_out import leave_one_out_accuracy, leave_one_out_scores
+from hf_transfer_kit.selection.measures.scores.suspected_labels import suspected_rows
 from hf_transfer_kit.values import CaseMeasures, SuspectedLabel
 
 _SHARE = 0.1

@@ -7,8 +7,8 @@ from typing import Any
 
 from hf_transfer_kit.selection.advice.cases import BASE, Case, Settings
 from hf_transfer_kit.selection.advice.outlook import by_nearness
-from hf_transfer_kit.selection.budget import Budget
-from hf_transfer_kit.selection.specification import make_strategy
+from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.strategies.specification import make_strategy
 from hf_transfer_kit.values import CaseMeasures, StrategyOutlook
 
 _NEAR = 0.75

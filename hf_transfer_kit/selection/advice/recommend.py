@@ -22,8 +22,8 @@ from hf_transfer_kit.selection.advice.planning import (
     run_settings,
     would_change,
 )
-from hf_transfer_kit.selection.budget import Budget, default_steps
-from hf_transfer_kit.selection.distances import domain_distance
+from hf_transfer_kit.selection.contest.budget import Budget, default_steps
+from hf_transfer_kit.selection.measures.distances import domain_distance
 from hf_transfer_kit.values import Recommendation
 
 _BATCH_SIZE = 32

@@ -12,8 +12,8 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from hf_transfer_kit.adaptation.batch_norm import batch_norms
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import ModelError, SettingsError
-from hf_transfer_kit.selection.bootstrap import runs_interval
-from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.contest.bootstrap import runs_interval
+from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.generalising.methods import (
     METHODS,
     PER_DOMAIN,

@@ -12,7 +12,7 @@ from hf_transfer_kit.adaptation import SOURCES_OBJECTIVES, SWAD
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import chosen, number
-from hf_transfer_kit.selection.method_text import read_text
+from hf_transfer_kit.selection.contest.option_texts import read_text
 
 JOINT = "joint"
 PER_DOMAIN = "per_domain_bn"

@@ -17,10 +17,10 @@ from hf_transfer_kit.data import PreparedData, UnionRows
 from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.adapting.running import classifier_rates, fast_fresh_parts, run_settings, tested_on
-from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.finetuning.running import lay_out
 from hf_transfer_kit.selection.generalising.keeping import KeepBestOnSources
 from hf_transfer_kit.selection.generalising.methods import GeneralisationMethod
-from hf_transfer_kit.selection.running import lay_out
 from hf_transfer_kit.tuning import LearnedRates, LogScalars
 
 LAST = "last"

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask import MultiTaskModel, delta_m
-from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.multitasking.methods import METHODS, SINGLE, MultiTaskMethod, make_method
 from hf_transfer_kit.selection.multitasking.running import TasksRun, affinity_of
 from hf_transfer_kit.selection.multitasking.task_data import TaskSet

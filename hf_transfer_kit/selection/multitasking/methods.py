@@ -10,7 +10,7 @@ from typing import Any
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask import BALANCERS, MIXINGS, Balancer
 from hf_transfer_kit.multitask.balancing import GradientBalancer
-from hf_transfer_kit.selection.method_text import read_text
+from hf_transfer_kit.selection.contest.option_texts import read_text
 
 SINGLE = "single"
 MULTITASK = "multitask"

@@ -18,10 +18,10 @@ from hf_transfer_kit.multitask import (
     Source,
     TaskAffinity,
 )
-from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.finetuning.running import lay_out, metrics_of
 from hf_transfer_kit.selection.multitasking.methods import MultiTaskMethod
 from hf_transfer_kit.selection.multitasking.task_data import TaskSet
-from hf_transfer_kit.selection.running import lay_out, metrics_of
 from hf_transfer_kit.tuning import LogScalars
 from hf_transfer_kit.tuning.rates import rate_groups
 

@@ -15,7 +15,7 @@ from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.metrics import ERRORS, TaskMetrics, task_metrics
 from hf_transfer_kit.multitask import DEFAULT_INPUT, MultiTaskCollator, Source, WithLabels
-from hf_transfer_kit.selection.running import training_classes
+from hf_transfer_kit.selection.finetuning.running import training_classes
 from hf_transfer_kit.values import TaskDescription
 
 LABELS = "labels"

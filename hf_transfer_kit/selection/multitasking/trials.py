@@ -9,7 +9,7 @@ import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.multitask import MultiTaskModel, Source, record_logits
-from hf_transfer_kit.selection.budget import Budget
+from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.multitasking.methods import SINGLE, MultiTaskMethod, make_method
 from hf_transfer_kit.selection.multitasking.running import TasksRun, run_tasks
 from hf_transfer_kit.selection.multitasking.task_data import TaskSet

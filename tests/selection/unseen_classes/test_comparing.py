@@ -11,7 +11,7 @@ from hf_transfer_kit.backbones.tower_classifier import tower_classifier
 from hf_transfer_kit.data import load_data, prepare_data
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.metrics import seen_unseen_accuracies
-from hf_transfer_kit.selection.fresh_networks import fresh_network, fresh_processor
+from hf_transfer_kit.selection.examples.fresh_networks import fresh_network, fresh_processor
 from hf_transfer_kit.selection.unseen_classes import (
     NamedRows,
     SplitFeatures,

@@ -1,0 +1,1 @@
+"""What every comparison shares: budget, settings of a run, halving, intervals, the verdict, progress."""

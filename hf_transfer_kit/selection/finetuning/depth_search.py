@@ -1,0 +1,309 @@
+"""How many layer groups to freeze, measured at a fraction of the cost of training every depth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.data import SPLITS, PreparedData
+from hf_transfer_kit.data.class_balance import classes_of
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.features import CachedBoundaries, cache_boundaries
+from hf_transfer_kit.features.cache_budget import bytes_of
+from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.halving import (
+    Rung,
+    Score,
+    affordable,
+    best_of,
+    cheapest_within_one_error,
+    error_of_difference,
+    plan_rungs,
+    preference,
+    standard_error,
+)
+from hf_transfer_kit.selection.finetuning.depth_costs import forward_costs, training_cost
+from hf_transfer_kit.selection.finetuning.depth_reason import depth_sentence
+from hf_transfer_kit.selection.finetuning.elimination import shortened
+from hf_transfer_kit.selection.finetuning.running import lay_out, run_strategy
+from hf_transfer_kit.selection.strategies import Strategy
+from hf_transfer_kit.selection.strategies.freeze_first import FreezeFirst
+from hf_transfer_kit.selection.strategies.freeze_last import FreezeLast
+from hf_transfer_kit.selection.strategies.full import Full
+from hf_transfer_kit.selection.strategies.head_only import HeadOnly
+from hf_transfer_kit.selection.strategies.specification import strategy_text
+from hf_transfer_kit.values import DepthResult, DepthSearch, LayerGroups
+
+DIRECTIONS = ("first", "last")
+
+
+def search_freeze_depth(
+    make_model: Callable[[int], PreTrainedModel],
+    data: PreparedData,
+    args: TrainingArguments,
+    budget: Budget,
+    *,
+    depths: Sequence[int] | None = None,
+    direction: str = "first",
+    seeds: Sequence[int] = (0, 1, 2),
+    eta: int = 3,
+    share: float = 0.28,
+    cache_dir: str | Path | None = None,
+    cache_budget: int | float | str | None = None,
+    dtype: str = "float32",
+    callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None = None,
+    on_result: Callable[[DepthResult], None] | None = None,
+) -> DepthSearch:
+    """Finds how many layer groups to freeze by successive halving over the depths (Jamieson & Talwalkar 2016).
+
+    One pass through the network stores what crosses every boundary, and a run at depth k trains what lies behind its
+    own. Shallow depths stay expensive: training everything costs as much as before, so the halving is what saves. All
+    depths get a short run with one seed; a third of them (with ``eta=3``) a full one with that seed; two of these all
+    seeds. On goes the depth that would be chosen now, then the best of the other half of the depths (short runs are
+    unjust to shallow freezing, which has more to learn), then the best others, as many as fit into what may be spent:
+    ``share`` of the estimated cost of training every depth with every seed, uncached. Where that does not pay for two
+    depths with all seeds, they get fewer; where it pays for no more runs of both, the choice falls on the rung before.
+
+    Every run has the learning-rate schedule of its own number of steps. Only the validation split decides, by the
+    metric of ``data.balance``, accuracy by default; the chosen
+    depth is the cheapest (fewest parameters that move) within one standard error of the best on the last rung: that of
+    the paired difference, since all depths are measured on the same rows.
+
+    Args:
+        make_model: Seed -> freshly loaded pretrained model with a fresh head.
+        data: Prepared splits and their collator.
+        args: Arguments for the stock Trainer; warm-up steps shrink with the budget.
+        budget: What a full run may spend.
+        depths: Numbers of frozen groups to try, from 0 (everything is trained) to the number before the head (the head
+            alone); None tries all.
+        direction: ``"first"`` freezes from the input; ``"last"`` next to the head, for speech, where nothing can be
+            cached, because what changes comes first.
+        seeds: Runs of a depth on the last rung, at least one, none twice.
+        eta: Factor between the budgets of neighbouring rungs, at least 2.
+        share: In (0, 1]. Counted in floating-point operations of training; wall time comes out lower (about 0.8 of it
+            on a CPU), since cached rows also spare evaluations the frozen part.
+        cache_dir: Folder of the cache; see ``cache_boundaries``, as for the two that follow.
+        cache_budget: Bytes that the cache may take; 0 trains every depth uncached.
+        dtype: What the cache is stored as.
+        callbacks: Strategy text and seed -> callbacks for that run's Trainer.
+        on_result: Called with each depth's result on each rung.
+
+    Raises:
+        SettingsError: When an argument is not allowed or the cache would be larger than its budget; before any run.
+    """
+    started = time.perf_counter()
+    model = make_model(seeds[0] if seeds else 0)
+    groups = layer_groups(model)
+    depths = _checked_depths(groups, depths, direction, seeds, share)
+    rungs = plan_rungs(len(depths), budget.max_steps, seeds, eta=eta)
+    options = {"cache_dir": cache_dir, "cache_budget": cache_budget, "dtype": dtype}
+    caches, notes = _boundaries(model, data, depths, direction, options)
+    shares = forward_costs(model, groups, data.collator([data.train[0], data.train[0]]))
+    frozen = {depth: groups_frozen_at(len(groups.body), depth, direction) for depth in depths}
+    usable = caches.depths if caches else ()
+    search = _Search(
+        make_model, data, args, budget, direction, caches, callbacks, on_result,
+        groups=groups,
+        cost={depth: training_cost(shares, frozen[depth], cached=depth in usable) for depth in depths},
+        price={depth: _movable(groups, frozen[depth]) for depth in depths},
+    )  # fmt: skip
+    rows_of_run = budget.max_steps * budget.batch_size
+    allowed = share * sum(training_cost(shares, frozen[d], cached=False) for d in depths) * rows_of_run * len(seeds)
+    allowed -= sum(len(getattr(data, split)) for split in SPLITS) if usable else 0
+    chosen, error = search.climb(rungs, depths, allowed)
+    results = tuple(search.results[depth] for depth in depths)
+    seconds = {
+        "total": time.perf_counter() - started,
+        "caching": caches.seconds if caches else 0.0,
+        "training": search.seconds,
+    }
+    strategy = strategy_text(depth_strategy(groups, chosen, direction))
+    sentence = depth_sentence(
+        results, chosen, strategy, price=search.price, body=len(groups.body), error=error, metric=data.balance.metric
+    )
+    return DepthSearch(chosen, strategy, direction, results, seconds, sentence, notes, data.balance.metric)
+
+
+def depth_strategy(groups: LayerGroups, depth: int, direction: str = "first") -> Strategy:
+    """The strategy that freezes ``depth`` groups: ``full`` for none, ``head_only`` for all before the head."""
+    if depth == 0:
+        return Full()
+    if depth == len(groups.body):
+        return HeadOnly()
+    return FreezeFirst(k=depth) if direction == "first" else FreezeLast(k=depth)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run: validation accuracy, loss, what each row adds to it; test accuracy (None if not looked at); wall time.
+
+    Accuracy stands for the metric of ``data.balance``.
+    """
+
+    accuracy: float
+    loss: float
+    test_accuracy: float | None
+    seconds: float
+    correct: np.ndarray | None
+
+
+@dataclass
+class _Search:
+    """One search: what every run needs, and what was found so far."""
+
+    make_model: Callable[[int], PreTrainedModel]
+    data: PreparedData
+    args: TrainingArguments
+    budget: Budget
+    direction: str
+    caches: CachedBoundaries | None
+    callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None
+    on_result: Callable[[DepthResult], None] | None
+    groups: LayerGroups = field(kw_only=True)
+    cost: Mapping[int, float] = field(kw_only=True)
+    price: Mapping[int, int] = field(kw_only=True)
+    results: dict[int, DepthResult] = field(default_factory=dict)
+    runs: dict[tuple[int, int, int], Outcome] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def climb(self, rungs: Sequence[Rung], depths: Sequence[int], allowed: float) -> tuple[int, float]:
+        """Runs the rungs; the chosen depth, and the standard error of its difference to the best."""
+        survivors = tuple(depths)
+        scores: dict[int, Score] = {}
+        for index, rung in enumerate(rungs):
+            if scores:
+                rung, survivors = self.next_round(rung, preference(scores, self.price), allowed)
+                if len(survivors) < 2:
+                    break
+            allowed -= sum(self.missing_cost(depth, rung) for depth in survivors)
+            scores = {depth: self.score(depth, index, rung) for depth in survivors}
+        chosen = cheapest_within_one_error(scores, self.price)
+        return chosen, error_of_difference(scores[best_of(scores, self.price)], scores[chosen])
+
+    def next_round(self, rung: Rung, order: Sequence[int], allowed: float) -> tuple[Rung, tuple[int, ...]]:
+        """The rung, with fewer seeds where two depths with all of them cost too much, and who goes on to it."""
+        if len(rung.seeds) == 1:
+            return rung, affordable(order, self.costs(order, rung), limit=allowed, most=rung.most)
+        for count in range(len(rung.seeds), 1, -1):
+            smaller = replace(rung, seeds=rung.seeds[:count])
+            survivors = affordable(order, self.costs(order, smaller), limit=allowed, most=rung.most)
+            if set(order[:2]) <= set(survivors):
+                return smaller, survivors
+        return rung, ()
+
+    def costs(self, depths: Sequence[int], rung: Rung) -> dict[int, float]:
+        """What the runs of a rung that were not made yet cost."""
+        return {depth: self.missing_cost(depth, rung) for depth in depths}
+
+    def missing_cost(self, depth: int, rung: Rung) -> float:
+        """The same for one depth, in forward passes of one row."""
+        missing = sum((depth, rung.steps, seed) not in self.runs for seed in rung.seeds)
+        return self.cost[depth] * rung.steps * self.budget.batch_size * missing
+
+    def score(self, depth: int, index: int, rung: Rung) -> Score:
+        """What one depth reaches on one rung; runs that an earlier rung made are not made again."""
+        strategy = depth_strategy(self.groups, depth, self.direction)
+        for seed in rung.seeds:
+            if (depth, rung.steps, seed) not in self.runs:
+                self.runs[depth, rung.steps, seed] = self.run(strategy, depth, rung.steps, seed)
+        runs = [self.runs[depth, rung.steps, seed] for seed in rung.seeds]
+        accuracies = [run.accuracy for run in runs]
+        error = standard_error(accuracies, len(self.data.validation))
+        edge = groups_frozen_at(len(self.groups.body), depth, self.direction)
+        tested = [run.test_accuracy for run in runs if run.test_accuracy is not None]
+        self.results[depth] = DepthResult(
+            depth=depth,
+            group=self.groups[edge[-1] if self.direction == "first" else edge[0]].name if edge else "",
+            strategy=strategy_text(strategy),
+            rung=index,
+            steps=rung.steps,
+            seeds=rung.seeds,
+            accuracy=float(np.mean(accuracies)),
+            error=error,
+            test_accuracy=float(np.mean(tested)) if tested else None,
+            seconds=float(np.mean([run.seconds for run in runs])),
+            cost=self.cost[depth],
+            trainable_parameters=self.price[depth],
+            cached=self.caches is not None and depth in self.caches.depths,
+        )
+        if self.on_result:
+            self.on_result(self.results[depth])
+        rows = [run.correct for run in runs]
+        correct = None if any(row is None for row in rows) else np.mean(rows, axis=0)
+        return Score(float(np.mean(accuracies)), error, float(np.mean([run.loss for run in runs])), correct)
+
+    def run(self, strategy: Strategy, depth: int, steps: int, seed: int) -> Outcome:
+        """One run; a short one looks at the validation split once, at its end, and never at the test split."""
+        started = time.perf_counter()
+        whole = steps == self.budget.max_steps
+        args, budget = (self.args, self.budget) if whole else shortened(self.args, self.budget, steps)
+        extra = tuple(self.callbacks(strategy_text(strategy), seed)) if self.callbacks else ()
+        attach = self.caches.attach if self.caches is not None and depth in self.caches.depths else None
+        run = run_strategy(
+            strategy, self.make_model, self.data, args, budget,
+            seed=seed, callbacks=extra, attach=attach, test=whole,
+        )  # fmt: skip
+        self.seconds += time.perf_counter() - started
+        # Numbers only: kept runs must not keep their models.
+        balance, correct = self.data.balance, run.validation_correct
+        if correct is not None and balance.metric != "accuracy":
+            correct = balance.shares(correct, np.asarray(classes_of(self.data.validation)))
+        return Outcome(
+            run.validation[balance.metric],
+            run.validation["loss"],
+            run.test.get(balance.metric),
+            run.seconds,
+            correct,
+        )
+
+
+def _checked_depths(
+    groups: LayerGroups, depths: Sequence[int] | None, direction: str, seeds: Sequence[int], share: float
+) -> tuple[int, ...]:
+    if direction not in DIRECTIONS:
+        raise SettingsError(f"direction={direction!r} is unknown; choose 'first' or 'last'.")
+    if not 0 < share <= 1:
+        raise SettingsError(f"share={share} is outside (0, 1]: it is the part of an exhaustive search to spend.")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise SettingsError(f"seeds={list(seeds)} must hold at least one entry, and none twice.")
+    most = len(groups.body) if groups.head is not None else len(groups.body) - 1
+    depths = range(most + 1) if depths is None else sorted(set(depths))
+    if not depths or depths[0] < 0 or depths[-1] > most:
+        raise SettingsError(
+            f"depths={list(depths)} is out of range: of this model 0 to {most} layer groups can be frozen; give at "
+            "least one such number."
+        )
+    return tuple(depths)
+
+
+def _boundaries(
+    model: PreTrainedModel, data: PreparedData, depths: Sequence[int], direction: str, options: Mapping[str, object]
+) -> tuple[CachedBoundaries | None, tuple[str, ...]]:
+    """The boundaries from one pass, and sentences about what has none."""
+    wanted = [depth for depth in depths if depth > 0]
+    if direction == "last":
+        return None, ("The layers that change come before those that are frozen, so nothing could be computed once.",)
+    if data.describe.get("augmented"):
+        return None, ("Training rows are augmented anew each time, so nothing was computed once.",)
+    budget = options["cache_budget"]
+    if not wanted or (budget is not None and bytes_of(budget) == 0):
+        return None, ()
+    datasets = {split: getattr(data, split) for split in SPLITS}
+    lay_out(model, data)
+    caches = cache_boundaries(model, datasets, wanted, collator=data.collator, **options)
+    return caches, tuple(f"Depth {depth} was trained uncached: {why}" for depth, why in caches.refused.items())
+
+
+def groups_frozen_at(body: int, depth: int, direction: str) -> range:
+    """Which of ``body`` groups before the head are frozen at a depth, by index."""
+    return range(depth) if direction == "first" else range(body - depth, body)
+
+
+def _movable(groups: LayerGroups, frozen: range) -> int:
+    return sum(group.num_parameters for index, group in enumerate(groups) if index not in frozen)

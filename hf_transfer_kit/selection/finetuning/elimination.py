@@ -1,0 +1,92 @@
+"""Giving strategies up early: short runs of all, longer ones of the better half, full ones of the rest."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.data import PreparedData
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.halving import LEAST_STEPS
+from hf_transfer_kit.selection.finetuning.running import Attach, run_strategy
+from hf_transfer_kit.selection.strategies import Strategy
+from hf_transfer_kit.selection.strategies.specification import strategy_text
+from hf_transfer_kit.values import Elimination
+
+
+def eliminate(
+    strategies: Sequence[Strategy],
+    make_model: Callable[[int], PreTrainedModel],
+    data: PreparedData,
+    args: TrainingArguments,
+    budget: Budget,
+    *,
+    eta: int,
+    seed: int,
+    callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None = None,
+    attach: Attach | None = None,
+) -> tuple[list[Strategy], tuple[Elimination, ...]]:
+    """Successive halving of transferring strategies on validation rows (Jamieson & Talwalkar 2016).
+
+    Runs of ``max_steps / eta^k`` steps with one seed, the first with all strategies; one in ``eta`` goes on from each,
+    two at least. ``from_scratch`` always goes on: it is what transfer is judged by. Test rows are not read.
+
+    Args:
+        strategies: Those of the race.
+        make_model: As for the race; so are ``data``, ``args``, ``callbacks`` and ``attach``.
+        budget: Of a full run.
+        eta: 2 or more.
+        seed: Of the short runs: of the race's seeds the first.
+
+    Returns:
+        Who runs the full budget, in the order given, and who was given up, when, and at which validation accuracy.
+
+    Raises:
+        SettingsError: When ``eta`` is below 2.
+    """
+    if isinstance(eta, bool) or not isinstance(eta, int) or eta < 2:
+        raise SettingsError(f"eta={eta!r} is out of range; give a whole number of 2 or more.")
+    running = [strategy for strategy in strategies if strategy.pretrained]
+    given_up: list[Elimination] = []
+    for steps in short_budgets(len(running), budget.max_steps, eta):
+        reached = {}
+        for strategy in running:
+            text = strategy_text(strategy)
+            extra = tuple(callbacks(f"{text}, {steps} steps", seed)) if callbacks else ()
+            short_args, short = shortened(args, budget, steps)
+            run = run_strategy(
+                strategy, make_model, data, short_args, short, seed=seed, callbacks=extra, attach=attach, test=False
+            )
+            reached[text] = (run.validation[data.balance.metric], -run.validation["loss"])
+        order = sorted(running, key=lambda strategy: reached[strategy_text(strategy)], reverse=True)
+        going_on = max(2, math.ceil(len(running) / eta))
+        given_up += [
+            Elimination(strategy_text(strategy), steps, budget.max_steps, reached[strategy_text(strategy)][0])
+            for strategy in order[going_on:]
+        ]
+        running = order[:going_on]
+    gone = {entry.strategy for entry in given_up}
+    return [strategy for strategy in strategies if strategy_text(strategy) not in gone], tuple(given_up)
+
+
+def short_budgets(candidates: int, max_steps: int, eta: int) -> list[int]:
+    """Steps of the short runs, rising, none below ``LEAST_STEPS``; none at all for one or two candidates."""
+    rounds, left = 0, candidates
+    while left > 2:
+        left = max(2, math.ceil(left / eta))
+        rounds += 1
+    steps = [max_steps // eta**power for power in range(rounds, 0, -1)]
+    return [number for number in steps if LEAST_STEPS <= number < max_steps]
+
+
+def shortened(args: TrainingArguments, budget: Budget, steps: int) -> tuple[TrainingArguments, Budget]:
+    """Arguments and budget of a run of fewer steps: warm-up in proportion, one look at validation rows, at the end."""
+    args = copy.copy(args)
+    if args.warmup_steps >= 1:  # below 1 it is a share already
+        args.warmup_steps = args.warmup_steps * steps // budget.max_steps
+    return args, replace(budget, max_steps=steps, evaluations=1)

@@ -1,0 +1,213 @@
+"""The race: several strategies under one budget, the winner chosen on validation, transfer judged on test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.data import PreparedData
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.features.layer_output import learn_inputs
+from hf_transfer_kit.selection.contest.bootstrap import runs_interval
+from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.verdict import judge_transfer
+from hf_transfer_kit.selection.finetuning.caching import PrefixCaches
+from hf_transfer_kit.selection.finetuning.elimination import eliminate
+from hf_transfer_kit.selection.finetuning.found_depths import with_found_depths
+from hf_transfer_kit.selection.finetuning.running import Run, run_strategy
+from hf_transfer_kit.selection.strategies import Strategy
+from hf_transfer_kit.selection.strategies.specification import make_strategy, strategy_text
+from hf_transfer_kit.values import DepthSearch, Elimination, StrategyResult, Verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The outcome of a race.
+
+    Args:
+        results: One entry a strategy, in the order given.
+        winner: Text of the strategy with the highest mean validation accuracy.
+        verdict: Whether transfer helped against from-scratch; None when from-scratch did not run.
+        model: The winner's model, of the run with the best validation accuracy.
+        model_metrics: That model's metrics on the test split.
+        true: Class of each test row, of shape (rows,).
+        predicted: That model's prediction for each test row, of shape (rows,).
+        learning_rate: The rate the winner was trained with.
+        depth_searches: One for each strategy whose depth was to be found (``freeze_first:auto``).
+        eliminated: Strategies that were given up after short runs.
+        correct: Strategy -> whether each test row's class was predicted, of shape (runs, rows).
+        rates: Parameter's name in ``model`` -> highest rate that it learned with; empty where that is not known.
+    """
+
+    results: tuple[StrategyResult, ...]
+    winner: str
+    verdict: Verdict | None
+    model: PreTrainedModel
+    model_metrics: dict[str, float]
+    true: np.ndarray
+    predicted: np.ndarray
+    learning_rate: float
+    depth_searches: tuple[DepthSearch, ...] = ()
+    eliminated: tuple[Elimination, ...] = ()
+    correct: Mapping[str, np.ndarray] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+    def result(self, strategy: str) -> StrategyResult:
+        """The result of one strategy by its text."""
+        return next(result for result in self.results if result.strategy == strategy)
+
+
+def compare_strategies(
+    make_model: Callable[[int], PreTrainedModel],
+    data: PreparedData,
+    strategies: Sequence[str | Strategy],
+    args: TrainingArguments,
+    budget: Budget,
+    *,
+    seeds: Sequence[int] = (0,),
+    callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None = None,
+    on_result: Callable[[StrategyResult], None] | None = None,
+    caches: PrefixCaches | None = None,
+    eta: int | None = None,
+) -> Comparison:
+    """Runs every strategy with every seed under one budget: same steps, same data order, same evaluations.
+
+    Selection reads the validation split only (the mean of ``data.balance.metric``, accuracy by default; the lower mean
+    loss where that is equal). Whether
+    transfer helped is judged on the test split by a paired bootstrap of the accuracy difference to ``from_scratch``.
+    A strategy whose depth is to be found (``freeze_first:auto``) runs with the depth that a search gives.
+
+    Args:
+        make_model: Seed -> freshly loaded pretrained model with a fresh head.
+        data: Prepared splits and their collator.
+        strategies: Strategies or their texts, at least one, none twice.
+        args: Arguments for the stock Trainer; see ``run_arguments`` for what the race sets itself.
+        budget: What each run may spend.
+        seeds: One run each, at least one, none twice.
+        callbacks: Strategy text and seed -> callbacks for that run's Trainer, such as a progress line.
+        on_result: Called with each strategy's result when its runs have ended.
+        caches: Gives strategies with frozen first layers what these give, computed once for all their runs.
+        eta: Successive halving: short runs first, and one strategy in ``eta`` goes on; None runs all in full.
+
+    Raises:
+        SettingsError: When strategies or seeds are missing or repeated, or an option does not fit the model; always
+            before the first run.
+    """
+    strategies = [make_strategy(strategy) for strategy in strategies]
+    texts = [strategy_text(strategy) for strategy in strategies]
+    for what, values in (("strategies", texts), ("seeds", list(seeds))):
+        if not values or len(set(values)) < len(values):
+            raise SettingsError(f"{what}={values} must hold at least one entry, and none twice.")
+    make_model = _told(make_model, data)
+    validate_strategies(strategies, make_model(seeds[0]))
+    options = caches.search_options if caches else {}
+    strategies, searches = with_found_depths(
+        strategies, make_model, data, args, budget, seeds=seeds, callbacks=callbacks, **options
+    )
+    attach = caches.attach if caches else None
+    eliminated: tuple[Elimination, ...] = ()
+    if eta is not None:
+        strategies, eliminated = eliminate(
+            strategies, make_model, data, args, budget, eta=eta, seed=seeds[0], callbacks=callbacks, attach=attach
+        )
+    texts = [strategy_text(strategy) for strategy in strategies]
+
+    metric = data.balance.metric
+    results, correct = [], {}
+    best: tuple[Strategy, Run] | None = None
+    best_score = (-np.inf, -np.inf)
+    for strategy, text in zip(strategies, texts, strict=True):
+        runs = []
+        for seed in seeds:
+            extra = tuple(callbacks(text, seed)) if callbacks else ()
+            run = run_strategy(strategy, make_model, data, args, budget, seed=seed, callbacks=extra, attach=attach)
+            runs.append(run)
+        result = summarize(text, strategy.summary, runs)
+        results.append(result)
+        correct[text] = np.stack([run.predicted == run.true for run in runs])
+        score = (result.validation[metric], -result.validation["loss"])
+        if score > best_score:
+            best_score = score
+            best = strategy, max(runs, key=lambda run: (run.validation[metric], -run.validation["loss"]))
+        if on_result:
+            on_result(result)
+
+    strategy, run = best
+    transferring = [text for text, s in zip(texts, strategies, strict=True) if s.pretrained]
+    return Comparison(
+        results=tuple(results),
+        winner=strategy_text(strategy),
+        verdict=judge_transfer(
+            results, correct, winner=strategy_text(strategy), transferring=transferring, metric=metric
+        ),
+        model=run.model,
+        model_metrics=run.test,
+        true=run.true,
+        predicted=run.predicted,
+        learning_rate=budget.rate(data.modality, strategy.rate_kind),
+        depth_searches=searches,
+        eliminated=eliminated,
+        correct=correct,
+        rates=run.rates,
+    )
+
+
+def single_run(strategy: Strategy, run: Run, *, learning_rate: float) -> Comparison:
+    """One run of one strategy as a comparison without a contender; there is no verdict."""
+    text = strategy_text(strategy)
+    return Comparison(
+        results=(summarize(text, strategy.summary, [run]),),
+        winner=text,
+        verdict=None,
+        model=run.model,
+        model_metrics=run.test,
+        true=run.true,
+        predicted=run.predicted,
+        learning_rate=learning_rate,
+        correct={text: (run.predicted == run.true)[None]},
+        rates=run.rates,
+    )
+
+
+def _told(make_model: Callable[[int], PreTrainedModel], data: PreparedData) -> Callable[[int], PreTrainedModel]:
+    """The same models, of which a row of the data tells the order of layers where nothing else does."""
+
+    def make(seed: int) -> PreTrainedModel:
+        model = make_model(seed)
+        learn_inputs(model, lambda: data.collator([data.train[0]]))
+        return model
+
+    return make
+
+
+def validate_strategies(strategies: Sequence[Strategy], model: PreTrainedModel) -> None:
+    """Raises SettingsError when a strategy, or an option of it, does not fit the model."""
+    groups = layer_groups(model)
+    for strategy in strategies:
+        strategy.validate(groups)
+        strategy.check_model(model)
+
+
+def summarize(text: str, summary: str, runs: Sequence[Run]) -> StrategyResult:
+    """Mean and spread of a strategy's runs."""
+    validation, test = (
+        {name: [getattr(run, split)[name] for run in runs] for name in getattr(runs[0], split)}
+        for split in ("validation", "test")
+    )
+    return StrategyResult(
+        strategy=text,
+        summary=summary,
+        seeds=tuple(run.seed for run in runs),
+        validation={name: float(np.mean(values)) for name, values in validation.items()},
+        test={name: float(np.mean(values)) for name, values in test.items()},
+        test_spread={name: float(np.std(values, ddof=1)) if len(runs) > 1 else 0.0 for name, values in test.items()},
+        test_interval=runs_interval([run.true for run in runs], [run.predicted for run in runs]),
+        curve=runs[0].curve,
+        trainable_parameters=runs[0].trainable_parameters,
+        total_parameters=sum(parameter.numel() for parameter in runs[0].model.parameters()),
+        seconds=float(np.mean([run.seconds for run in runs])),
+    )

@@ -1,0 +1,1 @@
+"""Numbers that tell before anything is trained: scores of features, distances of datasets, ranked sources."""
