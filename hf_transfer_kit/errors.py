@@ -27,3 +27,16 @@ def first_line(error: BaseException) -> str:
     """The first line of a foreign error's words, for a sentence of ours; its name when it has none."""
     words = str(error).strip()
     return words.splitlines()[0] if words else type(error).__name__
+
+
+class NotFiniteError(TransferKitError):
+    """Training gave a loss or a figure that is NaN or infinite.
+
+    Args:
+        words: The sentence.
+        step: After how many optimizer steps.
+    """
+
+    def __init__(self, words: str, step: int = 0) -> None:
+        super().__init__(words)
+        self.step = step

@@ -93,6 +93,26 @@ class Elimination:
 
 
 @dataclass(frozen=True)
+class FailedRun:
+    """A run that was given up; its candidate cannot win.
+
+    Args:
+        candidate: Text of the strategy or method.
+        seed: Of the run.
+        step: After how many optimizer steps.
+        reason: The sentence.
+    """
+
+    candidate: str
+    seed: int
+    step: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.candidate}, seed {self.seed}, failed: {self.reason}"
+
+
+@dataclass(frozen=True)
 class Verdict:
     """Whether transfer helped: the winner against a baseline under the same budget, on the test split.
 

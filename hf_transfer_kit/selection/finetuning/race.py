@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
@@ -14,6 +15,8 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features.layer_output import learn_inputs
 from hf_transfer_kit.selection.contest.bootstrap import runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
 from hf_transfer_kit.selection.contest.verdict import judge_transfer
 from hf_transfer_kit.selection.finetuning.caching import PrefixCaches
 from hf_transfer_kit.selection.finetuning.elimination import eliminate
@@ -21,7 +24,7 @@ from hf_transfer_kit.selection.finetuning.found_depths import with_found_depths
 from hf_transfer_kit.selection.finetuning.running import Run, run_strategy
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.specification import make_strategy, strategy_text
-from hf_transfer_kit.values import DepthSearch, Elimination, StrategyResult, Verdict
+from hf_transfer_kit.values import DepthSearch, Elimination, FailedRun, StrategyResult, Verdict
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Comparison:
         eliminated: Strategies that were given up after short runs.
         correct: Strategy -> whether each test row's class was predicted, of shape (runs, rows).
         rates: Parameter's name in ``model`` -> highest rate that it learned with; empty where that is not known.
+        failed: Runs that were given up; their strategies are not among the results.
     """
 
     results: tuple[StrategyResult, ...]
@@ -55,6 +59,7 @@ class Comparison:
     eliminated: tuple[Elimination, ...] = ()
     correct: Mapping[str, np.ndarray] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
+    failed: tuple[FailedRun, ...] = ()
 
     def result(self, strategy: str) -> StrategyResult:
         """The result of one strategy by its text."""
@@ -73,6 +78,7 @@ def compare_strategies(
     on_result: Callable[[StrategyResult], None] | None = None,
     caches: PrefixCaches | None = None,
     eta: int | None = None,
+    store: RunStore | None = None,
 ) -> Comparison:
     """Runs every strategy with every seed under one budget: same steps, same data order, same evaluations.
 
@@ -92,8 +98,10 @@ def compare_strategies(
         on_result: Called with each strategy's result when its runs have ended.
         caches: Gives strategies with frozen first layers what these give, computed once for all their runs.
         eta: Successive halving: short runs first, and one strategy in ``eta`` goes on; None runs all in full.
+        store: Where finished runs are kept and taken from; None keeps none.
 
     Raises:
+        NotFiniteError: When every strategy broke.
         SettingsError: When strategies or seeds are missing or repeated, or an option does not fit the model; always
             before the first run.
     """
@@ -117,15 +125,27 @@ def compare_strategies(
     texts = [strategy_text(strategy) for strategy in strategies]
 
     metric = data.balance.metric
+    contest = Contest(
+        Run,
+        args,
+        budget,
+        store,
+        facts=lambda: {"data": data_key(data), "weights": model_key(make_model(seeds[0]))},
+    )
+
+    def train(strategy: Strategy, text: str, seed: int) -> Run:
+        extra = tuple(callbacks(text, seed)) if callbacks else ()
+        return run_strategy(strategy, make_model, data, args, budget, seed=seed, callbacks=extra, attach=attach)
+
     results, correct = [], {}
     best: tuple[Strategy, Run] | None = None
     best_score = (-np.inf, -np.inf)
     for strategy, text in zip(strategies, texts, strict=True):
-        runs = []
-        for seed in seeds:
-            extra = tuple(callbacks(text, seed)) if callbacks else ()
-            run = run_strategy(strategy, make_model, data, args, budget, seed=seed, callbacks=extra, attach=attach)
-            runs.append(run)
+        runs = contest.runs(
+            text, seeds, partial(train, strategy, text), partial(_before_training, strategy, make_model)
+        )
+        if runs is None:
+            continue
         result = summarize(text, strategy.summary, runs)
         results.append(result)
         correct[text] = np.stack([run.predicted == run.true for run in runs])
@@ -135,9 +155,13 @@ def compare_strategies(
             best = strategy, max(runs, key=lambda run: (run.validation[metric], -run.validation["loss"]))
         if on_result:
             on_result(result)
+    if best is None:
+        contest.check()
 
     strategy, run = best
-    transferring = [text for text, s in zip(texts, strategies, strict=True) if s.pretrained]
+    run = contest.whole(strategy_text(strategy), run.seed, run)
+    contest.finished((strategy_text(strategy), run.seed))
+    transferring = [text for text, s in zip(texts, strategies, strict=True) if s.pretrained and text in correct]
     return Comparison(
         results=tuple(results),
         winner=strategy_text(strategy),
@@ -153,7 +177,12 @@ def compare_strategies(
         eliminated=eliminated,
         correct=correct,
         rates=run.rates,
+        failed=tuple(contest.failed),
     )
+
+
+def _before_training(strategy: Strategy, make_model: Callable[[int], PreTrainedModel], seed: int) -> PreTrainedModel:
+    return strategy.prepare_model(make_model(seed), seed=seed)
 
 
 def single_run(strategy: Strategy, run: Run, *, learning_rate: float) -> Comparison:
@@ -208,6 +237,6 @@ def summarize(text: str, summary: str, runs: Sequence[Run]) -> StrategyResult:
         test_interval=runs_interval([run.true for run in runs], [run.predicted for run in runs]),
         curve=runs[0].curve,
         trainable_parameters=runs[0].trainable_parameters,
-        total_parameters=sum(parameter.numel() for parameter in runs[0].model.parameters()),
+        total_parameters=runs[0].total_parameters,
         seconds=float(np.mean([run.seconds for run in runs])),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.features import CachedPrefix
 from hf_transfer_kit.metrics import classification_metrics
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
+from hf_transfer_kit.selection.contest.run_settings import run_settings
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.tuning import FairLossScale, LearnedRates, rates_of
 from hf_transfer_kit.values import CurvePoint
@@ -39,6 +40,7 @@ class Run:
         curve: Evaluations during training.
         seconds: Wall time of training, its evaluations included.
         trainable_parameters: Scalars that asked for a gradient when training ended.
+        total_parameters: All.
         validation_correct: Whether each validation row's class was predicted, of shape (rows,).
         rates: Parameter's name -> highest rate that it learned with; empty where that is not known.
     """
@@ -52,6 +54,7 @@ class Run:
     curve: tuple[CurvePoint, ...]
     seconds: float
     trainable_parameters: int
+    total_parameters: int
     validation_correct: np.ndarray | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
 
@@ -146,6 +149,7 @@ def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: fl
         curve=learning_curve(trainer.state.log_history),
         seconds=seconds,
         trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        total_parameters=sum(p.numel() for p in trainer.model.parameters()),
         validation_correct=seen[-1] if seen else None,
         rates=rates_of(trainer.callback_handler.callbacks),
     )
@@ -193,7 +197,7 @@ def make_trainer(
         eval_dataset=data.validation,
         data_collator=data.collator,
         compute_metrics=classification_metrics(data.label_names),
-        callbacks=[FairLossScale(), *strategy.callbacks(model), LearnedRates(), *callbacks],
+        callbacks=[FairLossScale(), StopNotFinite(), *strategy.callbacks(model), LearnedRates(), *callbacks],
         optimizer_cls_and_kwargs=strategy.optimizer(model, args),
     )
     trainer.remove_callback(PrinterCallback)
@@ -209,18 +213,15 @@ def run_arguments(
     args: TrainingArguments, budget: Budget, strategy: Strategy, *, modality: str, seed: int
 ) -> TrainingArguments:
     """A copy of the user's arguments for one run of a race: same steps, same evaluations, same data order for all."""
-    run_args = copy.copy(args)
-    run_args.run_name = f"{strategy.name}-{seed}"
-    run_args.max_steps = budget.max_steps
-    run_args.num_train_epochs = 0.0  # max_steps alone decides
-    run_args.learning_rate = budget.rate(modality, strategy.rate_kind)
-    run_args.seed = run_args.data_seed = seed
-    run_args.eval_strategy = run_args.logging_strategy = "steps"
-    run_args.eval_steps = run_args.logging_steps = budget.eval_steps
-    run_args.save_strategy = "no"
-    run_args.load_best_model_at_end = False
-    run_args.push_to_hub = False
-    return run_args
+    return run_settings(
+        args,
+        name=strategy.name,
+        max_steps=budget.max_steps,
+        learning_rate=budget.rate(modality, strategy.rate_kind),
+        seed=seed,
+        eval_steps=budget.eval_steps,
+        own_columns=False,
+    )
 
 
 def learning_curve(log_history: list[dict[str, float]]) -> tuple[CurvePoint, ...]:
