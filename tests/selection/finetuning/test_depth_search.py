@@ -23,7 +23,7 @@ from hf_transfer_kit.selection import (
     strategy_text,
     with_found_depths,
 )
-from hf_transfer_kit.selection import depth_search as module
+from hf_transfer_kit.selection.finetuning import depth_search as module
 
 
 class Collate:
