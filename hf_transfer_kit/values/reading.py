@@ -42,7 +42,7 @@ def read_value(kind: type[T], value: Any) -> T:
         return [read_value(inner[0], entry) for entry in value]
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return {_key(inner[0], key): read_value(inner[1], entry) for key, entry in value.items()}
-    return float(value) if kind is float else value
+    return value
 
 
 def _key(kind: type, key: str) -> Any:

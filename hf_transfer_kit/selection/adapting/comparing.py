@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,13 @@ from hf_transfer_kit.selection.adapting.methods import (
     AdaptationMethod,
     make_method,
 )
-from hf_transfer_kit.selection.adapting.running import AdaptationRun, Domains, run_adaptation
+from hf_transfer_kit.selection.adapting.running import AdaptationRun, Domains, adaptive_model, run_adaptation
 from hf_transfer_kit.selection.adapting.shallow import run_shallow
 from hf_transfer_kit.selection.contest.bootstrap import runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
-from hf_transfer_kit.values import AdaptationPoint, AdaptationResult, FeatureMap, LabelShift, ScoreAgreement
+from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
+from hf_transfer_kit.values import AdaptationPoint, AdaptationResult, FailedRun, FeatureMap, LabelShift, ScoreAgreement
 
 SELECT = "bnm"
 """The score that chooses by default: the best of those that Musgrave et al. (2022) compare for most methods."""
@@ -44,6 +47,7 @@ class AdaptationComparison:
         agreements: How well each score chose checkpoints; empty where target validation rows have no labels.
         feature_maps: Of ``source_only``, where it ran, and of the chosen network.
         label_shift: As the run tells it that is surest of one.
+        failed: Runs that were given up; their methods are not among the results.
     """
 
     results: tuple[AdaptationResult, ...]
@@ -52,6 +56,7 @@ class AdaptationComparison:
     agreements: tuple[ScoreAgreement, ...]
     feature_maps: tuple[FeatureMap, ...]
     label_shift: LabelShift | None = None
+    failed: tuple[FailedRun, ...] = ()
 
 
 def compare_adaptations(
@@ -66,6 +71,7 @@ def compare_adaptations(
     callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None = None,
     on_result: Callable[[AdaptationResult], None] | None = None,
     cache_dir: str | None = None,
+    store: RunStore | None = None,
 ) -> AdaptationComparison:
     """Trains every method with every seed under one budget, and keeps weights by a score without target labels.
 
@@ -86,8 +92,10 @@ def compare_adaptations(
         callbacks: Method text and seed -> callbacks for that run.
         on_result: Called after each method.
         cache_dir: Where features for ``shallow`` are kept.
+        store: Where finished runs are kept and taken from; None keeps none.
 
     Raises:
+        NotFiniteError: When every method broke.
         SettingsError: Before anything is trained, when a method, a score or the seeds do not fit.
         DataError: When a method needs labels that the target does not have.
     """
@@ -96,6 +104,21 @@ def compare_adaptations(
     for method in chosen_methods:
         if method.uses_target_labels and "train" not in domains.labelled:
             raise DataError(f"{method.text} learns from labels of the target, which has none. Leave it out.")
+    contest = Contest(
+        AdaptationRun,
+        args,
+        budget,
+        store,
+        facts=lambda: {
+            "data": data_key(domains.source, domains.target, list(domains.labelled)),
+            "weights": model_key(make_model(seeds[0])),
+        },
+    )
+
+    def train(method: AdaptationMethod, seed: int) -> AdaptationRun:
+        more = callbacks(method.text, seed) if callbacks else ()
+        return run_adaptation(method, make_model, domains, args, budget, seed=seed, select=select, callbacks=more)
+
     results: list[AdaptationResult] = []
     first_runs: dict[str, AdaptationRun] = {}
     points: list[tuple[AdaptationPoint, ...]] = []
@@ -106,13 +129,16 @@ def compare_adaptations(
                 method, make_model(seeds[0]), domains, batch_size=batch_size, seed=seeds[0], cache_dir=cache_dir
             )
         else:
-            runs = []
-            for seed in seeds:
-                more = callbacks(method.text, seed) if callbacks else ()
-                run = run_adaptation(
-                    method, make_model, domains, args, budget, seed=seed, select=select, callbacks=more
-                )
-                runs.append(run)
+            runs = contest.runs(
+                method.text,
+                seeds,
+                partial(train, method),
+                lambda seed, method=method: adaptive_model(method, make_model(seed), seed),
+                method=asdict(method),
+                select=select,
+            )
+            if runs is None:
+                continue
             first_runs[method.text] = runs[0]
             points += [run.points for run in runs if method.reads_target]
             plain = next((r for r in results if _plain(r.method)), None)
@@ -120,8 +146,14 @@ def compare_adaptations(
         results.append(result)
         if on_result:
             on_result(result)
+    reached = {result.method for result in results}
+    chosen_methods = [method for method in chosen_methods if method.text in reached]
+    if not any(method.name != SHALLOW and not method.uses_target_labels for method in chosen_methods):
+        contest.check()
     name = _chosen(chosen_methods, results, select)
     shown = dict.fromkeys([*[text for text in first_runs if _plain(text)][:1], name])
+    first_runs |= {text: contest.whole(text, seeds[0], first_runs[text]) for text in shown}
+    contest.finished(*((text, seeds[0]) for text in shown))
     maps = [feature_map(_title(text), first_runs[text].model, domains) for text in shown]
     shift = max((run.shift for run in first_runs.values() if run.shift), key=lambda shift: shift.sure, default=None)
     return AdaptationComparison(
@@ -131,6 +163,7 @@ def compare_adaptations(
         agreements=_agreements(points),
         feature_maps=tuple(maps),
         label_shift=shift,
+        failed=tuple(contest.failed),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +29,8 @@ from hf_transfer_kit.metrics import classification_metrics
 from hf_transfer_kit.selection.adapting.keeping import KeepBest, evenly_spread_accuracy
 from hf_transfer_kit.selection.adapting.methods import AdaptationMethod
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.not_finite import StopNotFinite, check_finite
+from hf_transfer_kit.selection.contest.run_settings import run_settings
 from hf_transfer_kit.selection.finetuning.running import lay_out, metrics_of, training_classes
 from hf_transfer_kit.tuning import LearnedRates, LogScalars, rates_of
 from hf_transfer_kit.tuning.rates import rate_groups
@@ -139,7 +140,7 @@ def run_adaptation(
     """
     if method.uses_target_labels and "train" not in domains.labelled:
         raise DataError(f"{method.text} learns from labels of the target, which has none. Leave it out.")
-    model = _adaptive(method, make_model(seed), seed)
+    model = adaptive_model(method, make_model(seed), seed)
     lay_out(model, domains.source)
     teacher = MeanTeacher(method.teacher) if method.teacher else None
     keep = KeepBest(
@@ -154,7 +155,7 @@ def run_adaptation(
         rows=ROWS,
     )
     rate = domains.learning_rate(budget)
-    run_args = run_settings(args, budget, learning_rate=rate, method=method, seed=seed)
+    run_args = run_settings(args, name=method.name, max_steps=budget.max_steps, learning_rate=rate, seed=seed)
     rows, collator = _training_rows(method, domains, seed)
     learned = domains.target if method.uses_target_labels else domains.source
     model.class_weights = domains.source.balance.class_weights(training_classes(learned), learned.label_names)
@@ -165,6 +166,7 @@ def run_adaptation(
         data_collator=collator,
         callbacks=[
             AdversarialSchedule(),
+            StopNotFinite(),
             LogScalars(),
             *_shares(method, domains, budget),
             *([teacher] if teacher else []),
@@ -180,6 +182,7 @@ def run_adaptation(
     if method.reestimate:
         reestimate_batch_norm(model, domains.target.train, domains.source.collator)
     seconds = time.perf_counter() - started
+    check_finite({name: keep.scores[name] for name in {keep.select} & set(keep.scores)}, keep.kept_step)
     test, true, predicted = tested(model, domains, run_args)
     return AdaptationRun(
         seed=seed,
@@ -235,7 +238,8 @@ def tested_on(
     return metrics_of(output.metrics, "test"), np.asarray(output.label_ids), np.asarray(logits).argmax(-1)
 
 
-def _adaptive(method: AdaptationMethod, classifier: PreTrainedModel, seed: int) -> DomainAdversarialModel:
+def adaptive_model(method: AdaptationMethod, classifier: PreTrainedModel, seed: int) -> DomainAdversarialModel:
+    """The classifier with the method beside it, before training."""
     with preserved_random_state():
         torch.manual_seed(seed)  # the method's own parts, such as a domain head
         return DomainAdversarialModel.from_classifier(
@@ -274,22 +278,3 @@ def _training_rows(method: AdaptationMethod, domains: Domains, seed: int):
         pairs = DomainPairs(rows, domains.target.train, seed=seed)
         return pairs, DomainCollator(collator, change=method.change)
     return rows, ChangingCollator(collator, method.change) if method.change else collator
-
-
-def run_settings(
-    args: TrainingArguments, budget: Budget, *, learning_rate: float, method: AdaptationMethod, seed: int
-) -> TrainingArguments:
-    """A copy of the user's arguments for one run: its steps, rate and seed, and nothing that Trainer keeps itself."""
-    run_args = copy.copy(args)
-    run_args.run_name = f"{method.name}-{seed}"
-    run_args.max_steps = budget.max_steps
-    run_args.num_train_epochs = 0.0  # max_steps alone decides
-    run_args.learning_rate = learning_rate
-    run_args.seed = run_args.data_seed = seed
-    run_args.remove_unused_columns = False
-    run_args.eval_strategy = run_args.save_strategy = "no"  # KeepBest looks and keeps
-    run_args.logging_strategy = "steps"
-    run_args.logging_steps = max(1, budget.max_steps // 40)
-    run_args.load_best_model_at_end = False
-    run_args.push_to_hub = False
-    return run_args

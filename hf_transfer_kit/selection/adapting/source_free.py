@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
@@ -25,8 +26,12 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.adapting.comparing import AdaptationComparison, summary_of, with_best_score
 from hf_transfer_kit.selection.adapting.keeping import KeepBest, evenly_spread_accuracy
 from hf_transfer_kit.selection.adapting.methods import LAST, AdaptationMethod, make_source_free_method
-from hf_transfer_kit.selection.adapting.running import ROWS, AdaptationRun, classifier_rates, run_settings, tested_on
+from hf_transfer_kit.selection.adapting.running import ROWS, AdaptationRun, classifier_rates, tested_on
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.not_finite import StopNotFinite, check_finite
+from hf_transfer_kit.selection.contest.run_settings import run_settings
+from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
 from hf_transfer_kit.selection.finetuning.running import lay_out
 from hf_transfer_kit.tuning import LearnedRates, LogScalars
 from hf_transfer_kit.tuning.rates import rate_groups
@@ -63,6 +68,7 @@ def compare_source_free(
     invert: bool = False,
     callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None = None,
     on_result: Callable[[object], None] | None = None,
+    store: RunStore | None = None,
 ) -> AdaptationComparison:
     """Adapts a trained classifier to unlabelled rows with each method and seed, under one budget.
 
@@ -80,27 +86,57 @@ def compare_source_free(
         invert: Whether strong views invert every second image where the text does not say.
         callbacks: Method text and seed -> callbacks for that run.
         on_result: Called after each method.
+        store: Where finished runs are kept and taken from; None keeps none.
 
     Raises:
         SettingsError: When a method, the score or the seeds do not fit, before anything is trained.
+        NotFiniteError: When every method broke.
     """
     chosen = checked_source_free(methods, seeds=seeds, select=select, invert=invert)
+    contest = Contest(
+        AdaptationRun,
+        args,
+        budget,
+        store,
+        facts=lambda: {
+            "data": data_key(target.rows, list(target.labelled)), "weights": model_key(make_model()),
+        },
+    )  # fmt: skip
+
+    def train(method: AdaptationMethod, seed: int) -> AdaptationRun:
+        more = callbacks(method.text, seed) if callbacks else ()
+        return _run(method, make_model(), target, args, budget, seed=seed, select=select, callbacks=more)
+
     results, first = [], {}
     for method in chosen:
         own_seeds = seeds if method.name in SOURCE_FREE else seeds[:1]  # nothing is drawn without training
-        runs = [
-            _run(method, make_model(), target, args, budget, seed=seed, select=select,
-                 callbacks=callbacks(method.text, seed) if callbacks else ())
-            for seed in own_seeds
-        ]  # fmt: skip
+        runs = contest.runs(
+            method.text,
+            own_seeds,
+            partial(train, method),
+            lambda seed, method=method: _adaptive(method, make_model()),
+            method=asdict(method),
+            select=select,
+        )
+        if runs is None:
+            continue
         first[method.text] = runs[0]
         results.append(summary_of(method, runs))
         if on_result:
             on_result(results[-1])
-    name = next((m.text for m in chosen if m.name in SOURCE_FREE), chosen[0].text)
+    if not results:
+        contest.check()
+    name = next((m.text for m in chosen if m.name in SOURCE_FREE and m.text in first), results[0].method)
     if select != LAST:
         name = with_best_score(results, select)
-    return AdaptationComparison(tuple(results), name, first[name], (), ())
+    run = contest.whole(name, seeds[0], first[name])
+    contest.finished((name, seeds[0]))
+    return AdaptationComparison(tuple(results), name, run, (), (), failed=tuple(contest.failed))
+
+
+def _adaptive(method: AdaptationMethod, network: PreTrainedModel) -> DomainAdversarialModel:
+    objective = method.name if method.name in SOURCE_FREE else "source_only"
+    return DomainAdversarialModel.from_classifier(network, method=objective, method_options=method.options)
 
 
 def _run(
@@ -116,11 +152,15 @@ def _run(
 ) -> AdaptationRun:
     rows = target.rows
     trains = method.name in SOURCE_FREE
-    model = DomainAdversarialModel.from_classifier(
-        network, method=method.name if trains else "source_only", method_options=method.options
-    )
+    model = _adaptive(method, network)
     lay_out(model, rows)
-    run_args = run_settings(args, budget, learning_rate=budget.rate(rows.modality, "body"), method=method, seed=seed)
+    run_args = run_settings(
+        args,
+        name=method.name,
+        max_steps=budget.max_steps,
+        learning_rate=budget.rate(rows.modality, "body"),
+        seed=seed,
+    )
     teacher = MeanTeacher(method.teacher) if method.teacher else None
     keep = KeepBest(
         None,
@@ -144,6 +184,7 @@ def _run(
             data_collator=DomainCollator(rows.collator, change=method.change),
             callbacks=[
                 AdversarialSchedule(),
+                StopNotFinite(),
                 LogScalars(),
                 *([PseudoLabels(rows.train, rows.collator)] if method.name == "shot" else []),
                 *([teacher] if teacher else []),
@@ -161,6 +202,7 @@ def _run(
     else:
         keep.look(model, 0)
     seconds = time.perf_counter() - started
+    check_finite({name: keep.scores[name] for name in {select} & set(keep.scores)}, keep.kept_step)
     test, true, predicted = tested_on(model, rows, target.label_names, run_args, labelled="test" in target.labelled)
     return AdaptationRun(
         seed, model, keep.scores, keep.kept_step, tuple(keep.points) if trains else (), log, seconds, test, true,

@@ -106,7 +106,7 @@ class Contest(Generic[R]):
     def finished(self, *needed: tuple[str, int]) -> None:
         """The comparison is over: of all runs but those that are named, by candidate and seed, the weights go."""
         if self.store is not None:
-            self.store.forget_weights({self._done[run].key for run in needed if run in self._done})
+            self.store.forget_weights([done.key for run, done in self._done.items() if run not in needed])
 
     def check(self) -> None:
         """Refuses a comparison of which every candidate broke.

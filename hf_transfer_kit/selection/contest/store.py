@@ -68,7 +68,7 @@ class RunStore:
     def read(self, key: str, kind: type[R], rebuild: Callable[[], nn.Module], more: Mapping[str, Any]) -> R | None:
         """A run that was kept, with the model that it trained; None where there is none.
 
-        Where its weights are gone, as after the end of a comparison, its ``model`` is None.
+        Where its weights are gone, as after the end of a comparison, or it had none, its ``model`` is None.
 
         Args:
             key: What it depends on: ``run_key``.
@@ -105,7 +105,8 @@ class RunStore:
             self.folder.mkdir(parents=True, exist_ok=True)
             staged = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.folder))
             values, arrays = _plain(run)
-            save_file(_changed(run.model, rebuild()), staged / _WEIGHTS)
+            if run.model is not None:
+                save_file(_changed(run.model, rebuild()), staged / _WEIGHTS)
             np.savez(staged / _ARRAYS, **arrays)
             (staged / _RECORD).write_text(json.dumps({**facts, "run": values}))
             shutil.rmtree(self.folder / key, ignore_errors=True)
@@ -113,13 +114,12 @@ class RunStore:
 
         self._ranks.told(write)
 
-    def forget_weights(self, but: Collection[str] = ()) -> None:
-        """Drops the weights of all runs but those with these keys: figures are small, weights are not."""
+    def forget_weights(self, keys: Collection[str]) -> None:
+        """Drops the weights of these runs, and what was written by half: figures are small, weights are not."""
 
         def drop() -> None:
-            for path in self.folder.glob(f"*/{_WEIGHTS}"):
-                if path.parent.name not in but:
-                    path.unlink()
+            for key in keys:
+                (self.folder / key / _WEIGHTS).unlink(missing_ok=True)
             for path in self.folder.glob(".unfinished-*"):
                 shutil.rmtree(path, ignore_errors=True)
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 
 from hf_transfer_kit.adaptation.batch_norm import batch_norms
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.selection.contest.bootstrap import runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.store import RunStore
+from hf_transfer_kit.selection.generalising.contests import Callbacks, Contests, LeftOutRun
 from hf_transfer_kit.selection.generalising.methods import (
     METHODS,
     PER_DOMAIN,
@@ -25,11 +27,8 @@ from hf_transfer_kit.selection.generalising.running import (
     LAST,
     GeneralisationRun,
     Sources,
-    run_generalisation,
 )
-from hf_transfer_kit.values import Generalisation, GeneralisationResult
-
-Callbacks = Callable[[str, int], Sequence[TrainerCallback]]
+from hf_transfer_kit.values import FailedRun, Generalisation, GeneralisationResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +40,14 @@ class GeneralisationComparison:
         run: The first seed's run of the chosen method on all sources, whose network is to be kept.
         true: Classes of the test rows that are shown: of the unseen domain, else of all sources one after the other.
         predicted: What that network predicts for them.
+        failed: Runs that were given up; their methods are not among the results.
     """
 
     found: Generalisation
     run: GeneralisationRun
     true: np.ndarray
     predicted: np.ndarray
+    failed: tuple[FailedRun, ...] = ()
 
 
 def compare_generalisation(
@@ -62,6 +63,7 @@ def compare_generalisation(
     invert: bool = False,
     callbacks: Callbacks | None = None,
     on_result: Callable[[GeneralisationResult], None] | None = None,
+    store: RunStore | None = None,
 ) -> GeneralisationComparison:
     """Trains every method as often as there are sources, each time without one of them, and judges it on that one.
 
@@ -84,8 +86,10 @@ def compare_generalisation(
         invert: Whether strong views invert every second image where the text does not say.
         callbacks: Text of a run (the method, and which source is left out) and seed -> callbacks for that run.
         on_result: Called after each method.
+        store: Where finished runs are kept and taken from; None keeps none.
 
     Raises:
+        NotFiniteError: When every method broke, or the chosen one did on all sources.
         SettingsError: Before anything is trained, when a method, the seeds, the sources or ``select`` do not fit.
         ModelError: Before anything is trained, when a method needs BatchNorm and the network has none.
     """
@@ -97,24 +101,27 @@ def compare_generalisation(
     if any(method.name == PER_DOMAIN for method in chosen):
         check_batch_norm(make_model(seeds[0]))
 
-    def run(method: GeneralisationMethod, used: Sources, seed: int, title: str) -> GeneralisationRun:
-        more = callbacks(title, seed) if callbacks else ()
-        return run_generalisation(method, make_model, used, args, budget, seed=seed, select=select, callbacks=more)
-
+    contests = Contests(make_model, sources, args, budget, seeds, select, callbacks, store)
     single = len(sources.rows) == 2
-    done: dict[Any, GeneralisationResult] = {}
+    done: dict[Any, GeneralisationResult | None] = {}
     results = []
     for method in chosen:
         key = method.with_one_source if single else method.text
         if key not in done:
-            done[key] = _left_out(method, sources, seeds, run)
+            done[key] = _left_out(method, sources, seeds, contests)
+        if done[key] is None:
+            continue
         results.append(replace(done[key], method=method.text, summary=METHODS[method.name]))
         if on_result:
             on_result(results[-1])
+    if not results:
+        contests.left_out.check()
     best = max(results, key=lambda result: result.mean)  # of equal ones the first
     method = next(method for method in chosen if method.text == best.method)
-    runs = [run(method, sources, seed, f"{method.text} on all sources") for seed in seeds]
-    return _finished(method, results, runs, sources, unseen, select, _alike(chosen) if single else ())
+    runs = contests.on_all(method)
+    found = _finished(method, results, runs, sources, unseen, select, _alike(chosen) if single else ())
+    contests.whole.finished((contests.title(method), seeds[0]))
+    return replace(found, failed=tuple(contests.left_out.failed))
 
 
 def checked_generalisation(
@@ -154,24 +161,24 @@ def check_batch_norm(network: PreTrainedModel) -> None:
 
 
 def _left_out(
-    method: GeneralisationMethod, sources: Sources, seeds: Sequence[int], run: Callable[..., GeneralisationRun]
-) -> GeneralisationResult:
-    left_out: dict[str, tuple[float, ...]] = {}
-    known: dict[str, tuple[float, ...]] = {}
-    seconds = []
-    for name, rows in sources.rows.items():
-        runs = [run(method, sources.without(name), seed, f"{method.text} without {name}") for seed in seeds]
-        judged = replace(rows, test=rows.validation)
-        left_out[name] = tuple(each.tested(judged)[0]["accuracy"] for each in runs)
-        known[name] = tuple(float(np.mean(list(each.validation.values()))) for each in runs)
-        seconds += [each.seconds for each in runs]
+    method: GeneralisationMethod, sources: Sources, seeds: Sequence[int], contests: Contests
+) -> GeneralisationResult | None:
+    """What it reaches on each source that it was not trained on; None where a run broke."""
+    runs: dict[str, list[LeftOutRun]] = {}
+    for name in sources.rows:
+        found = contests.without(method, name)
+        if found is None:
+            return None
+        runs[name] = found
     return GeneralisationResult(
         method=method.text,
         summary=METHODS[method.name],
         seeds=tuple(seeds),
-        left_out=left_out,
-        in_domain=known,
-        seconds=float(np.mean(seconds)),
+        left_out={name: tuple(run.accuracy for run in found) for name, found in runs.items()},
+        in_domain={
+            name: tuple(float(np.mean(list(run.validation.values()))) for run in found) for name, found in runs.items()
+        },
+        seconds=float(np.mean([run.seconds for found in runs.values() for run in found])),
     )
 
 

@@ -16,8 +16,10 @@ from hf_transfer_kit.adaptation import SWAD, ReshuffleSources, SeveralSources, S
 from hf_transfer_kit.data import PreparedData, UnionRows
 from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.selection.adapting.running import classifier_rates, fast_fresh_parts, run_settings, tested_on
+from hf_transfer_kit.selection.adapting.running import classifier_rates, fast_fresh_parts, tested_on
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
+from hf_transfer_kit.selection.contest.run_settings import run_settings
 from hf_transfer_kit.selection.finetuning.running import lay_out
 from hf_transfer_kit.selection.generalising.keeping import KeepBestOnSources
 from hf_transfer_kit.selection.generalising.methods import GeneralisationMethod
@@ -119,17 +121,11 @@ def run_generalisation(
         for name, rows in sources.rows.items()
     }
     train = SeveralSources(learned, seed=seed)
-    model = SeveralSourcesModel.from_classifier(
-        make_model(seed),
-        sources=train.names,
-        method=method.objective,
-        method_options=method.options,
-        batch_norm=method.batch_norm,
-    )
+    model = before_training(method, make_model, sources, seed)
     lay_out(model, first)
     classes = UnionRows([rows.train for rows in sources.rows.values()]).classes  # every source counts alike
     model.class_weights = first.balance.class_weights(classes, first.label_names)
-    run_args = run_settings(args, budget, learning_rate=sources.learning_rate(budget), method=method, seed=seed)
+    run_args = settings_of(method, sources, args, budget, seed)
     training_args = copy.copy(run_args)
     training_args.eval_strategy, training_args.eval_steps = "steps", budget.eval_steps
     keep: list[TrainerCallback] = []
@@ -144,7 +140,7 @@ def run_generalisation(
         eval_dataset=ConcatDataset([rows.validation for rows in sources.rows.values()]),
         data_collator=SourcesCollator(first.collator, change=method.change),
         compute_metrics=of_each_source({name: len(rows.validation) for name, rows in sources.rows.items()}),
-        callbacks=[ReshuffleSources(), LogScalars(), *keep, LearnedRates(), *callbacks],
+        callbacks=[ReshuffleSources(), StopNotFinite(), LogScalars(), *keep, LearnedRates(), *callbacks],
         optimizer_cls_and_kwargs=fast_fresh_parts(model, run_args) if sources.pretrained else None,
     )
     trainer.remove_callback(PrinterCallback)
@@ -160,6 +156,27 @@ def run_generalisation(
         seconds=seconds,
         args=run_args,
         rates=classifier_rates(trainer),
+    )
+
+
+def settings_of(
+    method: GeneralisationMethod, sources: Sources, args: TrainingArguments, budget: Budget, seed: int
+) -> TrainingArguments:
+    """What a run's evaluations run with."""
+    rate = sources.learning_rate(budget)
+    return run_settings(args, name=method.name, max_steps=budget.max_steps, learning_rate=rate, seed=seed)
+
+
+def before_training(
+    method: GeneralisationMethod, make_model: Callable[[int], PreTrainedModel], sources: Sources, seed: int
+) -> SeveralSourcesModel:
+    """The classifier with the method beside it."""
+    return SeveralSourcesModel.from_classifier(
+        make_model(seed),
+        sources=tuple(sources.rows),
+        method=method.objective,
+        method_options=method.options,
+        batch_norm=method.batch_norm,
     )
 
 

@@ -11,11 +11,13 @@ from transformers import PreTrainedModel, TrainingArguments
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask import MultiTaskModel, delta_m
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
 from hf_transfer_kit.selection.multitasking.methods import METHODS, SINGLE, MultiTaskMethod, make_method
-from hf_transfer_kit.selection.multitasking.running import TasksRun, affinity_of
+from hf_transfer_kit.selection.multitasking.running import TasksRun
 from hf_transfer_kit.selection.multitasking.task_data import TaskSet
 from hf_transfer_kit.selection.multitasking.trials import Callbacks, Trials
-from hf_transfer_kit.values import MultiTaskResult, TaskFigure
+from hf_transfer_kit.values import FailedRun, MultiTaskResult, TaskFigure
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,7 @@ class MultiTaskComparison:
         metrics: Task -> metric name -> value of that network on test rows.
         learning_rate: Of that run, for what did not begin fresh.
         before: The source task's figure before anything else was learned; None without a source task.
+        failed: Runs that were given up; their methods are not among the results.
     """
 
     results: tuple[MultiTaskResult, ...]
@@ -37,6 +40,7 @@ class MultiTaskComparison:
     metrics: Mapping[str, Mapping[str, float]]
     learning_rate: float
     before: TaskFigure | None = None
+    failed: tuple[FailedRun, ...] = ()
 
 
 def compare_multitask(
@@ -51,6 +55,7 @@ def compare_multitask(
     source_task: str | None = None,
     callbacks: Callbacks | None = None,
     on_result: Callable[[MultiTaskResult], None] | None = None,
+    store: RunStore | None = None,
 ) -> MultiTaskComparison:
     """Trains every method with every seed; all keep the weights of their last step.
 
@@ -69,31 +74,50 @@ def compare_multitask(
         source_task: The task that is learned first and is not to be lost.
         callbacks: Method text and seed -> callbacks for that run.
         on_result: Called after each method.
+        store: Where finished runs are kept and taken from; None keeps none.
 
     Raises:
+        NotFiniteError: When every method broke, or the source task did.
         SettingsError: Before anything is trained, when a method, the seeds or the source task do not fit.
     """
     chosen_methods = [make_method(m) if isinstance(m, str) else m for m in methods]
     _check(chosen_methods, tasks, seeds, source_task)
     trials = Trials(make_network, tasks, args, budget, tuple(seeds), shared_from, source_task, callbacks)
-    sources = [trials.alone(source_task, seed, title="source") for seed in seeds] if source_task else []
-    before = _figure([_of(run, source_task, tasks) for run in sources]) if source_task else None
+    contest = Contest(
+        TasksRun,
+        args,
+        budget,
+        store,
+        facts=lambda: {
+            "data": data_key([task.prepared for task in tasks.tasks]),
+            "weights": model_key(make_network(seeds[0])),
+            "tasks": {task.name: task.config for task in tasks.tasks},
+            "inputs": tasks.inputs,
+            "shared_from": shared_from,
+            "first_seed": seeds[0],
+        },
+    )
+    source_runs = _alone(contest, trials, source_task, seeds, title="source") if source_task else []
+    if source_runs is None:
+        contest.check()
+    before = _figure([_of(run, source_task, tasks) for run in source_runs]) if source_task else None
     results: list[MultiTaskResult] = []
     alone: list[Mapping[str, TasksRun]] = []
     first_runs: dict[str, TasksRun] = {}
     # The single tasks first, whatever the order: the others are measured against them.
     for method in sorted(chosen_methods, key=lambda method: method.name != SINGLE):
         if method.name == SINGLE:
-            alone = [
-                {name: sources[index] if name == source_task else trials.alone(name, seed) for name in tasks.names}
-                for index, seed in enumerate(seeds)
-            ]
-            runs = alone
+            each = {
+                name: source_runs if name == source_task else _alone(contest, trials, name, seeds)
+                for name in tasks.names
+            }
+            if None in each.values():
+                continue
+            runs = alone = [{name: each[name][index] for name in tasks.names} for index in range(len(seeds))]
         else:
-            trained = [
-                trials.together(method, seed, sources[index].model if method.continues else None)
-                for index, seed in enumerate(seeds)
-            ]
+            trained = _together(contest, trials, method, seeds, source_runs)
+            if trained is None:
+                continue
             first_runs[method.text] = trained[0]
             runs = [dict.fromkeys(tasks.names, run) for run in trained]
         result = _result(method, runs, alone, tasks, seeds, before if method.name != SINGLE else None, source_task)
@@ -101,11 +125,59 @@ def compare_multitask(
         results.append(result)
         if on_result:
             on_result(result)
+    if not first_runs:
+        contest.check()
     results.sort(key=lambda result: [method.text for method in chosen_methods].index(result.method))
     name = _chosen([result for result in results if result.method in first_runs], tasks)
-    run = first_runs[name]
-    run.model.balancer = None  # it belongs to training
-    return MultiTaskComparison(tuple(results), name, run.model, run.test, run.learning_rate, before)
+    run = contest.whole(name, seeds[0], first_runs[name])
+    contest.finished((name, seeds[0]))
+    return MultiTaskComparison(
+        results=tuple(results),
+        chosen=name,
+        model=run.model,
+        metrics=run.test,
+        learning_rate=run.learning_rate,
+        before=before,
+        failed=tuple(contest.failed),
+    )
+
+
+def _alone(
+    contest: Contest[TasksRun], trials: Trials, name: str, seeds: Sequence[int], *, title: str = SINGLE
+) -> list[TasksRun] | None:
+    """One task alone with every seed; None where it broke."""
+    single = make_method(SINGLE)
+    return contest.runs(
+        f"{title} {name}",
+        seeds,
+        lambda seed: trials.alone(name, seed, title=title),
+        lambda seed: trials.new([name], single, seed),
+    )
+
+
+def _together(
+    contest: Contest[TasksRun],
+    trials: Trials,
+    method: MultiTaskMethod,
+    seeds: Sequence[int],
+    source_runs: Sequence[TasksRun],
+) -> list[TasksRun] | None:
+    """All tasks in one network with every seed; None where it broke."""
+
+    def source(seed: int) -> MultiTaskModel | None:
+        if not method.continues:
+            return None
+        run = source_runs[list(seeds).index(seed)]
+        return contest.whole(f"source {trials.source_task}", seed, run).model
+
+    return contest.runs(
+        method.text,
+        seeds,
+        lambda seed: trials.together(method, seed, source(seed)),
+        lambda seed: trials.network(method, seed, source(seed)),
+        method=repr(method),
+        source_task=trials.source_task if method.continues else None,
+    )
 
 
 def _check(methods: Sequence[MultiTaskMethod], tasks: TaskSet, seeds: Sequence[int], source_task: str | None) -> None:
@@ -201,7 +273,7 @@ def _result(
         validation_delta_m=float(np.mean(gains["validation"])) if "validation" in gains else None,
         forgetting=float(np.mean(lost)) if lost else None,
         forgetting_by_seed=lost,
-        affinity=affinity_of(first.model, tasks.names),
+        affinity=first.affinity,
         log=tuple(dict(entry) for entry in first.log if "loss" in entry) if method.name != SINGLE else (),
         steps=first.steps,
         seconds=float(np.mean([sum(run.seconds for run in of_seed) for of_seed in each])),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ from hf_transfer_kit.multitask import (
     TaskAffinity,
 )
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
+from hf_transfer_kit.selection.contest.run_settings import run_settings
 from hf_transfer_kit.selection.finetuning.running import lay_out, metrics_of
 from hf_transfer_kit.selection.multitasking.methods import MultiTaskMethod
 from hf_transfer_kit.selection.multitasking.task_data import TaskSet
@@ -41,6 +42,7 @@ class TasksRun:
         steps: Optimizer steps.
         seconds: Wall time of training.
         learning_rate: Of what did not begin fresh.
+        affinity: Mean cosines of the tasks' gradients in the order of all tasks; None where they were not kept.
     """
 
     model: MultiTaskModel
@@ -50,6 +52,7 @@ class TasksRun:
     steps: int
     seconds: float
     learning_rate: float
+    affinity: tuple[tuple[float | None, ...], ...] | None = None
 
 
 def run_tasks(
@@ -90,21 +93,22 @@ def run_tasks(
     learning = [name for name, settings in model.config.tasks.items() if settings["weight"] > 0]
     _balance(model, method, learning, sources, affinity)
     lay_out(model, tasks[learning[0]].prepared)
-    run_args = _arguments(args, budget, steps=steps, learning_rate=learning_rate, seed=seed)
-    run_args.run_name = f"{method.name}-{seed}"
+    run_args = run_settings(args, name=method.name, max_steps=steps, learning_rate=learning_rate, seed=seed)
     rows = MultiTaskDataset(sources, method.mixing, temperature=method.temperature, seed=seed)
     trainer = Trainer(
         model,
         run_args,
         train_dataset=rows,
         data_collator=tasks.collator(model.config.tasks),
-        callbacks=[MultiTaskEpochs(), BalancingEpochs(), LogScalars(), *callbacks],
+        callbacks=[MultiTaskEpochs(), BalancingEpochs(), StopNotFinite(), LogScalars(), *callbacks],
         optimizer_cls_and_kwargs=_optimizer(model, run_args, fresh),
     )
     trainer.remove_callback(PrinterCallback)
     started = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - started
+    found = affinity_of(model, tasks.names)
+    model.balancer = None  # it belongs to training
     return TasksRun(
         model=model,
         validation={name: judged(model, tasks, name, "validation", run_args) for name in model.config.tasks},
@@ -113,6 +117,7 @@ def run_tasks(
         steps=steps,
         seconds=seconds,
         learning_rate=learning_rate,
+        affinity=found,
     )
 
 
@@ -169,20 +174,3 @@ def _optimizer(model: MultiTaskModel, args: TrainingArguments, fresh: Sequence[s
     return optimizer, {
         **kwargs, "params": rate_groups(model, [(parts[True], FRESH_FACTOR), (parts[False], 1.0)], args),
     }  # fmt: skip
-
-
-def _arguments(
-    args: TrainingArguments, budget: Budget, *, steps: int, learning_rate: float, seed: int
-) -> TrainingArguments:
-    run_args = copy.copy(args)
-    run_args.max_steps = steps
-    run_args.num_train_epochs = 0.0  # max_steps alone decides
-    run_args.learning_rate = learning_rate
-    run_args.seed = run_args.data_seed = seed
-    run_args.remove_unused_columns = False
-    run_args.eval_strategy = run_args.save_strategy = "no"  # all runs keep the weights of their last step
-    run_args.logging_strategy = "steps"
-    run_args.logging_steps = max(1, steps // 40)
-    run_args.load_best_model_at_end = False
-    run_args.push_to_hub = False
-    return run_args

@@ -48,7 +48,7 @@ class Trials:
     def alone(self, name: str, seed: int, *, title: str = SINGLE) -> TasksRun:
         """One task in a network of its own."""
         method = make_method(SINGLE)
-        model = self._new([name], method, seed)
+        model = self.new([name], method, seed)
         return run_tasks(
             model,
             self.tasks.sources([name], seed=seed),
@@ -69,12 +69,11 @@ class Trials:
         others = [name for name in names if name != self.source_task]
         taught = names if source is None or method.name == "replay" else others
         pretrained = self.tasks.pretrained or source is not None
+        model = self.network(method, seed, source)
         if source is None:
-            model = self._new(names, method, seed)
             sources = self.tasks.sources(names, seed=seed)
             steps = len(sources) * self.budget.max_steps
         else:
-            model = self._continued(method, source, seed)
             sources = self._sources(method, source, taught, seed)
             steps = len(self.tasks.groups(others)) * self.budget.max_steps
         return run_tasks(
@@ -92,7 +91,12 @@ class Trials:
             callbacks=self.callbacks(method.text, seed) if self.callbacks else (),
         )
 
-    def _new(self, names: Sequence[str], method: MultiTaskMethod, seed: int) -> MultiTaskModel:
+    def network(self, method: MultiTaskMethod, seed: int, source: MultiTaskModel | None) -> MultiTaskModel:
+        """The network of ``together`` before training."""
+        return self.new(self.tasks.names, method, seed) if source is None else self._continued(method, source, seed)
+
+    def new(self, names: Sequence[str], method: MultiTaskMethod, seed: int) -> MultiTaskModel:
+        """A network with these tasks, whose heads are fresh."""
         inputs, network = self.tasks.inputs_of(names), self.make_network(seed)
         config = {name: self.tasks[name].config for name in names}
         options = {"inputs": inputs, "shared_from": self.own_groups(method) if inputs else 0, "seed": seed}

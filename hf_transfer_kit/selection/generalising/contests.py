@@ -1,0 +1,107 @@
+"""The two contests of a generalisation: with each source left out in turn, and on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
+from hf_transfer_kit.selection.generalising.methods import GeneralisationMethod
+from hf_transfer_kit.selection.generalising.running import (
+    GeneralisationRun,
+    Sources,
+    before_training,
+    run_generalisation,
+    settings_of,
+)
+
+Callbacks = Callable[[str, int], Sequence[TrainerCallback]]
+
+
+@dataclass(frozen=True)
+class LeftOutRun:
+    """What a run without one source gave; its network is not needed any more.
+
+    Args:
+        accuracy: On validation rows of the source that was left out.
+        validation: Source -> accuracy on validation rows of those that were trained on.
+        seconds: Wall time of training.
+        model: None.
+    """
+
+    accuracy: float
+    validation: Mapping[str, float]
+    seconds: float
+    model: None = None
+
+
+class Contests:
+    """Both, with what their runs share; arguments as in ``compare_generalisation``."""
+
+    def __init__(
+        self,
+        make_model: Callable[[int], PreTrainedModel],
+        sources: Sources,
+        args: TrainingArguments,
+        budget: Budget,
+        seeds: Sequence[int],
+        select: str,
+        callbacks: Callbacks | None,
+        store: RunStore | None,
+    ) -> None:
+        self.make_model, self.sources, self.args, self.budget = make_model, sources, args, budget
+        self.seeds, self.select, self.callbacks = seeds, select, callbacks
+
+        def facts() -> dict[str, object]:
+            rows = {name: data_key(rows) for name, rows in sources.rows.items()}
+            return {"data": data_key(rows), "weights": model_key(make_model(seeds[0])), "select": select}
+
+        self.left_out: Contest[LeftOutRun] = Contest(LeftOutRun, args, budget, store, facts=facts)
+        self.whole: Contest[GeneralisationRun] = Contest(GeneralisationRun, args, budget, store, facts=facts)
+
+    def without(self, method: GeneralisationMethod, name: str) -> list[LeftOutRun] | None:
+        """The runs of a method without one source; None where one broke."""
+        used, title = self.sources.without(name), f"{method.text} without {name}"
+
+        def train(seed: int) -> LeftOutRun:
+            run = self._train(method, used, title, seed)
+            rows = self.sources.rows[name]
+            metrics, _, _ = run.tested(replace(rows, test=rows.validation))
+            return LeftOutRun(metrics["accuracy"], dict(run.validation), run.seconds)
+
+        return self.left_out.runs(title, self.seeds, train, self.make_model, method=asdict(method))
+
+    def on_all(self, method: GeneralisationMethod) -> list[GeneralisationRun]:
+        """The runs of the chosen method on all sources, each with its network.
+
+        Raises:
+            NotFiniteError: When one of them broke.
+        """
+        title = self.title(method)
+        found = []
+        for seed in self.seeds:
+            run = self.whole.run(
+                title,
+                seed,
+                lambda seed=seed: self._train(method, self.sources, title, seed),
+                lambda seed=seed: before_training(method, self.make_model, self.sources, seed),
+                more={"args": settings_of(method, self.sources, self.args, self.budget, seed)},
+                method=asdict(method),
+            )
+            found.append(self.whole.whole(title, seed, run))
+        return found
+
+    @staticmethod
+    def title(method: GeneralisationMethod) -> str:
+        """What a run on all sources is called."""
+        return f"{method.text} on all sources"
+
+    def _train(self, method: GeneralisationMethod, used: Sources, title: str, seed: int) -> GeneralisationRun:
+        more = self.callbacks(title, seed) if self.callbacks else ()
+        return run_generalisation(
+            method, self.make_model, used, self.args, self.budget, seed=seed, select=self.select, callbacks=more
+        )
