@@ -29,6 +29,7 @@ from hf_transfer_kit.selection.contest.bootstrap import runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
+from hf_transfer_kit.selection.finetuning.running import lay_out
 from hf_transfer_kit.values import AdaptationPoint, AdaptationResult, FailedRun, FeatureMap, LabelShift, ScoreAgreement
 
 SELECT = "bnm"
@@ -133,7 +134,7 @@ def compare_adaptations(
                 method.text,
                 seeds,
                 partial(train, method),
-                lambda seed, method=method: adaptive_model(method, make_model(seed), seed),
+                lambda seed, method=method: lay_out(adaptive_model(method, make_model(seed), seed), domains.source),
                 method=asdict(method),
                 select=select,
             )

@@ -26,6 +26,7 @@ from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.adapting.methods import LAST
+from hf_transfer_kit.selection.contest.not_finite import check_finite
 from hf_transfer_kit.values import AdaptationPoint
 
 Rows = Sequence[Mapping[str, Any]]
@@ -102,7 +103,7 @@ class KeepBest(TrainerCallback):
         network = copy.deepcopy(model if self.teacher is None else self.teacher.teacher).requires_grad_(False)
         if self.target_train is not None:
             reestimate_batch_norm(network, self.target_train, self.collator, rows=2 * self.rows)
-        scores, outputs = self._scores(network)
+        scores, outputs = self._scores(network, step)
         accuracy = None if self.accuracy is None else self.accuracy(outputs.target_logits.argmax(1))
         # Every process must keep the same step, though rounding may differ.
         scores, accuracy = broadcast_object_list([scores, accuracy])
@@ -112,13 +113,17 @@ class KeepBest(TrainerCallback):
             self.outputs = outputs if self.source is not None else None
             self._kept = {name: value.detach().clone() for name, value in network.state_dict().items()}
 
-    def _scores(self, network: DomainAdversarialModel) -> tuple[dict[str, float], DomainOutputs | SimpleNamespace]:
+    def _scores(
+        self, network: DomainAdversarialModel, step: int
+    ) -> tuple[dict[str, float], DomainOutputs | SimpleNamespace]:
         if self.source is not None:
             outputs = domain_outputs(network, self.source, self.target, self.collator, rows=self.rows)
+            check_finite(_ranges(outputs), step)
             return target_scores(outputs), outputs
         chosen = [self.target[row] for row in evenly_spread(len(self.target), self.rows)]
         logits, features = (part.numpy() for part in target_outputs(network, chosen, self.collator))
         outputs = SimpleNamespace(target_logits=logits, target_features=features)
+        check_finite(_ranges(outputs), step)
         return {name: float(s.value(outputs)) for name, s in SCORES.items() if not s.needs_source}, outputs
 
     def _better(self, scores: Mapping[str, float]) -> bool:
@@ -126,6 +131,11 @@ class KeepBest(TrainerCallback):
             return True
         sign = 1 if SCORES[self.select].larger_is_better else -1
         return sign * scores[self.select] > sign * self.scores[self.select]
+
+
+def _ranges(outputs: DomainOutputs | SimpleNamespace) -> dict[str, float]:
+    """The largest size of each kind of output; no score is to meet what is not finite."""
+    return {name.replace("_", " "): float(np.abs(value).max()) for name, value in vars(outputs).items()}
 
 
 def evenly_spread_accuracy(labels: np.ndarray | None, rows: int) -> Callable[[np.ndarray], float] | None:

@@ -114,7 +114,7 @@ def compare_source_free(
             method.text,
             own_seeds,
             partial(train, method),
-            lambda seed, method=method: _adaptive(method, make_model()),
+            lambda seed, method=method: lay_out(_adaptive(method, make_model()), target.rows),
             method=asdict(method),
             select=select,
         )

@@ -160,6 +160,8 @@ def _plain(run: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     values, arrays = {}, {}
     for field in fields(run):
         value = getattr(run, field.name)
+        if field.name == "model":
+            continue
         if isinstance(value, np.ndarray):
             arrays[field.name] = value
         elif not isinstance(value, nn.Module | TrainingArguments):

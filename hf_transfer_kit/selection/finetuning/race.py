@@ -21,7 +21,7 @@ from hf_transfer_kit.selection.contest.verdict import judge_transfer
 from hf_transfer_kit.selection.finetuning.caching import PrefixCaches
 from hf_transfer_kit.selection.finetuning.elimination import eliminate
 from hf_transfer_kit.selection.finetuning.found_depths import with_found_depths
-from hf_transfer_kit.selection.finetuning.running import Run, run_strategy
+from hf_transfer_kit.selection.finetuning.running import Run, lay_out, run_strategy
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.specification import make_strategy, strategy_text
 from hf_transfer_kit.values import DepthSearch, Elimination, FailedRun, StrategyResult, Verdict
@@ -142,7 +142,7 @@ def compare_strategies(
     best_score = (-np.inf, -np.inf)
     for strategy, text in zip(strategies, texts, strict=True):
         runs = contest.runs(
-            text, seeds, partial(train, strategy, text), partial(_before_training, strategy, make_model)
+            text, seeds, partial(train, strategy, text), partial(_before_training, strategy, make_model, data)
         )
         if runs is None:
             continue
@@ -181,8 +181,10 @@ def compare_strategies(
     )
 
 
-def _before_training(strategy: Strategy, make_model: Callable[[int], PreTrainedModel], seed: int) -> PreTrainedModel:
-    return strategy.prepare_model(make_model(seed), seed=seed)
+def _before_training(
+    strategy: Strategy, make_model: Callable[[int], PreTrainedModel], data: PreparedData, seed: int
+) -> PreTrainedModel:
+    return lay_out(strategy.prepare_model(make_model(seed), seed=seed), data)
 
 
 def single_run(strategy: Strategy, run: Run, *, learning_rate: float) -> Comparison:

@@ -118,14 +118,15 @@ def readable_data(
         yield replace(data, **{split: cached[split] for split in SPLITS}, collator=cached.collator)
 
 
-def lay_out(model: PreTrainedModel, data: PreparedData) -> None:
-    """Puts a network of pictures into the layout in which it is fastest, in place.
+def lay_out(model: PreTrainedModel, data: PreparedData) -> PreTrainedModel:
+    """Puts a network of pictures into the layout in which it is fastest, in place, and returns it.
 
     Convolutions on a CPU, and in half precision on a GPU, are up to three times as fast with the channels last. All
     runs of a comparison have one layout, for another one rounds differently, and training blows that up.
     """
     if "pixel_values" in data.train[0]:
         model.to(memory_format=torch.channels_last)
+    return model
 
 
 def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: float, test: bool = True) -> Run:

@@ -120,7 +120,7 @@ def compare_generalisation(
     method = next(method for method in chosen if method.text == best.method)
     runs = contests.on_all(method)
     found = _finished(method, results, runs, sources, unseen, select, _alike(chosen) if single else ())
-    contests.whole.finished((contests.title(method), seeds[0]))
+    contests.whole.finished(*((contests.title(method), seed) for seed in seeds))
     return replace(found, failed=tuple(contests.left_out.failed))
 
 

@@ -1,0 +1,126 @@
+"""Every comparison that is cut short goes on with what is missing, and ends as if it had not been cut."""
+
+from dataclasses import fields, is_dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from selection.adapting.domain_data import domains
+from selection.generalising.source_data import NAMES, network, sources
+from selection.multitasking.test_comparing import task
+from transformers import TrainerCallback, TrainingArguments
+
+from hf_transfer_kit.errors import NotFiniteError
+from hf_transfer_kit.selection import Budget
+from hf_transfer_kit.selection.adapting import TargetAlone, compare_adaptations, compare_source_free
+from hf_transfer_kit.selection.contest.store import RunStore
+from hf_transfer_kit.selection.generalising import compare_generalisation
+from hf_transfer_kit.selection.multitasking import TaskSet, compare_multitask
+
+BUDGET = Budget(4, 6, evaluations=2, learning_rate=2e-3)
+
+
+def adapting(args, **settings):
+    methods = ["source_only", "dann", "adamatch:amount=0", "target_supervised"]
+    return compare_adaptations(methods, network, domains(), args, BUDGET, seeds=(0, 1), **settings)
+
+
+def without_source(args, **settings):
+    target = domains().target
+    alone = TargetAlone(target, ("train", "validation", "test"), NAMES)
+    return compare_source_free(
+        ["source_model", "tent", "shot"], lambda: network(0), alone, args, BUDGET, seeds=(0, 1), **settings
+    )
+
+
+def multitasking(args, **settings):
+    tasks = TaskSet([task("shape"), task("height", "regression", seed=9)], pretrained=False)
+    methods = ["single", "multitask", "lwf", "replay:rows=6"]
+    return compare_multitask(methods, network, tasks, args, BUDGET, seeds=(0, 1), source_task="shape", **settings)
+
+
+def generalising(args, **settings):
+    return compare_generalisation(
+        ["joint", "group_dro"], network, sources("red", "green"), args, BUDGET, seeds=(0, 1), **settings
+    )
+
+
+COMPARISONS = {f.__name__: f for f in (adapting, without_source, multitasking, generalising)}
+
+
+class Stop(TrainerCallback):
+    """Notes which runs train; within the one numbered ``at`` everything stops."""
+
+    def __init__(self, run, seen, at):
+        self.run, self.seen, self.at = run, seen, at
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.seen.append(self.run)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if len(self.seen) == self.at and state.global_step == 3:
+            raise KeyboardInterrupt
+
+
+def compared(name, folder, *, at=None, store=True):
+    seen = []
+    args = TrainingArguments(str(folder), use_cpu=True, report_to=[], disable_tqdm=True, per_device_train_batch_size=6)
+    found = COMPARISONS[name](
+        args,
+        callbacks=lambda text, seed: [Stop((text, seed), seen, at)],
+        store=RunStore(folder / "runs") if store else None,
+    )
+    return found, seen
+
+
+def plain(value):
+    """What can be compared, wall times aside."""
+    if is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.name not in ("seconds", "args")}
+    if isinstance(value, torch.nn.Module):
+        return {name: tensor.tolist() for name, tensor in value.state_dict().items()}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items() if "runtime" not in k and "_per_second" not in k}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return {name: compared(name, tmp_path_factory.mktemp(name), store=False) for name in COMPARISONS}
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_what_was_cut_goes_on(name, whole, tmp_path):
+    expected, all_runs = whole[name]
+    at = [2, len(all_runs) // 2 + 1, len(all_runs)]
+    for stop in at:
+        folder = tmp_path / str(stop)
+        folder.mkdir()
+        with pytest.raises(KeyboardInterrupt):
+            compared(name, folder, at=stop)
+        found, seen = compared(name, folder)
+        assert seen == all_runs[stop - 1 :]
+        assert plain(found) == plain(expected)
+    again, seen = compared(name, folder)
+    assert set(seen) <= {run for run in all_runs if run[0].startswith("source ")}  # learned again from, not judged
+    assert plain(again) == plain(expected)
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_what_breaks_is_out_in_every_comparison(name, whole, tmp_path):
+    """A rate of 1e30: no number is finite any more, and a sentence says so before anything is chosen."""
+    args = TrainingArguments(str(tmp_path), use_cpu=True, report_to=[], disable_tqdm=True, max_grad_norm=1e30)
+    broken = replace(BUDGET, learning_rate=1e30)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(globals(), "BUDGET", broken)
+        if name == "without_source":  # the network as it comes is still there to be kept
+            found = COMPARISONS[name](args)
+            assert [failed.candidate for failed in found.failed] == ["shot"]  # tent moves scales alone, which can be
+            assert found.chosen in ("source_model", "tent")
+        else:
+            with pytest.raises(NotFiniteError, match="not finite"):
+                COMPARISONS[name](args)
