@@ -83,4 +83,4 @@ def test_decisions_that_are_not_known_do_not_count():
     assert found["accuracy"] == pytest.approx(0.5)
     assert found["f1"] == pytest.approx(2 * 2 / (2 * 2 + 1))
     numbers = task_metrics("regression").compute(EvalPrediction(logits, np.where(labels == -100, np.nan, labels)))
-    assert numbers["mse"] == pytest.approx(((2 - 1) ** 2 + (3 - 1) ** 2 + 1 + 4) / 4)
+    assert numbers["mse"] == pytest.approx((((2 - 1) ** 2 + 1) / 2 + 4 + (3 - 1) ** 2) / 3)  # each number by itself
