@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from arguments import KeptModelArguments, KitTrainingArguments, WeightArguments
+from arguments import ComparisonArguments, KeptModelArguments, WeightArguments
 from domain_arguments import DomainArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from several_sources import DEFAULT as SEVERAL
@@ -76,7 +76,7 @@ class AdaptArguments:
 
 
 @dataclass
-class AdaptTrainingArguments(KitTrainingArguments):
+class AdaptTrainingArguments(ComparisonArguments):
     """All of TrainingArguments; rates fall along a cosine, and runs are looked at ten times."""
 
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Scheduler of transformers."})
@@ -159,6 +159,7 @@ def main() -> None:
         ],
         on_result=lambda result: kept.done(result.method, result.scores),
         cache_dir=adapt_args.cache_dir,
+        store=args.run_store(stored_dtype=model_args.stored_dtype),
     )
     unknown_rows = rejection = None
     if domain_args.open_target:
@@ -204,12 +205,12 @@ def main() -> None:
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
         rates=comparison.run.rates,
-        notes=tuple(filter(None, [balance.sentence])),
+        notes=tuple(filter(None, [*map(str, comparison.failed), balance.sentence])),
         confusion=confusion_table(source.label_names, comparison.run.true, comparison.run.predicted)
         if len(comparison.run.true)
         else None,
     )
-    print(adaptation_table(found))
+    print(*map(str, comparison.failed), adaptation_table(found), sep="\n")
     for result in comparison.results:
         print(*(f"{result.method} is {diagnosis}" for diagnosis in result.diagnoses), sep="\n")
     if unknown_rows is not None:

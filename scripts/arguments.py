@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from settings import kept_in
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import (
@@ -35,6 +36,7 @@ from hf_transfer_kit.selection import (
     fresh_processor,
     train_digits_source,
 )
+from hf_transfer_kit.selection.contest.store import FOLDER, RunStore
 from hf_transfer_kit.tuning.rounding import STORED, RoundWeights
 
 
@@ -359,6 +361,34 @@ class KitTrainingArguments(TrainingArguments):
             epochs = self.num_train_epochs
             steps = math.ceil(epochs * rows / batch_size) if epochs else default_steps(rows, batch_size, modality)
         return Budget(steps, batch_size, evaluations=self.evaluations, learning_rate=self.learning_rate)
+
+
+@dataclass
+class ComparisonArguments(KitTrainingArguments):
+    """The same for several runs, those that end being kept."""
+
+    keep_runs: bool = field(
+        default=True,
+        metadata={
+            "help": "Comparisons keep each run that ends, so that the same command, after a kill, or with more "
+            "candidates or seeds, goes on with what is missing."
+        },
+    )
+    store: str | None = field(
+        default=None, metadata={"help": "Folder of the finished runs; default: runs in --output_dir."}
+    )
+
+    def run_store(self, **facts: object) -> RunStore | None:
+        """Where a comparison's finished runs are kept; ``facts`` beside these arguments decide what they gave."""
+        if not self.keep_runs:
+            if self.store is not None:
+                raise SettingsError("--store names a folder of runs, and --keep_runs false keeps none: leave one out.")
+            return None
+        store = RunStore(
+            self.store or Path(self.output_dir) / FOLDER, facts=facts, tell=print if self.should_save else None
+        )
+        kept_in(store)
+        return store
 
 
 def uses_embedded_example(

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arguments import BalanceArguments, KeptModelArguments, KitTrainingArguments, PreparationArguments
+from arguments import BalanceArguments, ComparisonArguments, KeptModelArguments, PreparationArguments
 from kept_tasks import growing_of_tasks
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
@@ -55,7 +55,7 @@ class MethodArguments:
 def main() -> None:
     started = time.perf_counter()
     model_args, task_args, preparation, method_args, balance_args, args = parse_arguments(
-        KeptModelArguments, TaskArguments, PreparationArguments, MethodArguments, BalanceArguments, KitTrainingArguments
+        KeptModelArguments, TaskArguments, PreparationArguments, MethodArguments, BalanceArguments, ComparisonArguments
     )
     balance = balance_args.balance()
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
@@ -102,6 +102,7 @@ def main() -> None:
             *model_args.rounding(),
         ],
         on_result=lambda result: kept.done(result.method, {n: f.validation for n, f in result.figures.items()}),
+        store=args.run_store(stored_dtype=model_args.stored_dtype),
     )
     if not args.should_save:
         sharing.push()
@@ -125,7 +126,10 @@ def main() -> None:
         seed=method_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
-        notes=tuple(f"{name}: {growing.sentence}" for name, growing in grown.items()),
+        notes=(
+            *map(str, comparison.failed),
+            *(f"{name}: {growing.sentence}" for name, growing in grown.items()),
+        ),
     )
     print(multitask_table(found), *(f"{name}:\n{growing_table(g)}" for name, g in grown.items()), sep="\n")
     config = resolved_config(model_args, task_args, preparation, method_args, balance_args, args)

@@ -19,10 +19,11 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError, TransferKitError
 from hf_transfer_kit.hub import without_tokens
+from hf_transfer_kit.selection.contest.store import RunStore
 
 # Settings that are about one run on one machine.
 _OF_ONE_RUN = (
-    "output_dir", "overwrite_output_dir", "local_rank", "cache_dir",
+    "output_dir", "overwrite_output_dir", "local_rank", "cache_dir", "store",
     "push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push",
 )  # fmt: skip
 _PATHS = (
@@ -65,11 +66,32 @@ def sentences_for_errors(main: Callable[[], None]) -> None:
     except TransferKitError as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"\n{Path(sys.argv[0]).name}: stopped.{_how_to_go_on()}", file=sys.stderr)
+        sys.exit(130)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # Threads of a process group that outlive Python's last step abort the process; a model that was wrapped for
         # several processes holds the group as well.
         gc.collect()
         torch.distributed.destroy_process_group()
+
+
+_STORES: list[RunStore] = []
+
+
+def kept_in(store: RunStore) -> None:
+    """Notes where finished runs lie, for the sentence after an interruption."""
+    _STORES[:] = [store]
+
+
+def _how_to_go_on() -> str:
+    if not _STORES:
+        return ""
+    store = _STORES[0]
+    return (
+        f" {len(store)} finished runs are kept in {portable(str(store.folder))}; the same command goes on with what is "
+        "missing."
+    )
 
 
 def _flags_of(path: str, known: set[str]) -> list[str]:

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from arguments import KeptModelArguments, KitTrainingArguments, WeightArguments
+from arguments import ComparisonArguments, KeptModelArguments, WeightArguments
 from domain_arguments import DomainArguments
 from settings import command_line, resolved_config
 from sharing import Sharing
@@ -47,7 +47,7 @@ def generalise(
     domain_args: DomainArguments,
     adapt_args,
     weight_args: WeightArguments,
-    args: KitTrainingArguments,
+    args: ComparisonArguments,
     sharing: Sharing,
 ) -> None:
     """Compares methods by leaving each source out, and saves the chosen one's network of all sources.
@@ -109,6 +109,7 @@ def generalise(
             *model_args.rounding(),
         ],
         on_result=lambda result: kept.done(result.method, {"left_out_accuracy": result.mean, **result.by_domain}),
+        store=args.run_store(stored_dtype=model_args.stored_dtype),
     )
     if not args.should_save:
         sharing.push()
@@ -128,10 +129,10 @@ def generalise(
         seconds={"total": time.perf_counter() - started},
         unseen=unseen,
         rates=comparison.run.rates,
-        notes=tuple(filter(None, [balance.sentence])),
+        notes=tuple(filter(None, [*map(str, comparison.failed), balance.sentence])),
         confusion=confusion_table(sources.label_names, comparison.true, comparison.predicted),
     )
-    print(generalisation_table(found))
+    print(*map(str, comparison.failed), generalisation_table(found), sep="\n")
     words = generalisation_words(found)
     print(*filter(None, (words[name] for name in ("sentence", "choice", "alike", "tested"))), sep="\n")
     save_results(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from arguments import KeptModelArguments, KitTrainingArguments
+from arguments import ComparisonArguments, KeptModelArguments
 from domain_arguments import DomainArguments
 from settings import command_line, resolved_config
 from sharing import Sharing
@@ -30,7 +30,7 @@ def adapt_source_free(
     model_args: KeptModelArguments,
     domain_args: DomainArguments,
     adapt_args,
-    args: KitTrainingArguments,
+    args: ComparisonArguments,
     sharing: Sharing,
 ) -> None:
     """Compares methods that need no source rows and saves the chosen network.
@@ -97,6 +97,7 @@ def adapt_source_free(
             *model_args.rounding(),
         ],
         on_result=lambda result: kept.done(result.method, result.scores),
+        store=args.run_store(stored_dtype=model_args.stored_dtype),
     )
     if not args.should_save:
         sharing.push()
@@ -126,10 +127,10 @@ def adapt_source_free(
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
         rates=run.rates,
-        notes=(_UNKNOWN,),
+        notes=(*map(str, comparison.failed), _UNKNOWN),
         confusion=confusion_table(names, run.true, run.predicted) if len(run.true) else None,
     )
-    print(adaptation_table(found))
+    print(*map(str, comparison.failed), adaptation_table(found), sep="\n")
     save_results(
         args.output_dir,
         report,

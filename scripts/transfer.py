@@ -16,9 +16,9 @@ from pathlib import Path
 from arguments import (
     BalanceArguments,
     CacheArguments,
+    ComparisonArguments,
     DataArguments,
     KeptModelArguments,
-    KitTrainingArguments,
     uses_embedded_example,
 )
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
@@ -82,7 +82,7 @@ class RaceArguments:
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, race_args, cache_args, balance_args, args = parse_arguments(
-        KeptModelArguments, DataArguments, RaceArguments, CacheArguments, BalanceArguments, KitTrainingArguments
+        KeptModelArguments, DataArguments, RaceArguments, CacheArguments, BalanceArguments, ComparisonArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     balance = balance_args.balance()
@@ -104,6 +104,9 @@ def main() -> None:
     others = race_args.others(model_args, data_args, cache_args, balance, args, loaded)
     if others:
         check_sources(model_args.display_name, others, strategies, seed=race_args.seeds[0])
+    store = args.run_store(
+        stored_dtype=model_args.stored_dtype, cache=[cache_args.cache_dtype, cache_args.cache_budget]
+    )
     prepared_at = time.perf_counter()
 
     first = args.should_save
@@ -136,6 +139,7 @@ def main() -> None:
         on_result=lambda result: kept.done(result.strategy, result.validation),
         caches=caches,
         eta=race_args.eta,
+        store=store,
     )
     sources = ()
     if others:
@@ -154,6 +158,7 @@ def main() -> None:
             ],
             on_result=lambda result: kept.done(result.source, result.result.validation),
             eta=race_args.eta,
+            store=store,
         )
     report = comparison_report(
         comparison,
@@ -165,10 +170,14 @@ def main() -> None:
         command=command_line(),
         seconds={"total": time.perf_counter() - started, "preparation": prepared_at - started},
         other_sources=sources,
-        notes=(*(entry.sentence for entry in comparison.eliminated), *caches.notes),
+        notes=(
+            *map(str, comparison.failed),
+            *(entry.sentence for entry in comparison.eliminated),
+            *caches.notes,
+        ),
     )
     if first:
-        print(*(search.sentence for search in comparison.depth_searches), sep="\n")
+        print(*map(str, comparison.failed), *(search.sentence for search in comparison.depth_searches), sep="\n")
         print(strategy_table(report), report.verdict.sentence if report.verdict else "", sep="\n")
         for source in sources:
             print(source.verdict.sentence)

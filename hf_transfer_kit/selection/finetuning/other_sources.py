@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.store import RunStore
 from hf_transfer_kit.selection.contest.verdict import judge_source
 from hf_transfer_kit.selection.finetuning.caching import PrefixCaches
 from hf_transfer_kit.selection.finetuning.race import Comparison, compare_strategies, validate_strategies
@@ -48,6 +49,7 @@ def compare_sources(
     callbacks: Callable[[str, str, int], Sequence[TrainerCallback]] | None = None,
     on_result: Callable[[SourceResult], None] | None = None,
     eta: int | None = None,
+    store: RunStore | None = None,
 ) -> tuple[SourceResult, ...]:
     """Races every other network like the first one; the best of each on validation are judged on the same test rows.
 
@@ -65,6 +67,7 @@ def compare_sources(
         callbacks: Name of the source, strategy text and seed -> callbacks for that run's Trainer.
         on_result: Called with each network's result when its runs have ended.
         eta: As in ``compare_strategies``.
+        store: As in ``compare_strategies``.
 
     Raises:
         SettingsError: When no strategy starts from pretrained weights, names repeat, or an option does not fit a
@@ -84,6 +87,7 @@ def compare_sources(
             callbacks=None if callbacks is None else lambda text, seed, other=other: callbacks(other.name, text, seed),
             caches=other.caches,
             eta=eta,
+            store=store,
         )
         if not np.array_equal(race.true, comparison.true):
             raise DataError(
