@@ -3,6 +3,7 @@
 from hf_transfer_kit.selection.advice import measured_experience, recommend
 from hf_transfer_kit.selection.contest.budget import Budget, default_steps
 from hf_transfer_kit.selection.contest.progress import ProgressLine
+from hf_transfer_kit.selection.contest.store import RunStore
 from hf_transfer_kit.selection.examples.digits_source import train_digits_source
 from hf_transfer_kit.selection.examples.fresh_networks import DANN_MNIST, FRESH_NETWORKS, fresh_network, fresh_processor
 from hf_transfer_kit.selection.finetuning.caching import PrefixCaches
@@ -27,6 +28,7 @@ __all__ = [
     "OtherSource",
     "PrefixCaches",
     "ProgressLine",
+    "RunStore",
     "Strategy",
     "check_sources",
     "compare_sources",
