@@ -39,8 +39,11 @@ def unknown_sentence(adaptation: Adaptation) -> str:
     found = adaptation.unknown_rows
     if found is None:
         return ""
+    limit = f"confidence below {-found.threshold:.3g}"  # the score is its negative
+    if found.score != "confidence":
+        limit = f"{found.score} above {found.threshold:.3g}"
     words = (
-        f"Rows with {found.score} above {found.threshold:.3g} are rejected: {found.source_rejected:.1%} of the "
+        f"Rows with {limit} are rejected: {found.source_rejected:.1%} of the "
         f"source's validation rows and {found.target_rejected:.1%} of the target's. Score and price were chosen with a "
         f"network that was not taught {', '.join(found.held_out)}. It ranked those rows behind the others with an area "
         f"under the ROC curve of {found.held_out_auroc:.3f}, and would have rejected {found.held_out_rejected:.1%} of "
