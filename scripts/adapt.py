@@ -218,7 +218,7 @@ def main() -> None:
     config = resolved_config(model_args, domain_args, adapt_args, weight_args, args)
     save_results(
         args.output_dir,
-        report,
+        replace(report, runs=comparison.runs),
         classifier,
         domains.target.raw_inputs,
         config,

@@ -12,7 +12,7 @@ together with the digit of a hundred digits on photographs in colour.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from arguments import BalanceArguments, ComparisonArguments, KeptModelArguments, PreparationArguments
@@ -135,7 +135,7 @@ def main() -> None:
     config = resolved_config(model_args, task_args, preparation, method_args, balance_args, args)
     save_results(
         args.output_dir,
-        report,
+        replace(report, runs=comparison.runs),
         comparison.model,
         {task.input: task.prepared.raw_inputs for task in tasks.tasks},
         config,

@@ -137,7 +137,7 @@ def generalise(
     print(*filter(None, (words[name] for name in ("sentence", "choice", "alike", "tested"))), sep="\n")
     save_results(
         args.output_dir,
-        report,
+        replace(report, runs=comparison.runs),
         classifier,
         prepared[first].raw_inputs,
         resolved_config(model_args, domain_args, adapt_args, weight_args, args),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from arguments import ComparisonArguments, KeptModelArguments
@@ -133,7 +134,7 @@ def adapt_source_free(
     print(*map(str, comparison.failed), adaptation_table(found), sep="\n")
     save_results(
         args.output_dir,
-        report,
+        replace(report, runs=comparison.runs),
         classifier,
         prepared.raw_inputs,
         resolved_config(model_args, domain_args, adapt_args, args),

@@ -184,7 +184,7 @@ def main() -> None:
         config = resolved_config(model_args, data_args, race_args, cache_args, balance_args, args)
         save_results(
             args.output_dir,
-            report,
+            replace(report, runs=comparison.runs),
             comparison.model,
             data.raw_inputs,
             config,

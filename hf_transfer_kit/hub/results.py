@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from hf_transfer_kit.hub.command import without_local_paths
 from hf_transfer_kit.hub.raw_inputs import save_inputs
 from hf_transfer_kit.hub.unfinished import is_unfinished
 from hf_transfer_kit.reports import TransferReport, write_report
+from hf_transfer_kit.selection.contest.outcome import COLUMNS, run_rows
 from hf_transfer_kit.tuning.rounding import stored_state
 
 
@@ -55,7 +57,8 @@ def save_results(
     watt_hours: float | None = None,
     dtype: str = "float32",
 ) -> None:
-    """Writes report.json, report.html, README.md (the card), config.yaml, the model and its processor.
+    """Writes report.json, report.html, results.csv (of a comparison), README.md (the card), config.yaml, the model and
+    its processor.
 
     Everything is written into a folder beside and then moved, report.json last: a run that is interrupted here leaves
     no report that looks complete.
@@ -116,6 +119,11 @@ def save_results(
         settings = yaml.safe_dump(dict(sorted(config.items())), sort_keys=False, allow_unicode=True)
         (staged / "config.yaml").write_text(settings)
         write_report(staged, report)
+        if report.runs:
+            with (staged / "results.csv").open("w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(COLUMNS)
+                writer.writerows(run_rows(report.runs))
         for path in sorted(staged.iterdir(), key=lambda path: path.name == "report.json"):
             target = folder / path.name
             if target.is_dir():

@@ -17,6 +17,7 @@ from hf_transfer_kit.values import (
     Generalisation,
     Growing,
     MultiTasking,
+    RunFigures,
     SourceResult,
     StrategyResult,
     SuspectedLabel,
@@ -59,6 +60,7 @@ class TransferReport:
         zero_shot: How classes never seen were named.
         advice: What is advised before anything is trained.
         other_sources: What other pretrained networks reached under the same budget.
+        runs: Every figure of every run of a comparison; ``results.csv`` holds the same.
         suspected: Training rows whose label the others contradict, where a probe was fitted.
         growing: What is left of the classes that a network came with, where it learned more beside them.
         watt_hours: What the machine counted of the processor's energy; None where it does not count.
@@ -91,6 +93,7 @@ class TransferReport:
     other_sources: tuple[SourceResult, ...] = ()
     watt_hours: float | None = None
     suspected: tuple[SuspectedLabel, ...] = ()
+    runs: tuple[RunFigures, ...] = ()
     generalisation: Generalisation | None = None
     growing: Growing | None = None
 

@@ -93,6 +93,25 @@ class Elimination:
 
 
 @dataclass(frozen=True)
+class RunFigures:
+    """Every figure of one run of a comparison.
+
+    Args:
+        candidate: Text of the strategy or method; what is left out of its data where runs differ in that.
+        seed: Of the run.
+        figures: Split -> metric -> value.
+        steps: Optimizer steps.
+        seconds: Wall time of training, its evaluations included.
+    """
+
+    candidate: str
+    seed: int
+    figures: Mapping[str, Mapping[str, float]]
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class FailedRun:
     """A run that was given up; its candidate cannot win.
 

@@ -28,9 +28,18 @@ from hf_transfer_kit.selection.adapting.shallow import run_shallow
 from hf_transfer_kit.selection.contest.bootstrap import runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.outcome import Outcome
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
 from hf_transfer_kit.selection.finetuning.running import lay_out
-from hf_transfer_kit.values import AdaptationPoint, AdaptationResult, FailedRun, FeatureMap, LabelShift, ScoreAgreement
+from hf_transfer_kit.values import (
+    AdaptationPoint,
+    AdaptationResult,
+    FailedRun,
+    FeatureMap,
+    LabelShift,
+    RunFigures,
+    ScoreAgreement,
+)
 
 SELECT = "bnm"
 """The score that chooses by default: the best of those that Musgrave et al. (2022) compare for most methods."""
@@ -38,7 +47,7 @@ _WITHIN = 0.03
 
 
 @dataclass(frozen=True, eq=False)
-class AdaptationComparison:
+class AdaptationComparison(Outcome):
     """The outcome.
 
     Args:
@@ -49,6 +58,7 @@ class AdaptationComparison:
         feature_maps: Of ``source_only``, where it ran, and of the chosen network.
         label_shift: As the run tells it that is surest of one.
         failed: Runs that were given up; their methods are not among the results.
+        runs: Every figure of every run.
     """
 
     results: tuple[AdaptationResult, ...]
@@ -58,6 +68,7 @@ class AdaptationComparison:
     feature_maps: tuple[FeatureMap, ...]
     label_shift: LabelShift | None = None
     failed: tuple[FailedRun, ...] = ()
+    runs: tuple[RunFigures, ...] = ()
 
 
 def compare_adaptations(
@@ -165,6 +176,7 @@ def compare_adaptations(
         feature_maps=tuple(maps),
         label_shift=shift,
         failed=tuple(contest.failed),
+        runs=tuple(contest.ran),
     )
 
 

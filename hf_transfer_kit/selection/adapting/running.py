@@ -99,6 +99,11 @@ class AdaptationRun:
     rates: Mapping[str, float] = field(default_factory=dict)
     shift: LabelShift | None = None
 
+    @property
+    def figures(self) -> dict[str, Mapping[str, float]]:
+        """Split -> metric -> value; of validation rows the scores, which need no labels of the target."""
+        return {"validation": self.scores, "test": self.test}
+
 
 @dataclass(frozen=True)
 class ChangingCollator:

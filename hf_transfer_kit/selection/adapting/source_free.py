@@ -131,7 +131,9 @@ def compare_source_free(
         name = with_best_score(results, select)
     run = contest.whole(name, seeds[0], first[name])
     contest.finished((name, seeds[0]))
-    return AdaptationComparison(tuple(results), name, run, (), (), failed=tuple(contest.failed))
+    return AdaptationComparison(
+        tuple(results), name, run, (), (), failed=tuple(contest.failed), runs=tuple(contest.ran)
+    )
 
 
 def _adaptive(method: AdaptationMethod, network: PreTrainedModel) -> DomainAdversarialModel:

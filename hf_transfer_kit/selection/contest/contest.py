@@ -13,7 +13,7 @@ from transformers import TrainingArguments
 from hf_transfer_kit.errors import NotFiniteError
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.store import RunStore, run_key
-from hf_transfer_kit.values import FailedRun
+from hf_transfer_kit.values import FailedRun, RunFigures
 
 R = TypeVar("R")
 
@@ -23,12 +23,14 @@ class Contest(Generic[R]):
     """Runs candidates under one budget; it knows nothing of what they train.
 
     Args:
-        kind: Dataclass of a run; its ``model`` is what was trained.
+        kind: Dataclass of a run: ``model`` is what was trained, ``figures`` (split -> metric -> value) and ``seconds``
+            are for the record.
         args: The user's arguments.
         budget: What each run may spend.
         store: Where finished runs are kept; None keeps none.
         facts: What all runs depend on: ``data`` and ``weights``, made when they are first asked for.
         failed: Runs that were given up.
+        ran: Figures of the runs that ended, in order.
     """
 
     kind: type[R]
@@ -37,6 +39,7 @@ class Contest(Generic[R]):
     store: RunStore | None = None
     facts: Callable[[], Mapping[str, Any]] = dict
     failed: list[FailedRun] = field(default_factory=list)
+    ran: list[RunFigures] = field(default_factory=list)
     _known: Mapping[str, Any] | None = None
     _done: dict[tuple[str, int], _Done] = field(default_factory=dict)
 
@@ -63,17 +66,10 @@ class Contest(Generic[R]):
         Raises:
             NotFiniteError: When its loss or a figure is no finite number.
         """
-        if self.store is None:
-            return train()
-        if self._known is None:
-            self._known = {**self.facts(), **self.store.facts}
-        key = run_key(candidate, seed, budget=self.budget, args=self.args, **self._known, **options)
-        self._done[candidate, seed] = _Done(key, train, rebuild)
-        found = self.store.read(key, self.kind, rebuild, more or {})
-        if found is not None:
-            self._tell(candidate, seed, "was finished before and is taken as it was.")
-            return found
-        return self._trained(candidate, seed)
+        run = self._kept(candidate, seed, train, rebuild, more or {}, options)
+        steps = getattr(run, "steps", self.budget.max_steps)
+        self.ran.append(RunFigures(candidate, seed, run.figures, steps, run.seconds))
+        return run
 
     def runs(
         self,
@@ -119,6 +115,27 @@ class Contest(Generic[R]):
             raise NotFiniteError(
                 f"Every candidate broke. {first.candidate}, seed {first.seed}: {first.reason}", first.step
             )
+
+    def _kept(
+        self,
+        candidate: str,
+        seed: int,
+        train: Callable[[], R],
+        rebuild: Callable[[], nn.Module],
+        more: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> R:
+        if self.store is None:
+            return train()
+        if self._known is None:
+            self._known = {**self.facts(), **self.store.facts}
+        key = run_key(candidate, seed, budget=self.budget, args=self.args, **self._known, **options)
+        self._done[candidate, seed] = _Done(key, train, rebuild)
+        found = self.store.read(key, self.kind, rebuild, more)
+        if found is None:
+            return self._trained(candidate, seed)
+        self._tell(candidate, seed, "was finished before and is taken as it was.")
+        return found
 
     def _trained(self, candidate: str, seed: int) -> R:
         done = self._done[candidate, seed]

@@ -16,6 +16,7 @@ from hf_transfer_kit.features.layer_output import learn_inputs
 from hf_transfer_kit.selection.contest.bootstrap import runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.outcome import Outcome
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
 from hf_transfer_kit.selection.contest.verdict import judge_transfer
 from hf_transfer_kit.selection.finetuning.caching import PrefixCaches
@@ -24,11 +25,11 @@ from hf_transfer_kit.selection.finetuning.found_depths import with_found_depths
 from hf_transfer_kit.selection.finetuning.running import Run, lay_out, run_strategy
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.specification import make_strategy, strategy_text
-from hf_transfer_kit.values import DepthSearch, Elimination, FailedRun, StrategyResult, Verdict
+from hf_transfer_kit.values import DepthSearch, Elimination, FailedRun, RunFigures, StrategyResult, Verdict
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Outcome):
     """The outcome of a race.
 
     Args:
@@ -45,6 +46,7 @@ class Comparison:
         correct: Strategy -> whether each test row's class was predicted, of shape (runs, rows).
         rates: Parameter's name in ``model`` -> highest rate that it learned with; empty where that is not known.
         failed: Runs that were given up; their strategies are not among the results.
+        runs: Every figure of every run.
     """
 
     results: tuple[StrategyResult, ...]
@@ -60,6 +62,7 @@ class Comparison:
     correct: Mapping[str, np.ndarray] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
     failed: tuple[FailedRun, ...] = ()
+    runs: tuple[RunFigures, ...] = ()
 
     def result(self, strategy: str) -> StrategyResult:
         """The result of one strategy by its text."""
@@ -178,6 +181,7 @@ def compare_strategies(
         correct=correct,
         rates=run.rates,
         failed=tuple(contest.failed),
+        runs=tuple(contest.ran),
     )
 
 

@@ -58,6 +58,11 @@ class Run:
     validation_correct: np.ndarray | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Split -> metric -> value."""
+        return {"validation": self.validation, "test": self.test}
+
 
 def run_strategy(
     strategy: Strategy,

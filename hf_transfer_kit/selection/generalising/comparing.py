@@ -14,6 +14,7 @@ from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.selection.contest.bootstrap import runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.outcome import Outcome
 from hf_transfer_kit.selection.contest.store import RunStore
 from hf_transfer_kit.selection.generalising.contests import Callbacks, Contests, LeftOutRun
 from hf_transfer_kit.selection.generalising.methods import (
@@ -28,11 +29,11 @@ from hf_transfer_kit.selection.generalising.running import (
     GeneralisationRun,
     Sources,
 )
-from hf_transfer_kit.values import FailedRun, Generalisation, GeneralisationResult
+from hf_transfer_kit.values import FailedRun, Generalisation, GeneralisationResult, RunFigures
 
 
 @dataclass(frozen=True, eq=False)
-class GeneralisationComparison:
+class GeneralisationComparison(Outcome):
     """The outcome.
 
     Args:
@@ -41,6 +42,7 @@ class GeneralisationComparison:
         true: Classes of the test rows that are shown: of the unseen domain, else of all sources one after the other.
         predicted: What that network predicts for them.
         failed: Runs that were given up; their methods are not among the results.
+        runs: Every figure of every run.
     """
 
     found: Generalisation
@@ -48,6 +50,7 @@ class GeneralisationComparison:
     true: np.ndarray
     predicted: np.ndarray
     failed: tuple[FailedRun, ...] = ()
+    runs: tuple[RunFigures, ...] = ()
 
 
 def compare_generalisation(
@@ -121,7 +124,7 @@ def compare_generalisation(
     runs = contests.on_all(method)
     found = _finished(method, results, runs, sources, unseen, select, _alike(chosen) if single else ())
     contests.whole.finished(*((contests.title(method), seed) for seed in seeds))
-    return replace(found, failed=tuple(contests.left_out.failed))
+    return replace(found, failed=tuple(contests.left_out.failed), runs=(*contests.left_out.ran, *contests.whole.ran))
 
 
 def checked_generalisation(

@@ -39,6 +39,12 @@ class LeftOutRun:
     seconds: float
     model: None = None
 
+    @property
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Split -> metric -> value."""
+        known = {f"accuracy on {name}": value for name, value in self.validation.items()}
+        return {"validation": {**known, "accuracy left out": self.accuracy}}
+
 
 class Contests:
     """Both, with what their runs share; arguments as in ``compare_generalisation``."""

@@ -86,6 +86,11 @@ class GeneralisationRun:
     args: TrainingArguments
     rates: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Split -> metric -> value."""
+        return {"validation": {f"accuracy on {name}": value for name, value in self.validation.items()}}
+
     def tested(self, rows: PreparedData) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
         """Metrics on the test rows of any domain, their classes, and what is predicted for them."""
         return tested_on(self.model, rows, rows.label_names, self.args, labelled=True)

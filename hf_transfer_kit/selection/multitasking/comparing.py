@@ -12,17 +12,18 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask import MultiTaskModel, delta_m
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.outcome import Outcome
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
 from hf_transfer_kit.selection.finetuning.running import lay_out
 from hf_transfer_kit.selection.multitasking.methods import METHODS, SINGLE, MultiTaskMethod, make_method
 from hf_transfer_kit.selection.multitasking.running import TasksRun
 from hf_transfer_kit.selection.multitasking.task_data import TaskSet
 from hf_transfer_kit.selection.multitasking.trials import Callbacks, Trials
-from hf_transfer_kit.values import FailedRun, MultiTaskResult, TaskFigure
+from hf_transfer_kit.values import FailedRun, MultiTaskResult, RunFigures, TaskFigure
 
 
 @dataclass(frozen=True, eq=False)
-class MultiTaskComparison:
+class MultiTaskComparison(Outcome):
     """The outcome.
 
     Args:
@@ -33,6 +34,7 @@ class MultiTaskComparison:
         learning_rate: Of that run, for what did not begin fresh.
         before: The source task's figure before anything else was learned; None without a source task.
         failed: Runs that were given up; their methods are not among the results.
+        runs: Every figure of every run.
     """
 
     results: tuple[MultiTaskResult, ...]
@@ -42,6 +44,7 @@ class MultiTaskComparison:
     learning_rate: float
     before: TaskFigure | None = None
     failed: tuple[FailedRun, ...] = ()
+    runs: tuple[RunFigures, ...] = ()
 
 
 def compare_multitask(
@@ -140,6 +143,7 @@ def compare_multitask(
         learning_rate=run.learning_rate,
         before=before,
         failed=tuple(contest.failed),
+        runs=tuple(contest.ran),
     )
 
 

@@ -54,6 +54,14 @@ class TasksRun:
     learning_rate: float
     affinity: tuple[tuple[float | None, ...], ...] | None = None
 
+    @property
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Split -> task and metric -> value."""
+        return {
+            split: {f"{task} {name}": value for task, metrics in found.items() for name, value in metrics.items()}
+            for split, found in (("validation", self.validation), ("test", self.test))
+        }
+
 
 def run_tasks(
     model: MultiTaskModel,

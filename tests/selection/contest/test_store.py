@@ -159,3 +159,21 @@ def test_what_is_not_finite_stops_at_once_and_cannot_win(tmp_path):
     assert "Lower the learning rate" in failed.reason
     with pytest.raises(NotFiniteError, match=r"Every candidate broke\. head_only, seed 0: not finite"):
         race(bright_data(), race_arguments(tmp_path), ["head_only", "full"], callbacks=lambda text, seed: [Break()])
+
+
+def test_every_figure_of_every_run_is_a_row(tmp_path):
+    found, _ = raced(tmp_path, ["head_only", "full"])
+    table = found.to_pandas()
+    assert list(table.columns) == ["candidate", "seed", "split", "metric", "value", "steps", "seconds"]
+    for result in found.results:
+        own = table[(table.candidate == result.strategy) & (table.metric == "accuracy")]
+        assert own[own.split == "test"].value.mean() == pytest.approx(result.test["accuracy"])
+        assert own[own.split == "validation"].value.mean() == pytest.approx(result.validation["accuracy"])
+        assert sorted(own[own.split == "test"].seed) == [0, 1]
+        assert set(own.steps) == {4}
+    again, seen = raced(tmp_path, ["head_only", "full"])
+    assert seen == []
+    assert again.runs == found.runs
+    page = found._repr_html_()
+    assert "head_only" in page
+    assert len(page) < 5000
