@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,8 +39,17 @@ def write_report(output_dir: str | Path, report: TransferReport) -> None:
     """Writes report.html and report.json into ``output_dir``, in this order."""
     folder = Path(output_dir)
     (folder / "report.html").write_text(html_report(report), encoding="utf-8")
-    text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, default=str)
+    text = json.dumps(_strict(report.to_json()), indent=2, ensure_ascii=False, default=str, allow_nan=False)
     (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _strict(value: Any) -> Any:
+    """Plain data without numbers that JSON does not have: what is not finite is not known (null)."""
+    if isinstance(value, Mapping):
+        return {name: _strict(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def html_report(report: TransferReport) -> str:

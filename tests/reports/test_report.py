@@ -15,7 +15,15 @@ from hf_transfer_kit.reports import (
 )
 from hf_transfer_kit.reports.comparison import confusion_table
 from hf_transfer_kit.reports.pictures import confusion_picture, most_confused
-from hf_transfer_kit.values import ConfusionTable, CurvePoint, Growing, SourceResult, StrategyResult, Verdict
+from hf_transfer_kit.values import (
+    ConfusionTable,
+    CurvePoint,
+    Growing,
+    RunFigures,
+    SourceResult,
+    StrategyResult,
+    Verdict,
+)
 
 
 @pytest.fixture
@@ -205,3 +213,13 @@ def test_old_and_new_classes_of_a_network_that_grew(report, tmp_path):
     assert "Forgetting was not measured" in blind.sentence
     assert "not measured" in html_report(replace(report, growing=blind))
     assert "2.5 points gained" in replace(found, forgetting=-0.025).sentence
+
+
+def test_the_file_is_strict_json_whatever_was_measured(report, tmp_path):
+    nan = float("nan")
+    runs = (RunFigures("full", 0, {"test": {"mse": nan, "accuracy": 0.5, "loss": float("inf")}}, 10, 1.0),)
+    write_report(tmp_path, replace(report, runs=runs, seconds={"total": nan}))
+    text = (tmp_path / "report.json").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    (run,) = read_report(tmp_path / "report.json").runs
+    assert run.figures == {"test": {"mse": None, "accuracy": 0.5, "loss": None}}
