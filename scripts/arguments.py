@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from settings import kept_in
+from settings import kept_in, plugins
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import (
@@ -384,9 +384,9 @@ class ComparisonArguments(KitTrainingArguments):
             if self.store is not None:
                 raise SettingsError("--store names a folder of runs, and --keep_runs false keeps none: leave one out.")
             return None
-        store = RunStore(
-            self.store or Path(self.output_dir) / FOLDER, facts=facts, tell=print if self.should_save else None
-        )
+        tell = print if self.should_save else None
+        folder = self.store or Path(self.output_dir) / FOLDER
+        store = RunStore(folder, facts={**facts, "plugins": plugins()}, tell=tell)
         kept_in(store)
         return store
 

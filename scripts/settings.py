@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import hashlib
 import json
 import os
 import shlex
@@ -19,6 +20,7 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError, TransferKitError
 from hf_transfer_kit.hub import without_tokens
+from hf_transfer_kit.registering import load_plugins
 from hf_transfer_kit.selection.contest.store import RunStore
 
 # Settings that are about one run on one machine.
@@ -46,7 +48,7 @@ def parse_arguments(*kinds: type, argv: list[str] | None = None) -> tuple:
     Raises:
         SettingsError: When the file cannot be read or holds a name that is no flag.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = _with_plugins(list(sys.argv[1:] if argv is None else argv))
     parser = HfArgumentParser(kinds)
     if "--config" in argv:
         position = argv.index("--config")
@@ -74,6 +76,31 @@ def sentences_for_errors(main: Callable[[], None]) -> None:
         # several processes holds the group as well.
         gc.collect()
         torch.distributed.destroy_process_group()
+
+
+def _with_plugins(argv: list[str]) -> list[str]:
+    """The command line without ``--plugin FILE``, whose files have been run: on it alone, never in a shared file."""
+    files, rest = [], []
+    words = iter(argv)
+    for word in words:
+        if word != "--plugin":
+            rest.append(word)
+            continue
+        path = next(words, None)
+        if path is None:
+            raise SettingsError("--plugin needs the path of a Python file after it.")
+        files.append(path)
+    load_plugins(files)
+    _PLUGINS[:] = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in files]
+    return rest
+
+
+_PLUGINS: list[str] = []
+
+
+def plugins() -> list[str]:
+    """What the plugin files of this command hold, as hashes: what their members gave hangs on it."""
+    return list(_PLUGINS)
 
 
 _STORES: list[RunStore] = []

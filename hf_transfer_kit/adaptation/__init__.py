@@ -24,7 +24,7 @@ from hf_transfer_kit.adaptation.generalisation import (
 )
 from hf_transfer_kit.adaptation.mean_teacher import MeanTeacher
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
-from hf_transfer_kit.adaptation.objectives import OBJECTIVES, SOURCE_FREE, DomainBatch, Objective
+from hf_transfer_kit.adaptation.objectives import OBJECTIVES, SOURCE_FREE, DomainBatch, Objective, register_objective
 from hf_transfer_kit.adaptation.pseudo_labels import PseudoLabels, target_outputs
 from hf_transfer_kit.adaptation.reestimation import ReestimateBatchNorm, reestimate_batch_norm
 from hf_transfer_kit.adaptation.rejection import Rejection, choose_rejection, open_set_metrics
@@ -35,7 +35,15 @@ from hf_transfer_kit.adaptation.schedule import (
     dann_strength,
     linear_strength,
 )
-from hf_transfer_kit.adaptation.scores import SCORES, TargetScores, agreement, domain_outputs, target_scores
+from hf_transfer_kit.adaptation.scores import (
+    SCORES,
+    TargetScore,
+    TargetScores,
+    agreement,
+    domain_outputs,
+    register_score,
+    target_scores,
+)
 from hf_transfer_kit.adaptation.streamed_pairs import StreamedDomainPairs
 from hf_transfer_kit.backbones.dann_mnist import DannMnistConfig, DannMnistForImageClassification, DannMnistModel
 
@@ -70,6 +78,7 @@ __all__ = [
     "SourcesCollator",
     "StreamedDomainPairs",
     "TargetRows",
+    "TargetScore",
     "TargetScores",
     "TargetShares",
     "agreement",
@@ -85,6 +94,8 @@ __all__ = [
     "open_set_metrics",
     "reestimate_batch_norm",
     "reestimate_on_sources",
+    "register_objective",
+    "register_score",
     "reverse_gradient",
     "shallow_adaptation",
     "target_outputs",

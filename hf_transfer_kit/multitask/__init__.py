@@ -1,7 +1,7 @@
 """Several tasks, one trunk: shared layers, separate inputs where they differ, and a head for each task."""
 
 from hf_transfer_kit.multitask.affinity import TaskAffinity
-from hf_transfer_kit.multitask.balancing import BALANCERS, Balancer, BalancingEpochs
+from hf_transfer_kit.multitask.balancing import BALANCERS, Balancer, BalancingEpochs, register_balancer
 from hf_transfer_kit.multitask.collator import MultiTaskCollator
 from hf_transfer_kit.multitask.configuration import DEFAULT_INPUT, MultiTaskConfig
 from hf_transfer_kit.multitask.dataset import MultiTaskDataset
@@ -36,4 +36,5 @@ __all__ = [
     "mixing_shares",
     "multi_task_metrics",
     "record_logits",
+    "register_balancer",
 ]

@@ -15,7 +15,7 @@ from hf_transfer_kit.selection.finetuning.running import finished_run, make_trai
 from hf_transfer_kit.selection.measures.distances import DISTANCES, domain_distance
 from hf_transfer_kit.selection.measures.ranking import rank_sources
 from hf_transfer_kit.selection.measures.transferability import transferability
-from hf_transfer_kit.selection.strategies import STRATEGIES, Strategy
+from hf_transfer_kit.selection.strategies import STRATEGIES, Strategy, register_strategy
 from hf_transfer_kit.selection.strategies.specification import make_strategy, strategy_text
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "rank_sources",
     "readable_data",
     "recommend",
+    "register_strategy",
     "run_strategy",
     "search_freeze_depth",
     "single_run",

@@ -5,6 +5,9 @@ whose statistics are gathered on the target; and ``target_supervised``, the uppe
 target with its labels.
 """
 
+from collections import ChainMap
+from collections.abc import Mapping
+
 from hf_transfer_kit.adaptation.objectives.adamatch import AdaMatch
 from hf_transfer_kit.adaptation.objectives.cdan import CDAN
 from hf_transfer_kit.adaptation.objectives.coral import DeepCORAL
@@ -20,10 +23,12 @@ from hf_transfer_kit.adaptation.objectives.shot import SHOT
 from hf_transfer_kit.adaptation.objectives.source_only import SourceOnly
 from hf_transfer_kit.adaptation.objectives.tent import TENT
 from hf_transfer_kit.adaptation.objectives.vada import VADA
+from hf_transfer_kit.registering import Registry
 
-OBJECTIVES: dict[str, type[Objective]] = {
-    objective.name: objective
-    for objective in (
+OBJECTIVES: Registry[type[Objective]] = Registry(
+    "objective",
+    Objective,
+    (
         SourceOnly,
         DANN,
         CDAN,
@@ -36,13 +41,28 @@ OBJECTIVES: dict[str, type[Objective]] = {
         VADA,
         AdaMatch,
         SelfTraining,
-    )
-}
+    ),
+)
 
-SOURCE_FREE: dict[str, type[Objective]] = {objective.name: objective for objective in (TENT, SHOT, SelfTraining)}
+SOURCE_FREE: Registry[type[Objective]] = Registry("objective", Objective, (TENT, SHOT, SelfTraining))
 """Those that need no source rows: a trained network and the target are all they have."""
 
-METHODS: dict[str, type[Objective]] = {**OBJECTIVES, **SOURCE_FREE}
+METHODS: Mapping[str, type[Objective]] = ChainMap(OBJECTIVES, SOURCE_FREE)
 """All."""
 
-__all__ = ["METHODS", "OBJECTIVES", "SOURCE_FREE", "DomainBatch", "Objective"]
+
+def register_objective(objective: type[Objective]) -> type[Objective]:
+    """Adds a method under its ``name``; a decorator.
+
+    One that needs no source rows stands among those of ``SOURCE_FREE``, all others in ``OBJECTIVES``.
+
+    Raises:
+        SettingsError: When it is no subclass of Objective, or its name is another's.
+    """
+    if getattr(objective, "name", None) in METHODS:
+        OBJECTIVES.register(objective)  # refuses another class of that name
+    needs_source = getattr(objective, "needs_source", True)
+    return (OBJECTIVES if needs_source else SOURCE_FREE).register(objective)
+
+
+__all__ = ["METHODS", "OBJECTIVES", "SOURCE_FREE", "DomainBatch", "Objective", "register_objective"]

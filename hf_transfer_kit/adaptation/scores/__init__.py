@@ -8,7 +8,7 @@ from hf_transfer_kit.adaptation.scores.neighbourhood_density import soft_neighbo
 from hf_transfer_kit.adaptation.scores.prediction_matrix import class_correlation, nuclear_norm
 from hf_transfer_kit.adaptation.scores.predictions import information, mean_entropy, source_accuracy
 from hf_transfer_kit.adaptation.scores.proxy_distance import proxy_a_distance
-from hf_transfer_kit.adaptation.scores.registry import SCORES, TargetScore, target_scores
+from hf_transfer_kit.adaptation.scores.registry import SCORES, TargetScore, register_score, target_scores
 
 __all__ = [
     "SCORES",
@@ -24,6 +24,7 @@ __all__ = [
     "mean_entropy",
     "nuclear_norm",
     "proxy_a_distance",
+    "register_score",
     "soft_neighbourhood_density",
     "source_accuracy",
     "target_scores",

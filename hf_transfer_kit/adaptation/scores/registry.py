@@ -53,16 +53,31 @@ SCORES: dict[str, TargetScore] = {
 """Name -> score."""
 
 
-def target_scores(outputs: DomainOutputs, names: Sequence[str] = tuple(SCORES)) -> dict[str, float]:
+def register_score(name: str, score: TargetScore) -> TargetScore:
+    """Adds a score that needs no labels of the target, by which weights and methods may then be chosen.
+
+    Raises:
+        SettingsError: When it is no TargetScore, or the name is no word or another's.
+    """
+    if not isinstance(score, TargetScore) or not name.isidentifier():
+        raise SettingsError(f"{name!r} with {score!r}: a score has a word for its name, and is a TargetScore.")
+    if SCORES.get(name, score) is not score:
+        raise SettingsError(f"{name!r} is a score already: {SCORES[name].summary}. Choose another name.")
+    SCORES[name] = score
+    return score
+
+
+def target_scores(outputs: DomainOutputs, names: Sequence[str] | None = None) -> dict[str, float]:
     """Name -> value of the asked scores.
 
     Args:
         outputs: What a network says of rows of both domains.
-        names: Keys of ``SCORES``; all by default.
+        names: Keys of ``SCORES``; all that there are by default.
 
     Raises:
         SettingsError: When a name is unknown.
     """
+    names = tuple(SCORES) if names is None else names
     for name in names:
         if name not in SCORES:
             raise SettingsError(f"The score {name!r} is unknown; choose among {', '.join(SCORES)}.")

@@ -17,10 +17,12 @@ from hf_transfer_kit.multitask.balancing.pcgrad import PCGrad
 from hf_transfer_kit.multitask.balancing.rlw import RLW
 from hf_transfer_kit.multitask.balancing.uncertainty import Uncertainty
 from hf_transfer_kit.multitask.balancing.upgrad import UPGrad
+from hf_transfer_kit.registering import Registry
 
-BALANCERS: dict[str, type[Balancer]] = {
-    balancer.name: balancer
-    for balancer in (
+BALANCERS: Registry[type[Balancer]] = Registry(
+    "balancer",
+    Balancer,
+    (
         Fixed,
         Uncertainty,
         DWA,
@@ -35,7 +37,10 @@ BALANCERS: dict[str, type[Balancer]] = {
         AlignedMTL,
         UPGrad,
         DualProj,
-    )
-}
+    ),
+)
 
-__all__ = ["BALANCERS", "Balancer", "BalancingEpochs", "GradientBalancer"]
+register_balancer = BALANCERS.register
+"""Adds a balancer under its ``name``; a decorator."""
+
+__all__ = ["BALANCERS", "Balancer", "BalancingEpochs", "GradientBalancer", "register_balancer"]

@@ -13,6 +13,7 @@ from hf_transfer_kit.adaptation.configuration import BATCH_NORMS
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import chosen, number
+from hf_transfer_kit.registering import Summaries
 from hf_transfer_kit.selection.contest.option_texts import read_text
 
 LAST = "last"
@@ -21,19 +22,20 @@ SHALLOW = "shallow"
 SOURCE_ONLY = "source_only"
 TARGET_SUPERVISED = "target_supervised"
 
-METHODS: dict[str, str] = {
-    **{name: objective.summary for name, objective in OBJECTIVES.items()},
-    "adabn": "trained on the source alone, BatchNorm statistics of the target",
-    TARGET_SUPERVISED: "trained on the target with its labels",
-    SHALLOW: "frozen features, aligned, and a logistic regression",
-}
+METHODS: Mapping[str, str] = Summaries(
+    OBJECTIVES,
+    last={
+        "adabn": "trained on the source alone, BatchNorm statistics of the target",
+        TARGET_SUPERVISED: "trained on the target with its labels",
+        SHALLOW: "frozen features, aligned, and a logistic regression",
+    },
+)
 """Name -> one line for people."""
 
-SOURCE_FREE_METHODS: dict[str, str] = {
-    "source_model": "the network as it comes",
-    "adabn": "BatchNorm statistics of the target",
-    **{name: objective.summary for name, objective in SOURCE_FREE.items()},
-}
+SOURCE_FREE_METHODS: Mapping[str, str] = Summaries(
+    SOURCE_FREE,
+    first={"source_model": "the network as it comes", "adabn": "BatchNorm statistics of the target"},
+)
 """The same for methods that need no source rows."""
 
 _TAUGHT = ("adamatch", "self_training")

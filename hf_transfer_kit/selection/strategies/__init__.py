@@ -1,5 +1,6 @@
 """The ways to transfer, one file each. A new one is a file and a line in ``STRATEGIES``."""
 
+from hf_transfer_kit.registering import Registry
 from hf_transfer_kit.selection.strategies.bss import SpectralShrinkage
 from hf_transfer_kit.selection.strategies.co_tuning import SourceClasses
 from hf_transfer_kit.selection.strategies.delta import FeatureMapDistance
@@ -18,9 +19,10 @@ from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.selection.strategies.text_head import TextHead
 from hf_transfer_kit.selection.strategies.wise_ft import Interpolated
 
-STRATEGIES: dict[str, type[Strategy]] = {
-    strategy.name: strategy
-    for strategy in (
+STRATEGIES: Registry[type[Strategy]] = Registry(
+    "strategy",
+    Strategy,
+    (
         HeadOnly,
         FreezeFirst,
         FreezeLast,
@@ -38,7 +40,10 @@ STRATEGIES: dict[str, type[Strategy]] = {
         TextHead,
         LowRank,
         FromScratch,
-    )
-}
+    ),
+)
 
-__all__ = ["STRATEGIES", "Strategy"]
+register_strategy = STRATEGIES.register
+"""Adds a strategy, a frozen dataclass, under its ``name``; a decorator."""
+
+__all__ = ["STRATEGIES", "Strategy", "register_strategy"]
