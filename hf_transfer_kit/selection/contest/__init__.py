@@ -1,1 +1,1 @@
-"""What every comparison shares: budget, settings of a run, halving, intervals, the verdict, progress."""
+"""What every comparison shares: the engine, its store of finished runs, budget, settings, halving, the verdict."""
