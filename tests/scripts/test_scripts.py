@@ -38,6 +38,7 @@ def network(tmp_path_factory) -> Path:
     from transformers import ViTImageProcessor
 
     folder = tmp_path_factory.mktemp("network")
+    torch.manual_seed(0)  # whatever ran before: figures hang on its weights
     model, _ = tiny.TRANSFORMERS["resnet"]()
     model.save_pretrained(folder)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
