@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 from hf_transfer_kit.adaptation.objectives import METHODS
+from hf_transfer_kit.backbones.held import held_config
 from hf_transfer_kit.errors import SettingsError
 
 BATCH_NORMS = ("per_domain", "joint")
@@ -55,9 +56,7 @@ class DomainAdversarialConfig(PreTrainedConfig):
                 f"batch_norm={batch_norm!r} is unknown; choose {' or '.join(map(repr, BATCH_NORMS))}. To gather the "
                 "target's statistics after training, use reestimate_batch_norm."
             )
-        if isinstance(backbone_config, Mapping):
-            # Not AutoConfig.for_model: timm's configurations keep the classes under names that from_dict alone reads.
-            backbone_config = CONFIG_MAPPING[backbone_config["model_type"]].from_dict(dict(backbone_config))
+        backbone_config = held_config(backbone_config)
         if backbone_config is not None:
             if num_labels is not None and num_labels != backbone_config.num_labels:
                 backbone_config.num_labels = num_labels

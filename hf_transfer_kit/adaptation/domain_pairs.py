@@ -196,13 +196,8 @@ class DomainCollator:
         *,
         change: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        if change is not None and not callable(change):
-            raise SettingsError(
-                f"change={change!r} cannot be called. Give a function of a tensor, such as strong_view, or None for no "
-                "change."
-            )
         self.collator = collator
-        self.change = change
+        self.change = checked_change(change)
 
     def __call__(self, rows: Sequence[Pair | Mapping[str, Any]]) -> dict[str, Tensor]:
         if isinstance(rows[0], SourceRow):
@@ -222,6 +217,20 @@ class DomainCollator:
         if self.change is not None:
             source, target = changed_inputs(source, self.change), changed_inputs(target, self.change)
         return {**source, **{f"{TARGET}{name}": value for name, value in target.items()}}
+
+
+def checked_change(change: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor] | None:
+    """A change of inputs as it was given.
+
+    Raises:
+        SettingsError: When it cannot be called.
+    """
+    if change is not None and not callable(change):
+        raise SettingsError(
+            f"change={change!r} cannot be called. Give a function of a tensor, such as strong_view, or None for no "
+            "change."
+        )
+    return change
 
 
 def changed_inputs(batch: Mapping[str, Any], change: Callable[[Tensor], Tensor]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from transformers import (
-    CONFIG_MAPPING,
     AutoConfig,
     AutoModel,
     AutoModelForAudioClassification,
@@ -18,6 +17,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hf_transfer_kit.backbones.held import held_config, keep_weights
 from hf_transfer_kit.backbones.joint_towers import joint_scale, side_features
 from hf_transfer_kit.backbones.transformers_inputs import inputs_of_transformers
 from hf_transfer_kit.backbones.undisturbed import seeded, undisturbed
@@ -47,10 +47,8 @@ class TowerConfig(PreTrainedConfig):
         left_away: Sequence[str] = (),
         **kwargs,
     ) -> None:
-        if isinstance(joint_config, Mapping):
-            joint_config = CONFIG_MAPPING[joint_config["model_type"]].from_dict(dict(joint_config))
         super().__init__(**kwargs)
-        self.joint_config = joint_config
+        self.joint_config = held_config(joint_config)
         self.reads = reads
         self.width = width
         self.left_away = list(left_away)
@@ -149,8 +147,7 @@ def tower_classifier(joint: PreTrainedModel, reads: str, *, seed: int | None = N
         ModelError: When the towers' cosines have no scale, or the tower runs on none of the inputs made up for it.
     """
     joint_scale(joint, reads)
-    for module in joint.modules():
-        module._is_hf_initialized = True  # so that post_init leaves its weights alone
+    keep_weights(joint)
     model = TowerForClassification(TowerConfig(joint.config, reads, width=1), joint=joint)
     width, idle = _found(model)
     model.config.width, model.config.left_away = width, idle

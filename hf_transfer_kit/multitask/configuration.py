@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from torch import nn
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 
+from hf_transfer_kit.backbones.held import held_config
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask.heads import HEADS
 
@@ -58,9 +59,7 @@ class MultiTaskConfig(PreTrainedConfig):
         adapters: Mapping[str, Mapping[str, Any]] | None = None,
         **kwargs,
     ) -> None:
-        if isinstance(backbone_config, Mapping):
-            # Not AutoConfig.for_model: timm's configurations keep the classes under names that from_dict alone reads.
-            backbone_config = CONFIG_MAPPING[backbone_config["model_type"]].from_dict(dict(backbone_config))
+        backbone_config = held_config(backbone_config)
         inputs = _checked_inputs(inputs, shared_from)
         if batch_norm not in BATCH_NORMS:
             raise SettingsError(f"batch_norm={batch_norm!r} is unknown; choose {' or '.join(map(repr, BATCH_NORMS))}.")

@@ -13,17 +13,16 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_transfer_kit.backbones.adapters import (
-    adapter_settings,
     check_learning,
     put_adapters,
     tell_frozen,
     without_adapter,
 )
 from hf_transfer_kit.backbones.feature_maps import label_head
+from hf_transfer_kit.backbones.held import keep_weights, network_to_hold
 from hf_transfer_kit.backbones.new_heads import initialize_module
 from hf_transfer_kit.backbones.undisturbed import seeded, still_batch_norms
-from hf_transfer_kit.backbones.unwrapping import plain_model
-from hf_transfer_kit.errors import DataError, ModelError, SettingsError
+from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.multitask.configuration import SEPARATOR, MultiTaskConfig
 from hf_transfer_kit.multitask.continuing import carry_over
 from hf_transfer_kit.multitask.exporting import plain_model_of
@@ -114,13 +113,7 @@ class MultiTaskModel(PreTrainedModel):
             ModelError: When it is no model of transformers, or its architecture has no class for a task.
             SettingsError: When a setting is unknown or out of range, or the head to keep has other outputs.
         """
-        inner, _ = plain_model(network)
-        adapters = adapter_settings(inner)
-        if not isinstance(inner, PreTrainedModel):
-            raise ModelError(
-                f"{type(inner).__name__} is no model of transformers, so it cannot be saved with its tasks. Load "
-                "timm's networks with load_model('timm/NAME')."
-            )
+        inner, adapters = network_to_hold(network, "its tasks")
         config = MultiTaskConfig(copy.deepcopy(inner.config), tasks, inputs, shared_from, batch_norm, adapters)
         kinds = [task["type"] for task in config.tasks.values()]
         if not kinds:
@@ -128,8 +121,7 @@ class MultiTaskModel(PreTrainedModel):
         own_head = None if keep_head is None else without_adapter(label_head(inner)[1])
         with seeded(seed):
             trunk = fitting_network(inner, kinds)
-            for module in trunk.modules():
-                module._is_hf_initialized = True  # so that post_init leaves its weights alone
+            keep_weights(trunk)
             model = cls(config, network=trunk)
         if own_head is not None:
             model._keep_head(keep_head, own_head)

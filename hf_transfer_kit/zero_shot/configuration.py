@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 
+from hf_transfer_kit.backbones.held import held_config
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.zero_shot.methods import ALL_METHODS
 
@@ -51,9 +52,7 @@ class ZeroShotConfig(PreTrainedConfig):
             raise SettingsError(f"method={method!r} is unknown; choose one of {', '.join(ALL_METHODS)}.")
         if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not math.isfinite(gamma):
             raise SettingsError(f"gamma={gamma!r}: give a finite number, 0 for no calibration.")
-        if isinstance(backbone_config, Mapping):
-            # Not AutoConfig.for_model: timm's configurations keep the classes under names that from_dict alone reads.
-            backbone_config = CONFIG_MAPPING[backbone_config["model_type"]].from_dict(dict(backbone_config))
+        backbone_config = held_config(backbone_config)
         for what, names in (("class", classes), ("attribute", attributes), ("seen class", seen)):
             if twice := [name for name, count in Counter(names).items() if count > 1]:
                 raise SettingsError(f"The {what} {twice[0]!r} stands twice. Give each its own name.")

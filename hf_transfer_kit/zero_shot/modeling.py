@@ -15,11 +15,11 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_transfer_kit.backbones.adapters import adapter_settings, put_adapters, tell_frozen
+from hf_transfer_kit.backbones.adapters import put_adapters, tell_frozen
+from hf_transfer_kit.backbones.held import keep_weights, network_to_hold
 from hf_transfer_kit.backbones.loading import classifier_class
 from hf_transfer_kit.backbones.undisturbed import seeded
-from hf_transfer_kit.backbones.unwrapping import plain_model
-from hf_transfer_kit.errors import DataError, ModelError
+from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.tuning.scalars import record_scalars
 from hf_transfer_kit.values import MODALITIES
 from hf_transfer_kit.zero_shot.choosing import choose_options, spread_of
@@ -104,13 +104,8 @@ class ZeroShotModel(PreTrainedModel):
             DataError: When the table does not hold together, or a seen class has no row.
             SettingsError: When a setting is unknown or out of range.
         """
-        inner, _ = plain_model(network)
-        adapters = inner.config.adapters if isinstance(inner, ZeroShotModel) else adapter_settings(inner)
-        if not isinstance(inner, PreTrainedModel):
-            raise ModelError(
-                f"{type(inner).__name__} is no model of transformers, so it cannot be saved with its table. Load "
-                "timm's networks with load_model('timm/NAME')."
-            )
+        inner, adapters = network_to_hold(network, "its table")
+        adapters = inner.config.adapters if isinstance(inner, ZeroShotModel) else adapters
         backbone = inner.config.backbone_config if isinstance(inner, ZeroShotModel) else inner.config
         table = AttributeTable.of(table)
         given, seen = seen, table.classes if seen is None else tuple(seen)
@@ -118,8 +113,7 @@ class ZeroShotModel(PreTrainedModel):
         config = ZeroShotConfig(
             copy.deepcopy(backbone), table.classes, table.attributes, seen, method, method_options, gamma, adapters
         )
-        for module in inner.modules():
-            module._is_hf_initialized = True  # so that post_init leaves its weights alone
+        keep_weights(inner)
         with seeded(seed):
             model = cls(config, network=inner)
         model.class_attributes.copy_(torch.from_numpy(table.values))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 from hf_transfer_kit.adaptation.configuration import BATCH_NORMS
 from hf_transfer_kit.adaptation.generalisation.objectives import SOURCES_OBJECTIVES
+from hf_transfer_kit.backbones.held import held_config
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import chosen
 
@@ -49,9 +50,7 @@ class SeveralSourcesConfig(PreTrainedConfig):
         chosen("SeveralSourcesConfig", "batch_norm", batch_norm, BATCH_NORMS)
         if isinstance(sources, str) or not sources or len(set(sources)) < len(sources):
             raise SettingsError(f"sources={sources!r} must be a list of names, one or more, none twice.")
-        if isinstance(backbone_config, Mapping):
-            # Not AutoConfig.for_model: timm's configurations keep the classes under names that from_dict alone reads.
-            backbone_config = CONFIG_MAPPING[backbone_config["model_type"]].from_dict(dict(backbone_config))
+        backbone_config = held_config(backbone_config)
         if backbone_config is not None:
             if num_labels is not None and num_labels != backbone_config.num_labels:
                 backbone_config.num_labels = num_labels

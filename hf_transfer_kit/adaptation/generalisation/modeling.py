@@ -20,11 +20,11 @@ from hf_transfer_kit.adaptation.generalisation.configuration import SeveralSourc
 from hf_transfer_kit.adaptation.generalisation.objectives import SOURCES_OBJECTIVES, SourcesBatch
 from hf_transfer_kit.adaptation.label_head import LabelHead
 from hf_transfer_kit.adaptation.subclassing import restore_forward
-from hf_transfer_kit.backbones.adapters import adapter_settings, merge_adapters, put_adapters
+from hf_transfer_kit.backbones.adapters import merge_adapters, put_adapters
+from hf_transfer_kit.backbones.held import keep_weights, network_to_hold
 from hf_transfer_kit.backbones.loading import classifier_class
 from hf_transfer_kit.backbones.precision import in_float32
 from hf_transfer_kit.backbones.undisturbed import still_batch_norms
-from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.tuning.scalars import record_scalars
 from hf_transfer_kit.values import MODALITIES
@@ -109,13 +109,7 @@ class SeveralSourcesModel(PreTrainedModel):
                 BatchNorm to keep statistics of each source in.
             SettingsError: When a setting is unknown or out of range.
         """
-        inner, _ = plain_model(network)
-        adapters = adapter_settings(inner)
-        if not isinstance(inner, PreTrainedModel):
-            raise ModelError(
-                f"{type(inner).__name__} is no model of transformers, so it cannot be saved with its method. Load "
-                "timm's networks with load_model('timm/NAME')."
-            )
+        inner, adapters = network_to_hold(network, "its method")
         config = SeveralSourcesConfig(
             inner.config,
             sources=sources,
@@ -124,8 +118,7 @@ class SeveralSourcesModel(PreTrainedModel):
             batch_norm=batch_norm,
             adapters=adapters,
         )
-        for module in inner.modules():
-            module._is_hf_initialized = True  # so that post_init leaves its weights alone
+        keep_weights(inner)
         return cls(config, network=inner)
 
     def export_classifier(self) -> PreTrainedModel:

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from transformers import TrainerCallback
 
-from hf_transfer_kit.adaptation.domain_pairs import changed_inputs, class_names, shuffled_places
+from hf_transfer_kit.adaptation.domain_pairs import changed_inputs, checked_change, class_names, shuffled_places
 from hf_transfer_kit.data.labels import check_same_classes
-from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.errors import DataError
 
 DOMAINS = "domains"
 """Name of what says which source each row of a batch is of."""
@@ -126,10 +126,8 @@ class SourcesCollator:
         *,
         change: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        if change is not None and not callable(change):
-            raise SettingsError(f"change={change!r} cannot be called. Give a function of a tensor, or None.")
         self.collator = collator
-        self.change = change
+        self.change = checked_change(change)
 
     def __call__(self, rows: Sequence[RowOfEach | Mapping[str, Any]]) -> dict[str, Any]:
         if not isinstance(rows[0], RowOfEach):

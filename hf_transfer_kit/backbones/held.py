@@ -1,0 +1,47 @@
+"""A network that is held by a model of the kit: taken in with its weights, and its configuration read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
+
+from hf_transfer_kit.backbones.adapters import adapter_settings
+from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.errors import ModelError
+
+
+def held_config(config: PreTrainedConfig | Mapping[str, Any] | None) -> PreTrainedConfig | None:
+    """A network's configuration, which stands as a dict in the file of the model that holds it."""
+    if not isinstance(config, Mapping):
+        return config
+    # Not AutoConfig.for_model: timm's configurations keep the classes under names that from_dict alone reads.
+    return CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
+
+
+def network_to_hold(network: nn.Module, beside: str) -> tuple[PreTrainedModel, Mapping[str, Mapping[str, Any]] | None]:
+    """The network without wrappers, and what peft put inside it, as ``adapter_settings`` gives it.
+
+    Args:
+        network: Any.
+        beside: What is saved with it, for the sentence.
+
+    Raises:
+        ModelError: When it is no model of transformers, or has an adapter that cannot be held.
+    """
+    inner, _ = plain_model(network)
+    adapters = adapter_settings(inner)  # first: it knows what peft wraps around a network
+    if not isinstance(inner, PreTrainedModel):
+        raise ModelError(
+            f"{type(inner).__name__} is no model of transformers, so it cannot be saved with {beside}. Load timm's "
+            "networks with load_model('timm/NAME')."
+        )
+    return inner, adapters
+
+
+def keep_weights(network: nn.Module) -> None:
+    """Marks all of a network as initialised, so that ``post_init`` of what holds it leaves its weights alone."""
+    for module in network.modules():
+        module._is_hf_initialized = True
