@@ -37,6 +37,12 @@ class Registry(dict[str, T]):
         Raises:
             SettingsError: When it is no subclass of the base, has no name, or its name is another's.
         """
+        self.check(member)
+        self[member.name] = member
+        return member
+
+    def check(self, member: T) -> None:
+        """Refuses what ``register`` would refuse, and adds nothing."""
         name = getattr(member, "name", None)
         if not (isinstance(member, type) and issubclass(member, self.base)):
             raise SettingsError(
@@ -46,8 +52,6 @@ class Registry(dict[str, T]):
             raise SettingsError(f"{member.__name__} has name={name!r}; a {self.what} is called by a word.")
         if self.get(name, member) is not member and _place(self[name]) != _place(member):
             raise SettingsError(f"{name!r} is a {self.what} already, {_place(self[name])}. Choose another name.")
-        self[name] = member
-        return member
 
 
 class Summaries(Mapping[str, str]):

@@ -131,6 +131,11 @@ def test_members_are_known_everywhere_at_once(as_before):
     assert "free" in SOURCE_FREE
     assert "free" not in OBJECTIVES
     assert register_objective(Mine) is Mine  # a notebook's cell that is run again
+    register_objective(Free)
+    assert "free" not in OBJECTIVES
+    with pytest.raises(SettingsError, match="'tent' is a method of adaptation already"):
+        register_objective(type("Other", (Objective,), {"name": "tent", "summary": "x"}))
+    assert METHODS["tent"] is SOURCE_FREE["tent"]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from hf_transfer_kit.adaptation.objectives.vada import VADA
 from hf_transfer_kit.registering import Registry
 
 OBJECTIVES: Registry[type[Objective]] = Registry(
-    "objective",
+    "method of adaptation",
     Objective,
     (
         SourceOnly,
@@ -44,7 +44,7 @@ OBJECTIVES: Registry[type[Objective]] = Registry(
     ),
 )
 
-SOURCE_FREE: Registry[type[Objective]] = Registry("objective", Objective, (TENT, SHOT, SelfTraining))
+SOURCE_FREE: Registry[type[Objective]] = Registry("method of adaptation", Objective, (TENT, SHOT, SelfTraining))
 """Those that need no source rows: a trained network and the target are all they have."""
 
 METHODS: Mapping[str, type[Objective]] = ChainMap(OBJECTIVES, SOURCE_FREE)
@@ -59,10 +59,9 @@ def register_objective(objective: type[Objective]) -> type[Objective]:
     Raises:
         SettingsError: When it is no subclass of Objective, or its name is another's.
     """
-    if getattr(objective, "name", None) in METHODS:
-        OBJECTIVES.register(objective)  # refuses another class of that name
-    needs_source = getattr(objective, "needs_source", True)
-    return (OBJECTIVES if needs_source else SOURCE_FREE).register(objective)
+    for registry in (OBJECTIVES, SOURCE_FREE):
+        registry.check(objective)
+    return (OBJECTIVES if objective.needs_source else SOURCE_FREE).register(objective)
 
 
 __all__ = ["METHODS", "OBJECTIVES", "SOURCE_FREE", "DomainBatch", "Objective", "register_objective"]

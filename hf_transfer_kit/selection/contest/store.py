@@ -29,13 +29,13 @@ FOLDER = "runs"
 """Where finished runs lie in the folder of a comparison."""
 _RECORD, _ARRAYS, _WEIGHTS = "record.json", "arrays.npz", "changed.safetensors"
 _NOT_RESULTS = (
-    "output_dir", "run_name", "report_to", "disable_tqdm", "logging_dir", "project", "trackio_space_id", "hub_token",
-    "push_to_hub", "push_to_hub_token", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy",
-    "hub_always_push", "overwrite_output_dir", "resume_from_checkpoint", "dataloader_num_workers",
-    "dataloader_pin_memory", "dataloader_persistent_workers", "dataloader_prefetch_factor", "max_steps",
-    "num_train_epochs", "learning_rate", "seed", "data_seed", "license", "language", "evaluations", "keep_runs",
-    "include_for_metrics", "log_level", "log_level_replica", "local_rank",
+    "output_dir", "run_name", "report_to", "disable_tqdm", "project", "trackio_space_id", "hub_token", "push_to_hub",
+    "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push", "resume_from_checkpoint",
+    "dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers", "dataloader_prefetch_factor",
+    "max_steps", "num_train_epochs", "learning_rate", "seed", "data_seed", "include_for_metrics", "log_level",
+    "log_level_replica", "local_rank",
 )  # fmt: skip
+"""Trainer's arguments that say where files go and what is told, or that the budget and the seed stand for."""
 
 
 class RunStore:
@@ -140,8 +140,9 @@ def run_key(
         weights: ``model_key`` of the network that it begins with.
         **more: Plain values that count as well.
     """
-    settings = {name: value for name, value in args.to_dict().items() if name not in _NOT_RESULTS}
-    settings = {name: value for name, value in settings.items() if not name.startswith(("logging_", "save_", "eval_"))}
+    known = {field.name for field in fields(TrainingArguments)} - set(_NOT_RESULTS)  # a script's own flags are not
+    told = ("logging_", "save_", "eval_")
+    settings = {name: value for name, value in args.to_dict().items() if name in known and not name.startswith(told)}
     return combined(candidate, {"seed": seed}, asdict(budget), contents_hash(settings), data, weights, versions(), more)
 
 

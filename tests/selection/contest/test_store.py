@@ -1,14 +1,14 @@
 """Races that were cut short go on with what is missing, and what broke cannot win."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import bright_rows
 import numpy as np
 import pytest
 import torch
 from bright_rows import bright_data, race, race_arguments
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.errors import NotFiniteError
 from hf_transfer_kit.selection import Budget
@@ -177,3 +177,16 @@ def test_every_figure_of_every_run_is_a_row(tmp_path):
     page = found._repr_html_()
     assert "head_only" in page
     assert len(page) < 5000
+
+
+def test_a_scripts_own_flags_are_no_part_of_the_question(tmp_path):
+    """Where runs are kept is one: another name of the same folder must find them."""
+
+    @dataclass
+    class Flags(TrainingArguments):
+        store: str = "here"
+
+    raced(tmp_path, ["head_only"], seeds=(0,))
+    args = Flags(**{**{f: getattr(race_arguments(tmp_path), f) for f in ("output_dir", "use_cpu", "report_to")},
+                    "per_device_train_batch_size": 4, "disable_tqdm": True, "remove_unused_columns": False})  # fmt: skip
+    assert raced(tmp_path, ["head_only"], seeds=(0,), args=args)[1] == []
