@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from hf_transfer_kit.errors import SettingsError
 
 
-def number(method: str, option: str, value: float, *, low: float, high: float = math.inf, above: bool = False) -> float:
+def check_number(
+    method: str, option: str, value: float, *, low: float, high: float = math.inf, above: bool = False
+) -> float:
     """``value`` as a float in [low, high], or in (low, high] where ``above``.
 
     Raises:
@@ -22,7 +24,7 @@ def number(method: str, option: str, value: float, *, low: float, high: float = 
     return float(value)
 
 
-def whole(method: str, option: str, value: int, *, low: int) -> int:
+def check_int(method: str, option: str, value: int, *, low: int) -> int:
     """``value``, a whole number of at least ``low``.
 
     Raises:
@@ -33,7 +35,7 @@ def whole(method: str, option: str, value: int, *, low: int) -> int:
     return value
 
 
-def widths(method: str, option: str, value: Sequence[int]) -> tuple[int, ...]:
+def check_widths(method: str, option: str, value: Sequence[int]) -> tuple[int, ...]:
     """Widths of hidden layers; empty for none.
 
     Raises:
@@ -41,10 +43,10 @@ def widths(method: str, option: str, value: Sequence[int]) -> tuple[int, ...]:
     """
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise SettingsError(f"{method}: {option}={value!r} is no list of widths; give one such as [1024, 1024] or [].")
-    return tuple(whole(method, option, width, low=1) for width in value)
+    return tuple(check_int(method, option, width, low=1) for width in value)
 
 
-def numbers(method: str, option: str, values: Sequence[float]) -> tuple[float, ...]:
+def check_numbers(method: str, option: str, values: Sequence[float]) -> tuple[float, ...]:
     """One or more numbers above 0.
 
     Raises:
@@ -52,10 +54,10 @@ def numbers(method: str, option: str, values: Sequence[float]) -> tuple[float, .
     """
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
         raise SettingsError(f"{method}: {option}={values!r} is no list; give one or more numbers above 0.")
-    return tuple(number(method, option, value, low=0, above=True) for value in values)
+    return tuple(check_number(method, option, value, low=0, above=True) for value in values)
 
 
-def chosen(method: str, option: str, value: str, known: Sequence[str]) -> str:
+def check_choice(method: str, option: str, value: str, known: Sequence[str]) -> str:
     """``value``, one of ``known``.
 
     Raises:

@@ -172,8 +172,8 @@ class GrowingRun:
 
     def callbacks(self) -> tuple[TrainerCallback, ...]:
         """What holds the old classes in training."""
-        strength = self.arguments.lwf
-        return (LwF(source=self.source, own_head=True, strength=strength),) if strength else ()
+        alpha = self.arguments.lwf
+        return (LwF(source=self.source, own_head=True, alpha=alpha),) if alpha else ()
 
     def before(self, data: PreparedData, args: TrainingArguments) -> float | None:
         """Accuracy of the network as it came on test rows of its classes."""
@@ -214,7 +214,7 @@ class GrowingRun:
     def _kept_by(self) -> tuple[str, ...]:
         means = []
         if self.arguments.lwf:
-            means.append(f"LwF (strength {self.arguments.lwf:g})")
+            means.append(f"LwF (alpha {self.arguments.lwf:g})")
         if self.replayed is not None:
             means.append(f"replay of {sum(self._rows().values())} rows of {self.replayed.name}")
         if self.balance.sampler is not None:

@@ -40,7 +40,7 @@ class SearchArguments:
     )
     depths: list[int] | None = field(default=None, metadata={"help": "Numbers of frozen layer groups; default: all."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Runs of a depth on the last rung."})
-    eta: int = field(default=3, metadata={"help": "Factor between the budgets of neighbouring rungs."})
+    reduction_factor: int = field(default=3, metadata={"help": "Factor between the budgets of neighbouring rungs."})
     share: float = field(default=0.28, metadata={"help": "Part of the cost of an exhaustive search to spend."})
 
 
@@ -68,7 +68,7 @@ def main() -> None:
         depths=search_args.depths,
         direction=search_args.direction,
         seeds=search_args.seeds,
-        eta=search_args.eta,
+        reduction_factor=search_args.reduction_factor,
         share=search_args.share,
         **cache_args.caches(data, args).search_options,
         callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}")],

@@ -49,7 +49,7 @@ class RaceArguments:
         },
     )
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run of each strategy a seed."})
-    eta: int | None = field(
+    reduction_factor: int | None = field(
         default=None,
         metadata={"help": "Short runs first, one strategy in so many goes on; default: all run in full."},
     )
@@ -138,7 +138,7 @@ def main() -> None:
         ],
         on_result=lambda result: kept.done(result.strategy, result.validation),
         caches=caches,
-        eta=race_args.eta,
+        reduction_factor=race_args.reduction_factor,
         store=store,
     )
     sources = ()
@@ -157,7 +157,7 @@ def main() -> None:
                 *model_args.rounding(),
             ],
             on_result=lambda result: kept.done(result.source, result.result.validation),
-            eta=race_args.eta,
+            reduction_factor=race_args.reduction_factor,
             store=store,
         )
     report = comparison_report(

@@ -12,7 +12,7 @@ from hf_transfer_kit.adaptation.domain_pairs import evenly_spread
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.adaptation.pseudo_labels import target_outputs
 from hf_transfer_kit.adaptation.refreshed_buffer import RefreshedBuffer
-from hf_transfer_kit.options import whole
+from hf_transfer_kit.options import check_int
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -49,7 +49,7 @@ class TargetShares(RefreshedBuffer):
         target: Target rows; labels in them are not read.
         collator: Rows -> batch.
         every: Steps between two estimates; None: each epoch.
-        rows: Target rows that an estimate looks at, at most.
+        max_rows: Target rows that an estimate looks at, at most.
     """
 
     file: ClassVar[str] = "target_shares.safetensors"
@@ -61,13 +61,13 @@ class TargetShares(RefreshedBuffer):
         collator: Callable[[list[Mapping[str, Any]]], Mapping[str, Any]],
         *,
         every: int | None = None,
-        rows: int = 2000,
+        max_rows: int = 2000,
     ) -> None:
         super().__init__(every)
         self.source_classes = torch.as_tensor(source_classes)
         self.target = target
         self.collator = collator
-        self.rows = whole("TargetShares", "rows", rows, low=1)
+        self.max_rows = check_int("TargetShares", "max_rows", max_rows, low=1)
 
     def place(self, model: DomainAdversarialModel) -> tuple[nn.Module, str]:
         """``source_weights`` of the model."""
@@ -75,6 +75,6 @@ class TargetShares(RefreshedBuffer):
 
     def value(self, model: DomainAdversarialModel) -> Tensor:
         """``share_weights`` of what the model says now."""
-        chosen = [self.target[row] for row in evenly_spread(len(self.target), self.rows)]
+        chosen = [self.target[row] for row in evenly_spread(len(self.target), self.max_rows)]
         logits, _ = target_outputs(model, chosen, self.collator)
         return share_weights(logits.softmax(dim=1), self.source_classes)

@@ -13,7 +13,7 @@ from hf_transfer_kit.adaptation.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.adaptation.domain_pairs import TARGET
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.options import chosen, number
+from hf_transfer_kit.options import check_choice, check_number
 
 FILE = "mean_teacher.safetensors"
 
@@ -64,8 +64,8 @@ class MeanTeacher(TrainerCallback):
     """
 
     def __init__(self, decay: float = 0.999, *, finish: str = "student") -> None:
-        self.decay = number("MeanTeacher", "decay", decay, low=0, high=1)
-        self.finish = chosen("MeanTeacher", "finish", finish, ("student", "teacher"))
+        self.decay = check_number("MeanTeacher", "decay", decay, low=0, high=1)
+        self.finish = check_choice("MeanTeacher", "finish", finish, ("student", "teacher"))
         self.teacher: nn.Module | None = None
         self._handle = None
 

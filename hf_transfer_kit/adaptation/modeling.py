@@ -30,7 +30,7 @@ from hf_transfer_kit.backbones.adapters import check_learning, merge_adapters, p
 from hf_transfer_kit.backbones.held import keep_weights, network_to_hold
 from hf_transfer_kit.backbones.loading import classifier_class
 from hf_transfer_kit.backbones.precision import in_float32
-from hf_transfer_kit.backbones.undisturbed import still_batch_norms
+from hf_transfer_kit.backbones.seeded_eval_mode import still_batch_norms
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.tuning.scalars import record_scalars
 from hf_transfer_kit.values import MODALITIES

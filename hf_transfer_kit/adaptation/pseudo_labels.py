@@ -12,10 +12,10 @@ from hf_transfer_kit.adaptation.domain_pairs import unlabelled_batch
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.adaptation.objectives.shot import centroid_labels
 from hf_transfer_kit.adaptation.refreshed_buffer import RefreshedBuffer
-from hf_transfer_kit.backbones.undisturbed import undisturbed
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.labels import LABEL_COLUMNS
-from hf_transfer_kit.options import whole
+from hf_transfer_kit.options import check_int
 
 Rows = Sequence[Mapping[str, Any]]
 Collator = Callable[[list[Mapping[str, Any]]], Mapping[str, Any]]
@@ -29,7 +29,7 @@ def target_outputs(
     labels = [name for name in target[0] if name in LABEL_COLUMNS]
     device = next(model.parameters()).device
     found: list[tuple[Tensor, Tensor]] = []
-    with undisturbed(model, seed=0):
+    with seeded_eval_mode(model, seed=0):
         for start in range(0, len(target), batch_size):
             rows = [target[row] for row in range(start, min(start + batch_size, len(target)))]
             batch = unlabelled_batch(collator, rows, labels=labels)
@@ -56,7 +56,7 @@ class PseudoLabels(RefreshedBuffer):
         super().__init__(every)
         self.target = target
         self.collator = collator
-        self.batch_size = whole("PseudoLabels", "batch_size", batch_size, low=1)
+        self.batch_size = check_int("PseudoLabels", "batch_size", batch_size, low=1)
 
     def place(self, model: DomainAdversarialModel) -> tuple[nn.Module, str]:
         """``pseudo_labels`` of the objective."""

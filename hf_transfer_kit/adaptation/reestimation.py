@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 
 from hf_transfer_kit.adaptation.batch_norm import batch_norms
 from hf_transfer_kit.adaptation.domain_pairs import evenly_spread, unlabelled_batch
-from hf_transfer_kit.backbones.undisturbed import undisturbed
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.labels import LABEL_COLUMNS
@@ -27,7 +27,7 @@ def reestimate_batch_norm(
     collator: Collator,
     *,
     batch_size: int = 256,
-    rows: int | None = None,
+    max_rows: int | None = None,
 ) -> nn.Module:
     """Replaces the running statistics of every BatchNorm by their mean over batches of the target, in place.
 
@@ -39,7 +39,7 @@ def reestimate_batch_norm(
         target: Map-style dataset of target rows; labels in them are not used.
         collator: Rows -> batch, as Trainer would get it.
         batch_size: Rows in a batch; larger ones are nearer to the statistics of all rows.
-        rows: How many rows, evenly spread; None takes all.
+        max_rows: How many rows, evenly spread; None takes all.
 
     Returns:
         The model.
@@ -53,7 +53,7 @@ def reestimate_batch_norm(
     norms = batch_norms(inner)
     if not norms:
         return model
-    chosen = evenly_spread(len(target), rows)
+    chosen = evenly_spread(len(target), max_rows)
     if len(chosen) == 1:
         raise DataError("The target has a single row, which has no statistics. Give two rows or more.")
     if len(chosen) > batch_size and 0 < len(chosen) % batch_size < max(batch_size // 2, 2):
@@ -62,7 +62,7 @@ def reestimate_batch_norm(
     # A collator made for labelled rows may insist on labels where the target has none.
     labels = [name for name in target[0] if name in LABEL_COLUMNS] or ["labels"]
     momenta = [norm.momentum for norm in norms]
-    with undisturbed(inner, seed=0), torch.no_grad():
+    with seeded_eval_mode(inner, seed=0), torch.no_grad():
         for norm in norms:
             norm.reset_running_stats()
             norm.momentum, norm.training = None, True  # None: the mean over all batches, each with equal weight
@@ -87,7 +87,7 @@ class ReestimateBatchNorm(TrainerCallback):
         target: As in ``reestimate_batch_norm``, like the rest.
         collator: Rows -> batch; a ``DomainCollator`` will do.
         batch_size: Rows in a batch.
-        rows: How many rows; None takes all.
+        max_rows: How many rows; None takes all.
     """
 
     def __init__(
@@ -96,12 +96,12 @@ class ReestimateBatchNorm(TrainerCallback):
         collator: Collator,
         *,
         batch_size: int = 256,
-        rows: int | None = None,
+        max_rows: int | None = None,
     ) -> None:
         self.target = target
         self.collator = collator
         self.batch_size = batch_size
-        self.rows = rows
+        self.max_rows = max_rows
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
-        reestimate_batch_norm(model, self.target, self.collator, batch_size=self.batch_size, rows=self.rows)
+        reestimate_batch_norm(model, self.target, self.collator, batch_size=self.batch_size, max_rows=self.max_rows)

@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from hf_transfer_kit.adaptation.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.backbones.unwrapping import plain_model
-from hf_transfer_kit.options import whole
+from hf_transfer_kit.options import check_int
 
 _KEY = "value"
 
@@ -29,7 +29,7 @@ class RefreshedBuffer(TrainerCallback):
     file: ClassVar[str]
 
     def __init__(self, every: int | None) -> None:
-        self.every = None if every is None else whole(type(self).__name__, "every", every, low=1)
+        self.every = None if every is None else check_int(type(self).__name__, "every", every, low=1)
 
     def place(self, model: DomainAdversarialModel) -> tuple[nn.Module, str]:
         """The module that has the buffer, and its name there."""

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from hf_transfer_kit.adaptation.scores.domain_outputs import entropies, probabilities
 from hf_transfer_kit.errors import DataError, SettingsError
-from hf_transfer_kit.options import chosen
+from hf_transfer_kit.options import check_choice
 
 FILE = "rejection.json"
 """Where a rejection lies beside the weights that it was chosen for."""
@@ -50,7 +50,7 @@ class Rejection:
     threshold: float
 
     def __post_init__(self) -> None:
-        chosen("Rejection", "score", self.score, tuple(UNKNOWN_SCORES))
+        check_choice("Rejection", "score", self.score, tuple(UNKNOWN_SCORES))
 
     def scores(self, logits: Any) -> np.ndarray:
         """How little the network knows each row, (N,), of logits (N, C), a tensor or an array."""

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from hf_transfer_kit.backbones.heads import find_head
 from hf_transfer_kit.backbones.joint_towers import joint_modality, joint_reads
 from hf_transfer_kit.backbones.new_heads import replace_head
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded
 from hf_transfer_kit.backbones.torchvision_networks import (
     TorchvisionConfig,
     torchvision_config,
@@ -23,7 +24,6 @@ from hf_transfer_kit.backbones.torchvision_networks import (
     torchvision_weights,
 )
 from hf_transfer_kit.backbones.tower_classifier import tower_classifier
-from hf_transfer_kit.backbones.undisturbed import seeded
 from hf_transfer_kit.errors import ModelError, SettingsError, first_line
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")

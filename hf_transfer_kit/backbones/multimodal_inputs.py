@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.backbones.made_up import configs, picture, setting, token_ids
-from hf_transfer_kit.backbones.undisturbed import undisturbed
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 
 _KINDS = ("image", "audio")
 _WORDS = 4  # on either side of the places
@@ -94,7 +94,7 @@ def _count(model: PreTrainedModel, method: Any, option: Option) -> int:
         for name, value in option.items()
     }
     try:
-        with undisturbed(model, seed=0), torch.no_grad():
+        with seeded_eval_mode(model, seed=0), torch.no_grad():
             return _rows(method(**placed))
     except Exception:
         return 0

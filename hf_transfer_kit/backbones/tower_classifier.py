@@ -19,8 +19,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_transfer_kit.backbones.held import held_config, keep_weights
 from hf_transfer_kit.backbones.joint_towers import joint_scale, side_features
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded, seeded_eval_mode
 from hf_transfer_kit.backbones.transformers_inputs import inputs_of_transformers
-from hf_transfer_kit.backbones.undisturbed import seeded, undisturbed
 from hf_transfer_kit.errors import ModelError, first_line
 
 _INPUTS = {"image": "pixel_values", "audio": "input_features"}
@@ -171,7 +171,7 @@ def _found(model: TowerForClassification) -> tuple[int, list[str]]:
             continue
         given = {n: v.to(model.device, model.dtype) if v.is_floating_point() else v for n, v in inputs.items()}
         try:
-            with undisturbed(model, 0), torch.enable_grad():
+            with seeded_eval_mode(model, 0), torch.enable_grad():
                 features = model.features(**given)
                 found = torch.autograd.grad(features.sum(), list(weights.values()), allow_unused=True)
         except ModelError:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from hf_transfer_kit.backbones.undisturbed import undisturbed
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def trace(model: nn.Module, inputs: Mapping[str, Any] | Any) -> Trace:
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
-        with undisturbed(model, seed=0), torch.no_grad(), _silence():
+        with seeded_eval_mode(model, seed=0), torch.no_grad(), _silence():
             try:
                 watch = _Watch(model, inputs)
                 with _unobserved(model), watch:

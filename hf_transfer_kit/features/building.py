@@ -71,14 +71,14 @@ def build_store(
             f"The processes asked for {len(asked)} different caches; all must hold the same model and the same data. "
             "Load both with one seed and in one order in every process."
         )
-    if not ranks.told(lambda: _complete(path, layout)):
+    if not ranks.broadcast_from_main(lambda: _complete(path, layout)):
         with _locked(path, ranks):
-            if not ranks.told(lambda: _complete(path, layout)):
+            if not ranks.broadcast_from_main(lambda: _complete(path, layout)):
                 partial = path.with_name(f"{key}.partial")
-                missing = ranks.told(lambda: _prepare(partial, layout))
+                missing = ranks.broadcast_from_main(lambda: _prepare(partial, layout))
                 _compute_missing(partial, layout, missing, compute, ranks, progress)
-                ranks.told(lambda: _finish(partial, path, layout, metadata))
-    return ranks.together(lambda: Store(path))
+                ranks.broadcast_from_main(lambda: _finish(partial, path, layout, metadata))
+    return ranks.on_all_ranks(lambda: Store(path))
 
 
 def _checked_layout(columns: Sequence[Column], rows: int, rows_per_shard: int) -> Layout:
@@ -126,7 +126,8 @@ def _locked(path: Path, ranks: Ranks) -> Iterator[None]:
         return True
 
     try:
-        while not ranks.told(take):  # the others hear from the first process again and again, so that they keep waiting
+        # the others hear from the first process again and again, so that they keep waiting
+        while not ranks.broadcast_from_main(take):
             pass
         yield
     finally:
@@ -187,7 +188,7 @@ def _compute_missing(
     ) as bar:
         for first in range(0, len(missing), ranks.world):
             round_ = missing[first : first + ranks.world]
-            ranks.together(
+            ranks.on_all_ranks(
                 lambda mine=round_[ranks.rank : ranks.rank + 1]: [
                     _compute_shard(partial, layout, shard, compute) for shard in mine
                 ]

@@ -11,9 +11,9 @@ from torch import nn
 from transformers import default_data_collator
 
 from hf_transfer_kit.backbones.layer_groups import layer_groups
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.splitting import Split, find_split
 from hf_transfer_kit.backbones.splitting.sample import Sample, make_sample, usual_device
-from hf_transfer_kit.backbones.undisturbed import undisturbed
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.features.body_fingerprint import prefix_fingerprint
 from hf_transfer_kit.features.cache_prefix import (
@@ -97,7 +97,7 @@ def cache_boundaries(
     wanted = range(1, len(layer_groups(model).body) + 1) if depths is None else depths
     splits, refused = {}, {}
     caches = None
-    with undisturbed(model, seed=0):
+    with seeded_eval_mode(model, seed=0):
         sample = make_sample(next(iter(datasets.values())), collate, device)
         for depth in wanted:
             try:

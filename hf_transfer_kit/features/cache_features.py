@@ -12,8 +12,8 @@ from typing import Any
 from torch import nn
 from transformers import default_data_collator
 
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.splitting.sample import usual_device
-from hf_transfer_kit.backbones.undisturbed import undisturbed
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features.body_fingerprint import body_fingerprint
@@ -87,8 +87,8 @@ def cache_features(
     collate = collator or default_data_collator
     fixed = FixedBatches(dataset, collate, batch_size=batch_size, device=device)
     batches = FeaturePass(fixed, keep_columns=keep_columns)
-    with undisturbed(network, seed=0):
-        tap = ranks.together(lambda: find_tap(network, layer, example_inputs=lambda: fixed(0)))
+    with seeded_eval_mode(network, seed=0):
+        tap = ranks.on_all_ranks(lambda: find_tap(network, layer, example_inputs=lambda: fixed(0)))
     if fingerprint is None:
         fingerprint = combined(data_fingerprint(dataset), transform_fingerprint(collate))
     settings = {
@@ -103,12 +103,12 @@ def cache_features(
     }
     key = f"features-{combined(settings)}"
     folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()
-    if ranks.told(lambda: find_store(folder, key) is not None):
-        return CachedFeatures(ranks.together(lambda: find_store(folder, key)))
+    if ranks.broadcast_from_main(lambda: find_store(folder, key) is not None):
+        return CachedFeatures(ranks.on_all_ranks(lambda: find_store(folder, key)))
 
     started = time.perf_counter()
-    with undisturbed(network, seed=0), _hooked(network, tap, pooling, keep_columns) as output:
-        columns = ranks.together(lambda: batches.columns(output, dtype))
+    with seeded_eval_mode(network, seed=0), _hooked(network, tap, pooling, keep_columns) as output:
+        columns = ranks.on_all_ranks(lambda: batches.columns(output, dtype))
         store = build_store(
             folder,
             key,

@@ -11,9 +11,9 @@ from typing import Any
 from torch import nn
 from transformers import default_data_collator
 
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.splitting import Split, SuffixMode, check_split, find_split
 from hf_transfer_kit.backbones.splitting.sample import Sample, make_sample, usual_device
-from hf_transfer_kit.backbones.undisturbed import undisturbed
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.features.body_fingerprint import prefix_fingerprint
 from hf_transfer_kit.features.boundary_pass import BoundaryPass
@@ -137,7 +137,7 @@ def cache_prefix(
     named = dict(dataset) if isinstance(dataset, Mapping) else {"": dataset}
     collate = collator or default_data_collator
     device = usual_device(model)
-    with undisturbed(model, seed=0):
+    with seeded_eval_mode(model, seed=0):
         sample = make_sample(next(iter(named.values())), collate, device)
         learn_inputs(model, lambda: sample.alone)
         split = find_split(model, k, sample)
@@ -172,7 +172,7 @@ def build_boundaries(
 ) -> Boundaries:
     """Stores with all columns of the given splits, one for each dataset, computed where they are not there.
 
-    The model must be ``undisturbed`` meanwhile.
+    The model must be ``seeded_eval_mode`` meanwhile.
     """
     started = time.perf_counter()
     device = usual_device(model)

@@ -29,7 +29,7 @@ class Ranks:
         torch.distributed.all_gather_object(found, value)
         return found
 
-    def together(self, work: Callable[[], T]) -> T:
+    def on_all_ranks(self, work: Callable[[], T]) -> T:
         """This process's result of ``work``; when it fails in one process it fails in all.
 
         Raises:
@@ -50,7 +50,7 @@ class Ranks:
                 raise DataError(f"Process {rank} of {self.world} failed, so all stop. It said: {said}")
         return result  # type: ignore[return-value]
 
-    def told(self, work: Callable[[], T]) -> T:
+    def broadcast_from_main(self, work: Callable[[], T]) -> T:
         """What ``work`` returns in the first process, in all of them; only there it runs."""
-        found = self.together(lambda: work() if self.rank == 0 else None)
+        found = self.on_all_ranks(lambda: work() if self.rank == 0 else None)
         return self.exchange(found)[0]

@@ -3,8 +3,8 @@
 from hf_transfer_kit.hub.card import TransferCard
 from hf_transfer_kit.hub.command import without_tokens
 from hf_transfer_kit.hub.energy import EnergyMeter
-from hf_transfer_kit.hub.keeping import KeepReport, started_report
-from hf_transfer_kit.hub.keeping_races import KeepRaceReport, started_race
+from hf_transfer_kit.hub.live_race_report import KeepRaceReport, started_race
+from hf_transfer_kit.hub.live_report import KeepReport, started_report
 from hf_transfer_kit.hub.no_pickle import NoPickleUploads
 from hf_transfer_kit.hub.pushing import check_destination, push_command, push_transfer_model
 from hf_transfer_kit.hub.raw_inputs import load_inputs, save_inputs

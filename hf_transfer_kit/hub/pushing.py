@@ -18,7 +18,7 @@ from hf_transfer_kit.errors import HubError, SettingsError, TransferKitError
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.hub.adapter_alone import is_adapter_alone, stage_adapter
 from hf_transfer_kit.hub.results import save_results
-from hf_transfer_kit.hub.retrying import patiently
+from hf_transfer_kit.hub.retrying import with_retries
 from hf_transfer_kit.hub.shareable import check_figures, check_texts, checked_report, shareable_files
 from hf_transfer_kit.hub.usage import at_repository
 from hf_transfer_kit.reports import TransferReport
@@ -103,7 +103,7 @@ def check_destination(repo_id: str, *, token: str | None = None, retries: int = 
                 "There is no token, so nothing could be pushed. Log in with `hf auth login`, or set HF_TOKEN to one "
                 "that may write."
             )
-        who = patiently(lambda: HfApi(token=token).whoami(), about=repo_id, retries=retries)
+        who = with_retries(lambda: HfApi(token=token).whoami(), about=repo_id, retries=retries)
         if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
             raise HubError(
                 f"The token of {who['name']} may only read, so nothing could be pushed to {repo_id}. Take one that may "
@@ -182,7 +182,7 @@ def _push_folder(
             )
 
         try:
-            return patiently(commit, about=repo_id, retries=retries)
+            return with_retries(commit, about=repo_id, retries=retries)
         except HubError as error:
             command = push_command(given, repo_id, revision=revision, private=private)
             raise HubError(f"{error} The results in {given} are whole; push them later with: {command}") from error
@@ -202,7 +202,7 @@ def _by_the_first_process(work: Callable[[], T]) -> T:
         except TransferKitError as error:
             return None, error
 
-    found, error = Ranks().told(outcome)
+    found, error = Ranks().broadcast_from_main(outcome)
     if error is not None:
         raise error
     return found

@@ -17,7 +17,7 @@ _PASSING = (408, 429, 500, 502, 503, 504)
 _LONGEST_WAIT = 60.0
 
 
-def patiently(
+def with_retries(
     ask: Callable[[], T],
     *,
     about: str,

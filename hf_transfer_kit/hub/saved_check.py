@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoModel, PreTrainedModel, pipeline
 
 from hf_transfer_kit.backbones.loading import classifier_class
-from hf_transfer_kit.backbones.undisturbed import undisturbed
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.data import LoadedData, PreparedData, raw_rows
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.decoding import opened_image
@@ -33,7 +33,7 @@ def check_saved(
     *,
     task: str | None = None,
     input: str | None = None,
-    rows: int | None = ROWS,
+    max_rows: int | None = ROWS,
 ) -> int:
     """Loads a saved model as its card says and compares its logits on raw test rows with those of the run.
 
@@ -46,7 +46,7 @@ def check_saved(
         prepared: What the model was measured on.
         task: Of a network of several tasks the one whose rows these are.
         input: The input that they go into.
-        rows: How many to compare; None for all.
+        max_rows: How many to compare; None for all.
 
     Returns:
         How many rows were compared.
@@ -54,7 +54,7 @@ def check_saved(
     Raises:
         ModelError: When a row gets other logits. The folder keeps all that was saved.
     """
-    count = len(data.test) if rows is None else min(rows, len(data.test))
+    count = len(data.test) if max_rows is None else min(max_rows, len(data.test))
     measured = _measured(model, prepared, count, task)
     stored = raw_rows(data, "test")
     raw = [stored[row] for row in range(count)]
@@ -82,7 +82,7 @@ def check_saved(
 def _measured(model: PreTrainedModel, prepared: PreparedData, count: int, task: str | None) -> Tensor:
     device = next(model.parameters()).device
     found = []
-    with undisturbed(model, 0):
+    with seeded_eval_mode(model, 0):
         for start in range(0, count, ROWS):
             batch = prepared.collator([prepared.test[row] for row in range(start, min(start + ROWS, count))])
             batch.pop("labels", None)

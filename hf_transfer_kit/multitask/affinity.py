@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask.balancing.balancer import Balancer
 from hf_transfer_kit.multitask.balancing.task_gradients import learning_tensors, tasks_gramian
-from hf_transfer_kit.options import whole
+from hf_transfer_kit.options import check_int
 
 
 def cosines(gramian: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class TaskAffinity(nn.Module):
                 f"TaskAffinity: {type(balancer).__name__} is no balancer; give one of BALANCERS, such as 'fixed'."
             )
         self.balancer = balancer
-        self.every = whole("TaskAffinity", "every", every, low=1)
+        self.every = check_int("TaskAffinity", "every", every, low=1)
         self.sum_rows = sum_rows
         size = len(balancer.tasks)
         self.register_buffer("sums", torch.zeros(size, size, dtype=torch.float64))

@@ -21,7 +21,7 @@ from hf_transfer_kit.backbones.adapters import (
 from hf_transfer_kit.backbones.feature_maps import label_head
 from hf_transfer_kit.backbones.held import keep_weights, network_to_hold
 from hf_transfer_kit.backbones.new_heads import initialize_module
-from hf_transfer_kit.backbones.undisturbed import seeded, still_batch_norms
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded, still_batch_norms
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.multitask.configuration import SEPARATOR, MultiTaskConfig
 from hf_transfer_kit.multitask.continuing import carry_over

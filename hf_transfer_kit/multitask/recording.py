@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset as TorchDataset
 
-from hf_transfer_kit.backbones.undisturbed import undisturbed
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.errors import DataError
 
@@ -68,7 +68,7 @@ def record_logits(
     device = next(model.parameters()).device
     more = {} if task is None else {"task": task}
     found = []
-    with torch.no_grad(), undisturbed(model, seed=0):
+    with torch.no_grad(), seeded_eval_mode(model, seed=0):
         for start in range(0, len(dataset), batch_size):
             rows = [dataset[row] for row in range(start, min(start + batch_size, len(dataset)))]
             batch = dict(on_device(collator(rows), device))

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer
 
-from hf_transfer_kit.backbones.undisturbed import preserved_random_state, undisturbed
+from hf_transfer_kit.backbones.seeded_eval_mode import preserved_random_state, seeded_eval_mode
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.tuning.networks import NetworkCallback
@@ -59,7 +59,7 @@ def heeds_item_count(model: nn.Module, batch: Mapping[str, Any]) -> bool:
     """Whether the model's loss is a sum over ``num_items_in_batch``; True also where it cannot be told."""
     losses = []
     for items in (64.0, 128.0):
-        with undisturbed(model, seed=0):
+        with seeded_eval_mode(model, seed=0):
             try:
                 output = model(**batch, num_items_in_batch=torch.tensor(items, device=_device(batch)))
             except Exception:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
-from hf_transfer_kit.backbones.undisturbed import preserved_random_state
+from hf_transfer_kit.backbones.seeded_eval_mode import preserved_random_state
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.values import RateCurve
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from hf_transfer_kit.errors import DataError
-from hf_transfer_kit.options import chosen
+from hf_transfer_kit.options import check_choice
 from hf_transfer_kit.zero_shot.methods.attribute_prediction import class_log_likelihoods
 from hf_transfer_kit.zero_shot.methods.method import unit_rows
 from hf_transfer_kit.zero_shot.table import AttributeTable
@@ -31,7 +31,7 @@ def look_up(
         DataError: When there is another number of attributes, or a probability is none.
         SettingsError: When ``how`` is unknown.
     """
-    chosen("look_up", "how", how, LOOKUPS)
+    check_choice("look_up", "how", how, LOOKUPS)
     given = torch.as_tensor(np.asarray(attributes, dtype=np.float64))
     if given.dim() != 2 or given.shape[1] != len(table.attributes):
         raise DataError(

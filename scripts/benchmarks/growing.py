@@ -137,7 +137,7 @@ def grown(options: argparse.Namespace, folder: Path, seed: int) -> Iterator[tupl
             args,
             budget,
             seed=seed,
-            callbacks=(LwF(source=source, own_head=True, strength=arm.lwf),) if arm.lwf else (),
+            callbacks=(LwF(source=source, own_head=True, alpha=arm.lwf),) if arm.lwf else (),
             test=False,
         )
         yield name, figures(run.model, data["all"], before)

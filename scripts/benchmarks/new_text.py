@@ -64,7 +64,7 @@ def continued(source, data: dict[str, Dataset], steps: int, rate: float, seed: i
     candidates = {
         "plain": [()],
         "L2SP": [(L2SP(strength, strength),) for strength in (0.01, 0.1, 1.0)],
-        "LwF": [(LwF(source=source, strength=strength),) for strength in (0.3, 1.0, 3.0)],
+        "LwF": [(LwF(source=source, alpha=alpha),) for alpha in (0.3, 1.0, 3.0)],
         "WeightInterpolation": [(WeightInterpolation(metric="loss", eval_dataset=both),)],
     }
     found = {"before": source}

@@ -39,8 +39,8 @@ CANDIDATES = {
     "l2sp": [("l2sp", 5e-4), ("l2sp", 2e-3), ("l2sp:alpha=0.1", 2e-3)],
     "l2sp_fisher": [("l2sp_fisher", 5e-4), ("l2sp_fisher", 2e-3), ("l2sp_fisher:alpha=0.1", 2e-3)],
     "delta": [("delta:alpha=0.1", 5e-4), ("delta:alpha=0.1", 2e-3), ("delta", 2e-3)],
-    "bss": [("bss", 5e-4), ("bss", 2e-3), ("bss:eta=0.01", 2e-3)],
-    "co_tuning": [("co_tuning", 5e-4), ("co_tuning", 2e-3), ("co_tuning:strength=0.3", 2e-3)],
+    "bss": [("bss", 5e-4), ("bss", 2e-3), ("bss:alpha=0.01", 2e-3)],
+    "co_tuning": [("co_tuning", 5e-4), ("co_tuning", 2e-3), ("co_tuning:alpha=0.3", 2e-3)],
     "wise_ft": [("wise_ft", rate) for rate in RATES],
     "lora": [("lora", 1e-3), ("lora", 2e-3), ("lora", 5e-3)],
 }

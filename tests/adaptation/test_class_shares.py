@@ -76,7 +76,7 @@ def test_a_run_with_estimated_shares_resumes(stop, tmp_path):
             folder, max_steps=5, per_device_train_batch_size=4, learning_rate=1e-2, use_cpu=True, report_to=[],
             disable_tqdm=True, **{"save_strategy": "no", **changes},
         )  # fmt: skip
-        shares = TargetShares([row["labels"] for row in source], target, default_collate, every=2, rows=8)
+        shares = TargetShares([row["labels"] for row in source], target, default_collate, every=2, max_rows=8)
         return Trainer(
             model, args, train_dataset=DomainPairs(source, target), data_collator=DomainCollator(default_collate),
             callbacks=[shares],

@@ -19,7 +19,7 @@ from hf_transfer_kit import (
 )
 from hf_transfer_kit.adaptation import StreamedDomainPairs, TargetScores
 from hf_transfer_kit.adaptation.objectives.mcc import class_confusion
-from hf_transfer_kit.adaptation.objectives.watching import watched
+from hf_transfer_kit.adaptation.objectives.prediction_statistics import prediction_statistics
 from hf_transfer_kit.errors import DataError
 
 
@@ -177,5 +177,5 @@ class TestOddBatches:
 
     def test_diversity_keeps_within_what_is_promised(self):
         features = torch.randn(3, 4)
-        found = watched(features, features, torch.zeros(3, 10), torch.zeros(3, 10))
+        found = prediction_statistics(features, features, torch.zeros(3, 10), torch.zeros(3, 10))
         assert 0 <= float(found["target_diversity"]) <= 1

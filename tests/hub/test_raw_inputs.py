@@ -138,7 +138,7 @@ def test_every_raw_row_gets_the_measured_logits(kind, case, tmp_path):
         network.config.pretrained_cfg = {**prepared.processor.data_config, **size}
         network.save_pretrained(tmp_path / "kept")
     save_inputs(tmp_path / "kept", prepared.raw_inputs)
-    assert check_saved(tmp_path / "kept", model, data, prepared, rows=None, **asked) == len(data.test)
+    assert check_saved(tmp_path / "kept", model, data, prepared, max_rows=None, **asked) == len(data.test)
     # One row alone is what it is in a batch, from a path as from stored bytes.
     inputs = load_inputs(tmp_path / "kept")
     batch = prepared.collator([prepared.test[row] for row in range(4)])

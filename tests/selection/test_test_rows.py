@@ -37,7 +37,7 @@ def of_race(args, spoil=None):
 
 
 def of_halving(args, spoil=None):
-    found = raced(args, spoil, eta=2)
+    found = raced(args, spoil, reduction_factor=2)
     tests = {result.strategy: result.test["accuracy"] for result in found.results}
     gone = tuple((entry.strategy, entry.steps) for entry in found.eliminated)
     return (found.winner, gone, tuple(tests)), tests, found.predicted

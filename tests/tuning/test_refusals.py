@@ -26,9 +26,9 @@ STRENGTHS = {
     "L2SP groups": lambda value: L2SP(groups={"head": value}),
     "DELTA alpha": lambda value: DELTA(alpha=value),
     "DELTA beta": lambda value: DELTA(beta=value),
-    "BSS eta": lambda value: BSS(eta=value),
-    "CoTuning strength": lambda value: CoTuning(strength=value),
-    "LwF strength": lambda value: LwF(strength=value),
+    "BSS alpha": lambda value: BSS(alpha=value),
+    "CoTuning alpha": lambda value: CoTuning(alpha=value),
+    "LwF alpha": lambda value: LwF(alpha=value),
 }
 
 

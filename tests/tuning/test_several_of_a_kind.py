@@ -12,9 +12,9 @@ KINDS = {
         strength, strength, dataset=rows, num_samples=4, name=name
     ),
     "DELTA": lambda source, rows, strength, name: DELTA(alpha=strength, name=name),
-    "BSS": lambda source, rows, strength, name: BSS(eta=strength, name=name),
-    "LwF": lambda source, rows, strength, name: LwF(source=source, strength=strength, name=name),
-    "CoTuning": lambda source, rows, strength, name: CoTuning(source=source, strength=strength, name=name),
+    "BSS": lambda source, rows, strength, name: BSS(alpha=strength, name=name),
+    "LwF": lambda source, rows, strength, name: LwF(source=source, alpha=strength, name=name),
+    "CoTuning": lambda source, rows, strength, name: CoTuning(source=source, alpha=strength, name=name),
 }
 
 

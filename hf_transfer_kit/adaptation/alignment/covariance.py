@@ -6,7 +6,7 @@ import numpy as np
 
 from hf_transfer_kit.adaptation.alignment.standardisation import align_standardised
 from hf_transfer_kit.features.probe_rows import Features
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 
 
 def align_covariance(
@@ -32,7 +32,7 @@ def align_covariance(
     source, target = align_standardised(source, target)
     if ridge is None:
         ridge = max(1.0, source.shape[1] / min(len(source), len(target)))
-    number("coral", "ridge", ridge, low=0, above=True)
+    check_number("coral", "ridge", ridge, low=0, above=True)
     whitened = source @ _power(source, ridge, -0.5)
     return whitened @ _power(target, ridge, 0.5), target
 

@@ -15,7 +15,7 @@ from hf_transfer_kit.adaptation.alignment.transport import align_transport
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features import CachedFeatures, LinearProbe, linear_probe
 from hf_transfer_kit.features.probe_rows import Features, LabelledRows
-from hf_transfer_kit.options import chosen
+from hf_transfer_kit.options import check_choice
 
 ALIGNMENTS: dict[str, Callable[..., tuple[np.ndarray, np.ndarray]]] = {
     "none": both_domains,
@@ -89,7 +89,7 @@ def shallow_adaptation(
         SettingsError: When the method is unknown, or an option is out of range.
         DataError: When features and labels, or the domains, do not fit each other.
     """
-    align = ALIGNMENTS[chosen("shallow_adaptation", "method", method, tuple(ALIGNMENTS))]
+    align = ALIGNMENTS[check_choice("shallow_adaptation", "method", method, tuple(ALIGNMENTS))]
     features, labels = (source, source.labels) if isinstance(source, CachedFeatures) else source
     aligned_source, aligned_target = align(features, target, **options)
     probe = linear_probe(aligned_source, labels, strengths=strengths, seed=seed)

@@ -6,7 +6,7 @@ import numpy as np
 
 from hf_transfer_kit.adaptation.alignment.standardisation import align_standardised
 from hf_transfer_kit.features.probe_rows import Features
-from hf_transfer_kit.options import whole
+from hf_transfer_kit.options import check_int
 
 
 def align_subspace(source: Features, target: Features, *, components: int = 50) -> tuple[np.ndarray, np.ndarray]:
@@ -24,7 +24,7 @@ def align_subspace(source: Features, target: Features, *, components: int = 50) 
         SettingsError: When ``components`` is out of range.
         DataError: When the domains do not fit each other.
     """
-    whole("subspace", "components", components, low=1)
+    check_int("subspace", "components", components, low=1)
     source, target = align_standardised(source, target)
     components = min(components, len(source) - 1, len(target) - 1, source.shape[1])
     own, other = _directions(source, components), _directions(target, components)

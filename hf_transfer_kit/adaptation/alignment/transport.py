@@ -7,7 +7,7 @@ import numpy as np
 from hf_transfer_kit.adaptation.alignment.standardisation import align_standardised
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features.probe_rows import Features
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 
 
 def align_transport(source: Features, target: Features, *, entropy: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +27,7 @@ def align_transport(source: Features, target: Features, *, entropy: float = 0.05
         SettingsError: When ``entropy`` is out of range, or POT is not installed.
         DataError: When the domains do not fit each other.
     """
-    number("transport", "entropy", entropy, low=0, above=True)
+    check_number("transport", "entropy", entropy, low=0, above=True)
     try:
         import ot
     except ImportError as error:

@@ -19,7 +19,7 @@ from hf_transfer_kit.adaptation.generalisation.several_sources import SeveralSou
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.logs import get_logger
-from hf_transfer_kit.options import number, whole
+from hf_transfer_kit.options import check_int, check_number
 
 logger = get_logger(__name__)
 
@@ -79,9 +79,9 @@ class SWAD(TrainerCallback):
         self.sources = sources
         self.collator = collator
         self.metric = metric
-        self.start_patience = whole("SWAD", "start_patience", start_patience, low=1)
-        self.end_patience = whole("SWAD", "end_patience", end_patience, low=1)
-        self.tolerance = number("SWAD", "tolerance", tolerance, low=0)
+        self.start_patience = check_int("SWAD", "start_patience", start_patience, low=1)
+        self.end_patience = check_int("SWAD", "end_patience", end_patience, low=1)
+        self.tolerance = check_number("SWAD", "tolerance", tolerance, low=0)
         self._begin()
 
     def _begin(self) -> None:

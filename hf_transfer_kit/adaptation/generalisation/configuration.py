@@ -11,7 +11,7 @@ from hf_transfer_kit.adaptation.configuration import BATCH_NORMS
 from hf_transfer_kit.adaptation.generalisation.objectives import SOURCES_OBJECTIVES
 from hf_transfer_kit.backbones.held import held_config
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.options import chosen
+from hf_transfer_kit.options import check_choice
 
 
 class SeveralSourcesConfig(PreTrainedConfig):
@@ -46,8 +46,8 @@ class SeveralSourcesConfig(PreTrainedConfig):
         adapters: Mapping[str, Mapping[str, Any]] | None = None,
         **kwargs,
     ) -> None:
-        chosen("SeveralSourcesConfig", "method", method, tuple(SOURCES_OBJECTIVES))
-        chosen("SeveralSourcesConfig", "batch_norm", batch_norm, BATCH_NORMS)
+        check_choice("SeveralSourcesConfig", "method", method, tuple(SOURCES_OBJECTIVES))
+        check_choice("SeveralSourcesConfig", "batch_norm", batch_norm, BATCH_NORMS)
         if isinstance(sources, str) or not sources or len(set(sources)) < len(sources):
             raise SettingsError(f"sources={sources!r} must be a list of names, one or more, none twice.")
         backbone_config = held_config(backbone_config)

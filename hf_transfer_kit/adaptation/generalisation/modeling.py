@@ -24,7 +24,7 @@ from hf_transfer_kit.backbones.adapters import merge_adapters, put_adapters
 from hf_transfer_kit.backbones.held import keep_weights, network_to_hold
 from hf_transfer_kit.backbones.loading import classifier_class
 from hf_transfer_kit.backbones.precision import in_float32
-from hf_transfer_kit.backbones.undisturbed import still_batch_norms
+from hf_transfer_kit.backbones.seeded_eval_mode import still_batch_norms
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.tuning.scalars import record_scalars
 from hf_transfer_kit.values import MODALITIES

@@ -13,7 +13,7 @@ from torch.distributed import all_reduce, is_available, is_initialized
 from hf_transfer_kit.adaptation.objectives.coral import covariance_distance
 from hf_transfer_kit.adaptation.objectives.objective import InFloat32
 from hf_transfer_kit.backbones.precision import in_float32, without_autocast
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class GroupDRO(SourcesObjective):
 
     def __init__(self, *, count: int, eta: float = 0.01) -> None:
         super().__init__(count=count)
-        self.eta = number(self.name, "eta", eta, low=0)
+        self.eta = check_number(self.name, "eta", eta, low=0)
         self.register_buffer("shares", torch.full((count,), 1.0 / count))
 
     def weights(self, sums: Tensor, rows: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ class SourcesCORAL(SourcesObjective):
 
     def __init__(self, *, count: int, weight: float = 1.0) -> None:
         super().__init__(count=count)
-        self.weight = number(self.name, "weight", weight, low=0)
+        self.weight = check_number(self.name, "weight", weight, low=0)
 
     def terms(self, batch: SourcesBatch) -> dict[str, Tensor]:
         """``coral_loss``: mean distance of two sources that have rows in the batch, times the weight."""

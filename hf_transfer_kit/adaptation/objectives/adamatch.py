@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hf_transfer_kit.adaptation.objectives.input_perturbation import changed_class_loss, changed_features
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
-from hf_transfer_kit.adaptation.objectives.second_look import changed_class_loss, changed_features
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 
 
 def aligned(target: Tensor, source: Tensor) -> Tensor:
@@ -104,12 +104,12 @@ class AdaMatch(Objective):
         weight: float = 1.0,
     ) -> None:
         super().__init__(width=width, num_labels=num_labels)
-        self.threshold = number(self.name, "threshold", threshold, low=0, high=1)
+        self.threshold = check_number(self.name, "threshold", threshold, low=0, high=1)
         self.align = align
-        self.amount = number(self.name, "amount", amount, low=0)
+        self.amount = check_number(self.name, "amount", amount, low=0)
         self.invert = invert
-        self.source_weight = number(self.name, "source_weight", source_weight, low=0)
-        self.weight = number(self.name, "weight", weight, low=0)
+        self.source_weight = check_number(self.name, "source_weight", source_weight, low=0)
+        self.weight = check_number(self.name, "weight", weight, low=0)
 
     def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``pseudo_label_loss``: cross entropy of the strong view with the weak view's aligned predictions;

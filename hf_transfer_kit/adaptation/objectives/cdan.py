@@ -12,7 +12,7 @@ from hf_transfer_kit.adaptation.objectives.domain_head import DomainHead, domain
 from hf_transfer_kit.adaptation.objectives.entropy_of_rows import certainty_weights
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
 from hf_transfer_kit.adaptation.reversal import reverse_gradient
-from hf_transfer_kit.options import number, whole, widths
+from hf_transfer_kit.options import check_int, check_number, check_widths
 
 
 def multilinear(features: Tensor, probabilities: Tensor) -> Tensor:
@@ -78,9 +78,9 @@ class CDAN(Objective):
     ) -> None:
         super().__init__(width=width, num_labels=num_labels)
         self.entropy = entropy
-        self.weight = number(self.name, "weight", weight, low=0)
-        dropout = number(self.name, "dropout", dropout, low=0, high=0.999)
-        products = whole(self.name, "random_width", random_width, low=1)
+        self.weight = check_number(self.name, "weight", weight, low=0)
+        dropout = check_number(self.name, "dropout", dropout, low=0, high=0.999)
+        products = check_int(self.name, "random_width", random_width, low=1)
         self.random = width * num_labels > products
         if self.random:
             # Kept in checkpoints: the domain head has learnt on these very products.
@@ -88,7 +88,7 @@ class CDAN(Objective):
             self.register_buffer("right", torch.randn(num_labels, products))
         else:
             products = width * num_labels
-        self.domain_head = DomainHead(products, widths(self.name, "hidden", hidden), dropout)
+        self.domain_head = DomainHead(products, check_widths(self.name, "hidden", hidden), dropout)
 
     def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``domain_loss``: what the head still gets wrong, log 2 = 0.69 when it knows nothing."""

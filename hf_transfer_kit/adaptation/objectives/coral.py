@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
-from hf_transfer_kit.options import chosen, number
+from hf_transfer_kit.options import check_choice, check_number
 
 
 def covariance_distance(source: Tensor, target: Tensor) -> Tensor:
@@ -50,8 +50,8 @@ class DeepCORAL(Objective):
 
     def __init__(self, *, width: int, num_labels: int, on: str = "features", weight: float = 1.0) -> None:
         super().__init__(width=width, num_labels=num_labels)
-        self.on = chosen(self.name, "on", on, ("features", "logits"))
-        self.weight = number(self.name, "weight", weight, low=0)
+        self.on = check_choice(self.name, "on", on, ("features", "logits"))
+        self.weight = check_number(self.name, "weight", weight, low=0)
 
     def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``coral_loss``: distance of the covariances, times weight and lambda."""

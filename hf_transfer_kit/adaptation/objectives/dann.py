@@ -11,7 +11,7 @@ from torch import Tensor
 from hf_transfer_kit.adaptation.objectives.domain_head import DomainHead, domain_accuracy, domain_loss, told_apart
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
 from hf_transfer_kit.adaptation.reversal import reverse_gradient
-from hf_transfer_kit.options import number, widths
+from hf_transfer_kit.options import check_number, check_widths
 
 
 class DANN(Objective):
@@ -44,9 +44,9 @@ class DANN(Objective):
         weight: float = 1.0,
     ) -> None:
         super().__init__(width=width, num_labels=num_labels)
-        self.weight = number(self.name, "weight", weight, low=0)
-        dropout = number(self.name, "dropout", dropout, low=0, high=0.999)
-        self.domain_head = DomainHead(width, widths(self.name, "hidden", hidden), dropout)
+        self.weight = check_number(self.name, "weight", weight, low=0)
+        dropout = check_number(self.name, "dropout", dropout, low=0, high=0.999)
+        self.domain_head = DomainHead(width, check_widths(self.name, "hidden", hidden), dropout)
 
     def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``domain_loss``: what the head still gets wrong, log 2 = 0.69 when it knows nothing."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hf_transfer_kit.adaptation.objectives.entropy_of_rows import row_entropy
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 
 
 def conditional_entropy(logits: Tensor) -> Tensor:
@@ -57,8 +57,8 @@ class EntropyMinimisation(Objective):
 
     def __init__(self, *, width: int, num_labels: int, weight: float = 0.1, diversity: float = 1.0) -> None:
         super().__init__(width=width, num_labels=num_labels)
-        self.weight = number(self.name, "weight", weight, low=0)
-        self.diversity = number(self.name, "diversity", diversity, low=0)
+        self.weight = check_number(self.name, "weight", weight, low=0)
+        self.diversity = check_number(self.name, "diversity", diversity, low=0)
 
     def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``target_entropy_loss``: what is minimised; below 0 when classes are diverse and sure."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from hf_transfer_kit.adaptation.objectives.kernels import gaussian_kernels, kernel_discrepancy, squared_distances
 from hf_transfer_kit.adaptation.objectives.mmd import FACTORS
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
-from hf_transfer_kit.options import number, numbers
+from hf_transfer_kit.options import check_number, check_numbers
 
 
 def joint_discrepancy(
@@ -65,9 +65,9 @@ class JAN(Objective):
         class_bandwidth: float = 1.68,
     ) -> None:
         super().__init__(width=width, num_labels=num_labels)
-        self.weight = number(self.name, "weight", weight, low=0)
-        self.factors = numbers(self.name, "factors", factors)
-        self.class_bandwidth = number(self.name, "class_bandwidth", class_bandwidth, low=0, above=True)
+        self.weight = check_number(self.name, "weight", weight, low=0)
+        self.factors = check_numbers(self.name, "factors", factors)
+        self.class_bandwidth = check_number(self.name, "class_bandwidth", class_bandwidth, low=0, above=True)
 
     def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``jmmd_loss``: squared joint discrepancy, times weight and lambda."""

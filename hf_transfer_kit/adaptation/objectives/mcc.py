@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hf_transfer_kit.adaptation.objectives.entropy_of_rows import certainty_weights
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 
 
 def class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
@@ -53,8 +53,8 @@ class MCC(Objective):
 
     def __init__(self, *, width: int, num_labels: int, temperature: float = 2.5, weight: float = 1.0) -> None:
         super().__init__(width=width, num_labels=num_labels)
-        self.temperature = number(self.name, "temperature", temperature, low=0, above=True)
-        self.weight = number(self.name, "weight", weight, low=0)
+        self.temperature = check_number(self.name, "temperature", temperature, low=0, above=True)
+        self.weight = check_number(self.name, "weight", weight, low=0)
 
     def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``confusion_loss``: class confusion of the target rows."""

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
 from hf_transfer_kit.adaptation.reversal import reverse_gradient
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 
 
 def classifier_discrepancy(first: Tensor, second: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class MCD(Objective):
 
     def __init__(self, *, width: int, num_labels: int, weight: float = 1.0) -> None:
         super().__init__(width=width, num_labels=num_labels)
-        self.weight = number(self.name, "weight", weight, low=0)
+        self.weight = check_number(self.name, "weight", weight, low=0)
         self.second = nn.Linear(width, num_labels)
 
     def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:

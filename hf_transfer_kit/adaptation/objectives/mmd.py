@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hf_transfer_kit.adaptation.objectives.kernels import gaussian_kernels, kernel_discrepancy, squared_distances
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
-from hf_transfer_kit.options import number, numbers
+from hf_transfer_kit.options import check_number, check_numbers
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Bandwidths, in units of the median squared distance."""
@@ -52,8 +52,8 @@ class MMD(Objective):
 
     def __init__(self, *, width: int, num_labels: int, weight: float = 1.0, factors: Sequence[float] = FACTORS) -> None:
         super().__init__(width=width, num_labels=num_labels)
-        self.weight = number(self.name, "weight", weight, low=0)
-        self.factors = numbers(self.name, "factors", factors)
+        self.weight = check_number(self.name, "weight", weight, low=0)
+        self.factors = check_numbers(self.name, "factors", factors)
 
     def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``mmd_loss``: squared discrepancy of the features, times weight and lambda."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from hf_transfer_kit.adaptation.objectives.watching import watched
+from hf_transfer_kit.adaptation.objectives.prediction_statistics import prediction_statistics
 from hf_transfer_kit.backbones.precision import HALF, called_in_float32, in_float32, without_autocast
 
 
@@ -128,8 +128,11 @@ class Objective(InFloat32):
         raise NotImplementedError
 
     def diagnostics(self, batch: DomainBatch) -> dict[str, Tensor]:
-        """Named 0-dim values worth watching, without gradient: those of ``watched``, and what a method adds to them.
+        """Named 0-dim values worth watching, without gradient: those of ``prediction_statistics``, and what a
+        method adds to them.
 
         Called after ``terms``, with the same batch.
         """
-        return watched(batch.source_features, batch.target_features, batch.source_logits, batch.target_logits)
+        return prediction_statistics(
+            batch.source_features, batch.target_features, batch.source_logits, batch.target_logits
+        )

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from hf_transfer_kit.adaptation.objectives.entropy import prediction_diversity
+from hf_transfer_kit.adaptation.objectives.input_perturbation import changed_class_loss, changed_features
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
-from hf_transfer_kit.adaptation.objectives.second_look import changed_class_loss, changed_features
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 
 
 def taught(student: Tensor, teacher: Tensor, threshold: float) -> Tensor:
@@ -75,12 +75,12 @@ class SelfTraining(Objective):
         diversity: float = 0.1,
     ) -> None:
         super().__init__(width=width, num_labels=num_labels)
-        self.threshold = number(self.name, "threshold", threshold, low=0, high=1)
-        self.amount = number(self.name, "amount", amount, low=0)
+        self.threshold = check_number(self.name, "threshold", threshold, low=0, high=1)
+        self.amount = check_number(self.name, "amount", amount, low=0)
         self.invert = invert
-        self.source_weight = number(self.name, "source_weight", source_weight, low=0)
-        self.weight = number(self.name, "weight", weight, low=0)
-        self.diversity = number(self.name, "diversity", diversity, low=0)
+        self.source_weight = check_number(self.name, "source_weight", source_weight, low=0)
+        self.weight = check_number(self.name, "weight", weight, low=0)
+        self.diversity = check_number(self.name, "diversity", diversity, low=0)
 
     def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``taught_loss``: cross entropy with the teacher; ``diversity_loss``: minus the entropy of the mean; and, of

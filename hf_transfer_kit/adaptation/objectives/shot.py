@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hf_transfer_kit.adaptation.objectives.entropy import conditional_entropy, prediction_diversity
+from hf_transfer_kit.adaptation.objectives.input_perturbation import changed_features
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch
-from hf_transfer_kit.adaptation.objectives.second_look import changed_features
 from hf_transfer_kit.adaptation.objectives.source_free import SourceFreeObjective
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 
 
 def centroid_labels(features: Tensor, probabilities: Tensor) -> Tensor:
@@ -76,10 +76,10 @@ class SHOT(SourceFreeObjective):
         invert: bool = True,
     ) -> None:
         super().__init__(width=width, num_labels=num_labels)
-        self.weight = number(self.name, "weight", weight, low=0)
-        self.label_weight = number(self.name, "label_weight", label_weight, low=0)
-        self.diversity = number(self.name, "diversity", diversity, low=0)
-        self.view = number(self.name, "view", view, low=0)
+        self.weight = check_number(self.name, "weight", weight, low=0)
+        self.label_weight = check_number(self.name, "label_weight", label_weight, low=0)
+        self.diversity = check_number(self.name, "diversity", diversity, low=0)
+        self.view = check_number(self.name, "view", view, low=0)
         self.invert = invert
 
     def freeze(self, network: nn.Module, head: nn.Module) -> None:

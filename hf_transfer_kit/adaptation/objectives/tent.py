@@ -11,7 +11,7 @@ from hf_transfer_kit.adaptation.objectives.entropy import conditional_entropy
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch
 from hf_transfer_kit.adaptation.objectives.source_free import SourceFreeObjective
 from hf_transfer_kit.errors import ModelError
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 
 _NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
@@ -37,7 +37,7 @@ class TENT(SourceFreeObjective):
 
     def __init__(self, *, width: int, num_labels: int, weight: float = 1.0) -> None:
         super().__init__(width=width, num_labels=num_labels)
-        self.weight = number(self.name, "weight", weight, low=0)
+        self.weight = check_number(self.name, "weight", weight, low=0)
 
     def freeze(self, network: nn.Module, head: nn.Module) -> None:
         """All but the weights of normalisations, of transformers' and timm's own classes too (named ...Norm)."""

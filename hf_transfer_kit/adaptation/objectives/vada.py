@@ -9,10 +9,10 @@ from torch import Tensor
 
 from hf_transfer_kit.adaptation.objectives.dann import DANN
 from hf_transfer_kit.adaptation.objectives.entropy import conditional_entropy
+from hf_transfer_kit.adaptation.objectives.input_perturbation import continuous_input
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch
-from hf_transfer_kit.adaptation.objectives.second_look import continuous_input
 from hf_transfer_kit.adaptation.objectives.virtual_adversary import virtual_adversarial_loss
-from hf_transfer_kit.options import number, whole
+from hf_transfer_kit.options import check_int, check_number
 
 
 class VADA(DANN):
@@ -55,10 +55,10 @@ class VADA(DANN):
         iterations: int = 1,
     ) -> None:
         super().__init__(width=width, num_labels=num_labels, hidden=hidden, dropout=dropout, weight=weight)
-        self.entropy_weight = number(self.name, "entropy_weight", entropy_weight, low=0)
-        self.smooth_weight = number(self.name, "smooth_weight", smooth_weight, low=0)
-        self.radius = number(self.name, "radius", radius, low=0, above=True)
-        self.iterations = whole(self.name, "iterations", iterations, low=1)
+        self.entropy_weight = check_number(self.name, "entropy_weight", entropy_weight, low=0)
+        self.smooth_weight = check_number(self.name, "smooth_weight", smooth_weight, low=0)
+        self.radius = check_number(self.name, "radius", radius, low=0, above=True)
+        self.iterations = check_int(self.name, "iterations", iterations, low=1)
 
     def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``domain_loss``, ``target_entropy_loss`` and ``smooth_loss``."""

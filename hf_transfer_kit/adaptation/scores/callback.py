@@ -15,13 +15,13 @@ from hf_transfer_kit.adaptation.domain_pairs import evenly_spread, unlabelled_ba
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
 from hf_transfer_kit.adaptation.scores.registry import SCORES, target_scores
-from hf_transfer_kit.backbones.undisturbed import undisturbed
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.labels import LABEL_COLUMNS
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.logs import get_logger
-from hf_transfer_kit.options import whole
+from hf_transfer_kit.options import check_int
 
 Rows = Sequence[Mapping[str, Any]]
 Collator = Callable[[list[Mapping[str, Any]]], Mapping[str, Any]]
@@ -33,7 +33,7 @@ logger = get_logger(__name__)
 
 @torch.no_grad()
 def domain_outputs(
-    model: nn.Module, source: Rows, target: Rows, collator: Collator, *, rows: int = 1000, batch_size: int = 256
+    model: nn.Module, source: Rows, target: Rows, collator: Collator, *, max_rows: int = 1000, batch_size: int = 256
 ) -> DomainOutputs:
     """Features and logits of both domains, each read with its own BatchNorm statistics, as in evaluation.
 
@@ -42,7 +42,7 @@ def domain_outputs(
         source: Map-style dataset of rows with labels that are not trained on.
         target: Map-style dataset of target rows; labels in them are not read.
         collator: Rows -> batch, with ``labels`` for source rows.
-        rows: At most so many of each domain, evenly spread.
+        max_rows: At most so many of each domain, evenly spread.
         batch_size: Rows a forward.
 
     Raises:
@@ -61,14 +61,14 @@ def domain_outputs(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in DomainOutputs.__dataclass_fields__}
     columns = [name for name in source[0] if name in LABEL_COLUMNS]
     device = next(inner.parameters()).device
-    with undisturbed(inner, seed=0):
-        for chunk in _chunks(source, rows, batch_size):
+    with seeded_eval_mode(inner, seed=0):
+        for chunk in _chunks(source, max_rows, batch_size):
             batch = dict(collator(chunk))
             if batch.get("labels") is None:
                 raise DataError("Source rows came without labels, which scores of the source need. Keep that column.")
             parts["source_labels"].append(np.asarray(batch.pop("labels")))
             _keep(parts, "source", inner.read(on_device(batch, device), domain="source"))
-        for chunk in _chunks(target, rows, batch_size):
+        for chunk in _chunks(target, max_rows, batch_size):
             batch = unlabelled_batch(collator, chunk, labels=columns)
             _keep(parts, "target", inner.read(on_device(batch, device), domain="target"))
     return DomainOutputs(**{name: np.concatenate(found) for name, found in parts.items()})
@@ -85,7 +85,7 @@ class TargetScores(TrainerCallback):
         target: Target rows; labels in them are not read.
         collator: Rows -> batch; a ``DomainCollator`` will do.
         scores: Keys of ``SCORES``; all by default.
-        rows: At most so many of each domain, at least 2.
+        max_rows: At most so many of each domain, at least 2.
         batch_size: Rows a forward.
 
     Raises:
@@ -101,7 +101,7 @@ class TargetScores(TrainerCallback):
         collator: Collator,
         *,
         scores: Sequence[str] = tuple(SCORES),
-        rows: int = 1000,
+        max_rows: int = 1000,
         batch_size: int = 256,
     ) -> None:
         for name in scores:
@@ -111,8 +111,8 @@ class TargetScores(TrainerCallback):
         self.target = target
         self.collator = collator
         self.scores = scores
-        self.rows = whole("TargetScores", "rows", rows, low=2)
-        self.batch_size = whole("TargetScores", "batch_size", batch_size, low=1)
+        self.max_rows = check_int("TargetScores", "max_rows", max_rows, low=2)
+        self.batch_size = check_int("TargetScores", "batch_size", batch_size, low=1)
         self._taken: set[str] = set()
         self._last: tuple[int, dict[str, float]] | None = None
 
@@ -144,14 +144,14 @@ class TargetScores(TrainerCallback):
 
     def _computed(self, model: nn.Module) -> dict[str, float]:
         outputs = domain_outputs(
-            model, self.source, self.target, self.collator, rows=self.rows, batch_size=self.batch_size
+            model, self.source, self.target, self.collator, max_rows=self.max_rows, batch_size=self.batch_size
         )
         # All processes must choose alike, though their BatchNorm statistics may differ a little.
         return broadcast_object_list([target_scores(outputs, self.scores)])[0]
 
 
-def _chunks(dataset: Rows, rows: int, batch_size: int):
-    chosen = evenly_spread(len(dataset), rows)
+def _chunks(dataset: Rows, max_rows: int, batch_size: int):
+    chosen = evenly_spread(len(dataset), max_rows)
     for start in range(0, len(chosen), batch_size):
         yield [dataset[row] for row in chosen[start : start + batch_size]]
 

@@ -8,7 +8,7 @@ from hf_transfer_kit.adaptation.scores.domain_outputs import entropies, probabil
 from hf_transfer_kit.errors import SettingsError
 
 
-def soft_neighbourhood_density(logits: np.ndarray, *, temperature: float = 0.05, rows: int = 2000) -> float:
+def soft_neighbourhood_density(logits: np.ndarray, *, temperature: float = 0.05, max_rows: int = 2000) -> float:
     """Mean entropy of each row's similarities to all others, in [0, log(T - 1)]; larger is better (Saito et al. 2021).
 
     It falls when rows of one class are spread or torn apart, and supposes a network that tells classes apart: one that
@@ -19,7 +19,7 @@ def soft_neighbourhood_density(logits: np.ndarray, *, temperature: float = 0.05,
     Args:
         logits: (T, C).
         temperature: Above 0; the paper's 0.05.
-        rows: At most so many, evenly spread: the cost grows with the square. Compare values of equal T only.
+        max_rows: At most so many, evenly spread: the cost grows with the square. Compare values of equal T only.
 
     Raises:
         SettingsError: When ``temperature`` is not above 0.
@@ -27,8 +27,8 @@ def soft_neighbourhood_density(logits: np.ndarray, *, temperature: float = 0.05,
     if not temperature > 0:
         raise SettingsError(f"temperature={temperature!r} is out of range; give a number above 0, such as 0.05.")
     p = probabilities(logits)
-    if len(p) > rows:
-        p = p[np.linspace(0, len(p) - 1, rows).round().astype(int)]
+    if len(p) > max_rows:
+        p = p[np.linspace(0, len(p) - 1, max_rows).round().astype(int)]
     if len(p) < 2:
         return 0.0
     f = p / np.linalg.norm(p, axis=1, keepdims=True)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from hf_transfer_kit.backbones.layer_groups import layer_groups
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.splitting.calls import call_model, float_outputs, unit_modules
 from hf_transfer_kit.backbones.splitting.replay import SuffixMode
 from hf_transfer_kit.backbones.splitting.sample import MASK
 from hf_transfer_kit.backbones.splitting.split import refusal
-from hf_transfer_kit.backbones.undisturbed import undisturbed
 from hf_transfer_kit.errors import ModelError, first_line
 
 # Random things that a network decides by itself while it trains are looked for under this seed.
@@ -31,7 +31,7 @@ def only_containers_training(mode: SuffixMode, parts: Sequence[nn.Module]) -> It
 
     Noise that the network adds between its parts (masks over time, dropped layers) then shows, their dropout does not.
     """
-    with undisturbed(mode.model, seed=_SEED):
+    with seeded_eval_mode(mode.model, seed=_SEED):
         mode.model.train()
         for module in parts:
             module.eval()
@@ -88,7 +88,7 @@ def _cause(
     mode: SuffixMode, whole: Mapping[str, Any], cached: Mapping[str, Any], difference: float, tolerance: float
 ) -> str:
     """Why the two ways differ."""
-    with undisturbed(mode.model, seed=_SEED):
+    with seeded_eval_mode(mode.model, seed=_SEED):
         still = _difference(*(_outputs_and_gradients(mode.model, batch, enabled=False)[0] for batch in (whole, cached)))
     if still <= tolerance:
         return (

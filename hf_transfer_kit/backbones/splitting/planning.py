@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from hf_transfer_kit.backbones.layer_groups import layer_groups
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.splitting.calls import (
     CallRecorder,
     RecordedCall,
@@ -22,7 +23,6 @@ from hf_transfer_kit.backbones.splitting.checking import check_split
 from hf_transfer_kit.backbones.splitting.replay import SHAPES, Substitution, SuffixMode, cached_key
 from hf_transfer_kit.backbones.splitting.sample import Sample
 from hf_transfer_kit.backbones.splitting.split import Split, TensorShape, UnitCall, parts_of, refusal
-from hf_transfer_kit.backbones.undisturbed import undisturbed
 from hf_transfer_kit.errors import ModelError, SettingsError
 
 # Chances to leave a frozen layer out in training, which nothing computed once can follow.
@@ -127,7 +127,7 @@ class _Facts:
             _, self.shorter = self._recorded(sample.shorter)
 
     def _recorded(self, batch: Mapping[str, Tensor]) -> tuple[list[RecordedCall], dict[str, Tensor]]:
-        with undisturbed(self.model, seed=0), torch.no_grad():
+        with seeded_eval_mode(self.model, seed=0), torch.no_grad():
             calls, _ = CallRecorder(self.units, entered=self.head).run(self.model, batch)
         return calls, {**batch, **{name: value for call in calls for name, value in call.tensors().items()}}
 
@@ -185,7 +185,7 @@ class _Facts:
         try:
             for name, parameter in parameters:
                 parameter.requires_grad_(parameter.is_floating_point() and name not in prefix)
-            with undisturbed(self.model, seed=0), torch.enable_grad():
+            with seeded_eval_mode(self.model, seed=0), torch.enable_grad():
                 call_model(self.model, self.sample.first)
         finally:
             for handle in handles:
@@ -252,7 +252,7 @@ class _Facts:
 
         batch = {**self.sample.batch, **{n: leaves[n] * 1 for n in inputs}}
         substitution = Substitution({u: self.units[u] for u in number_of if number_of[u]}, answer)
-        with undisturbed(self.model, seed=0), torch.enable_grad(), substitution:
+        with seeded_eval_mode(self.model, seed=0), torch.enable_grad(), substitution:
             outputs = [o for o in float_outputs(call_model(self.model, batch)) if o.requires_grad]
             total = sum((output.float().sum() for output in outputs), torch.zeros(()))
             grads = torch.autograd.grad(total, list(leaves.values()), allow_unused=True) if outputs else ()

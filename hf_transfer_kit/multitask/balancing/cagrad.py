@@ -9,7 +9,7 @@ from torch import Tensor
 from torchjd.aggregation import CAGradWeighting
 
 from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer, installed
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 
 
 class CAGrad(GradientBalancer):
@@ -31,7 +31,7 @@ class CAGrad(GradientBalancer):
 
     def __init__(self, tasks: Sequence[str], *, c: float = 0.4, sum_rows: bool = False) -> None:
         super().__init__(tasks, sum_rows=sum_rows)
-        self.weighting = installed(self.name, CAGradWeighting, c=number(self.name, "c", c, low=0))
+        self.weighting = installed(self.name, CAGradWeighting, c=check_number(self.name, "c", c, low=0))
 
     def gradient_weights(self, gramian: Tensor, present: list[int]) -> Tensor:
         """torchjd's."""

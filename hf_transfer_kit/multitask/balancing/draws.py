@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from hf_transfer_kit.options import whole
+from hf_transfer_kit.options import check_int
 
 
 class Draws(nn.Module):
@@ -26,7 +26,7 @@ class Draws(nn.Module):
 
     def __init__(self, method: str, seed: int) -> None:
         super().__init__()
-        self.seed = whole(method, "seed", seed, low=0)
+        self.seed = check_int(method, "seed", seed, low=0)
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def next_seed(self) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hf_transfer_kit.multitask.balancing.balancer import Balancer
 from hf_transfer_kit.multitask.balancing.processes import averaged
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 
 
 def dwa_weights(newer: Tensor, older: Tensor, temperature: float) -> Tensor:
@@ -46,7 +46,7 @@ class DWA(Balancer):
 
     def __init__(self, tasks: Sequence[str], *, temperature: float = 2.0) -> None:
         super().__init__(tasks)
-        self.temperature = number(self.name, "temperature", temperature, low=0, above=True)
+        self.temperature = check_number(self.name, "temperature", temperature, low=0, above=True)
         size = len(self.tasks)
         self.register_buffer("sums", torch.zeros(size))
         self.register_buffer("counts", torch.zeros(size))

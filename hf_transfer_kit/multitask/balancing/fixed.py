@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask.balancing.balancer import Balancer
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 
 
 class Fixed(Balancer):
@@ -37,7 +37,7 @@ class Fixed(Balancer):
                 f"{', '.join(map(repr, self.tasks))}; leave the others out."
             )
         self.task_weights = {
-            name: number(self.name, f"weights[{name!r}]", given.get(name, 1.0), low=0) for name in self.tasks
+            name: check_number(self.name, f"weights[{name!r}]", given.get(name, 1.0), low=0) for name in self.tasks
         }
 
     def combine(self, names: list[str], losses: list[Tensor], shared: Tensor | Sequence[Tensor] | None) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from hf_transfer_kit.multitask.balancing.balancer import Balancer
 from hf_transfer_kit.multitask.balancing.processes import averaged
 from hf_transfer_kit.multitask.balancing.task_gradients import learning_tensors, tasks_gramian
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 
 _SMALLEST = 1e-4
 
@@ -64,8 +64,8 @@ class GradNorm(Balancer):
 
     def __init__(self, tasks: Sequence[str], *, alpha: float = 1.5, learning_rate: float = 0.025) -> None:
         super().__init__(tasks)
-        self.alpha = number(self.name, "alpha", alpha, low=0)
-        self.learning_rate = number(self.name, "learning_rate", learning_rate, low=0, above=True)
+        self.alpha = check_number(self.name, "alpha", alpha, low=0)
+        self.learning_rate = check_number(self.name, "learning_rate", learning_rate, low=0, above=True)
         self.register_buffer("task_weights", torch.ones(len(self.tasks)))
         self.register_buffer("first_losses", torch.full((len(self.tasks),), torch.nan))
 

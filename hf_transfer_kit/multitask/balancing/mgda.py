@@ -9,7 +9,7 @@ from torch import Tensor
 from torchjd.aggregation import MGDAWeighting
 
 from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer
-from hf_transfer_kit.options import number, whole
+from hf_transfer_kit.options import check_int, check_number
 
 
 class MGDA(GradientBalancer):
@@ -35,7 +35,8 @@ class MGDA(GradientBalancer):
     ) -> None:
         super().__init__(tasks, sum_rows=sum_rows)
         self.weighting = MGDAWeighting(
-            number(self.name, "epsilon", epsilon, low=0, above=True), whole(self.name, "max_iters", max_iters, low=1)
+            check_number(self.name, "epsilon", epsilon, low=0, above=True),
+            check_int(self.name, "max_iters", max_iters, low=1),
         )
 
     def gradient_weights(self, gramian: Tensor, present: list[int]) -> Tensor:

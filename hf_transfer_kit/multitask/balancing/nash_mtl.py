@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 
 _RIDGE = 1e-6
 _STEPS = 100
@@ -56,7 +56,7 @@ class NashMTL(GradientBalancer):
 
     def __init__(self, tasks: Sequence[str], *, max_norm: float = 1.0, sum_rows: bool = False) -> None:
         super().__init__(tasks, sum_rows=sum_rows)
-        self.max_norm = number(self.name, "max_norm", max_norm, low=0)
+        self.max_norm = check_number(self.name, "max_norm", max_norm, low=0)
 
     def gradient_weights(self, gramian: Tensor, present: list[int]) -> Tensor:
         """The solution; a task alone gets weight 1."""

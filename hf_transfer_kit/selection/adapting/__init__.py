@@ -1,7 +1,7 @@
 """Methods for a target without labels, under one budget, chosen without its labels."""
 
+from hf_transfer_kit.selection.adapting.checkpoint_selection import KeepBest
 from hf_transfer_kit.selection.adapting.comparing import SELECT, AdaptationComparison, compare_adaptations
-from hf_transfer_kit.selection.adapting.keeping import KeepBest
 from hf_transfer_kit.selection.adapting.methods import (
     LAST,
     METHODS,

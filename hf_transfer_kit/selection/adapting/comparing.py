@@ -30,7 +30,7 @@ from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.outcome import Outcome
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
-from hf_transfer_kit.selection.finetuning.running import lay_out
+from hf_transfer_kit.selection.finetuning.running import to_channels_last
 from hf_transfer_kit.values import (
     AdaptationPoint,
     AdaptationResult,
@@ -145,7 +145,9 @@ def compare_adaptations(
                 method.text,
                 seeds,
                 partial(train, method),
-                lambda seed, method=method: lay_out(adaptive_model(method, make_model(seed), seed), domains.source),
+                lambda seed, method=method: to_channels_last(
+                    adaptive_model(method, make_model(seed), seed), domains.source
+                ),
                 method=asdict(method),
                 select=select,
             )

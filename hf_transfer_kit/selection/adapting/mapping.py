@@ -12,7 +12,7 @@ from hf_transfer_kit.values import FeatureMap
 
 
 def feature_map(
-    title: str, model: DomainAdversarialModel, domains: Domains, *, rows: int = 300, seed: int = 0
+    title: str, model: DomainAdversarialModel, domains: Domains, *, max_rows: int = 300, seed: int = 0
 ) -> FeatureMap:
     """t-SNE (van der Maaten and Hinton 2008) of the features of validation rows of both domains.
 
@@ -22,16 +22,16 @@ def feature_map(
         title: What the features are of.
         model: Gives the features.
         domains: Both domains.
-        rows: At most so many of each.
+        max_rows: At most so many of each.
         seed: Of the layout.
     """
     target = domains.target.validation
-    outputs = domain_outputs(model, domains.source.validation, target, domains.source.collator, rows=rows)
+    outputs = domain_outputs(model, domains.source.validation, target, domains.source.collator, max_rows=max_rows)
     features = np.concatenate([outputs.source_features, outputs.target_features]).astype(np.float64)
     count = len(outputs.source_features)
     labels = domains.labels("validation")
     of_target = (
-        outputs.target_logits.argmax(1) if labels is None else np.asarray(labels)[evenly_spread(len(target), rows)]
+        outputs.target_logits.argmax(1) if labels is None else np.asarray(labels)[evenly_spread(len(target), max_rows)]
     )
     perplexity = min(30.0, max(2.0, (len(features) - 1) / 3))
     points = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features)

@@ -12,7 +12,7 @@ from hf_transfer_kit.adaptation import ALIGNMENTS, OBJECTIVES, SOURCE_FREE
 from hf_transfer_kit.adaptation.configuration import BATCH_NORMS
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.options import chosen, number
+from hf_transfer_kit.options import check_choice, check_number
 from hf_transfer_kit.registering import Summaries
 from hf_transfer_kit.selection.contest.option_texts import read_text
 
@@ -125,7 +125,7 @@ def make_source_free_method(specification: str, *, invert: bool = False) -> Adap
         name,
         options,
         reestimate=bool(given.get("reestimate", name != "source_model")),
-        teacher=number(name, "teacher", decay, low=0, high=1),
+        teacher=check_number(name, "teacher", decay, low=0, high=1),
     )
 
 
@@ -144,7 +144,7 @@ def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
     if name not in METHODS:
         raise SettingsError(f"There is no method {name!r}; choose from {', '.join(METHODS)}.")
     if name == SHALLOW:
-        chosen(name, "alignment", given.get("alignment", "coral"), tuple(ALIGNMENTS))
+        check_choice(name, "alignment", given.get("alignment", "coral"), tuple(ALIGNMENTS))
         return AdaptationMethod(specification, name, given)
     method = OBJECTIVES.get(name, OBJECTIVES[SOURCE_ONLY])
     allowed = set(inspect.signature(method).parameters) - {"width", "num_labels"}
@@ -157,11 +157,11 @@ def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
         specification,
         name,
         options,
-        view=number(name, "view", given.get("view", 0.0), low=0),
+        view=check_number(name, "view", given.get("view", 0.0), low=0),
         invert=bool(given.get("invert", invert)),
-        batch_norm=chosen(name, "batch_norm", given.get("batch_norm", "per_domain"), BATCH_NORMS),
+        batch_norm=check_choice(name, "batch_norm", given.get("batch_norm", "per_domain"), BATCH_NORMS),
         reestimate=bool(given.get("reestimate", not plain)),
-        teacher=number(name, "teacher", given.get("teacher", 0.999 if name in _TAUGHT else 0.0), low=0, high=1),
+        teacher=check_number(name, "teacher", given.get("teacher", 0.999 if name in _TAUGHT else 0.0), low=0, high=1),
         shares=bool(given.get("shares", False)),
     )
     # Trial: the objective itself knows the range of its options.

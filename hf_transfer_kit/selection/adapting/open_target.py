@@ -69,7 +69,7 @@ def find_rejection(
     *,
     select: str,
     held_out: Collection[int] | None = None,
-    rows: int = ROWS,
+    max_rows: int = ROWS,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> tuple[RejectionChoice, UnknownRows]:
     """Trains the method once more without some of the source's classes, whose rows then stand for unknown ones.
@@ -86,7 +86,7 @@ def find_rejection(
         budget: As for the comparison.
         select: As for the comparison.
         held_out: Indices of the classes; ``held_out_classes`` of the run's seed by default.
-        rows: Source rows that are looked at, at most.
+        max_rows: Source rows that are looked at, at most.
         callbacks: For the run.
 
     Raises:
@@ -102,7 +102,7 @@ def find_rejection(
     second = run_adaptation(method, make_model, fewer, args, budget, seed=run.seed, select=select, callbacks=callbacks)
     validation, collator = domains.source.validation, domains.source.collator
     outputs = [
-        domain_outputs(model, validation, domains.target.validation, collator, rows=rows)
+        domain_outputs(model, validation, domains.target.validation, collator, max_rows=max_rows)
         for model in (run.model, second.model)
     ]
     untaught = np.isin(outputs[1].source_labels, held_out)

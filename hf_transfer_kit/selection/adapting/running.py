@@ -22,16 +22,16 @@ from hf_transfer_kit.adaptation import (
     reestimate_batch_norm,
 )
 from hf_transfer_kit.adaptation.label_shift import label_shift
-from hf_transfer_kit.backbones.undisturbed import preserved_random_state
+from hf_transfer_kit.backbones.seeded_eval_mode import preserved_random_state
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.metrics import classification_metrics
-from hf_transfer_kit.selection.adapting.keeping import KeepBest, evenly_spread_accuracy
+from hf_transfer_kit.selection.adapting.checkpoint_selection import KeepBest, evenly_spread_accuracy
 from hf_transfer_kit.selection.adapting.methods import AdaptationMethod
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite, check_finite
 from hf_transfer_kit.selection.contest.run_settings import run_settings
-from hf_transfer_kit.selection.finetuning.running import lay_out, metrics_of, training_classes
+from hf_transfer_kit.selection.finetuning.running import metrics_of, to_channels_last, training_classes
 from hf_transfer_kit.tuning import LearnedRates, LogScalars, rates_of
 from hf_transfer_kit.tuning.rates import rate_groups
 from hf_transfer_kit.values import AdaptationPoint, LabelShift
@@ -146,7 +146,7 @@ def run_adaptation(
     if method.uses_target_labels and "train" not in domains.labelled:
         raise DataError(f"{method.text} learns from labels of the target, which has none. Leave it out.")
     model = adaptive_model(method, make_model(seed), seed)
-    lay_out(model, domains.source)
+    to_channels_last(model, domains.source)
     teacher = MeanTeacher(method.teacher) if method.teacher else None
     keep = KeepBest(
         domains.target.validation if method.uses_target_labels else domains.source.validation,
@@ -157,7 +157,7 @@ def run_adaptation(
         target_train=domains.target.train if method.reestimate else None,
         teacher=teacher,
         accuracy=evenly_spread_accuracy(domains.labels("validation"), ROWS),
-        rows=ROWS,
+        max_rows=ROWS,
     )
     rate = domains.learning_rate(budget)
     run_args = run_settings(args, name=method.name, max_steps=budget.max_steps, learning_rate=rate, seed=seed)

@@ -23,8 +23,8 @@ from hf_transfer_kit.adaptation import (
 )
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.selection.adapting.checkpoint_selection import KeepBest, evenly_spread_accuracy
 from hf_transfer_kit.selection.adapting.comparing import AdaptationComparison, summary_of, with_best_score
-from hf_transfer_kit.selection.adapting.keeping import KeepBest, evenly_spread_accuracy
 from hf_transfer_kit.selection.adapting.methods import LAST, AdaptationMethod, make_source_free_method
 from hf_transfer_kit.selection.adapting.running import ROWS, AdaptationRun, classifier_rates, tested_on
 from hf_transfer_kit.selection.contest.budget import Budget
@@ -32,7 +32,7 @@ from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite, check_finite
 from hf_transfer_kit.selection.contest.run_settings import run_settings
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
-from hf_transfer_kit.selection.finetuning.running import lay_out
+from hf_transfer_kit.selection.finetuning.running import to_channels_last
 from hf_transfer_kit.tuning import LearnedRates, LogScalars
 from hf_transfer_kit.tuning.rates import rate_groups
 
@@ -114,7 +114,7 @@ def compare_source_free(
             method.text,
             own_seeds,
             partial(train, method),
-            lambda seed, method=method: lay_out(_adaptive(method, make_model()), target.rows),
+            lambda seed, method=method: to_channels_last(_adaptive(method, make_model()), target.rows),
             method=asdict(method),
             select=select,
         )
@@ -155,7 +155,7 @@ def _run(
     rows = target.rows
     trains = method.name in SOURCE_FREE
     model = _adaptive(method, network)
-    lay_out(model, rows)
+    to_channels_last(model, rows)
     run_args = run_settings(
         args,
         name=method.name,
@@ -173,7 +173,7 @@ def _run(
         target_train=rows.train if method.reestimate else None,
         teacher=teacher,
         accuracy=evenly_spread_accuracy(target.labels("validation"), ROWS),
-        rows=ROWS,
+        max_rows=ROWS,
     )
     started, log, rates = time.perf_counter(), [], {}
     if method.reestimate:

@@ -16,7 +16,7 @@ from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features import CachedFeatures, cache_features
 from hf_transfer_kit.selection.contest.budget import Budget
-from hf_transfer_kit.selection.finetuning.running import lay_out
+from hf_transfer_kit.selection.finetuning.running import to_channels_last
 from hf_transfer_kit.selection.measures.scores.leave_one_out import leave_one_out_accuracy, leave_one_out_scores
 from hf_transfer_kit.selection.measures.scores.suspected_labels import suspected_rows
 from hf_transfer_kit.values import CaseMeasures, SuspectedLabel
@@ -58,7 +58,7 @@ def measure_case(
         raise DataError(f"The training rows hold {found}; to advise, give two classes or more, one of them two rows.")
     most = max(min(round(_SHARE * budget.max_steps * budget.batch_size), _MOST_ROWS), 2 * len(classes))
     rows, chosen = few_training_rows(data, most, seed=seed)
-    lay_out(model, data)
+    to_channels_last(model, data)
 
     def features(network: PreTrainedModel, folder: str | Path | None) -> CachedFeatures:
         return cache_features(

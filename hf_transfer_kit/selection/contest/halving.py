@@ -50,33 +50,37 @@ class Score:
     correct: np.ndarray | None = None
 
 
-def plan_rungs(candidates: int, max_steps: int, seeds: Sequence[int], *, eta: int = 3) -> tuple[Rung, ...]:
+def plan_rungs(candidates: int, max_steps: int, seeds: Sequence[int], *, reduction_factor: int = 3) -> tuple[Rung, ...]:
     """Rungs from short runs of all candidates to full runs of two with all seeds.
 
-    ``max(1, round(log_eta(candidates)) - 1)`` rungs train for ``max_steps / eta``, before them ``max_steps / eta^2``
-    and so on, with the first seed; then come full runs with the first seed, then with all. Short runs favour what
-    learns fast, and more of them would not make up for it; so most of what may be spent goes into full runs. With one
-    seed only, and so less to spend, short runs are shorter by another ``eta``. None is below ``LEAST_STEPS``.
+    With eta the ``reduction_factor``, ``max(1, round(log_eta(candidates)) - 1)`` rungs train for ``max_steps / eta``,
+    before them ``max_steps / eta^2`` and so on, with the first seed; then come full runs with the first seed, then with
+    all. Short runs favour what learns fast, and more of them would not make up for it; so most of what may be spent
+    goes into full runs. With one seed only, and so less to spend, short runs are shorter by another eta. None is below
+    ``LEAST_STEPS``.
 
     Args:
         candidates: Number of candidates, at least 1.
         max_steps: Steps of a full run.
         seeds: At least one.
-        eta: Factor between the budgets of neighbouring rungs, at least 2.
+        reduction_factor: Factor between the budgets of neighbouring rungs, at least 2.
 
     Raises:
-        SettingsError: When ``eta`` is below 2 or there are no seeds.
+        SettingsError: When ``reduction_factor`` is below 2 or there are no seeds.
     """
-    if eta < 2 or not seeds:
-        raise SettingsError(f"eta={eta} must be a whole number from 2, and seeds={list(seeds)} must hold at least one.")
-    short = max(1, round(math.log(candidates, eta)) - 1) if candidates > 2 else 0
+    if reduction_factor < 2 or not seeds:
+        raise SettingsError(
+            f"reduction_factor={reduction_factor} must be a whole number from 2, and seeds={list(seeds)} must hold at "
+            "least one."
+        )
+    short = max(1, round(math.log(candidates, reduction_factor)) - 1) if candidates > 2 else 0
     powers = [back + (len(seeds) == 1) for back in range(short, 0, -1)]
-    budgets = dict.fromkeys(max(max_steps // eta**power, LEAST_STEPS) for power in powers)
+    budgets = dict.fromkeys(max(max_steps // reduction_factor**power, LEAST_STEPS) for power in powers)
     plans = [(steps, seeds[:1]) for steps in budgets if steps < max_steps]
     plans += [(max_steps, seeds[:1])] if len(seeds) > 1 and candidates > 2 else []
     plans.append((max_steps, seeds))
     return tuple(
-        Rung(steps, tuple(own), candidates if index == 0 else max(2, math.ceil(candidates / eta**index)))
+        Rung(steps, tuple(own), candidates if index == 0 else max(2, math.ceil(candidates / reduction_factor**index)))
         for index, (steps, own) in enumerate(plans)
     )
 

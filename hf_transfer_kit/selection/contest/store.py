@@ -77,7 +77,7 @@ class RunStore:
             more: Fields that no file holds, such as the Trainer's arguments.
         """
         folder = self.folder / key
-        if not self._ranks.told(lambda: (folder / _RECORD).is_file()):
+        if not self._ranks.broadcast_from_main(lambda: (folder / _RECORD).is_file()):
             return None
         values = json.loads((folder / _RECORD).read_text())["run"]
         hints = get_type_hints(kind)
@@ -85,7 +85,7 @@ class RunStore:
         with np.load(folder / _ARRAYS) as arrays:
             found |= {name: arrays[name] for name in arrays.files}
         model = None
-        if self._ranks.told(lambda: (folder / _WEIGHTS).is_file()):
+        if self._ranks.broadcast_from_main(lambda: (folder / _WEIGHTS).is_file()):
             model = rebuild()
             state = model.state_dict()
             model.load_state_dict({**state, **load_file(folder / _WEIGHTS)})
@@ -112,7 +112,7 @@ class RunStore:
             shutil.rmtree(self.folder / key, ignore_errors=True)
             os.replace(staged, self.folder / key)
 
-        self._ranks.told(write)
+        self._ranks.broadcast_from_main(write)
 
     def forget_weights(self, keys: Collection[str]) -> None:
         """Drops the weights of these runs, and what was written by half: figures are small, weights are not."""
@@ -123,7 +123,7 @@ class RunStore:
             for path in self.folder.glob(".unfinished-*"):
                 shutil.rmtree(path, ignore_errors=True)
 
-        self._ranks.told(drop)
+        self._ranks.broadcast_from_main(drop)
 
 
 def run_key(

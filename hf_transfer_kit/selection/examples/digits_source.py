@@ -16,7 +16,7 @@ from transformers import (
 
 from hf_transfer_kit.data import load_data, prepare_data
 from hf_transfer_kit.selection.contest.budget import Budget
-from hf_transfer_kit.selection.finetuning.running import lay_out, make_trainer, run_arguments
+from hf_transfer_kit.selection.finetuning.running import make_trainer, run_arguments, to_channels_last
 from hf_transfer_kit.selection.strategies.from_scratch import FromScratch
 
 
@@ -52,7 +52,7 @@ def train_digits_source(folder: str | Path, args: TrainingArguments, *, steps: i
     model = digits_network(len(loaded.label_names), seed=seed)
     model.config.id2label = dict(enumerate(loaded.label_names))
     model.config.label2id = {label: index for index, label in enumerate(loaded.label_names)}
-    lay_out(model, data)
+    to_channels_last(model, data)
     source_args = copy.copy(args)
     source_args.warmup_steps = steps // 10
     budget = Budget(steps, 64, evaluations=1, learning_rate=2e-3)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from hf_transfer_kit.backbones.undisturbed import undisturbed
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.values import LayerGroups
 
 
@@ -38,7 +38,7 @@ def forward_costs(model: nn.Module, groups: LayerGroups, batch: Mapping[str, Any
     device = next(model.parameters()).device
     inputs = {name: value.to(device) for name, value in batch.items() if isinstance(value, Tensor)}
     try:
-        with undisturbed(model, seed=0), torch.no_grad(), counter:
+        with seeded_eval_mode(model, seed=0), torch.no_grad(), counter:
             model(**inputs)
     finally:
         for hook in hooks:

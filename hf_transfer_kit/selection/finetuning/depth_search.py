@@ -31,7 +31,7 @@ from hf_transfer_kit.selection.contest.halving import (
 from hf_transfer_kit.selection.finetuning.depth_costs import forward_costs, training_cost
 from hf_transfer_kit.selection.finetuning.depth_reason import depth_sentence
 from hf_transfer_kit.selection.finetuning.elimination import shortened
-from hf_transfer_kit.selection.finetuning.running import lay_out, run_strategy
+from hf_transfer_kit.selection.finetuning.running import run_strategy, to_channels_last
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.freeze_first import FreezeFirst
 from hf_transfer_kit.selection.strategies.freeze_last import FreezeLast
@@ -52,7 +52,7 @@ def search_freeze_depth(
     depths: Sequence[int] | None = None,
     direction: str = "first",
     seeds: Sequence[int] = (0, 1, 2),
-    eta: int = 3,
+    reduction_factor: int = 3,
     share: float = 0.28,
     cache_dir: str | Path | None = None,
     cache_budget: int | float | str | None = None,
@@ -64,11 +64,12 @@ def search_freeze_depth(
 
     One pass through the network stores what crosses every boundary, and a run at depth k trains what lies behind its
     own. Shallow depths stay expensive: training everything costs as much as before, so the halving is what saves. All
-    depths get a short run with one seed; a third of them (with ``eta=3``) a full one with that seed; two of these all
-    seeds. On goes the depth that would be chosen now, then the best of the other half of the depths (short runs are
-    unjust to shallow freezing, which has more to learn), then the best others, as many as fit into what may be spent:
-    ``share`` of the estimated cost of training every depth with every seed, uncached. Where that does not pay for two
-    depths with all seeds, they get fewer; where it pays for no more runs of both, the choice falls on the rung before.
+    depths get a short run with one seed; a third of them (with ``reduction_factor=3``) a full one with that seed; two
+    of these all seeds. On goes the depth that would be chosen now, then the best of the other half of the depths (short
+    runs are unjust to shallow freezing, which has more to learn), then the best others, as many as fit into what may be
+    spent: ``share`` of the estimated cost of training every depth with every seed, uncached. Where that does not pay
+    for two depths with all seeds, they get fewer; where it pays for no more runs of both, the choice falls on the rung
+    before.
 
     Every run has the learning-rate schedule of its own number of steps. Only the validation split decides, by the
     metric of ``data.balance``, accuracy by default; the chosen
@@ -85,7 +86,7 @@ def search_freeze_depth(
         direction: ``"first"`` freezes from the input; ``"last"`` next to the head, for speech, where nothing can be
             cached, because what changes comes first.
         seeds: Runs of a depth on the last rung, at least one, none twice.
-        eta: Factor between the budgets of neighbouring rungs, at least 2.
+        reduction_factor: Factor between the budgets of neighbouring rungs, at least 2.
         share: In (0, 1]. Counted in floating-point operations of training; wall time comes out lower (about 0.8 of it
             on a CPU), since cached rows also spare evaluations the frozen part.
         cache_dir: Folder of the cache; see ``cache_boundaries``, as for the two that follow.
@@ -101,7 +102,7 @@ def search_freeze_depth(
     model = make_model(seeds[0] if seeds else 0)
     groups = layer_groups(model)
     depths = _checked_depths(groups, depths, direction, seeds, share)
-    rungs = plan_rungs(len(depths), budget.max_steps, seeds, eta=eta)
+    rungs = plan_rungs(len(depths), budget.max_steps, seeds, reduction_factor=reduction_factor)
     options = {"cache_dir": cache_dir, "cache_budget": cache_budget, "dtype": dtype}
     caches, notes = _boundaries(model, data, depths, direction, options)
     shares = forward_costs(model, groups, data.collator([data.train[0], data.train[0]]))
@@ -295,7 +296,7 @@ def _boundaries(
     if not wanted or (budget is not None and bytes_of(budget) == 0):
         return None, ()
     datasets = {split: getattr(data, split) for split in SPLITS}
-    lay_out(model, data)
+    to_channels_last(model, data)
     caches = cache_boundaries(model, datasets, wanted, collator=data.collator, **options)
     return caches, tuple(f"Depth {depth} was trained uncached: {why}" for depth, why in caches.refused.items())
 

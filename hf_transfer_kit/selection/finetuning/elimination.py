@@ -26,34 +26,35 @@ def eliminate(
     args: TrainingArguments,
     budget: Budget,
     *,
-    eta: int,
+    reduction_factor: int,
     seed: int,
     callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None = None,
     attach: Attach | None = None,
 ) -> tuple[list[Strategy], tuple[Elimination, ...]]:
     """Successive halving of transferring strategies on validation rows (Jamieson & Talwalkar 2016).
 
-    Runs of ``max_steps / eta^k`` steps with one seed, the first with all strategies; one in ``eta`` goes on from each,
-    two at least. ``from_scratch`` always goes on: it is what transfer is judged by. Test rows are not read.
+    Runs of ``max_steps / reduction_factor^k`` steps with one seed, the first with all strategies; one in
+    ``reduction_factor`` goes on from each, two at least. ``from_scratch`` always goes on: it is what transfer is judged
+    by. Test rows are not read.
 
     Args:
         strategies: Those of the race.
         make_model: As for the race; so are ``data``, ``args``, ``callbacks`` and ``attach``.
         budget: Of a full run.
-        eta: 2 or more.
+        reduction_factor: 2 or more.
         seed: Of the short runs: of the race's seeds the first.
 
     Returns:
         Who runs the full budget, in the order given, and who was given up, when, and at which validation accuracy.
 
     Raises:
-        SettingsError: When ``eta`` is below 2.
+        SettingsError: When ``reduction_factor`` is below 2.
     """
-    if isinstance(eta, bool) or not isinstance(eta, int) or eta < 2:
-        raise SettingsError(f"eta={eta!r} is out of range; give a whole number of 2 or more.")
+    if isinstance(reduction_factor, bool) or not isinstance(reduction_factor, int) or reduction_factor < 2:
+        raise SettingsError(f"reduction_factor={reduction_factor!r} is out of range; give a whole number of 2 or more.")
     running = [strategy for strategy in strategies if strategy.pretrained]
     given_up: list[Elimination] = []
-    for steps in short_budgets(len(running), budget.max_steps, eta):
+    for steps in short_budgets(len(running), budget.max_steps, reduction_factor):
         reached = {}
         for strategy in running:
             text = strategy_text(strategy)
@@ -64,7 +65,7 @@ def eliminate(
             )
             reached[text] = (run.validation[data.balance.metric], -run.validation["loss"])
         order = sorted(running, key=lambda strategy: reached[strategy_text(strategy)], reverse=True)
-        going_on = max(2, math.ceil(len(running) / eta))
+        going_on = max(2, math.ceil(len(running) / reduction_factor))
         given_up += [
             Elimination(strategy_text(strategy), steps, budget.max_steps, reached[strategy_text(strategy)][0])
             for strategy in order[going_on:]
@@ -74,13 +75,13 @@ def eliminate(
     return [strategy for strategy in strategies if strategy_text(strategy) not in gone], tuple(given_up)
 
 
-def short_budgets(candidates: int, max_steps: int, eta: int) -> list[int]:
+def short_budgets(candidates: int, max_steps: int, reduction_factor: int) -> list[int]:
     """Steps of the short runs, rising, none below ``LEAST_STEPS``; none at all for one or two candidates."""
     rounds, left = 0, candidates
     while left > 2:
-        left = max(2, math.ceil(left / eta))
+        left = max(2, math.ceil(left / reduction_factor))
         rounds += 1
-    steps = [max_steps // eta**power for power in range(rounds, 0, -1)]
+    steps = [max_steps // reduction_factor**power for power in range(rounds, 0, -1)]
     return [number for number in steps if LEAST_STEPS <= number < max_steps]
 
 

@@ -14,7 +14,7 @@ from hf_transfer_kit.data import SPLITS, PreparedData
 from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.replay import ChosenRows, JoinedRows
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.selection.finetuning.running import lay_out
+from hf_transfer_kit.selection.finetuning.running import to_channels_last
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.specification import strategy_text
 from hf_transfer_kit.values import Growing
@@ -66,7 +66,7 @@ def old_accuracy(source: PreTrainedModel, data: PreparedData, args: TrainingArgu
     places = np.flatnonzero(classes < source.config.num_labels)
     if not len(places):
         return None
-    lay_out(source, data)
+    to_channels_last(source, data)
     judging = copy.copy(args)
     judging.eval_strategy = judging.save_strategy = "no"
     judging.load_best_model_at_end = judging.push_to_hub = False

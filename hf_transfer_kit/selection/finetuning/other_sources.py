@@ -48,7 +48,7 @@ def compare_sources(
     seeds: Sequence[int] = (0,),
     callbacks: Callable[[str, str, int], Sequence[TrainerCallback]] | None = None,
     on_result: Callable[[SourceResult], None] | None = None,
-    eta: int | None = None,
+    reduction_factor: int | None = None,
     store: RunStore | None = None,
 ) -> tuple[SourceResult, ...]:
     """Races every other network like the first one; the best of each on validation are judged on the same test rows.
@@ -66,7 +66,7 @@ def compare_sources(
         seeds: As in the first race.
         callbacks: Name of the source, strategy text and seed -> callbacks for that run's Trainer.
         on_result: Called with each network's result when its runs have ended.
-        eta: As in ``compare_strategies``.
+        reduction_factor: As in ``compare_strategies``.
         store: As in ``compare_strategies``.
 
     Raises:
@@ -86,7 +86,7 @@ def compare_sources(
             seeds=seeds,
             callbacks=None if callbacks is None else lambda text, seed, other=other: callbacks(other.name, text, seed),
             caches=other.caches,
-            eta=eta,
+            reduction_factor=reduction_factor,
             store=store,
         )
         if not np.array_equal(race.true, comparison.true):

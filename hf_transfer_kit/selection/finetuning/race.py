@@ -22,7 +22,7 @@ from hf_transfer_kit.selection.contest.verdict import judge_transfer
 from hf_transfer_kit.selection.finetuning.caching import PrefixCaches
 from hf_transfer_kit.selection.finetuning.elimination import eliminate
 from hf_transfer_kit.selection.finetuning.found_depths import with_found_depths
-from hf_transfer_kit.selection.finetuning.running import Run, lay_out, run_strategy
+from hf_transfer_kit.selection.finetuning.running import Run, run_strategy, to_channels_last
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.specification import make_strategy, strategy_text
 from hf_transfer_kit.values import DepthSearch, Elimination, FailedRun, RunFigures, StrategyResult, Verdict
@@ -80,7 +80,7 @@ def compare_strategies(
     callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None = None,
     on_result: Callable[[StrategyResult], None] | None = None,
     caches: PrefixCaches | None = None,
-    eta: int | None = None,
+    reduction_factor: int | None = None,
     store: RunStore | None = None,
 ) -> Comparison:
     """Runs every strategy with every seed under one budget: same steps, same data order, same evaluations.
@@ -100,7 +100,8 @@ def compare_strategies(
         callbacks: Strategy text and seed -> callbacks for that run's Trainer, such as a progress line.
         on_result: Called with each strategy's result when its runs have ended.
         caches: Gives strategies with frozen first layers what these give, computed once for all their runs.
-        eta: Successive halving: short runs first, and one strategy in ``eta`` goes on; None runs all in full.
+        reduction_factor: Successive halving: short runs first, and one strategy in ``reduction_factor`` goes on; None
+            runs all in full.
         store: Where finished runs are kept and taken from; None keeps none.
 
     Raises:
@@ -121,9 +122,17 @@ def compare_strategies(
     )
     attach = caches.attach if caches else None
     eliminated: tuple[Elimination, ...] = ()
-    if eta is not None:
+    if reduction_factor is not None:
         strategies, eliminated = eliminate(
-            strategies, make_model, data, args, budget, eta=eta, seed=seeds[0], callbacks=callbacks, attach=attach
+            strategies,
+            make_model,
+            data,
+            args,
+            budget,
+            reduction_factor=reduction_factor,
+            seed=seeds[0],
+            callbacks=callbacks,
+            attach=attach,
         )
     texts = [strategy_text(strategy) for strategy in strategies]
 
@@ -188,7 +197,7 @@ def compare_strategies(
 def _before_training(
     strategy: Strategy, make_model: Callable[[int], PreTrainedModel], data: PreparedData, seed: int
 ) -> PreTrainedModel:
-    return lay_out(strategy.prepare_model(make_model(seed), seed=seed), data)
+    return to_channels_last(strategy.prepare_model(make_model(seed), seed=seed), data)
 
 
 def single_run(strategy: Strategy, run: Run, *, learning_rate: float) -> Comparison:

@@ -113,7 +113,7 @@ def readable_data(
         data: The prepared splits.
         attach: Model and number of groups -> the attached cache, or None to go without.
     """
-    lay_out(model, data)
+    to_channels_last(model, data)
     frozen = strategy.frozen_prefix(layer_groups(model)) if attach else 0
     cached = attach(model, frozen) if frozen else None
     if cached is None:
@@ -123,7 +123,7 @@ def readable_data(
         yield replace(data, **{split: cached[split] for split in SPLITS}, collator=cached.collator)
 
 
-def lay_out(model: PreTrainedModel, data: PreparedData) -> PreTrainedModel:
+def to_channels_last(model: PreTrainedModel, data: PreparedData) -> PreTrainedModel:
     """Puts a network of pictures into the layout in which it is fastest, in place, and returns it.
 
     Convolutions on a CPU, and in half precision on a GPU, are up to three times as fast with the channels last. All

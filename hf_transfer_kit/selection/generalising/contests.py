@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
-from hf_transfer_kit.selection.finetuning.running import lay_out
+from hf_transfer_kit.selection.finetuning.running import to_channels_last
 from hf_transfer_kit.selection.generalising.methods import GeneralisationMethod
 from hf_transfer_kit.selection.generalising.running import (
     GeneralisationRun,
@@ -95,7 +95,7 @@ class Contests:
                 title,
                 seed,
                 lambda seed=seed: self._train(method, self.sources, title, seed),
-                lambda seed=seed: lay_out(
+                lambda seed=seed: to_channels_last(
                     before_training(method, self.make_model, self.sources, seed), self.sources.first
                 ),
                 more={"args": settings_of(method, self.sources, self.args, self.budget, seed)},

@@ -11,7 +11,7 @@ from typing import Any
 from hf_transfer_kit.adaptation import SOURCES_OBJECTIVES, SWAD
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.options import chosen, number
+from hf_transfer_kit.options import check_choice, check_number
 from hf_transfer_kit.selection.contest.option_texts import read_text
 
 JOINT = "joint"
@@ -87,7 +87,7 @@ def make_generalisation_method(specification: str, *, invert: bool = False) -> G
         raise SettingsError(f"There is no method {name!r} for several sources; choose from {', '.join(METHODS)}.")
     objective = SOURCES_OBJECTIVES[JOINT if name == PER_DOMAIN else name]
     allowed = set(inspect.signature(objective).parameters) - {"count"}
-    average = chosen(name, "average", given.get("average", "none"), ("none", "swad"))
+    average = check_choice(name, "average", given.get("average", "none"), ("none", "swad"))
     general = [option for option in _OF_EVERY_METHOD if average == "swad" or option not in _SWAD]
     if unknown := sorted(set(given) - allowed - set(general)):
         raise SettingsError(
@@ -102,7 +102,7 @@ def make_generalisation_method(specification: str, *, invert: bool = False) -> G
         specification,
         name,
         options,
-        view=number(name, "view", given.get("view", 0.0), low=0),
+        view=check_number(name, "view", given.get("view", 0.0), low=0),
         invert=bool(given.get("invert", invert)),
         average=average,
         averaging=averaging,

@@ -20,8 +20,8 @@ from hf_transfer_kit.selection.adapting.running import classifier_rates, fast_fr
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
 from hf_transfer_kit.selection.contest.run_settings import run_settings
-from hf_transfer_kit.selection.finetuning.running import lay_out
-from hf_transfer_kit.selection.generalising.keeping import KeepBestOnSources
+from hf_transfer_kit.selection.finetuning.running import to_channels_last
+from hf_transfer_kit.selection.generalising.checkpoint_selection import KeepBestOnSources
 from hf_transfer_kit.selection.generalising.methods import GeneralisationMethod
 from hf_transfer_kit.tuning import LearnedRates, LogScalars
 
@@ -127,7 +127,7 @@ def run_generalisation(
     }
     train = SeveralSources(learned, seed=seed)
     model = before_training(method, make_model, sources, seed)
-    lay_out(model, first)
+    to_channels_last(model, first)
     classes = UnionRows([rows.train for rows in sources.rows.values()]).classes  # every source counts alike
     model.class_weights = first.balance.class_weights(classes, first.label_names)
     run_args = settings_of(method, sources, args, budget, seed)

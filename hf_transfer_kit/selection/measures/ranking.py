@@ -17,7 +17,7 @@ from hf_transfer_kit.data import LoadedData, load_data, prepare_data
 from hf_transfer_kit.errors import DataError, SettingsError, TransferKitError, first_line
 from hf_transfer_kit.selection.advice.measuring import stratified_rows
 from hf_transfer_kit.selection.examples.fresh_networks import FRESH_NETWORKS, fresh_network, fresh_processor
-from hf_transfer_kit.selection.finetuning.running import lay_out
+from hf_transfer_kit.selection.finetuning.running import to_channels_last
 from hf_transfer_kit.selection.measures.scores import FEATURE_SCORES
 from hf_transfer_kit.selection.measures.transferability import NAMES, transferability
 from hf_transfer_kit.values import RankedSource, Score, SourceRanking
@@ -81,7 +81,7 @@ def rank_sources(
         try:
             model, processor, has_head = _candidate(name, data, seed=seed, trust_remote_code=trust_remote_code)
             prepared = prepare_data(data, processor, **preparation)
-            lay_out(model, prepared)
+            to_channels_last(model, prepared)
             measured = transferability(
                 model,
                 dataset=prepared.train,

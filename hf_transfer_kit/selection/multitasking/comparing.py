@@ -14,7 +14,7 @@ from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.outcome import Outcome
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
-from hf_transfer_kit.selection.finetuning.running import lay_out
+from hf_transfer_kit.selection.finetuning.running import to_channels_last
 from hf_transfer_kit.selection.multitasking.methods import METHODS, SINGLE, MultiTaskMethod, make_method
 from hf_transfer_kit.selection.multitasking.running import TasksRun
 from hf_transfer_kit.selection.multitasking.task_data import TaskSet
@@ -156,7 +156,7 @@ def _alone(
         f"{title} {name}",
         seeds,
         lambda seed: trials.alone(name, seed, title=title),
-        lambda seed: lay_out(trials.new([name], single, seed), trials.tasks[name].prepared),
+        lambda seed: to_channels_last(trials.new([name], single, seed), trials.tasks[name].prepared),
     )
 
 
@@ -179,7 +179,7 @@ def _together(
         method.text,
         seeds,
         lambda seed: trials.together(method, seed, source(seed)),
-        lambda seed: lay_out(trials.network(method, seed, source(seed)), trials.tasks.tasks[0].prepared),
+        lambda seed: to_channels_last(trials.network(method, seed, source(seed)), trials.tasks.tasks[0].prepared),
         method=repr(method),
         source_task=trials.source_task if method.continues else None,
     )

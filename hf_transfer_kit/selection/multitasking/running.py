@@ -20,7 +20,7 @@ from hf_transfer_kit.multitask import (
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
 from hf_transfer_kit.selection.contest.run_settings import run_settings
-from hf_transfer_kit.selection.finetuning.running import lay_out, metrics_of
+from hf_transfer_kit.selection.finetuning.running import metrics_of, to_channels_last
 from hf_transfer_kit.selection.multitasking.methods import MultiTaskMethod
 from hf_transfer_kit.selection.multitasking.task_data import TaskSet
 from hf_transfer_kit.tuning import LogScalars
@@ -100,7 +100,7 @@ def run_tasks(
             model.heads[name].class_weights = weights.to(model.device)
     learning = [name for name, settings in model.config.tasks.items() if settings["weight"] > 0]
     _balance(model, method, learning, sources, affinity)
-    lay_out(model, tasks[learning[0]].prepared)
+    to_channels_last(model, tasks[learning[0]].prepared)
     run_args = run_settings(args, name=method.name, max_steps=steps, learning_rate=learning_rate, seed=seed)
     rows = MultiTaskDataset(sources, method.mixing, temperature=method.temperature, seed=seed)
     trainer = Trainer(

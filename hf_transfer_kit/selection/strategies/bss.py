@@ -14,18 +14,18 @@ class SpectralShrinkage(Strategy):
     """Batch spectral shrinkage: the smallest singular values of each batch's features are part of the loss.
 
     Args:
-        eta: Strength >= 0.
+        alpha: Strength >= 0.
         k: How many singular values.
     """
 
     name: ClassVar[str] = "bss"
     summary: ClassVar[str] = "The whole network fine-tuned, weak directions of its features shrunk."
 
-    eta: float = 1e-3
+    alpha: float = 1e-3
     k: int = 1
 
     def validate(self, groups):
         self.callbacks(None)
 
     def callbacks(self, model):
-        return [BSS(eta=self.eta, k=self.k)]
+        return [BSS(alpha=self.alpha, k=self.k)]

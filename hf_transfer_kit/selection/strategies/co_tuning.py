@@ -14,18 +14,18 @@ class SourceClasses(Strategy):
     """Co-Tuning: the pretrained head goes on learning, from the relationship of source and target classes.
 
     Args:
-        strength: Weight >= 0 of the old head's loss.
+        alpha: Weight >= 0 of the old head's loss.
         source: The pretrained classifier; default: the checkpoint the model came from.
     """
 
     name: ClassVar[str] = "co_tuning"
     summary: ClassVar[str] = "The whole network fine-tuned, its old head taught with the new one."
 
-    strength: float = 1.0
+    alpha: float = 1.0
     source: str | None = None
 
     def validate(self, groups):
-        CoTuning(strength=self.strength, source=self.source or "pretrained")
+        CoTuning(alpha=self.alpha, source=self.source or "pretrained")
 
     def callbacks(self, model):
-        return [CoTuning(strength=self.strength, source=self.source or model.name_or_path)]
+        return [CoTuning(alpha=self.alpha, source=self.source or model.name_or_path)]

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from hf_transfer_kit.backbones import JointTowers, checked_templates, class_embeddings, load_towers, replace_head
 from hf_transfer_kit.backbones.tower_classifier import tower_classifier
 from hf_transfer_kit.errors import ModelError, SettingsError
-from hf_transfer_kit.options import chosen, whole
+from hf_transfer_kit.options import check_choice, check_int
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import FreezeSchedule, WeightInterpolation
 
@@ -40,8 +40,8 @@ class TextHead(Strategy):
     source: str | None = None
 
     def validate(self, groups):
-        chosen("text_head", "then", self.then, ("wise_ft", "lp_ft"))
-        whole("text_head", "points", self.points, low=2)
+        check_choice("text_head", "then", self.then, ("wise_ft", "lp_ft"))
+        check_int("text_head", "points", self.points, low=2)
         if self.template is not None:
             checked_templates([self.template])
 

@@ -11,7 +11,7 @@ import numpy as np
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.features import linear_probe
 from hf_transfer_kit.metrics import per_class_accuracy
-from hf_transfer_kit.options import chosen
+from hf_transfer_kit.options import check_choice
 from hf_transfer_kit.selection.unseen_classes.data import FeatureMaker, SplitFeatures
 from hf_transfer_kit.selection.unseen_classes.first_split import FirstSplit
 from hf_transfer_kit.selection.unseen_classes.fitting import Fitted, fitted
@@ -171,7 +171,7 @@ def _tables_and_pairs(
     if "joint" in methods:
         pairs.append((PROMPTS, "joint"))
     if "joint_mix" in methods:
-        chosen("joint_mix", "partner", partner, tuple(METHODS))
+        check_choice("joint_mix", "partner", partner, tuple(METHODS))
         if table is None:
             raise SettingsError("joint_mix mixes prompts with attributes, and there are none: give a table of them.")
         both = f"{PROMPTS} and {ATTRIBUTES}"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_transfer_kit.backbones.undisturbed import undisturbed
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.conservative.anchor import fingerprint_of
@@ -66,7 +66,7 @@ def estimate_fisher(
     try:
         for parameter in parameters.values():
             parameter.requires_grad_(True)
-        with undisturbed(model, seed), torch.enable_grad():
+        with seeded_eval_mode(model, seed), torch.enable_grad():
             for batch in batches:
                 inputs = on_device(batch, first.device)
                 rows = _num_rows(inputs)
@@ -112,7 +112,7 @@ def fisher_key(
     digest.update(
         repr((num_samples, batch_size, labels, seed, length, getattr(dataset, "_fingerprint", None))).encode()
     )
-    with undisturbed(model, seed):
+    with seeded_eval_mode(model, seed):
         few = min(num_samples, _ROWS_IN_KEY)
         for batch in own_batches(dataset, collate, batch_size=few, num_samples=few, seed=seed):
             tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}

@@ -1,4 +1,4 @@
-"""What L2-SP holds, and how firmly: strengths by layer, anchors placed beside parameters, pulls made of both."""
+"""What L2-SP holds, and how firmly: strengths by layer, anchors placed beside parameters, penalties made of both."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.conservative.anchor import Anchor, body_parameters
+from hf_transfer_kit.tuning.conservative.anchor_penalty import AnchorPenalty, LoRAAnchorPenalty, placed_like
 from hf_transfer_kit.tuning.conservative.lora_delta import LoRAPair
-from hf_transfer_kit.tuning.conservative.pull import LoRAPull, Pull, placed_like
 from hf_transfer_kit.tuning.selecting import selected_names
 from hf_transfer_kit.values import LayerGroups
 
@@ -51,7 +51,7 @@ def placed_anchors(model: nn.Module, anchor: Anchor, learning: set[str]) -> dict
     }
 
 
-def make_pulls(
+def make_penalties(
     optimizer: torch.optim.Optimizer,
     model: nn.Module,
     anchors: Mapping[str, Tensor],
@@ -60,7 +60,7 @@ def make_pulls(
     lora: Sequence[LoRAPair] = (),
     norm: str = "l2",
     importances: Mapping[str, Tensor] | None = None,
-) -> list[Pull | LoRAPull]:
+) -> list[AnchorPenalty | LoRAAnchorPenalty]:
     """Parameters of the optimizer, gathered by group, strength and whether they have an anchor; strength 0 left out."""
     name_of = {id(parameter): name for name, parameter in model.named_parameters()}
     adapters = {name for pair in lora for name in (pair.a_name, pair.b_name)}
@@ -74,21 +74,21 @@ def make_pulls(
                 key = (index, strength_of[name], name in anchors, parameter.device, parameter.dtype)
                 gathered.setdefault(key, []).append(name)
     parameters = dict(model.named_parameters())
-    pulls: list[Pull | LoRAPull] = []
+    penalties: list[AnchorPenalty | LoRAAnchorPenalty] = []
     for (index, strength, anchored, *_), names in gathered.items():
         own = [parameters[name] for name in names]
         if anchored:
             weights = None if importances is None else [importances[name] for name in names]
-            pulls.append(Pull(own, [anchors[name] for name in names], strength, index, norm, weights))
+            penalties.append(AnchorPenalty(own, [anchors[name] for name in names], strength, index, norm, weights))
         else:
-            pulls.append(Pull(own, None, strength, index))
+            penalties.append(AnchorPenalty(own, None, strength, index))
     for pair in lora:
         indices = tuple(
             index_of.get(id(p), index_of.get(id(other))) for p, other in ((pair.a, pair.b), (pair.b, pair.a))
         )
         if strength_of[pair.a_name] > 0:
-            pulls.append(LoRAPull(pair, strength_of[pair.a_name], indices))
-    return pulls
+            penalties.append(LoRAAnchorPenalty(pair, strength_of[pair.a_name], indices))
+    return penalties
 
 
 def held_groups(

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers.trainer_callback import ExportableState
 
-from hf_transfer_kit.backbones.undisturbed import undisturbed
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.conservative.anchor import AnchorKeeper, Source, body_buffers, body_parameters
+from hf_transfer_kit.tuning.conservative.anchor_penalty import learning_names, local, placed_like
 from hf_transfer_kit.tuning.conservative.lora_delta import lora_pairs
-from hf_transfer_kit.tuning.conservative.pull import learning_names, local, placed_like
 from hf_transfer_kit.tuning.networks import NetworkCallback
 from hf_transfer_kit.tuning.runs import calling_trainer
 from hf_transfer_kit.tuning.shared_rows import own_batches, sum_over_processes
@@ -177,7 +177,7 @@ def measured(model: nn.Module, dataset: Any, collate: Any, *, batch_size: int) -
     device = next(model.parameters()).device
     # loss, rows; right, labels and batches whose loss is another one, read in place and shifted by one
     sums = torch.zeros(8, dtype=torch.float64, device=device)
-    with undisturbed(model, 0):
+    with seeded_eval_mode(model, 0):
         for batch in own_batches(dataset, collate, batch_size=batch_size):
             inputs = on_device(batch, device)
             try:

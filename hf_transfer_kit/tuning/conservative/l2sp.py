@@ -15,24 +15,24 @@ from hf_transfer_kit.backbones.adapters import without_pretrained_value
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.checking import check_strength
 from hf_transfer_kit.tuning.conservative.anchor import AnchorKeeper, Source
+from hf_transfer_kit.tuning.conservative.anchor_penalty import (
+    AnchorPenalty,
+    LoRAAnchorPenalty,
+    distance_squared,
+    learning_names,
+    preload_gradients,
+)
 from hf_transfer_kit.tuning.conservative.holding import (
     Selector,
     held_groups,
     inner_optimizer,
-    make_pulls,
+    make_penalties,
     pairs,
     placed_anchors,
     strengths,
 )
 from hf_transfer_kit.tuning.conservative.lora_delta import LoRAPair, delta_squared, lora_pairs
 from hf_transfer_kit.tuning.conservative.penalties import NORMS
-from hf_transfer_kit.tuning.conservative.pull import (
-    LoRAPull,
-    Pull,
-    distance_squared,
-    learning_names,
-    preload_gradients,
-)
 from hf_transfer_kit.tuning.loss_scale import mend_loss_scale
 from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
 from hf_transfer_kit.tuning.scalars import ScalarCallback, check_scalar_name
@@ -107,14 +107,14 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
         self.example_inputs = example_inputs
         self.fingerprint: str | None = None
         self._keeper = AnchorKeeper(type(self).__name__, anchor)
-        self._pulls: list[Pull | LoRAPull] = []
+        self._penalties: list[AnchorPenalty | LoRAAnchorPenalty] = []
         self._held: dict[str, tuple[list[nn.Parameter], list[Tensor], list[LoRAPair]]] = {}
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self._pulled = False
 
     def __getstate__(self) -> dict:
         # What belongs to a run stays with its model: in another process there is another one.
-        return {**vars(self), "_pulls": [], "_held": {}, "_handles": []}
+        return {**vars(self), "_penalties": [], "_held": {}, "_handles": []}
 
     def state(self) -> dict:
         """What a checkpoint keeps: the arguments and the fingerprint of w0."""
@@ -150,7 +150,7 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
         if self.clipped:
             scaler = getattr(optimizer, "scaler", None)
             with torch.no_grad():
-                preload_gradients(self._pulls, 1.0 if scaler is None else scaler.get_scale())
+                preload_gradients(self._penalties, 1.0 if scaler is None else scaler.get_scale())
 
     def on_train_end(self, args, state, control, model=None, **kwargs):
         self.leave(model)
@@ -184,7 +184,7 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
     def scalars(self, model: nn.Module) -> dict[str, Tensor]:
         """The penalty and, where asked for, the distance from w0 of each layer group that may move."""
         with torch.no_grad():
-            values = [pull.value() for pull in self._pulls]
+            values = [penalty.value() for penalty in self._penalties]
             result = {self.scalar_name: sum(values, start=torch.zeros(()))}
             for group, (parameters, anchors, lora) in self._held.items() if self.log_distances else ():
                 squares = [distance_squared(parameters, anchors)] if parameters else []
@@ -207,7 +207,7 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
             raise SettingsError(f"norm={self.norm!r} is not defined for LoRA's merged delta; choose 'l2'.")
         anchors = placed_anchors(model, anchor, set(names))
         held = set(anchors) | without_pretrained_value(model)
-        self._pulls = make_pulls(
+        self._penalties = make_penalties(
             optimizer,
             model,
             anchors,
@@ -239,11 +239,11 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
         found_inf, scale = (getattr(optimizer, name, None) for name in ("found_inf", "grad_scale"))
         if found_inf is not None and float(found_inf):
             return
-        for pull in self._pulls:
+        for penalty in self._penalties:
             if self.decoupled:
-                pull.step_back(optimizer.param_groups)
+                penalty.apply_decoupled(optimizer.param_groups)
             else:
-                pull.add_gradients(1.0 if scale is None else float(scale))
+                penalty.add_gradients(1.0 if scale is None else float(scale))
 
     def _after_step(self, optimizer: torch.optim.Optimizer, args, kwargs) -> None:
         self._pulled = False

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.conservative.anchor import Source
+from hf_transfer_kit.tuning.conservative.anchor_penalty import placed_like
 from hf_transfer_kit.tuning.conservative.fisher import estimate_fisher, fisher_key, normalised
 from hf_transfer_kit.tuning.conservative.holding import Selector
 from hf_transfer_kit.tuning.conservative.l2sp import L2SP
-from hf_transfer_kit.tuning.conservative.pull import placed_like
 from hf_transfer_kit.tuning.shared_rows import sum_over_processes
 
 

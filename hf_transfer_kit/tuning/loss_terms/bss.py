@@ -29,7 +29,7 @@ def batch_spectral_shrinkage(features: torch.Tensor, k: int = 1) -> torch.Tensor
 
 
 class BSS(LossTerm):
-    """Adds ``eta`` times the k smallest squared singular values of each batch's feature matrix to the loss.
+    """Adds ``alpha`` times the k smallest squared singular values of each batch's feature matrix to the loss.
 
     The feature is what enters the head (its first module with parameters), averaged over positions where it has any;
     where part of the input is padding, that is averaged as well. Fights negative transfer: small singular values stand
@@ -39,7 +39,7 @@ class BSS(LossTerm):
     their parts, which is not the term of all rows together; keep the batch of a forward well above k.
 
     Args:
-        eta: Strength, >= 0; the paper's 0.001.
+        alpha: Strength, >= 0; the paper's 0.001.
         k: How many singular values shrink, >= 1; the paper's 1.
         name: Its name in the logs; needed where a Trainer has several of a kind.
 
@@ -51,12 +51,12 @@ class BSS(LossTerm):
 
     scalar_name = "bss_penalty"
 
-    def __init__(self, *, eta: float = 1e-3, k: int = 1, name: str | None = None) -> None:
+    def __init__(self, *, alpha: float = 1e-3, k: int = 1, name: str | None = None) -> None:
         super().__init__(name=name)
-        check_strength("BSS", eta=eta)
+        check_strength("BSS", alpha=alpha)
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise SettingsError(f"BSS: k={k} is out of range; give a whole number of singular values, at least 1.")
-        self.eta = eta
+        self.alpha = alpha
         self.k = k
 
     def watch(self, model):
@@ -65,6 +65,6 @@ class BSS(LossTerm):
         return FeatureMaps(inputs={"feature": module})
 
     def term(self, model, maps, inputs):
-        """eta * batch_spectral_shrinkage(feature, k)."""
+        """alpha * batch_spectral_shrinkage(feature, k)."""
         feature = maps["feature"]
-        return self.eta * batch_spectral_shrinkage(pooled(feature, channel_axis(model, feature.dim())), self.k)
+        return self.alpha * batch_spectral_shrinkage(pooled(feature, channel_axis(model, feature.dim())), self.k)

@@ -76,7 +76,7 @@ class SourceHead(nn.Module):
 class CoTuning(LossTerm, ExportableState):
     """Trains the whole pretrained network, its old last layer included, on the new data.
 
-    Adds ``strength * co_tuning_loss``: for a row of target class t the source's last layer shall predict the mix of
+    Adds ``alpha * co_tuning_loss``: for a row of target class t the source's last layer shall predict the mix of
     source classes that the pretrained network saw in rows of class t. That mix is estimated before the first step, in
     evaluation mode, from all rows of the training data; every process does it by itself. You et al. 2020. Logged as
     ``co_tuning_penalty``.
@@ -88,11 +88,11 @@ class CoTuning(LossTerm, ExportableState):
     Args:
         source: The source network with its trained head: a network, its name or folder. The model itself has a new
             head already.
-        strength: Weight of the term, >= 0.
+        alpha: Weight of the term, >= 0.
         name: Its name in the logs; needed where a Trainer has several of a kind.
 
     Raises:
-        SettingsError: When ``strength`` is negative; when widths differ, the source's last layer is not in the
+        SettingsError: When ``alpha`` is negative; when widths differ, the source's last layer is not in the
             optimizer, or the checkpoint that is resumed had another source (before training).
         DataError: When the training data is a stream or its labels are no class indices (before training).
     """
@@ -103,12 +103,12 @@ class CoTuning(LossTerm, ExportableState):
         self,
         *,
         source: nn.Module | str | Path | None = None,
-        strength: float = 1.0,
+        alpha: float = 1.0,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        check_strength("CoTuning", strength=strength)
-        self.strength = strength
+        check_strength("CoTuning", alpha=alpha)
+        self.alpha = alpha
         self.source = SourceModel("CoTuning", source, required=True)
         self._child = _CHILD if name is None else f"{_CHILD}_{name.replace('.', '_')}"
         self._head: SourceHead | None = None
@@ -172,7 +172,7 @@ class CoTuning(LossTerm, ExportableState):
         return FeatureMaps(inputs={"feature": self._layer})
 
     def term(self, model, maps, inputs):
-        """strength * co_tuning_loss."""
+        """alpha * co_tuning_loss."""
         feature = maps["feature"]
         if feature.dim() != 2:
             raise SettingsError(
@@ -180,7 +180,7 @@ class CoTuning(LossTerm, ExportableState):
                 f"shape there is {tuple(feature.shape)}."
             )
         labels = class_labels(inputs, "CoTuning")
-        return self.strength * co_tuning_loss(self._head(feature), self._head.relationship, labels)
+        return self.alpha * co_tuning_loss(self._head(feature), self._head.relationship, labels)
 
     def state(self) -> dict:
         """What a checkpoint keeps beside the source's last layer: whose source it was."""

@@ -39,7 +39,7 @@ def distillation_loss(logits: torch.Tensor, source_logits: torch.Tensor, tempera
 class LwF(LossTerm, ExportableState):
     """Keeps the source task: the source's last layer, on the learning network, is held to the source's own outputs.
 
-    Adds ``strength * distillation_loss`` on the new task's inputs; no source data is needed. The source's last layer
+    Adds ``alpha * distillation_loss`` on the new task's inputs; no source data is needed. The source's last layer
     stays fixed (Li & Hoiem 2018 train it on), so that the source task is done afterwards by the trained network with
     the source's last layer, and nothing else has to be saved. Where the head has further layers, both tasks share
     them. Costs one forward of the source a step. Logged as ``lwf_penalty``.
@@ -51,7 +51,7 @@ class LwF(LossTerm, ExportableState):
         source: The source network with its trained head: a network, its name or folder. The model itself has a new
             head, or one with more classes, already.
         own_head: Whether the model's own first logits are held, rather than those of the source's fixed last layer.
-        strength: Weight of the term, >= 0.
+        alpha: Weight of the term, >= 0.
         temperature: T > 0; the paper's 2.
         name: Its name in the logs; needed where a Trainer has several of a kind.
 
@@ -68,16 +68,16 @@ class LwF(LossTerm, ExportableState):
         *,
         source: nn.Module | str | Path | None = None,
         own_head: bool = False,
-        strength: float = 1.0,
+        alpha: float = 1.0,
         temperature: float = 2.0,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        check_strength("LwF", strength=strength)
+        check_strength("LwF", alpha=alpha)
         if not is_number(temperature) or not temperature > 0:
             raise SettingsError(f"LwF: temperature={temperature} is out of range; give a number above 0, such as 2.")
         self.own_head = own_head
-        self.strength = strength
+        self.alpha = alpha
         self.temperature = temperature
         self.source = SourceModel("LwF", source, required=True)
 
@@ -111,7 +111,7 @@ class LwF(LossTerm, ExportableState):
         return FeatureMaps(outputs={"logits": [layer]}) if self.own_head else FeatureMaps(inputs={"feature": layer})
 
     def term(self, model, maps, inputs):
-        """strength * distillation_loss of the source's classes, old network against new."""
+        """alpha * distillation_loss of the source's classes, old network against new."""
         device = self._source_layer.weight.device
         self._source_maps.open()
         with torch.no_grad(), same_precision(self._maps, device):
@@ -121,7 +121,7 @@ class LwF(LossTerm, ExportableState):
             logits = maps["logits"][..., : source_logits.shape[-1]]
         else:
             logits = self._source_layer(maps["feature"].to(self._source_layer.weight.dtype))
-        return self.strength * distillation_loss(logits, source_logits, self.temperature)
+        return self.alpha * distillation_loss(logits, source_logits, self.temperature)
 
     def state(self) -> dict:
         """What a checkpoint keeps: whose source it was."""

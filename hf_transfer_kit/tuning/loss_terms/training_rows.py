@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from hf_transfer_kit.backbones.undisturbed import preserved_random_state
+from hf_transfer_kit.backbones.seeded_eval_mode import preserved_random_state
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.errors import DataError
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 from hf_transfer_kit.zero_shot.methods.logistic import fit_logistic
 from hf_transfer_kit.zero_shot.methods.method import ZeroShotMethod, random_map
 
@@ -43,7 +43,7 @@ class _AttributePrediction(ZeroShotMethod):
 
     def __init__(self, width: int, attributes: int, seen: int, *, c: float = 0.01) -> None:
         super().__init__(width, attributes, seen)
-        self.c = number(self.name, "c", c, low=0, above=True)
+        self.c = check_number(self.name, "c", c, low=0, above=True)
 
     def rows(self, features: Tensor) -> Tensor:
         """As long as standardised rows are, so that c means the same for any number of features."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 from hf_transfer_kit.zero_shot.methods.bilinear import Bilinear
 from hf_transfer_kit.zero_shot.methods.method import unit_rows
 
@@ -63,8 +63,8 @@ class ESZSL(Bilinear):
 
     def __init__(self, width: int, attributes: int, seen: int, *, gamma: float = 1.0, penalty: float = 0.1) -> None:
         super().__init__(width, attributes, seen)
-        self.gamma = number(self.name, "gamma", gamma, low=0, above=True)
-        self.penalty = number(self.name, "penalty", penalty, low=0, above=True)
+        self.gamma = check_number(self.name, "gamma", gamma, low=0, above=True)
+        self.penalty = check_number(self.name, "penalty", penalty, low=0, above=True)
 
     def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
         """Solves for V."""

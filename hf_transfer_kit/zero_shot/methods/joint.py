@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.options import chosen, number
+from hf_transfer_kit.options import check_choice, check_number
 from hf_transfer_kit.zero_shot.methods.attribute_methods import METHODS
 from hf_transfer_kit.zero_shot.methods.method import ZeroShotMethod, unit_rows
 
@@ -84,8 +84,8 @@ class JointMix(ZeroShotMethod):
         weight: float = 0.5,
     ) -> None:
         super().__init__(width, attributes, seen)
-        chosen(self.name, "partner", partner, tuple(METHODS))
-        self.weight = number(self.name, "weight", weight, low=0, high=1)
+        check_choice(self.name, "partner", partner, tuple(METHODS))
+        self.weight = check_number(self.name, "weight", weight, low=0, high=1)
         if attributes <= width:
             raise SettingsError(
                 f"joint_mix has {attributes} values a class for a network of {width} features: give embeddings of "

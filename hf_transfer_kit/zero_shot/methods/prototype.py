@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 from hf_transfer_kit.zero_shot.methods.method import ZeroShotMethod, random_map, unit_rows
 
 
@@ -47,8 +47,8 @@ class Prototype(ZeroShotMethod):
         self, width: int, attributes: int, seen: int, *, penalty: float = 0.1, temperature: float = 0.1
     ) -> None:
         super().__init__(width, attributes, seen)
-        self.penalty = number(self.name, "penalty", penalty, low=0, above=True)
-        self.temperature = number(self.name, "temperature", temperature, low=0, above=True)
+        self.penalty = check_number(self.name, "penalty", penalty, low=0, above=True)
+        self.temperature = check_number(self.name, "temperature", temperature, low=0, above=True)
         self.weight = random_map(attributes, width)
 
     def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:

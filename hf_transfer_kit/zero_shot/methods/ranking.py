@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hf_transfer_kit.options import number, whole
+from hf_transfer_kit.options import check_int, check_number
 from hf_transfer_kit.zero_shot.methods.bilinear import Bilinear
 from hf_transfer_kit.zero_shot.methods.method import unit_rows
 
@@ -76,11 +76,11 @@ class _Ranking(Bilinear):
         seed: int = 0,
     ) -> None:
         super().__init__(width, attributes, seen)
-        self.margin = number(self.name, "margin", margin, low=0, above=True)
-        self.learning_rate = number(self.name, "learning_rate", learning_rate, low=0, above=True)
-        self.epochs = whole(self.name, "epochs", epochs, low=1)
-        self.batch_size = whole(self.name, "batch_size", batch_size, low=1)
-        self.seed = whole(self.name, "seed", seed, low=0)
+        self.margin = check_number(self.name, "margin", margin, low=0, above=True)
+        self.learning_rate = check_number(self.name, "learning_rate", learning_rate, low=0, above=True)
+        self.epochs = check_int(self.name, "epochs", epochs, low=1)
+        self.batch_size = check_int(self.name, "batch_size", batch_size, low=1)
+        self.seed = check_int(self.name, "seed", seed, low=0)
 
     def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
         """Descends."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hf_transfer_kit.options import number
+from hf_transfer_kit.options import check_number
 from hf_transfer_kit.zero_shot.methods.method import ZeroShotMethod, random_map, unit_rows
 
 
@@ -50,7 +50,7 @@ class SAE(ZeroShotMethod):
 
     def __init__(self, width: int, attributes: int, seen: int, *, weight: float = 1.0) -> None:
         super().__init__(width, attributes, seen)
-        self.reading = number(self.name, "weight", weight, low=0, above=True)
+        self.reading = check_number(self.name, "weight", weight, low=0, above=True)
         self.weight = random_map(attributes, width)
 
     def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:

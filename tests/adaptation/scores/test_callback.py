@@ -68,7 +68,7 @@ def test_labels_of_the_target_change_nothing_and_many_rows_are_thinned_evenly():
     without = domain_outputs(model, source, images(9, 1, labels=False), collate)
     with_labels = domain_outputs(model, source, images(9, 1), collate)
     np.testing.assert_array_equal(without.target_logits, with_labels.target_logits)
-    thinned = domain_outputs(model, source, images(9, 1), collate, rows=3)
+    thinned = domain_outputs(model, source, images(9, 1), collate, max_rows=3)
     np.testing.assert_allclose(thinned.target_logits, without.target_logits[[0, 4, 8]], atol=1e-6)
 
 
@@ -120,8 +120,8 @@ def test_choosing_the_wrong_way_round_is_refused(training_arguments):
 def test_what_cannot_be_is_refused():
     with pytest.raises(SettingsError, match="'magic' is unknown"):
         TargetScores([], [], collate, scores=["magic"])
-    with pytest.raises(SettingsError, match="rows=1 is out of range"):
-        TargetScores([], [], collate, rows=1)
+    with pytest.raises(SettingsError, match="max_rows=1 is out of range"):
+        TargetScores([], [], collate, max_rows=1)
     with pytest.raises(ModelError, match="Linear shows no features beside its logits"):
         domain_outputs(nn.Linear(2, 2), images(2, 0), images(2, 1), collate)
     with pytest.raises(DataError, match="The target has no rows to compute scores on"):

@@ -138,7 +138,7 @@ def test_the_decoupled_form_equals_its_closed_form_with_a_rate_a_group(fit, trai
 def test_cutting_large_weights_into_parts_changes_nothing(fit, monkeypatch, words):
     whole, parts = Net(), Net()
     fit(whole, L2SP(ALPHA, BETA, **words))
-    monkeypatch.setattr("hf_transfer_kit.tuning.conservative.pull._AT_ONCE", {"cpu": 9})
+    monkeypatch.setattr("hf_transfer_kit.tuning.conservative.anchor_penalty._AT_ONCE", {"cpu": 9})
     fit(parts, L2SP(ALPHA, BETA, **words))
     assert difference(weights(whole), weights(parts)) == 0
 

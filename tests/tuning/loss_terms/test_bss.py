@@ -43,7 +43,7 @@ def test_training_equals_the_loss_written_out(training_arguments, family):
     args = training_arguments(
         max_steps=1, per_device_train_batch_size=6, optim="sgd", learning_rate=0.1, max_grad_norm=0.0
     )
-    trainer = InOrder(model, args, train_dataset=rows, callbacks=[BSS(eta=0.5, k=2)])
+    trainer = InOrder(model, args, train_dataset=rows, callbacks=[BSS(alpha=0.5, k=2)])
     trainer.train()
     batch = batch_of(rows)
     singular = torch.linalg.svdvals(last_input(twin, batch))
@@ -67,8 +67,8 @@ def test_every_family_trains(training_arguments, family):
 
 
 def test_what_cannot_be_is_refused(training_arguments):
-    with pytest.raises(SettingsError, match=r"eta=-1 is negative"):
-        BSS(eta=-1)
+    with pytest.raises(SettingsError, match=r"alpha=-1 is negative"):
+        BSS(alpha=-1)
     with pytest.raises(SettingsError, match=r"k=0 is out of range"):
         BSS(k=0)
     model, rows = case("vit")

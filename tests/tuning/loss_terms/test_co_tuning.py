@@ -67,7 +67,7 @@ def test_training_equals_the_loss_written_out(training_arguments, family, accumu
         lr_scheduler_type="constant",
         max_grad_norm=0.0,
     )
-    co_tuning = CoTuning(source=source, strength=2.0)
+    co_tuning = CoTuning(source=source, alpha=2.0)
     trainer = InOrder(model, args, train_dataset=rows, callbacks=[co_tuning])
     trainer.train()
     batch = batch_of(rows)
@@ -117,7 +117,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_the_source_head_included(trai
             save_strategy="steps",
             save_steps=2,
         )
-        co_tuning = CoTuning(source=source, strength=2.0)
+        co_tuning = CoTuning(source=source, alpha=2.0)
         trainer = Trainer(model, args, train_dataset=rows, callbacks=[co_tuning])
         trainer.train(resume_from_checkpoint=resume)
         return state_of(model), state_of(co_tuning._head)
@@ -170,7 +170,7 @@ from hf_transfer_kit import BSS, DELTA, CoTuning, LwF
 source, model, rows = pair("bert", double=True)
 model.accepts_loss_kwargs = False  # else Trainer doubles a loss that ignores num_items_in_batch
 alone = "RANK" not in os.environ
-callbacks = [DELTA(alpha=2.0, beta=0.1), LwF(source=source), CoTuning(source=source, strength=2.0)]
+callbacks = [DELTA(alpha=2.0, beta=0.1), LwF(source=source), CoTuning(source=source, alpha=2.0)]
 args = TrainingArguments(
     sys.argv[1], use_cpu=True, ddp_backend=None if alone else "gloo", report_to=[], max_steps=3, logging_steps=1,
     optim="sgd", learning_rate=0.1, per_device_train_batch_size=6 if alone else 3, save_strategy="no",
@@ -212,7 +212,7 @@ def test_the_estimate_leaves_the_random_numbers_alone(training_arguments):
             return {**rows[index], "pixel_values": rows[index]["pixel_values"] + torch.randn(())}
 
     losses = []
-    for callbacks in ([], [CoTuning(source=source, strength=0.0)]):
+    for callbacks in ([], [CoTuning(source=source, alpha=0.0)]):
         twin = copy.deepcopy(model)
         trainer = Trainer(twin, training_arguments(max_steps=1), train_dataset=Noisy(), callbacks=callbacks)
         trainer.train()
@@ -241,8 +241,8 @@ def test_an_optimizer_without_the_sources_head_is_refused(training_arguments):
 
 
 def test_what_cannot_be_is_refused(training_arguments):
-    with pytest.raises(SettingsError, match="strength=-1 is negative"):
-        CoTuning(strength=-1)
+    with pytest.raises(SettingsError, match="alpha=-1 is negative"):
+        CoTuning(alpha=-1)
     source, model, rows = pair("vit")
     with pytest.raises(SettingsError, match="CoTuning needs source="):
         Trainer(model, training_arguments(), train_dataset=rows, callbacks=[CoTuning()])

@@ -69,7 +69,7 @@ def test_training_equals_the_loss_written_out(training_arguments, family, accumu
         learning_rate=0.1,
         max_grad_norm=0.0,
     )
-    trainer = InOrder(model, args, train_dataset=rows, callbacks=[LwF(source=source, strength=3.0)])
+    trainer = InOrder(model, args, train_dataset=rows, callbacks=[LwF(source=source, alpha=3.0)])
     trainer.train()
     batch = batch_of(rows)
     with torch.no_grad():
@@ -111,7 +111,7 @@ def test_the_source_task_is_kept(training_arguments):
             source.classifier.weight *= 20
         model = new_task(source)
         args = training_arguments(max_steps=20, per_device_train_batch_size=6, learning_rate=0.01)
-        InOrder(model, args, train_dataset=rows, callbacks=[LwF(source=source, strength=strength)]).train()
+        InOrder(model, args, train_dataset=rows, callbacks=[LwF(source=source, alpha=strength)]).train()
         model.eval(), source.eval()
         inputs = {n: v for n, v in batch_of(rows).items() if n != "labels"}
         with torch.no_grad():
@@ -133,7 +133,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(training_arguments, tmp_path)
             save_steps=2,
         )
         model = new_task(source)
-        trainer = Trainer(model, args, train_dataset=rows, callbacks=[LwF(source=source, strength=5.0)])
+        trainer = Trainer(model, args, train_dataset=rows, callbacks=[LwF(source=source, alpha=5.0)])
         trainer.train(resume_from_checkpoint=resume)
         return state_of(model)
 
@@ -147,8 +147,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(training_arguments, tmp_path)
 
 
 def test_what_cannot_be_is_refused(training_arguments):
-    with pytest.raises(SettingsError, match="strength=-1 is negative"):
-        LwF(strength=-1)
+    with pytest.raises(SettingsError, match="alpha=-1 is negative"):
+        LwF(alpha=-1)
     with pytest.raises(SettingsError, match="temperature=0 is out of range"):
         LwF(temperature=0)
     model, rows = case("vit")
@@ -210,7 +210,7 @@ def test_the_own_first_logits_of_every_family_are_held(training_arguments, famil
         before = old_logits(source, rows)
         args = training_arguments(max_steps=20, per_device_train_batch_size=6, learning_rate=0.01)
         trainer = InOrder(
-            model, args, train_dataset=rows, callbacks=[LwF(source=source, own_head=True, strength=strength)]
+            model, args, train_dataset=rows, callbacks=[LwF(source=source, own_head=True, alpha=strength)]
         )
         trainer.train()
         assert len(old_logits(model, rows)) == 6
@@ -226,7 +226,7 @@ def test_with_the_own_head_training_equals_the_loss_written_out(training_argumen
     args = training_arguments(
         max_steps=1, per_device_train_batch_size=6, optim="sgd", learning_rate=0.1, max_grad_norm=0.0
     )
-    lwf = LwF(source=source, own_head=True, strength=2.0, temperature=3.0)
+    lwf = LwF(source=source, own_head=True, alpha=2.0, temperature=3.0)
     trainer = InOrder(model, args, train_dataset=rows, callbacks=[lwf])
     trainer.train()
     batch = batch_of(rows)

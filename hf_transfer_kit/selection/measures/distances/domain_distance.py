@@ -8,7 +8,7 @@ import numpy as np
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features.probe_rows import Features
-from hf_transfer_kit.options import whole
+from hf_transfer_kit.options import check_int
 from hf_transfer_kit.selection.measures.distances.chance import beside_chance, dealt
 from hf_transfer_kit.selection.measures.distances.domain_rows import DomainRows, comparable_domains
 from hf_transfer_kit.selection.measures.distances.registry import DISTANCES
@@ -65,8 +65,8 @@ def domain_distance(
             raise SettingsError(f"kind={name!r} is unknown; choose among {', '.join(map(repr, DISTANCES))}.")
     if not kinds:
         raise SettingsError(f"kind={kind!r} names no distance; choose among {', '.join(map(repr, DISTANCES))}.")
-    whole("domain_distance", "permutations", permutations, low=19)
-    whole("domain_distance", "max_rows", max_rows, low=2)
+    check_int("domain_distance", "permutations", permutations, low=19)
+    check_int("domain_distance", "max_rows", max_rows, low=2)
     domains = comparable_domains(source, target, source_labels, target_labels, max_rows=max_rows, seed=seed)
     found = {name: _tested(name, *domains, permutations=permutations, seed=seed) for name in kinds}
     return found[kind] if isinstance(kind, str) else found

@@ -11,7 +11,7 @@ from transformers import Trainer, TrainerCallback
 from hf_transfer_kit import KeepReport, push_transfer_model
 from hf_transfer_kit.errors import HubError, SettingsError
 from hf_transfer_kit.hub import check_output_dir
-from hf_transfer_kit.hub.keeping import evaluations_of
+from hf_transfer_kit.hub.live_report import evaluations_of
 from hf_transfer_kit.reports import read_report, write_report
 
 

@@ -11,7 +11,7 @@ from hf_transfer_kit.adaptation.objectives.entropy_of_rows import row_entropy
 
 
 @torch.no_grad()
-def watched(
+def prediction_statistics(
     source_features: Tensor, target_features: Tensor, source_logits: Tensor, target_logits: Tensor
 ) -> dict[str, Tensor]:
     """Values of one step, without gradient.

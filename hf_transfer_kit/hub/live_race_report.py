@@ -13,7 +13,7 @@ from transformers.trainer_utils import IntervalStrategy
 
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.hub.command import without_local_paths
-from hf_transfer_kit.hub.keeping import evaluations_of
+from hf_transfer_kit.hub.live_report import evaluations_of
 from hf_transfer_kit.hub.unfinished import UNFINISHED, write_unfinished
 from hf_transfer_kit.reports import TransferReport, library_versions
 

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from hf_transfer_kit.adaptation.objectives.watching import watched
+from hf_transfer_kit.adaptation.objectives.prediction_statistics import prediction_statistics
 
 
 def test_closed_forms():
     same = torch.tensor([[3.0, 4.0]]).repeat(3, 1)
     apart = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     sure = torch.eye(4)[:3] * 200
-    found = watched(apart, same, torch.zeros(2, 4), sure)
+    found = prediction_statistics(apart, same, torch.zeros(2, 4), sure)
     assert {name: value.item() for name, value in found.items()} == pytest.approx(
         {
             "source_entropy": 1.0,
@@ -22,6 +22,6 @@ def test_closed_forms():
         },
         abs=1e-4,
     )
-    found = watched(same, apart, sure, sure[[0, 0]])
+    found = prediction_statistics(same, apart, sure, sure[[0, 0]])
     assert found["feature_spread"].item() == pytest.approx(1.0)
     assert found["target_diversity"].item() == pytest.approx(0.0, abs=1e-6)

@@ -24,7 +24,7 @@ ParameterGroups = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Pull:
+class AnchorPenalty:
     """Parameters of one optimizer group held with one strength.
 
     Args:
@@ -50,7 +50,7 @@ class Pull:
             gradients = NORMS[self.norm].gradients(self._deltas(weights, anchors), importances)
             torch._foreach_add_(present, gradients, alpha=scale * self.strength)
 
-    def step_back(self, groups: ParameterGroups) -> None:
+    def apply_decoupled(self, groups: ParameterGroups) -> None:
         """The decoupled step, w <- w - lr strength gradient, with the group's current learning rate."""
         amount = float(groups[self.group]["lr"]) * self.strength
         for _, weights, anchors, importances in self._chunks():
@@ -114,7 +114,7 @@ def _cut(tensor: Tensor, limit: int) -> Sequence[Tensor]:
 
 
 @dataclass(frozen=True, eq=False)
-class LoRAPull:
+class LoRAAnchorPenalty:
     """A LoRA pair held so that s B A stays small: strength / 2 |s B A|_F^2, and no w0 is needed."""
 
     pair: LoRAPair
@@ -127,13 +127,13 @@ class LoRAPull:
         return [self.pair.a, self.pair.b]
 
     def add_gradients(self, scale: float = 1.0) -> None:
-        """As ``Pull.add_gradients``."""
+        """As ``AnchorPenalty.add_gradients``."""
         for parameter, gradient in zip(self.parameters, self._gradients(), strict=True):
             if parameter.grad is not None:
                 parameter.grad.add_(gradient, alpha=scale * self.strength)
 
-    def step_back(self, groups: ParameterGroups) -> None:
-        """As ``Pull.step_back``; A and B move by the gradients at the same point."""
+    def apply_decoupled(self, groups: ParameterGroups) -> None:
+        """As ``AnchorPenalty.apply_decoupled``; A and B move by the gradients at the same point."""
         for parameter, gradient, group in zip(self.parameters, self._gradients(), self.groups, strict=True):
             if parameter.grad is not None:
                 parameter.detach().sub_(gradient, alpha=float(groups[group]["lr"]) * self.strength)
@@ -152,13 +152,13 @@ def learning_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[s
     return [name for name, parameter in model.named_parameters() if id(parameter) in learning]
 
 
-def preload_gradients(pulls: Sequence[Pull | LoRAPull], scale: float = 1.0) -> None:
+def preload_gradients(penalties: Sequence[AnchorPenalty | LoRAAnchorPenalty], scale: float = 1.0) -> None:
     """Puts the penalty's gradient where there is none yet, so that the data's gradient is added to it by backward."""
-    for pull in pulls:
-        for parameter in pull.parameters:
+    for penalty in penalties:
+        for parameter in penalty.parameters:
             if parameter.requires_grad and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        pull.add_gradients(scale)
+        penalty.add_gradients(scale)
 
 
 def distance_squared(parameters: Sequence[nn.Parameter], anchors: Sequence[Tensor]) -> Tensor:

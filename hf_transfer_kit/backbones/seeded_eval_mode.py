@@ -26,7 +26,7 @@ def preserved_random_state() -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed(model: nn.Module, seed: int) -> Iterator[None]:
+def seeded_eval_mode(model: nn.Module, seed: int) -> Iterator[None]:
     """Evaluation mode and seeded random numbers inside; outside, modes and random states are as if nothing was."""
     modes = {module: module.training for module in model.modules()}
     try:

@@ -47,7 +47,7 @@ class KeepBest(TrainerCallback):
         select: A key of ``SCORES``, or ``"last"``.
         teacher: Whose average to look at.
         accuracy: Classes predicted for ``target``'s rows -> accuracy, for the points alone.
-        rows: At most so many of each domain.
+        max_rows: At most so many of each domain.
 
     Attributes:
         points: One entry an evaluation.
@@ -70,7 +70,7 @@ class KeepBest(TrainerCallback):
         target_train: Rows | None = None,
         teacher: MeanTeacher | None = None,
         accuracy: Callable[[np.ndarray], float] | None = None,
-        rows: int = 1000,
+        max_rows: int = 1000,
     ) -> None:
         if select != LAST and select not in SCORES:
             raise SettingsError(f"select={select!r} is unknown; choose {LAST} or one of {', '.join(SCORES)}.")
@@ -82,7 +82,7 @@ class KeepBest(TrainerCallback):
         self.select = select
         self.teacher = teacher
         self.accuracy = accuracy
-        self.rows = rows
+        self.max_rows = max_rows
         self.points: list[AdaptationPoint] = []
         self.kept_step = 0
         self.scores: dict[str, float] = {}
@@ -102,7 +102,7 @@ class KeepBest(TrainerCallback):
         """Scores the network as it is now, and keeps its weights where they are the best so far."""
         network = copy.deepcopy(model if self.teacher is None else self.teacher.teacher).requires_grad_(False)
         if self.target_train is not None:
-            reestimate_batch_norm(network, self.target_train, self.collator, rows=2 * self.rows)
+            reestimate_batch_norm(network, self.target_train, self.collator, max_rows=2 * self.max_rows)
         scores, outputs = self._scores(network, step)
         accuracy = None if self.accuracy is None else self.accuracy(outputs.target_logits.argmax(1))
         # Every process must keep the same step, though rounding may differ.
@@ -117,10 +117,10 @@ class KeepBest(TrainerCallback):
         self, network: DomainAdversarialModel, step: int
     ) -> tuple[dict[str, float], DomainOutputs | SimpleNamespace]:
         if self.source is not None:
-            outputs = domain_outputs(network, self.source, self.target, self.collator, rows=self.rows)
+            outputs = domain_outputs(network, self.source, self.target, self.collator, max_rows=self.max_rows)
             check_finite(_ranges(outputs), step)
             return target_scores(outputs), outputs
-        chosen = [self.target[row] for row in evenly_spread(len(self.target), self.rows)]
+        chosen = [self.target[row] for row in evenly_spread(len(self.target), self.max_rows)]
         logits, features = (part.numpy() for part in target_outputs(network, chosen, self.collator))
         outputs = SimpleNamespace(target_logits=logits, target_features=features)
         check_finite(_ranges(outputs), step)
@@ -138,14 +138,14 @@ def _ranges(outputs: DomainOutputs | SimpleNamespace) -> dict[str, float]:
     return {name.replace("_", " "): float(np.abs(value).max()) for name, value in vars(outputs).items()}
 
 
-def evenly_spread_accuracy(labels: np.ndarray | None, rows: int) -> Callable[[np.ndarray], float] | None:
+def evenly_spread_accuracy(labels: np.ndarray | None, max_rows: int) -> Callable[[np.ndarray], float] | None:
     """Classes predicted for the rows that ``domain_outputs`` reads -> accuracy; None without labels.
 
     Args:
         labels: Of all rows, (N,).
-        rows: As given to ``domain_outputs``.
+        max_rows: As given to ``domain_outputs``.
     """
     if labels is None:
         return None
-    true = np.asarray(labels)[evenly_spread(len(labels), rows)]
+    true = np.asarray(labels)[evenly_spread(len(labels), max_rows)]
     return lambda predicted: float(np.mean(predicted == true))
