@@ -43,7 +43,7 @@ class MultiTaskMethod:
         temperature: Of ``mixing="temperature"``.
         shared_from: First layer groups that each input has for itself; None takes the comparison's.
         rows: Rows of the source task that ``replay`` keeps.
-        alpha: Weight of the source task's loss in ``lwf``.
+        weight: Weight of the source task's loss in ``lwf``.
     """
 
     text: str
@@ -54,7 +54,7 @@ class MultiTaskMethod:
     temperature: float = 2.0
     shared_from: int | None = None
     rows: int = 100
-    alpha: float = 1.0
+    weight: float = 1.0
 
     @property
     def continues(self) -> bool:
@@ -91,7 +91,7 @@ def make_method(specification: str) -> MultiTaskMethod:
     """Reads a method from its name and, after a colon, its options: ``"name:option=value,option=value"``.
 
     Options of all but ``single`` are ``balancing``, the balancer's own, ``mixing`` and ``temperature``; of all
-    ``shared_from``; of ``replay`` also ``rows`` and of ``lwf`` ``alpha``.
+    ``shared_from``; of ``replay`` also ``rows`` and of ``lwf`` ``weight``.
 
     Raises:
         SettingsError: When the name or an option is unknown or out of range.
@@ -105,7 +105,7 @@ def make_method(specification: str) -> MultiTaskMethod:
             f"{specification!r}: balancing={balancing!r} is unknown; choose from {', '.join(BALANCERS)}."
         )
     of_balancer = set(inspect.signature(BALANCERS[balancing]).parameters) - {"tasks", "weights"}
-    own = {"replay": ("rows",), "lwf": ("alpha",)}.get(name, ())
+    own = {"replay": ("rows",), "lwf": ("weight",)}.get(name, ())
     allowed = ("shared_from",) if name == SINGLE else (*_OF_ALL, *own, *sorted(of_balancer))
     if unknown := sorted(set(given) - set(allowed)):
         raise SettingsError(
@@ -118,7 +118,7 @@ def make_method(specification: str) -> MultiTaskMethod:
         name,
         balancing=balancing,
         balancing_options={key: value for key, value in given.items() if key in of_balancer},
-        **{key: given[key] for key in ("mixing", "temperature", "shared_from", "rows", "alpha") if key in given},
+        **{key: given[key] for key in ("mixing", "temperature", "shared_from", "rows", "weight") if key in given},
     )
     _check(found)
     # Trial: the balancer itself knows the range of its options.
@@ -133,5 +133,5 @@ def _check(method: MultiTaskMethod) -> None:
     for name, (value, least) in whole.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise SettingsError(f"{method.text!r}: {name}={value!r} must be a whole number, at least {least}.")
-    if not isinstance(method.alpha, int | float) or not method.alpha > 0:
-        raise SettingsError(f"{method.text!r}: alpha={method.alpha!r} must be a number above 0.")
+    if not isinstance(method.weight, int | float) or not method.weight > 0:
+        raise SettingsError(f"{method.text!r}: weight={method.weight!r} must be a number above 0.")

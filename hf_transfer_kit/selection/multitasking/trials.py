@@ -105,7 +105,7 @@ class Trials:
         return MultiTaskModel.from_backbone(network, config, **options)
 
     def _continued(self, method: MultiTaskMethod, source: MultiTaskModel, seed: int) -> MultiTaskModel:
-        weight = {"sequential": 0.0, "lwf": method.alpha}.get(method.name)
+        weight = {"sequential": 0.0, "lwf": method.weight}.get(method.name)
         config = {name: self.tasks[name].config for name in self.tasks.names}
         if weight is not None:
             config[self.source_task] = {**config[self.source_task], "weight": weight}

@@ -148,7 +148,7 @@ def test_labels_far_from_zero_begin_with_a_loss_near_one(compared):
 
 def test_the_source_task_is_learned_once_and_goes_on_in_every_way(compared):
     tasks = [task("old"), task("new", seed=9)]
-    methods = ["single", "multitask", "sequential", "lwf:alpha=2", "replay:rows=6"]
+    methods = ["single", "multitask", "sequential", "lwf:weight=2", "replay:rows=6"]
     found, seen = compared(methods, tasks, source_task="old", pretrained=True)
     assert seen.runs == {
         ("source old", 0): 4,
@@ -165,7 +165,7 @@ def test_the_source_task_is_learned_once_and_goes_on_in_every_way(compared):
             assert result.forgetting == pytest.approx(before - result.figures["old"].test)
     logged = {result.method: set(result.log[-1]) for result in found.results if result.log}
     assert "loss_old" not in logged["sequential"]
-    assert "loss_old" in logged["lwf:alpha=2"]
+    assert "loss_old" in logged["lwf:weight=2"]
     assert "loss_old" in logged["replay:rows=6"]
     # A fresh head learns ten times as fast as what has been learned before.
     assert len(seen.rates["sequential", 0]) == 2

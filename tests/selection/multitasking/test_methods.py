@@ -24,7 +24,7 @@ def test_every_balancer_can_be_named(name):
 
 def test_options_reach_where_they_belong():
     assert make_method("replay:rows=5").rows == 5
-    assert make_method("lwf:alpha=0.5").alpha == 0.5
+    assert make_method("lwf:weight=0.5").weight == 0.5
     method = make_method("multitask:balancing=gradnorm,alpha=0.5")
     assert method.balancer(["x", "y"], {}).alpha == 0.5
     fixed = make_method("multitask").balancer(["x", "y"], {"x": 2.0, "y": 1.0})
@@ -41,7 +41,7 @@ def test_options_reach_where_they_belong():
         ("single:mixing=equal", "mixing is no option of single; its options are shared_from"),
         ("multitask:rows=3", "rows is no option of multitask"),
         ("replay:rows=0", "rows=0 must be a whole number, at least 1"),
-        ("lwf:alpha=0", "alpha=0 must be a number above 0"),
+        ("lwf:weight=0", "weight=0 must be a number above 0"),
         ("multitask:mixing=some", "mixing='some' is unknown"),
         ("multitask:shared_from=-1", "shared_from=-1 must be a whole number, at least 0"),
         ("multitask:equal", "'equal' is no option"),
