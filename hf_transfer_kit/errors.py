@@ -23,6 +23,10 @@ class HubError(TransferKitError):
     """The Hub does not take what is pushed, or what would be pushed must not be shared."""
 
 
+class WorkerError(TransferKitError):
+    """A worker process or machine ended before the run that it did."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of a foreign error's words, for a sentence of ours; its name when it has none."""
     words = str(error).strip()
@@ -40,3 +44,6 @@ class NotFiniteError(TransferKitError):
     def __init__(self, words: str, step: int = 0) -> None:
         super().__init__(words)
         self.step = step
+
+    def __reduce__(self) -> tuple[type, tuple[str, int]]:
+        return type(self), (str(self), self.step)  # from a worker process it comes with its step

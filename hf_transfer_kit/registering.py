@@ -15,6 +15,7 @@ from hf_transfer_kit.errors import SettingsError, first_line
 T = TypeVar("T", bound=type)
 PLUGINS = "hf_transfer_kit.plugins"
 """Group of the entry points of packages that register members: each names a module, or a function to call."""
+_LOADED: list[str] = []
 
 
 class Registry(dict[str, T]):
@@ -105,6 +106,11 @@ def load_plugins(files: Iterable[str | Path] = ()) -> list[ModuleType]:
     return [_imported(Path(path)) for path in files]
 
 
+def loaded_plugins() -> tuple[str, ...]:
+    """Paths of the files that ``load_plugins`` ran in this process."""
+    return tuple(_LOADED)
+
+
 def _imported(path: Path) -> ModuleType:
     if not path.is_file() or path.suffix != ".py":
         raise SettingsError(f"--plugin {path}: there is no such Python file.")
@@ -117,6 +123,7 @@ def _imported(path: Path) -> ModuleType:
     except Exception as error:
         del sys.modules[name]
         raise SettingsError(f"--plugin {path} cannot be loaded: {_said(error)}") from error
+    _LOADED.append(str(path.absolute()))
     return module
 
 

@@ -144,23 +144,25 @@ def main() -> None:
         command=command_line(),
     )
     kept = KeepRaceReport(started_as, args.output_dir, base_model=model_args.base_model)
-    comparison = compare_adaptations(
-        methods,
-        make_model,
-        domains,
-        args,
-        budget,
-        seeds=adapt_args.seeds,
-        select=adapt_args.select,
-        callbacks=lambda text, seed: [
-            ProgressLine(f"{text}, seed {seed}"),
-            *kept.callbacks(text, seed),
-            *model_args.rounding(),
-        ],
-        on_result=lambda result: kept.done(result.method, result.scores),
-        cache_dir=adapt_args.cache_dir,
-        store=args.run_store(stored_dtype=model_args.stored_dtype),
-    )
+    with args.run_executor() as executor:
+        comparison = compare_adaptations(
+            methods,
+            make_model,
+            domains,
+            args,
+            budget,
+            seeds=adapt_args.seeds,
+            select=adapt_args.select,
+            callbacks=lambda text, seed: [
+                ProgressLine(f"{text}, seed {seed}"),
+                *kept.callbacks(text, seed),
+                *model_args.rounding(),
+            ],
+            on_result=lambda result: kept.done(result.method, result.scores),
+            cache_dir=adapt_args.cache_dir,
+            store=args.run_store(stored_dtype=model_args.stored_dtype),
+            executor=executor,
+        )
     unknown_rows = rejection = None
     if domain_args.open_target:
         choice, unknown_rows = find_rejection(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,10 @@ from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.selection import (
     FRESH_NETWORKS,
     Budget,
+    Executor,
     PrefixCaches,
+    ProcessWorkers,
+    RayWorkers,
     default_steps,
     fresh_network,
     fresh_processor,
@@ -377,6 +381,36 @@ class ComparisonArguments(KitTrainingArguments):
     store: str | None = field(
         default=None, metadata={"help": "Folder of the finished runs; default: runs in --output_dir."}
     )
+
+    workers: int = field(
+        default=1,
+        metadata={
+            "help": "Runs at once, each in a process of its own with its share of the threads, and of several GPUs "
+            "one. Every run gives what it gives alone."
+        },
+    )
+    executor: str = field(
+        default="processes",
+        metadata={
+            "help": "Who does the runs: processes (of this machine) or ray (machines of a Ray cluster, or --workers "
+            "tasks on this one; needs the extra ray)."
+        },
+    )
+    ray_address: str | None = field(
+        default=None,
+        metadata={"help": "Of a Ray cluster that runs, such as auto; --output_dir and data must be on shared paths."},
+    )
+
+    def run_executor(self) -> AbstractContextManager[Executor | None]:
+        """Who does the runs of a comparison, for a ``with`` block; None is this process, one after the other."""
+        _check_choice("--executor", self.executor, ("processes", "ray"))
+        if self.ray_address is not None and self.executor != "ray":
+            raise SettingsError(f"--ray_address {self.ray_address} names a Ray cluster: give --executor ray with it.")
+        if self.executor == "ray":
+            return RayWorkers(self.workers, tell=print, address=self.ray_address)
+        if self.workers == 1:
+            return nullcontext()
+        return ProcessWorkers(self.workers, tell=print)
 
     def run_store(self, **facts: object) -> RunStore | None:
         """Where a comparison's finished runs are kept; ``facts`` beside these arguments decide what they gave."""

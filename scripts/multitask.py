@@ -87,23 +87,25 @@ def main() -> None:
         command=command_line(),
     )
     kept = KeepRaceReport(started_as, args.output_dir, base_model=model_args.base_model)
-    comparison = compare_multitask(
-        methods,
-        make_network,
-        tasks,
-        args,
-        budget,
-        seeds=method_args.seeds,
-        shared_from=shared_from,
-        source_task=method_args.source_task,
-        callbacks=lambda text, seed: [
-            ProgressLine(f"{text}, seed {seed}"),
-            *kept.callbacks(text, seed),
-            *model_args.rounding(),
-        ],
-        on_result=lambda result: kept.done(result.method, {n: f.validation for n, f in result.figures.items()}),
-        store=args.run_store(stored_dtype=model_args.stored_dtype),
-    )
+    with args.run_executor() as executor:
+        comparison = compare_multitask(
+            methods,
+            make_network,
+            tasks,
+            args,
+            budget,
+            seeds=method_args.seeds,
+            shared_from=shared_from,
+            source_task=method_args.source_task,
+            callbacks=lambda text, seed: [
+                ProgressLine(f"{text}, seed {seed}"),
+                *kept.callbacks(text, seed),
+                *model_args.rounding(),
+            ],
+            on_result=lambda result: kept.done(result.method, {n: f.validation for n, f in result.figures.items()}),
+            store=args.run_store(stored_dtype=model_args.stored_dtype),
+            executor=executor,
+        )
     if not args.should_save:
         sharing.push()
         return

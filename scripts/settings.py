@@ -25,7 +25,7 @@ from hf_transfer_kit.selection.contest.store import RunStore
 
 # Settings that are about one run on one machine.
 _OF_ONE_RUN = (
-    "output_dir", "overwrite_output_dir", "local_rank", "cache_dir", "store",
+    "output_dir", "overwrite_output_dir", "local_rank", "cache_dir", "store", "workers", "executor", "ray_address",
     "push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push",
 )  # fmt: skip
 _PATHS = (

@@ -93,24 +93,26 @@ def generalise(
         args.output_dir,
         base_model=model_args.base_model,
     )
-    comparison = compare_generalisation(
-        methods,
-        make_model,
-        used,
-        args,
-        budget,
-        seeds=adapt_args.seeds,
-        unseen=None if last is None else (unseen.name, last),
-        select=select,
-        invert=not model_args.pretrained if adapt_args.invert is None else adapt_args.invert,
-        callbacks=lambda text, seed: [
-            ProgressLine(f"{text}, seed {seed}", width=48),
-            *kept.callbacks(text, seed),
-            *model_args.rounding(),
-        ],
-        on_result=lambda result: kept.done(result.method, {"left_out_accuracy": result.mean, **result.by_domain}),
-        store=args.run_store(stored_dtype=model_args.stored_dtype),
-    )
+    with args.run_executor() as executor:
+        comparison = compare_generalisation(
+            methods,
+            make_model,
+            used,
+            args,
+            budget,
+            seeds=adapt_args.seeds,
+            unseen=None if last is None else (unseen.name, last),
+            select=select,
+            invert=not model_args.pretrained if adapt_args.invert is None else adapt_args.invert,
+            callbacks=lambda text, seed: [
+                ProgressLine(f"{text}, seed {seed}", width=48),
+                *kept.callbacks(text, seed),
+                *model_args.rounding(),
+            ],
+            on_result=lambda result: kept.done(result.method, {"left_out_accuracy": result.mean, **result.by_domain}),
+            store=args.run_store(stored_dtype=model_args.stored_dtype),
+            executor=executor,
+        )
     if not args.should_save:
         sharing.push()
         return

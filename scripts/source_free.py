@@ -83,23 +83,25 @@ def adapt_source_free(
         args.output_dir,
         base_model=model_args.base_model,
     )
-    comparison = compare_source_free(
-        methods,
-        lambda: load_model(domain_args.source_model, trust_remote_code=model_args.trust_remote_code),
-        target,
-        args,
-        budget,
-        seeds=adapt_args.seeds,
-        select=adapt_args.select,
-        invert=bool(adapt_args.invert),
-        callbacks=lambda text, seed: [
-            ProgressLine(f"{text}, seed {seed}"),
-            *kept.callbacks(text, seed),
-            *model_args.rounding(),
-        ],
-        on_result=lambda result: kept.done(result.method, result.scores),
-        store=args.run_store(stored_dtype=model_args.stored_dtype),
-    )
+    with args.run_executor() as executor:
+        comparison = compare_source_free(
+            methods,
+            lambda: load_model(domain_args.source_model, trust_remote_code=model_args.trust_remote_code),
+            target,
+            args,
+            budget,
+            seeds=adapt_args.seeds,
+            select=adapt_args.select,
+            invert=bool(adapt_args.invert),
+            callbacks=lambda text, seed: [
+                ProgressLine(f"{text}, seed {seed}"),
+                *kept.callbacks(text, seed),
+                *model_args.rounding(),
+            ],
+            on_result=lambda result: kept.done(result.method, result.scores),
+            store=args.run_store(stored_dtype=model_args.stored_dtype),
+            executor=executor,
+        )
     if not args.should_save:
         sharing.push()
         return

@@ -124,42 +124,45 @@ def main() -> None:
         command=command_line(),
     )
     kept = KeepRaceReport(started_as, args.output_dir, base_model=model_args.base_model)
-    comparison = compare_strategies(
-        make_model,
-        data,
-        strategies,
-        args,
-        budget,
-        seeds=race_args.seeds,
-        callbacks=lambda text, seed: [
-            ProgressLine(f"{text}, seed {seed}"),
-            *kept.callbacks(text, seed),
-            *model_args.rounding(),
-        ],
-        on_result=lambda result: kept.done(result.strategy, result.validation),
-        caches=caches,
-        reduction_factor=race_args.reduction_factor,
-        store=store,
-    )
-    sources = ()
-    if others:
-        sources = compare_sources(
-            comparison,
-            model_args.display_name,
-            others,
+    with args.run_executor() as executor:
+        comparison = compare_strategies(
+            make_model,
+            data,
             strategies,
             args,
             budget,
             seeds=race_args.seeds,
-            callbacks=lambda name, text, seed: [
-                ProgressLine(f"{name}, {text}, seed {seed}"),
-                *kept.callbacks(f"{name}, {text}", seed),
+            callbacks=lambda text, seed: [
+                ProgressLine(f"{text}, seed {seed}"),
+                *kept.callbacks(text, seed),
                 *model_args.rounding(),
             ],
-            on_result=lambda result: kept.done(result.source, result.result.validation),
+            on_result=lambda result: kept.done(result.strategy, result.validation),
+            caches=caches,
             reduction_factor=race_args.reduction_factor,
             store=store,
+            executor=executor,
         )
+        sources = ()
+        if others:
+            sources = compare_sources(
+                comparison,
+                model_args.display_name,
+                others,
+                strategies,
+                args,
+                budget,
+                seeds=race_args.seeds,
+                callbacks=lambda name, text, seed: [
+                    ProgressLine(f"{name}, {text}, seed {seed}"),
+                    *kept.callbacks(f"{name}, {text}", seed),
+                    *model_args.rounding(),
+                ],
+                on_result=lambda result: kept.done(result.source, result.result.validation),
+                reduction_factor=race_args.reduction_factor,
+                store=store,
+                executor=executor,
+            )
     report = comparison_report(
         comparison,
         model_name=model_args.display_name,

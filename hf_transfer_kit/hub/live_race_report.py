@@ -16,6 +16,7 @@ from hf_transfer_kit.hub.command import without_local_paths
 from hf_transfer_kit.hub.live_report import evaluations_of
 from hf_transfer_kit.hub.unfinished import UNFINISHED, write_unfinished
 from hf_transfer_kit.reports import TransferReport, library_versions
+from hf_transfer_kit.selection.contest.executors import in_worker
 
 
 class KeepRaceReport:
@@ -40,7 +41,12 @@ class KeepRaceReport:
         self._running: dict[str, Any] = {"running": None, "step": 0, "max_steps": 0, "evaluations": []}
 
     def callbacks(self, name: str, seed: int | None = None) -> list[TrainerCallback]:
-        """For the Trainer of one run: keeps the files current when it begins and whenever it is evaluated."""
+        """For the Trainer of one run: keeps the files current when it begins and whenever it is evaluated.
+
+        A copy in a worker process writes nothing: it knows of no other run, and ``done`` is called here.
+        """
+        if in_worker():
+            return []
         return [_Watch(self, name if seed is None else f"{name}, seed {seed}")]
 
     def done(self, name: str, figures: Mapping[str, float]) -> None:

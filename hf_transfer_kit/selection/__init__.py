@@ -2,6 +2,7 @@
 
 from hf_transfer_kit.selection.advice import measured_experience, recommend
 from hf_transfer_kit.selection.contest.budget import Budget, default_steps
+from hf_transfer_kit.selection.contest.executors import Executor, ProcessWorkers, RayWorkers
 from hf_transfer_kit.selection.contest.progress import ProgressLine
 from hf_transfer_kit.selection.contest.store import RunStore
 from hf_transfer_kit.selection.examples.digits_source import train_digits_source
@@ -25,9 +26,12 @@ __all__ = [
     "STRATEGIES",
     "Budget",
     "Comparison",
+    "Executor",
     "OtherSource",
     "PrefixCaches",
+    "ProcessWorkers",
     "ProgressLine",
+    "RayWorkers",
     "RunStore",
     "Strategy",
     "check_sources",

@@ -27,7 +27,9 @@ from hf_transfer_kit.selection.adapting.running import AdaptationRun, Domains, a
 from hf_transfer_kit.selection.adapting.shallow import run_shallow
 from hf_transfer_kit.selection.contest.bootstrap import runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.candidate import Candidate
 from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.executors import Executor
 from hf_transfer_kit.selection.contest.outcome import Outcome
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
 from hf_transfer_kit.selection.finetuning.running import to_channels_last
@@ -84,6 +86,7 @@ def compare_adaptations(
     on_result: Callable[[AdaptationResult], None] | None = None,
     cache_dir: str | None = None,
     store: RunStore | None = None,
+    executor: Executor | None = None,
 ) -> AdaptationComparison:
     """Trains every method with every seed under one budget, and keeps weights by a score without target labels.
 
@@ -105,6 +108,7 @@ def compare_adaptations(
         on_result: Called after each method.
         cache_dir: Where features for ``shallow`` are kept.
         store: Where finished runs are kept and taken from; None keeps none.
+        executor: Who does the runs, several at once; None does one after another in this process.
 
     Raises:
         NotFiniteError: When every method broke.
@@ -121,6 +125,7 @@ def compare_adaptations(
         args,
         budget,
         store,
+        executor,
         facts=lambda: {
             "data": data_key(domains.source, domains.target, list(domains.labelled)),
             "weights": model_key(make_model(seeds[0])),
@@ -131,6 +136,17 @@ def compare_adaptations(
         more = callbacks(method.text, seed) if callbacks else ()
         return run_adaptation(method, make_model, domains, args, budget, seed=seed, select=select, callbacks=more)
 
+    candidates = {
+        method.text: Candidate(
+            method.text,
+            partial(train, method),
+            partial(_before_training, method, make_model, domains),
+            {"method": asdict(method), "select": select},
+        )
+        for method in chosen_methods
+        if method.name != SHALLOW
+    }
+    contest.announce(candidates.values(), seeds)
     results: list[AdaptationResult] = []
     first_runs: dict[str, AdaptationRun] = {}
     points: list[tuple[AdaptationPoint, ...]] = []
@@ -141,16 +157,7 @@ def compare_adaptations(
                 method, make_model(seeds[0]), domains, batch_size=batch_size, seed=seeds[0], cache_dir=cache_dir
             )
         else:
-            runs = contest.runs(
-                method.text,
-                seeds,
-                partial(train, method),
-                lambda seed, method=method: to_channels_last(
-                    adaptive_model(method, make_model(seed), seed), domains.source
-                ),
-                method=asdict(method),
-                select=select,
-            )
+            runs = contest.runs(candidates[method.text], seeds)
             if runs is None:
                 continue
             first_runs[method.text] = runs[0]
@@ -166,7 +173,7 @@ def compare_adaptations(
         contest.check()
     name = _chosen(chosen_methods, results, select)
     shown = dict.fromkeys([*[text for text in first_runs if _plain(text)][:1], name])
-    first_runs |= {text: contest.whole(text, seeds[0], first_runs[text]) for text in shown}
+    first_runs |= {text: contest.whole(candidates[text], seeds[0], first_runs[text]) for text in shown}
     contest.finished(*((text, seeds[0]) for text in shown))
     maps = [feature_map(_title(text), first_runs[text].model, domains) for text in shown]
     shift = max((run.shift for run in first_runs.values() if run.shift), key=lambda shift: shift.sure, default=None)
@@ -180,6 +187,12 @@ def compare_adaptations(
         failed=tuple(contest.failed),
         runs=tuple(contest.ran),
     )
+
+
+def _before_training(
+    method: AdaptationMethod, make_model: Callable[[int], PreTrainedModel], domains: Domains, seed: int
+) -> PreTrainedModel:
+    return to_channels_last(adaptive_model(method, make_model(seed), seed), domains.source)
 
 
 def _with_shift(method: AdaptationMethod, result: AdaptationResult, shift: LabelShift | None) -> AdaptationResult:

@@ -28,7 +28,9 @@ from hf_transfer_kit.selection.adapting.comparing import AdaptationComparison, s
 from hf_transfer_kit.selection.adapting.methods import LAST, AdaptationMethod, make_source_free_method
 from hf_transfer_kit.selection.adapting.running import ROWS, AdaptationRun, classifier_rates, tested_on
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.candidate import Candidate
 from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.executors import Executor
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite, check_finite
 from hf_transfer_kit.selection.contest.run_settings import run_settings
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
@@ -69,6 +71,7 @@ def compare_source_free(
     callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None = None,
     on_result: Callable[[object], None] | None = None,
     store: RunStore | None = None,
+    executor: Executor | None = None,
 ) -> AdaptationComparison:
     """Adapts a trained classifier to unlabelled rows with each method and seed, under one budget.
 
@@ -87,6 +90,7 @@ def compare_source_free(
         callbacks: Method text and seed -> callbacks for that run.
         on_result: Called after each method.
         store: Where finished runs are kept and taken from; None keeps none.
+        executor: Who does the runs, several at once; None does one after another in this process.
 
     Raises:
         SettingsError: When a method, the score or the seeds do not fit, before anything is trained.
@@ -98,6 +102,7 @@ def compare_source_free(
         args,
         budget,
         store,
+        executor,
         facts=lambda: {
             "data": data_key(target.rows, list(target.labelled)), "weights": model_key(make_model()),
         },
@@ -107,17 +112,22 @@ def compare_source_free(
         more = callbacks(method.text, seed) if callbacks else ()
         return _run(method, make_model(), target, args, budget, seed=seed, select=select, callbacks=more)
 
+    def rebuild(method: AdaptationMethod, seed: int) -> PreTrainedModel:
+        return to_channels_last(_adaptive(method, make_model()), target.rows)
+
+    # nothing is drawn without training
+    own_seeds = {method.text: seeds if method.name in SOURCE_FREE else seeds[:1] for method in chosen}
+    candidates = {
+        method.text: Candidate(
+            method.text, partial(train, method), partial(rebuild, method), {"method": asdict(method), "select": select}
+        )
+        for method in chosen
+    }
+    for text, candidate in candidates.items():
+        contest.announce([candidate], own_seeds[text])
     results, first = [], {}
     for method in chosen:
-        own_seeds = seeds if method.name in SOURCE_FREE else seeds[:1]  # nothing is drawn without training
-        runs = contest.runs(
-            method.text,
-            own_seeds,
-            partial(train, method),
-            lambda seed, method=method: to_channels_last(_adaptive(method, make_model()), target.rows),
-            method=asdict(method),
-            select=select,
-        )
+        runs = contest.runs(candidates[method.text], own_seeds[method.text])
         if runs is None:
             continue
         first[method.text] = runs[0]
@@ -129,7 +139,7 @@ def compare_source_free(
     name = next((m.text for m in chosen if m.name in SOURCE_FREE and m.text in first), results[0].method)
     if select != LAST:
         name = with_best_score(results, select)
-    run = contest.whole(name, seeds[0], first[name])
+    run = contest.whole(candidates[name], seeds[0], first[name])
     contest.finished((name, seeds[0]))
     return AdaptationComparison(
         tuple(results), name, run, (), (), failed=tuple(contest.failed), runs=tuple(contest.ran)

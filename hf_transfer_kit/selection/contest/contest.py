@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import nn
 from transformers import TrainingArguments
 
 from hf_transfer_kit.errors import NotFiniteError
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.candidate import Candidate
+from hf_transfer_kit.selection.contest.executors import Executor, Job
 from hf_transfer_kit.selection.contest.store import RunStore, run_key
 from hf_transfer_kit.values import FailedRun, RunFigures
 
@@ -28,6 +31,8 @@ class Contest(Generic[R]):
         args: The user's arguments.
         budget: What each run may spend.
         store: Where finished runs are kept; None keeps none.
+        executor: Who does them; None does each in this process, when it is asked for. Runs that are done elsewhere come
+            back through the store, so that without one a folder of this machine stands for it meanwhile.
         facts: What all runs depend on: ``data`` and ``weights``, made when they are first asked for.
         failed: Runs that were given up.
         ran: Figures of the runs that ended, in order.
@@ -37,62 +42,60 @@ class Contest(Generic[R]):
     args: TrainingArguments
     budget: Budget
     store: RunStore | None = None
+    executor: Executor | None = None
     facts: Callable[[], Mapping[str, Any]] = dict
     failed: list[FailedRun] = field(default_factory=list)
     ran: list[RunFigures] = field(default_factory=list)
     _known: Mapping[str, Any] | None = None
-    _done: dict[tuple[str, int], _Done] = field(default_factory=dict)
+    _keys: dict[tuple[str, int], str] = field(default_factory=dict)
+    _jobs: dict[tuple[str, int], Job] = field(default_factory=dict)
 
-    def run(
-        self,
-        candidate: str,
-        seed: int,
-        train: Callable[[], R],
-        rebuild: Callable[[], nn.Module],
-        *,
-        more: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> R:
+    def __post_init__(self) -> None:
+        self._store = self.store
+        if self.executor is not None and self.store is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="runs-", ignore_cleanup_errors=True)
+            self._store = RunStore(self._folder.name)
+
+    def announce(self, candidates: Iterable[Candidate[R]], seeds: Sequence[int]) -> None:
+        """Hands what is missing to the workers, where there are some; without it a run begins when it is asked for."""
+        if self.executor is None:
+            return
+        for candidate in candidates:
+            for seed in seeds:
+                if (candidate.text, seed) not in self._jobs and not self._store.has(self._key(candidate, seed)):
+                    candidate.before(seed)
+                    self._jobs[candidate.text, seed] = self.executor.submit(
+                        f"{candidate.text}, seed {seed}", self._work(candidate, seed)
+                    )
+
+    def run(self, candidate: Candidate[R], seed: int) -> R:
         """One run, from the store where it was finished before; its model may be None then (``whole``).
-
-        Args:
-            candidate: Its text; it stands for all that is trained beside seed and budget.
-            seed: Of the run.
-            train: Does it.
-            rebuild: The model before training, for what the store holds are changes.
-            more: Fields of the run that no file holds.
-            **options: Plain values that count for the key as well.
 
         Raises:
             NotFiniteError: When its loss or a figure is no finite number.
+            WorkerError: When its workers ended too often before it did.
         """
-        run = self._kept(candidate, seed, train, rebuild, more or {}, options)
+        run = self._kept(candidate, seed)
         steps = getattr(run, "steps", self.budget.max_steps)
-        self.ran.append(RunFigures(candidate, seed, run.figures, steps, run.seconds))
+        self.ran.append(RunFigures(candidate.text, seed, run.figures, steps, run.seconds))
         return run
 
-    def runs(
-        self,
-        candidate: str,
-        seeds: Sequence[int],
-        train: Callable[[int], R],
-        rebuild: Callable[[int], nn.Module],
-        **options: Any,
-    ) -> list[R] | None:
+    def runs(self, candidate: Candidate[R], seeds: Sequence[int]) -> list[R] | None:
         """One run a seed; None where one of them broke, which is noted in ``failed``.
 
         A candidate that broke with a seed is out: no seed is left away to let it win.
         """
+        self.announce([candidate], seeds)
         found = []
         for seed in seeds:
             try:
-                found.append(self.run(candidate, seed, partial(train, seed), partial(rebuild, seed), **options))
+                found.append(self.run(candidate, seed))
             except NotFiniteError as error:
-                self.failed.append(FailedRun(candidate, seed, error.step, str(error)))
+                self.failed.append(FailedRun(candidate.text, seed, error.step, str(error)))
                 return None
         return found
 
-    def whole(self, candidate: str, seed: int, run: R) -> R:
+    def whole(self, candidate: Candidate[R], seed: int, run: R) -> R:
         """The run with its model, which is trained again where its weights are gone."""
         if run.model is not None:
             return run
@@ -101,8 +104,8 @@ class Contest(Generic[R]):
 
     def finished(self, *needed: tuple[str, int]) -> None:
         """The comparison is over: of all runs but those that are named, by candidate and seed, the weights go."""
-        if self.store is not None:
-            self.store.forget_weights([done.key for run, done in self._done.items() if run not in needed])
+        if self._store is not None:
+            self._store.forget_weights([key for run, key in self._keys.items() if run not in needed])
 
     def check(self) -> None:
         """Refuses a comparison of which every candidate broke.
@@ -116,39 +119,61 @@ class Contest(Generic[R]):
                 f"Every candidate broke. {first.candidate}, seed {first.seed}: {first.reason}", first.step
             )
 
-    def _kept(
-        self,
-        candidate: str,
-        seed: int,
-        train: Callable[[], R],
-        rebuild: Callable[[], nn.Module],
-        more: Mapping[str, Any],
-        options: Mapping[str, Any],
-    ) -> R:
-        if self.store is None:
-            return train()
-        if self._known is None:
-            self._known = {**self.facts(), **self.store.facts}
-        key = run_key(candidate, seed, budget=self.budget, args=self.args, **self._known, **options)
-        self._done[candidate, seed] = _Done(key, train, rebuild)
-        found = self.store.read(key, self.kind, rebuild, more)
+    def _kept(self, candidate: Candidate[R], seed: int) -> R:
+        if self._store is None:
+            candidate.before(seed)
+            return candidate.train(seed)
+        job = self._jobs.get((candidate.text, seed))
+        if job is not None:
+            self.executor.wait(job)
+
+        def rebuild() -> nn.Module:
+            candidate.before(seed)
+            return candidate.rebuild(seed)
+
+        found = self._store.read(self._key(candidate, seed), self.kind, rebuild, candidate.more(seed))
         if found is None:
             return self._trained(candidate, seed)
-        self._tell(candidate, seed, "was finished before and is taken as it was.")
+        if job is None:
+            self._tell(candidate, seed, "was finished before and is taken as it was.")
         return found
 
-    def _trained(self, candidate: str, seed: int) -> R:
-        done = self._done[candidate, seed]
-        run = done.train()
-        self.store.keep(done.key, run, done.rebuild, {"candidate": candidate, "seed": seed})
+    def _trained(self, candidate: Candidate[R], seed: int) -> R:
+        candidate.before(seed)
+        return self._work(candidate, seed).run()
+
+    def _work(self, candidate: Candidate[R], seed: int) -> _Work[R]:
+        return _Work(self._store, self._key(candidate, seed), candidate.text, seed, candidate.train, candidate.rebuild)
+
+    def _key(self, candidate: Candidate[R], seed: int) -> str:
+        if self._known is None:
+            self._known = {**self.facts(), **self._store.facts}
+        key = run_key(candidate.text, seed, budget=self.budget, args=self.args, **self._known, **candidate.options)
+        self._keys[candidate.text, seed] = key
+        return key
+
+    def _tell(self, candidate: Candidate[R], seed: int, what: str) -> None:
+        if self._store.tell is not None:
+            self._store.tell(f"{candidate.text}, seed {seed}: {what}")
+
+
+@dataclass(frozen=True, eq=False)
+class _Work(Generic[R]):
+    """A run that is trained and kept, here or in another process."""
+
+    store: RunStore
+    key: str
+    candidate: str
+    seed: int
+    train: Callable[[int], R]
+    rebuild: Callable[[int], nn.Module]
+
+    def run(self) -> R:
+        run = self.train(self.seed)
+        self.store.keep(
+            self.key, run, partial(self.rebuild, self.seed), {"candidate": self.candidate, "seed": self.seed}
+        )
         return run
 
-    def _tell(self, candidate: str, seed: int, what: str) -> None:
-        if self.store.tell is not None:
-            self.store.tell(f"{candidate}, seed {seed}: {what}")
-
-
-class _Done(NamedTuple):
-    key: str
-    train: Callable[[], Any]
-    rebuild: Callable[[], nn.Module]
+    def __call__(self) -> None:
+        self.run()

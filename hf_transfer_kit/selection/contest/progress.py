@@ -7,6 +7,8 @@ import time
 
 from transformers import TrainerCallback
 
+from hf_transfer_kit.selection.contest.executors import in_worker
+
 
 class ProgressLine(TrainerCallback):
     """Prints a line when the run ends, and keeps it current meanwhile where the output is a terminal.
@@ -27,7 +29,7 @@ class ProgressLine(TrainerCallback):
         self._accuracy = None
 
     def on_step_end(self, args, state, control, **kwargs):
-        if state.is_world_process_zero and sys.stdout.isatty():
+        if state.is_world_process_zero and sys.stdout.isatty() and not in_worker():
             print(f"\r{self._line(state)}", end="", flush=True)
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
@@ -35,7 +37,7 @@ class ProgressLine(TrainerCallback):
 
     def on_train_end(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
-            print(("\r" if sys.stdout.isatty() else "") + self._line(state), flush=True)
+            print(("\r" if sys.stdout.isatty() and not in_worker() else "") + self._line(state), flush=True)
 
     def _line(self, state) -> str:
         seconds = time.perf_counter() - self._started

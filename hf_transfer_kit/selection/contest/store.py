@@ -65,6 +65,13 @@ class RunStore:
     def __len__(self) -> int:
         return len(list(self.folder.glob(f"*/{_RECORD}")))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "tell": None}  # a worker process keeps runs there and says nothing
+
+    def has(self, key: str) -> bool:
+        """Whether a run was finished before."""
+        return self._ranks.broadcast_from_main(lambda: (self.folder / key / _RECORD).is_file())
+
     def read(self, key: str, kind: type[R], rebuild: Callable[[], nn.Module], more: Mapping[str, Any]) -> R | None:
         """A run that was kept, with the model that it trained; None where there is none.
 
@@ -77,7 +84,7 @@ class RunStore:
             more: Fields that no file holds, such as the Trainer's arguments.
         """
         folder = self.folder / key
-        if not self._ranks.broadcast_from_main(lambda: (folder / _RECORD).is_file()):
+        if not self.has(key):
             return None
         values = json.loads((folder / _RECORD).read_text())["run"]
         hints = get_type_hints(kind)

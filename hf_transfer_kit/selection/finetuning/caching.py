@@ -44,12 +44,23 @@ class PrefixCaches:
         self.data, self.batch_size, self.cache_budget = data, batch_size, cache_budget
         self.dtype, self.cache_dir, self.progress = dtype, cache_dir, progress
         self.is_off = bytes_of(cache_budget) == 0
-        self._said: dict[int, str] = {}
+        self._notes: dict[str, None] = {}
+        self._last = ""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """One sentence for each number of frozen groups that was asked for."""
-        return tuple(self._said.values())
+        return tuple(self._notes)
+
+    def take_note(self) -> str:
+        """The sentence for the last model that was to be attached, once; empty when there was none."""
+        note, self._last = self._last, ""
+        return note
+
+    def remember(self, note: str) -> None:
+        """Counts a sentence among the ``notes`` that was said in another process, or before a run was interrupted."""
+        if note:
+            self._notes.setdefault(note)
 
     @property
     def search_options(self) -> dict[str, object]:
@@ -63,7 +74,7 @@ class PrefixCaches:
         if self.is_off:
             return None
         if self.data.describe.get("augmented"):
-            self._say(k, f"{what} ran at every step, because training data is augmented anew each time.")
+            self._say(f"{what} ran at every step, because training data is augmented anew each time.")
             return None
         splits = {split: getattr(self.data, split) for split in SPLITS}
         try:
@@ -79,15 +90,16 @@ class PrefixCaches:
                 progress=False,
             )
         except (ModelError, SettingsError) as error:
-            self._say(k, f"{what} ran at every step, without a cache: {error}")
+            self._say(f"{what} ran at every step, without a cache: {error}")
             return None
         rows = sum(len(split) for split in splits.values())
         self._say(
-            k, f"{what} ran once for each of the {rows:,} rows; training read {readable_bytes(cached.nbytes)} of cache."
+            f"{what} ran once for each of the {rows:,} rows; training read {readable_bytes(cached.nbytes)} of cache."
         )
         return cached
 
-    def _say(self, k: int, sentence: str) -> None:
-        if k not in self._said and self.progress:
+    def _say(self, sentence: str) -> None:
+        if sentence not in self._notes and self.progress:
             print(sentence)
-        self._said.setdefault(k, sentence)
+        self._last = sentence
+        self.remember(sentence)

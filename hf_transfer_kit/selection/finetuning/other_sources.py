@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.executors import Executor
 from hf_transfer_kit.selection.contest.store import RunStore
 from hf_transfer_kit.selection.contest.verdict import judge_source
 from hf_transfer_kit.selection.finetuning.caching import PrefixCaches
@@ -50,6 +51,7 @@ def compare_sources(
     on_result: Callable[[SourceResult], None] | None = None,
     reduction_factor: int | None = None,
     store: RunStore | None = None,
+    executor: Executor | None = None,
 ) -> tuple[SourceResult, ...]:
     """Races every other network like the first one; the best of each on validation are judged on the same test rows.
 
@@ -68,6 +70,7 @@ def compare_sources(
         on_result: Called with each network's result when its runs have ended.
         reduction_factor: As in ``compare_strategies``.
         store: As in ``compare_strategies``.
+        executor: As in ``compare_strategies``.
 
     Raises:
         SettingsError: When no strategy starts from pretrained weights, names repeat, or an option does not fit a
@@ -88,6 +91,7 @@ def compare_sources(
             caches=other.caches,
             reduction_factor=reduction_factor,
             store=store,
+            executor=executor,
         )
         if not np.array_equal(race.true, comparison.true):
             raise DataError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -15,7 +15,9 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features.layer_output import learn_inputs
 from hf_transfer_kit.selection.contest.bootstrap import runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.candidate import Candidate
 from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.executors import Executor
 from hf_transfer_kit.selection.contest.outcome import Outcome
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
 from hf_transfer_kit.selection.contest.verdict import judge_transfer
@@ -82,6 +84,7 @@ def compare_strategies(
     caches: PrefixCaches | None = None,
     reduction_factor: int | None = None,
     store: RunStore | None = None,
+    executor: Executor | None = None,
 ) -> Comparison:
     """Runs every strategy with every seed under one budget: same steps, same data order, same evaluations.
 
@@ -103,6 +106,7 @@ def compare_strategies(
         reduction_factor: Successive halving: short runs first, and one strategy in ``reduction_factor`` goes on; None
             runs all in full.
         store: Where finished runs are kept and taken from; None keeps none.
+        executor: Who does the runs, several at once; None does one after another in this process.
 
     Raises:
         NotFiniteError: When every strategy broke.
@@ -142,37 +146,44 @@ def compare_strategies(
         args,
         budget,
         store,
+        executor,
         facts=lambda: {"data": data_key(data), "weights": model_key(make_model(seeds[0]))},
     )
 
     def train(strategy: Strategy, text: str, seed: int) -> Run:
         extra = tuple(callbacks(text, seed)) if callbacks else ()
-        return run_strategy(strategy, make_model, data, args, budget, seed=seed, callbacks=extra, attach=attach)
+        run = run_strategy(strategy, make_model, data, args, budget, seed=seed, callbacks=extra, attach=attach)
+        return replace(run, cache_note=caches.take_note()) if caches else run
 
+    candidates = [
+        Candidate(text, partial(train, strategy, text), partial(_before_training, strategy, make_model, data))
+        for strategy, text in zip(strategies, texts, strict=True)
+    ]
+    contest.announce(candidates, seeds)
     results, correct = [], {}
-    best: tuple[Strategy, Run] | None = None
+    best: tuple[Strategy, Candidate[Run], Run] | None = None
     best_score = (-np.inf, -np.inf)
-    for strategy, text in zip(strategies, texts, strict=True):
-        runs = contest.runs(
-            text, seeds, partial(train, strategy, text), partial(_before_training, strategy, make_model, data)
-        )
+    for strategy, text, candidate in zip(strategies, texts, candidates, strict=True):
+        runs = contest.runs(candidate, seeds)
         if runs is None:
             continue
+        if caches:
+            caches.remember(runs[0].cache_note)
         result = summarize(text, strategy.summary, runs)
         results.append(result)
         correct[text] = np.stack([run.predicted == run.true for run in runs])
         score = (result.validation[metric], -result.validation["loss"])
         if score > best_score:
             best_score = score
-            best = strategy, max(runs, key=lambda run: (run.validation[metric], -run.validation["loss"]))
+            best = strategy, candidate, max(runs, key=lambda run: (run.validation[metric], -run.validation["loss"]))
         if on_result:
             on_result(result)
     if best is None:
         contest.check()
 
-    strategy, run = best
-    run = contest.whole(strategy_text(strategy), run.seed, run)
-    contest.finished((strategy_text(strategy), run.seed))
+    strategy, candidate, run = best
+    run = contest.whole(candidate, run.seed, run)
+    contest.finished((candidate.text, run.seed))
     transferring = [text for text, s in zip(texts, strategies, strict=True) if s.pretrained and text in correct]
     return Comparison(
         results=tuple(results),

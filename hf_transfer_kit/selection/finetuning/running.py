@@ -43,6 +43,7 @@ class Run:
         total_parameters: All.
         validation_correct: Whether each validation row's class was predicted, of shape (rows,).
         rates: Parameter's name -> highest rate that it learned with; empty where that is not known.
+        cache_note: What ``PrefixCaches`` said of it; empty without frozen first layers.
     """
 
     seed: int
@@ -57,6 +58,7 @@ class Run:
     total_parameters: int
     validation_correct: np.ndarray | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
+    cache_note: str = ""
 
     @property
     def figures(self) -> dict[str, dict[str, float]]:

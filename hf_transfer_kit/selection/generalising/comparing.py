@@ -14,6 +14,7 @@ from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.selection.contest.bootstrap import runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.executors import Executor
 from hf_transfer_kit.selection.contest.outcome import Outcome
 from hf_transfer_kit.selection.contest.store import RunStore
 from hf_transfer_kit.selection.generalising.contests import Callbacks, Contests, LeftOutRun
@@ -67,6 +68,7 @@ def compare_generalisation(
     callbacks: Callbacks | None = None,
     on_result: Callable[[GeneralisationResult], None] | None = None,
     store: RunStore | None = None,
+    executor: Executor | None = None,
 ) -> GeneralisationComparison:
     """Trains every method as often as there are sources, each time without one of them, and judges it on that one.
 
@@ -90,6 +92,7 @@ def compare_generalisation(
         callbacks: Text of a run (the method, and which source is left out) and seed -> callbacks for that run.
         on_result: Called after each method.
         store: Where finished runs are kept and taken from; None keeps none.
+        executor: Who does the runs, several at once; None does one after another in this process.
 
     Raises:
         NotFiniteError: When every method broke, or the chosen one did on all sources.
@@ -104,10 +107,13 @@ def compare_generalisation(
     if any(method.name == PER_DOMAIN for method in chosen):
         check_batch_norm(make_model(seeds[0]))
 
-    contests = Contests(make_model, sources, args, budget, seeds, select, callbacks, store)
+    contests = Contests(make_model, sources, args, budget, seeds, select, callbacks, store, executor)
     single = len(sources.rows) == 2
     done: dict[Any, GeneralisationResult | None] = {}
     results = []
+    contests.announce(
+        {method.with_one_source if single else method.text: method for method in reversed(chosen)}.values()
+    )
     for method in chosen:
         key = method.with_one_source if single else method.text
         if key not in done:

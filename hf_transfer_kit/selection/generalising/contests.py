@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
 
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.candidate import Candidate
 from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.executors import Executor
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
 from hf_transfer_kit.selection.finetuning.running import to_channels_last
 from hf_transfer_kit.selection.generalising.methods import GeneralisationMethod
@@ -59,6 +63,7 @@ class Contests:
         select: str,
         callbacks: Callbacks | None,
         store: RunStore | None,
+        executor: Executor | None,
     ) -> None:
         self.make_model, self.sources, self.args, self.budget = make_model, sources, args, budget
         self.seeds, self.select, self.callbacks = seeds, select, callbacks
@@ -67,20 +72,17 @@ class Contests:
             rows = {name: data_key(rows) for name, rows in sources.rows.items()}
             return {"data": data_key(rows), "weights": model_key(make_model(seeds[0])), "select": select}
 
-        self.left_out: Contest[LeftOutRun] = Contest(LeftOutRun, args, budget, store, facts=facts)
-        self.whole: Contest[GeneralisationRun] = Contest(GeneralisationRun, args, budget, store, facts=facts)
+        self.left_out: Contest[LeftOutRun] = Contest(LeftOutRun, args, budget, store, executor, facts)
+        self.whole: Contest[GeneralisationRun] = Contest(GeneralisationRun, args, budget, store, executor, facts)
+
+    def announce(self, methods: Iterable[GeneralisationMethod]) -> None:
+        """Hands the runs that leave one source out to the workers, where there are some."""
+        candidates = [self._leaving_out(method, name) for method in methods for name in self.sources.rows]
+        self.left_out.announce(candidates, self.seeds)
 
     def without(self, method: GeneralisationMethod, name: str) -> list[LeftOutRun] | None:
         """The runs of a method without one source; None where one broke."""
-        used, title = self.sources.without(name), f"{method.text} without {name}"
-
-        def train(seed: int) -> LeftOutRun:
-            run = self._train(method, used, title, seed)
-            rows = self.sources.rows[name]
-            metrics, _, _ = run.tested(replace(rows, test=rows.validation))
-            return LeftOutRun(metrics["accuracy"], dict(run.validation), run.seconds)
-
-        return self.left_out.runs(title, self.seeds, train, self.make_model, method=asdict(method))
+        return self.left_out.runs(self._leaving_out(method, name), self.seeds)
 
     def on_all(self, method: GeneralisationMethod) -> list[GeneralisationRun]:
         """The runs of the chosen method on all sources, each with its network.
@@ -89,25 +91,37 @@ class Contests:
             NotFiniteError: When one of them broke.
         """
         title = self.title(method)
-        found = []
-        for seed in self.seeds:
-            run = self.whole.run(
-                title,
-                seed,
-                lambda seed=seed: self._train(method, self.sources, title, seed),
-                lambda seed=seed: to_channels_last(
-                    before_training(method, self.make_model, self.sources, seed), self.sources.first
-                ),
-                more={"args": settings_of(method, self.sources, self.args, self.budget, seed)},
-                method=asdict(method),
-            )
-            found.append(self.whole.whole(title, seed, run))
-        return found
+        candidate = Candidate(
+            title,
+            partial(self._train, method, self.sources, title),
+            partial(self._rebuild, method),
+            {"method": asdict(method)},
+            more=lambda seed: {"args": settings_of(method, self.sources, self.args, self.budget, seed)},
+        )
+        self.whole.announce([candidate], self.seeds)
+        return [self.whole.whole(candidate, seed, self.whole.run(candidate, seed)) for seed in self.seeds]
 
     @staticmethod
     def title(method: GeneralisationMethod) -> str:
         """What a run on all sources is called."""
         return f"{method.text} on all sources"
+
+    def _leaving_out(self, method: GeneralisationMethod, name: str) -> Candidate[LeftOutRun]:
+        title = f"{method.text} without {name}"
+        train = partial(self._train_without, method, name, title)
+        return Candidate(title, train, self.make_model, {"method": asdict(method)})
+
+    def _train_without(self, method: GeneralisationMethod, name: str, title: str, seed: int) -> LeftOutRun:
+        run = self._train(method, self.sources.without(name), title, seed)
+        rows = self.sources.rows[name]
+        metrics, _, _ = run.tested(replace(rows, test=rows.validation))
+        return LeftOutRun(metrics["accuracy"], dict(run.validation), run.seconds)
+
+    def _rebuild(self, method: GeneralisationMethod, seed: int) -> PreTrainedModel:
+        return to_channels_last(before_training(method, self.make_model, self.sources, seed), self.sources.first)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("left_out", "whole")}
 
     def _train(self, method: GeneralisationMethod, used: Sources, title: str, seed: int) -> GeneralisationRun:
         more = self.callbacks(title, seed) if self.callbacks else ()

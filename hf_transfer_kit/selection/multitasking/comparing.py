@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from transformers import PreTrainedModel, TrainingArguments
@@ -11,7 +12,9 @@ from transformers import PreTrainedModel, TrainingArguments
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask import MultiTaskModel, delta_m
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.candidate import Candidate
 from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.executors import Executor
 from hf_transfer_kit.selection.contest.outcome import Outcome
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
 from hf_transfer_kit.selection.finetuning.running import to_channels_last
@@ -60,6 +63,7 @@ def compare_multitask(
     callbacks: Callbacks | None = None,
     on_result: Callable[[MultiTaskResult], None] | None = None,
     store: RunStore | None = None,
+    executor: Executor | None = None,
 ) -> MultiTaskComparison:
     """Trains every method with every seed; all keep the weights of their last step.
 
@@ -79,6 +83,7 @@ def compare_multitask(
         callbacks: Method text and seed -> callbacks for that run.
         on_result: Called after each method.
         store: Where finished runs are kept and taken from; None keeps none.
+        executor: Who does the runs, several at once; None does one after another in this process.
 
     Raises:
         NotFiniteError: When every method broke, or the source task did.
@@ -92,6 +97,7 @@ def compare_multitask(
         args,
         budget,
         store,
+        executor,
         facts=lambda: {
             "data": data_key([task.prepared for task in tasks.tasks]),
             "weights": model_key(make_network(seeds[0])),
@@ -101,9 +107,16 @@ def compare_multitask(
             "first_seed": seeds[0],
         },
     )
-    source_runs = _alone(contest, trials, source_task, seeds, title="source") if source_task else []
+    singles = {name: _alone(trials, name) for name in tasks.names if name != source_task}
+    source = _alone(trials, source_task, title="source") if source_task else None
+    if any(method.name == SINGLE for method in chosen_methods):
+        contest.announce(singles.values(), seeds)
+    source_runs = contest.runs(source, seeds) if source_task else []
     if source_runs is None:
         contest.check()
+    known = KnownSource(contest, source, dict(zip(seeds, source_runs, strict=True))) if source_task else None
+    candidates = {method.text: _together(trials, method, known) for method in chosen_methods if method.name != SINGLE}
+    contest.announce(candidates.values(), seeds)
     before = _figure([_of(run, source_task, tasks) for run in source_runs]) if source_task else None
     results: list[MultiTaskResult] = []
     alone: list[Mapping[str, TasksRun]] = []
@@ -112,14 +125,13 @@ def compare_multitask(
     for method in sorted(chosen_methods, key=lambda method: method.name != SINGLE):
         if method.name == SINGLE:
             each = {
-                name: source_runs if name == source_task else _alone(contest, trials, name, seeds)
-                for name in tasks.names
+                name: source_runs if name == source_task else contest.runs(singles[name], seeds) for name in tasks.names
             }
             if None in each.values():
                 continue
             runs = alone = [{name: each[name][index] for name in tasks.names} for index in range(len(seeds))]
         else:
-            trained = _together(contest, trials, method, seeds, source_runs)
+            trained = contest.runs(candidates[method.text], seeds)
             if trained is None:
                 continue
             first_runs[method.text] = trained[0]
@@ -133,7 +145,7 @@ def compare_multitask(
         contest.check()
     results.sort(key=lambda result: [method.text for method in chosen_methods].index(result.method))
     name = _chosen([result for result in results if result.method in first_runs], tasks)
-    run = contest.whole(name, seeds[0], first_runs[name])
+    run = contest.whole(candidates[name], seeds[0], first_runs[name])
     contest.finished((name, seeds[0]))
     return MultiTaskComparison(
         results=tuple(results),
@@ -147,41 +159,41 @@ def compare_multitask(
     )
 
 
-def _alone(
-    contest: Contest[TasksRun], trials: Trials, name: str, seeds: Sequence[int], *, title: str = SINGLE
-) -> list[TasksRun] | None:
-    """One task alone with every seed; None where it broke."""
-    single = make_method(SINGLE)
-    return contest.runs(
+@dataclass(frozen=True, eq=False)
+class KnownSource:
+    """The networks that learned the source task alone, as far as other runs begin with them."""
+
+    contest: Contest[TasksRun]
+    candidate: Candidate[TasksRun]
+    runs: Mapping[int, TasksRun]
+    models: dict[int, MultiTaskModel] = field(default_factory=dict)
+
+    def need(self, seed: int) -> None:
+        """Makes a seed's network ready, which is trained again where its weights are gone."""
+        if seed not in self.models:
+            self.models[seed] = self.contest.whole(self.candidate, seed, self.runs[seed]).model
+
+
+def _alone(trials: Trials, name: str, *, title: str = SINGLE) -> Candidate[TasksRun]:
+    """One task alone."""
+    single, rows = make_method(SINGLE), trials.tasks[name].prepared
+    return Candidate(
         f"{title} {name}",
-        seeds,
-        lambda seed: trials.alone(name, seed, title=title),
-        lambda seed: to_channels_last(trials.new([name], single, seed), trials.tasks[name].prepared),
+        partial(trials.alone, name, title=title),
+        lambda seed: to_channels_last(trials.new([name], single, seed), rows),
     )
 
 
-def _together(
-    contest: Contest[TasksRun],
-    trials: Trials,
-    method: MultiTaskMethod,
-    seeds: Sequence[int],
-    source_runs: Sequence[TasksRun],
-) -> list[TasksRun] | None:
-    """All tasks in one network with every seed; None where it broke."""
-
-    def source(seed: int) -> MultiTaskModel | None:
-        if not method.continues:
-            return None
-        run = source_runs[list(seeds).index(seed)]
-        return contest.whole(f"source {trials.source_task}", seed, run).model
-
-    return contest.runs(
+def _together(trials: Trials, method: MultiTaskMethod, known: KnownSource | None) -> Candidate[TasksRun]:
+    """All tasks in one network."""
+    models = known.models if method.continues else {}
+    rows = trials.tasks.tasks[0].prepared
+    return Candidate(
         method.text,
-        seeds,
-        lambda seed: trials.together(method, seed, source(seed)),
-        lambda seed: to_channels_last(trials.network(method, seed, source(seed)), trials.tasks.tasks[0].prepared),
-        method=repr(method),
-        source_task=trials.source_task if method.continues else None,
+        lambda seed: trials.together(method, seed, models.get(seed)),
+        lambda seed: to_channels_last(trials.network(method, seed, models.get(seed)), rows),
+        {"method": repr(method), "source_task": trials.source_task if method.continues else None},
+        before=known.need if method.continues else lambda seed: None,
     )
 
 

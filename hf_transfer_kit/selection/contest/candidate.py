@@ -1,0 +1,32 @@
+"""What takes part in a contest: a value that says how it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from torch import nn
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate(Generic[R]):
+    """One contender; ``train`` and ``rebuild`` may be called in another process, so they hang on what they are given.
+
+    Args:
+        text: It stands for all that is trained beside seed and budget.
+        train: Seed -> its run.
+        rebuild: Seed -> the model before training, for what the store holds are changes.
+        options: Plain values that count for the key of its runs as well.
+        more: Seed -> fields of the run that no file holds.
+        before: Called with a seed in this process before its run is trained or read, for what both need of other runs.
+    """
+
+    text: str
+    train: Callable[[int], R]
+    rebuild: Callable[[int], nn.Module]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    more: Callable[[int], Mapping[str, Any]] = lambda seed: {}
+    before: Callable[[int], object] = lambda seed: None
