@@ -75,6 +75,17 @@ def test_a_strategy_of_a_file_races(plugin, tmp_path):
     assert "There is no strategy 'careful'" in refused.stderr
 
 
+def test_worker_processes_know_the_file_and_give_the_same(plugin, tmp_path):
+    flags = ["--plugin", plugin, "--strategies", "careful", "head_only", "--seeds", "0", "1", *FAST]
+    figures = []
+    for name, more in (("alone", []), ("dealt", ["--workers", "2"])):
+        run("transfer.py", *flags, *more, "--output_dir", tmp_path / name)
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        figures.append([{**entry, "seconds": 0} for entry in report["runs"]])
+    assert figures[0] == figures[1]
+    assert len(figures[0]) == 4
+
+
 def test_an_objective_and_a_score_of_a_file_adapt(plugin, tmp_path):
     out = tmp_path / "out"
     run(
