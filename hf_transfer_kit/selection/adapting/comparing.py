@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
@@ -145,9 +145,7 @@ def compare_adaptations(
                 method.text,
                 seeds,
                 partial(train, method),
-                lambda seed, method=method: to_channels_last(
-                    adaptive_model(method, make_model(seed), seed), domains.source
-                ),
+                partial(_before_training, method, make_model, domains),
                 method=asdict(method),
                 select=select,
             )
@@ -283,7 +281,7 @@ def _agreements(runs: Sequence[Sequence[AdaptationPoint]]) -> tuple[ScoreAgreeme
         each = [
             agreement(
                 [point.scores[name] for point in points],
-                [point.accuracy for point in points],
+                [cast(float, point.accuracy) for point in points],
                 larger_is_better=score.larger_is_better,
             )
             for points in labelled
@@ -300,3 +298,9 @@ def _agreements(runs: Sequence[Sequence[AdaptationPoint]]) -> tuple[ScoreAgreeme
             )
         )
     return tuple(found)
+
+
+def _before_training(
+    method: AdaptationMethod, make_model: Callable[[int], PreTrainedModel], domains: Domains, seed: int
+) -> PreTrainedModel:
+    return to_channels_last(adaptive_model(method, make_model(seed), seed), domains.source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from torch import nn
 from transformers import TrainingArguments
@@ -15,7 +15,24 @@ from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.store import RunStore, run_key
 from hf_transfer_kit.values import FailedRun, RunFigures
 
-R = TypeVar("R")
+
+class ContestRun(Protocol):
+    """What a run must say of itself."""
+
+    @property
+    def model(self) -> Any:
+        """What was trained; None where its weights are gone."""
+
+    @property
+    def figures(self) -> Mapping[str, Mapping[str, float]]:
+        """Split -> metric -> value."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall time."""
+
+
+R = TypeVar("R", bound=ContestRun)
 
 
 @dataclass(eq=False)
@@ -140,11 +157,11 @@ class Contest(Generic[R]):
     def _trained(self, candidate: str, seed: int) -> R:
         done = self._done[candidate, seed]
         run = done.train()
-        self.store.keep(done.key, run, done.rebuild, {"candidate": candidate, "seed": seed})
+        cast(RunStore, self.store).keep(done.key, run, done.rebuild, {"candidate": candidate, "seed": seed})
         return run
 
     def _tell(self, candidate: str, seed: int, what: str) -> None:
-        if self.store.tell is not None:
+        if self.store is not None and self.store.tell is not None:
             self.store.tell(f"{candidate}, seed {seed}: {what}")
 
 

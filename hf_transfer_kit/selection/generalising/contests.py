@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
@@ -94,15 +95,16 @@ class Contests:
             run = self.whole.run(
                 title,
                 seed,
-                lambda seed=seed: self._train(method, self.sources, title, seed),
-                lambda seed=seed: to_channels_last(
-                    before_training(method, self.make_model, self.sources, seed), self.sources.first
-                ),
+                partial(self._train, method, self.sources, title, seed),
+                partial(self._before_training, method, self.sources, seed),
                 more={"args": settings_of(method, self.sources, self.args, self.budget, seed)},
                 method=asdict(method),
             )
             found.append(self.whole.whole(title, seed, run))
         return found
+
+    def _before_training(self, method: GeneralisationMethod, sources: Sources, seed: int) -> PreTrainedModel:
+        return to_channels_last(before_training(method, self.make_model, sources, seed), sources.first)
 
     @staticmethod
     def title(method: GeneralisationMethod) -> str:

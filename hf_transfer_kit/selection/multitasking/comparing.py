@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from transformers import PreTrainedModel, TrainingArguments
@@ -104,7 +105,7 @@ def compare_multitask(
     source_runs = _alone(contest, trials, source_task, seeds, title="source") if source_task else []
     if source_runs is None:
         contest.check()
-    before = _figure([_of(run, source_task, tasks) for run in source_runs]) if source_task else None
+    before = _figure([_of(run, source_task, tasks) for run in source_runs or ()]) if source_task else None
     results: list[MultiTaskResult] = []
     alone: list[Mapping[str, TasksRun]] = []
     first_runs: dict[str, TasksRun] = {}
@@ -115,11 +116,13 @@ def compare_multitask(
                 name: source_runs if name == source_task else _alone(contest, trials, name, seeds)
                 for name in tasks.names
             }
-            if None in each.values():
+            if any(found is None for found in each.values()):
                 continue
-            runs = alone = [{name: each[name][index] for name in tasks.names} for index in range(len(seeds))]
+            runs = alone = [
+                {name: cast(list[TasksRun], each[name])[index] for name in tasks.names} for index in range(len(seeds))
+            ]
         else:
-            trained = _together(contest, trials, method, seeds, source_runs)
+            trained = _together(contest, trials, method, seeds, source_runs or [])
             if trained is None:
                 continue
             first_runs[method.text] = trained[0]
@@ -206,7 +209,7 @@ def _check(methods: Sequence[MultiTaskMethod], tasks: TaskSet, seeds: Sequence[i
             f"{', '.join(continuing)} keeps a source task, but none is named. Say which task the network can do first: "
             "--source_task."
         )
-    if continuing and len(tasks.of_group(tasks[source_task].group)) > 1:
+    if source_task and continuing and len(tasks.of_group(tasks[source_task].group)) > 1:
         raise SettingsError(
             f"{source_task!r} labels the same rows as other tasks, so they would not be learned after it. Leave out "
             f"{', '.join(continuing)}, or load the source task's rows as a dataset of their own."
@@ -219,7 +222,7 @@ def _check_lwf(methods: Sequence[MultiTaskMethod], tasks: TaskSet, source_task: 
     lwf = [method.text for method in methods if method.name == "lwf"]
     if not lwf:
         return
-    source = tasks[source_task]
+    source = tasks[cast(str, source_task)]
     if source.loaded.task_type != "classification":
         raise SettingsError(
             f"{lwf[0]} holds the classes that a network says, but {source_task!r} is {source.loaded.task_type}. Use "
@@ -255,15 +258,15 @@ def _result(
 ) -> MultiTaskResult:
     figures = {name: _figure([_of(run[name], name, tasks) for run in runs]) for name in tasks.names}
     lower = {name for name in tasks.names if not tasks[name].larger_is_better}
-    gains: dict[str, tuple[float, ...]] = {}
+    found: dict[str, tuple[float | None, ...]] = {}
     if alone and method.name != SINGLE:
         for split, place in (("validation", 0), ("test", 1)):
-            gains[split] = tuple(
+            found[split] = tuple(
                 _gain(run, single, tasks, lower, place) for run, single in zip(runs, alone, strict=True)
             )
-    gains = {split: values for split, values in gains.items() if None not in values}
+    gains = {split: cast(tuple[float, ...], values) for split, values in found.items() if None not in values}
     lost: tuple[float, ...] = ()
-    if before is not None:
+    if before is not None and source_task is not None:
         sign = 1 if tasks[source_task].larger_is_better else -1
         lost = tuple(sign * (was - now) for was, now in zip(before.by_seed, figures[source_task].by_seed, strict=True))
     each = [list({id(run): run for run in of_seed.values()}.values()) for of_seed in runs]
@@ -299,7 +302,7 @@ def _gain(
 def _chosen(results: Sequence[MultiTaskResult], tasks: TaskSet) -> str:
     """The best on validation rows: by relative gain over the single tasks, else by the mean over the tasks."""
     if all(result.validation_delta_m is not None for result in results):
-        return max(results, key=lambda result: result.validation_delta_m).method
+        return max(results, key=lambda result: cast(float, result.validation_delta_m)).method
     signs = {name: 1 if tasks[name].larger_is_better else -1 for name in tasks.names}
     return max(
         results, key=lambda result: sum(signs[name] * figure.validation for name, figure in result.figures.items())
