@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import cast
 
 import torch
 import transformers
@@ -16,8 +17,8 @@ def get_logger(name: str) -> logging.Logger:
         name: ``__name__`` of the module.
     """
     # A child of transformers' own logger has its handler and its level.
-    logger = transformers.utils.logging.get_logger(f"transformers.{name}")
-    if _in_first_process not in logger.filters:
+    logger = cast(logging.Logger, transformers.utils.logging.get_logger(f"transformers.{name}"))
+    if _in_first_process not in cast(list, logger.filters):
         logger.addFilter(_in_first_process)
     return logger
 

@@ -5,20 +5,31 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar, cast
 
 from hf_transfer_kit.errors import SettingsError, first_line
 
-T = TypeVar("T", bound=type)
+
+class Member(Protocol):
+    name: ClassVar[str]
+
+
+class Summarised(Protocol):
+    summary: ClassVar[str]
+
+
+M = TypeVar("M", bound=Member)
 PLUGINS = "hf_transfer_kit.plugins"
 """Group of the entry points of packages that register members: each names a module, or a function to call."""
 _LOADED: list[str] = []
 
 
-class Registry(dict[str, T]):
+class Registry(dict[str, type[M]], Generic[M]):
     """Name -> class, in the order in which they were registered.
 
     Args:
@@ -27,12 +38,12 @@ class Registry(dict[str, T]):
         members: The kit's own.
     """
 
-    def __init__(self, what: str, base: type, members: Iterable[T]) -> None:
+    def __init__(self, what: str, base: type, members: Iterable[type[M]]) -> None:
         super().__init__({member.name: member for member in members})
         self.what = what
         self.base = base
 
-    def register(self, member: T) -> T:
+    def register(self, member: type[M]) -> type[M]:
         """Adds a class under its ``name``, and returns it: usable as a decorator.
 
         Raises:
@@ -42,7 +53,7 @@ class Registry(dict[str, T]):
         self[member.name] = member
         return member
 
-    def check(self, member: T) -> None:
+    def check(self, member: type[M]) -> None:
         """Refuses what ``register`` would refuse, and adds nothing."""
         name = getattr(member, "name", None)
         if not (isinstance(member, type) and issubclass(member, self.base)):
@@ -66,7 +77,7 @@ class Summaries(Mapping[str, str]):
 
     def __init__(
         self,
-        members: Mapping[str, type],
+        members: Mapping[str, type[Summarised]],
         *,
         first: Mapping[str, str] | None = None,
         last: Mapping[str, str] | None = None,
@@ -115,11 +126,11 @@ def _imported(path: Path) -> ModuleType:
     if not path.is_file() or path.suffix != ".py":
         raise SettingsError(f"--plugin {path}: there is no such Python file.")
     name = f"hf_transfer_kit_plugin_{path.stem}"
-    specification = importlib.util.spec_from_file_location(name, path)
+    specification = cast(ModuleSpec, importlib.util.spec_from_file_location(name, path))  # .py has a loader
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module  # so that what it defines can be pickled and hashed
     try:
-        specification.loader.exec_module(module)
+        cast(Loader, specification.loader).exec_module(module)
     except Exception as error:
         del sys.modules[name]
         raise SettingsError(f"--plugin {path} cannot be loaded: {_said(error)}") from error

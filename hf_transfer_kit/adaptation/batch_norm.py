@@ -8,6 +8,7 @@ evaluation, and the classifier that is exported, use them; those of the source l
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class DomainReading:
 
 
 @cache
-def _of_domains(base: type[nn.Module]) -> type[nn.Module]:
+def _of_domains(base: Any) -> type[nn.Module]:
     class OfDomains(base):
         """Normalises rows by the statistics of the domain that is being read."""
 
@@ -85,8 +86,7 @@ def separate_domains(network: nn.Module, *, per_domain: bool) -> DomainReading:
     reading = DomainReading()
     for norm in batch_norms(network):
         override_forward(norm, _of_domains)
-        norm._reading = reading
-        norm._per_domain = per_domain
+        vars(norm).update(_reading=reading, _per_domain=per_domain)
         if per_domain:
             for name in STATISTICS:
                 norm.register_buffer(f"{_OF_SOURCE}{name}", getattr(norm, name).clone())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,8 +14,9 @@ from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.adaptation.pseudo_labels import target_outputs
 from hf_transfer_kit.adaptation.refreshed_buffer import RefreshedBuffer
 from hf_transfer_kit.options import check_int
+from hf_transfer_kit.values import MapRows
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = MapRows
 
 
 def share_weights(probabilities: Tensor, source_classes: Tensor) -> Tensor:
@@ -56,7 +58,7 @@ class TargetShares(RefreshedBuffer):
 
     def __init__(
         self,
-        source_classes: Sequence[int],
+        source_classes: Sequence[int] | np.ndarray,
         target: Rows,
         collator: Callable[[list[Mapping[str, Any]]], Mapping[str, Any]],
         *,

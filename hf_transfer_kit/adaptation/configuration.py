@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -47,7 +47,7 @@ class DomainAdversarialConfig(PreTrainedConfig):
         batch_norm: str = "per_domain",
         together: bool | None = None,
         adapters: Mapping[str, Mapping[str, Any]] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         if method not in METHODS:
             raise SettingsError(f"method={method!r} is unknown; choose one of {', '.join(METHODS)}.")
@@ -61,8 +61,8 @@ class DomainAdversarialConfig(PreTrainedConfig):
             if num_labels is not None and num_labels != backbone_config.num_labels:
                 backbone_config.num_labels = num_labels
             kwargs.pop("label2id", None)
-            kwargs["id2label"] = dict(backbone_config.id2label)
-            kwargs["label2id"] = dict(backbone_config.label2id)
+            kwargs["id2label"] = dict(cast(dict[int, str], backbone_config.id2label))
+            kwargs["label2id"] = dict(cast(dict[str, int], backbone_config.label2id))
         super().__init__(**kwargs)
         self.backbone_config = backbone_config
         self.method = method

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from hf_transfer_kit.data.labels import LABEL_COLUMNS, check_same_classes
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.values import MapRows
 
 TARGET = "target_"
 """What stands before the names of the target's inputs."""
@@ -42,7 +43,7 @@ class SourceRows(TorchDataset):
         rows: Map-style dataset of rows with labels.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, rows: MapRows) -> None:
         self.rows = rows
 
     def __len__(self) -> int:
@@ -66,7 +67,7 @@ class TargetRows(TorchDataset):
         rows: Map-style dataset, with or without labels: those are dropped here.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, rows: MapRows) -> None:
         self.rows = rows
 
     def __len__(self) -> int:
@@ -97,8 +98,8 @@ class DomainPairs(TorchDataset):
 
     def __init__(
         self,
-        source: Sequence[Mapping[str, Any]],
-        target: Sequence[Mapping[str, Any]],
+        source: MapRows,
+        target: MapRows,
         *,
         target_columns: Collection[str] | None = None,
         seed: int = 0,
@@ -154,7 +155,7 @@ class DomainPairs(TorchDataset):
         return (wanted.tolist(), shorter) if sources >= targets else (shorter, wanted.tolist())
 
 
-def shuffled_places(wanted: Sequence[int], size: int, *, seed: tuple[int, ...], epoch: int) -> list[int]:
+def shuffled_places(wanted: Sequence[int] | np.ndarray, size: int, *, seed: tuple[int, ...], epoch: int) -> list[int]:
     """Row of a dataset that repeats, in a new order each round, beside a longer one.
 
     Args:
@@ -199,7 +200,7 @@ class DomainCollator:
         self.collator = collator
         self.change = checked_change(change)
 
-    def __call__(self, rows: Sequence[Pair | Mapping[str, Any]]) -> dict[str, Tensor]:
+    def __call__(self, rows: Sequence[Any]) -> dict[str, Any]:
         if isinstance(rows[0], SourceRow):
             batch = self.collator([row.source for row in rows])
             return {**batch, OF_SOURCE: torch.ones(len(rows), dtype=torch.bool)}
@@ -210,7 +211,7 @@ class DomainCollator:
             numbers = torch.tensor([row.number for row in rows])
             return {**{f"{TARGET}{name}": value for name, value in target.items()}, "row_numbers": numbers}
         if not isinstance(rows[0], Pair):
-            return self.collator(rows)
+            return cast(dict[str, Any], self.collator(cast(list[Any], rows)))
         labels = [name for name in rows[0].source if name in LABEL_COLUMNS]
         target = unlabelled_batch(self.collator, [pair.target for pair in rows], labels=labels)
         source = self.collator([pair.source for pair in rows])
@@ -245,7 +246,7 @@ def changed_inputs(batch: Mapping[str, Any], change: Callable[[Tensor], Tensor])
 
 def unlabelled_batch(
     collator: Callable[[list[Mapping[str, Any]]], Mapping[str, Any]],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Any],
     *,
     labels: Collection[str],
 ) -> dict[str, Any]:

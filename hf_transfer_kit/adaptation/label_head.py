@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ _CAUGHT = "_caught_input"
 
 
 @cache
-def _catching(base: type[nn.Module]) -> type[nn.Module]:
+def _catching(base: Any) -> type[nn.Module]:
     class Catching(base):
         """Keeps what enters it."""
 

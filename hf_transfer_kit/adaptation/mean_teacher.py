@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import TrainerCallback
+from torch.utils.hooks import RemovableHandle
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.adaptation.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.adaptation.domain_pairs import TARGET
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import check_choice, check_number
+from hf_transfer_kit.tuning.networks import GIVEN
 
 FILE = "mean_teacher.safetensors"
 
@@ -67,9 +71,16 @@ class MeanTeacher(TrainerCallback):
         self.decay = check_number("MeanTeacher", "decay", decay, low=0, high=1)
         self.finish = check_choice("MeanTeacher", "finish", finish, ("student", "teacher"))
         self.teacher: nn.Module | None = None
-        self._handle = None
+        self._handle: RemovableHandle | None = None
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         if self.finish == "teacher" and args.load_best_model_at_end:
             raise SettingsError(
                 "MeanTeacher(finish='teacher') replaces the weights after training, and load_best_model_at_end would "
@@ -84,28 +95,44 @@ class MeanTeacher(TrainerCallback):
         if taught:
             self._handle = model.register_forward_pre_hook(self._teach(taught), with_kwargs=True)
 
-    def on_step_end(self, args, state, control, model=None, **kwargs):
-        follow(self.teacher, plain_model(model)[0], teacher_decay(state.global_step, self.decay))
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
+        follow(cast(nn.Module, self.teacher), plain_model(model)[0], teacher_decay(state.global_step, self.decay))
 
-    def on_save(self, args, state, control, **kwargs):
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            save_file(_saved(self.teacher), to_write(args, state, FILE))
+            save_file(_saved(cast(nn.Module, self.teacher)), to_write(args, state, FILE))
 
-    def on_train_end(self, args, state, control, model=None, **kwargs):
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self._take_off()
         if self.finish == "teacher":
             with torch.no_grad():
-                for own, averaged in zip(_tensors(plain_model(model)[0]), _tensors(self.teacher), strict=True):
+                for own, averaged in zip(
+                    _tensors(plain_model(model)[0]), _tensors(cast(nn.Module, self.teacher)), strict=True
+                ):
                     own.copy_(averaged)
 
-    def _teach(self, taught: list[nn.Module]):
+    def _teach(self, taught: list[Any]) -> Callable[[nn.Module, tuple, dict], None]:
         @torch.compiler.disable
         def before_forward(model: nn.Module, args: tuple, inputs: dict) -> None:
             target = {name.removeprefix(TARGET): value for name, value in inputs.items() if name.startswith(TARGET)}
             if not model.training or not target:
                 return
             with torch.no_grad():
-                logits = self.teacher(**target)["logits"]
+                logits = cast(nn.Module, self.teacher)(**target)["logits"]
             for module in taught:
                 module.teacher_logits = logits
 

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,12 @@ class DomainAdversarialModel(PreTrainedModel):
 
     config_class = DomainAdversarialConfig
     accepts_loss_kwargs = False
-    _keep_in_fp32_modules_strict: ClassVar = ["objective"]
+    _keep_in_fp32_modules_strict: ClassVar = ["objective"]  # type: ignore[misc]  # a class's list in transformers too
+
+    class_weights: Tensor | None
+    source_weights: Tensor | None
+    strength: Tensor
+    progress: Tensor
 
     def __init__(self, config: DomainAdversarialConfig, *, network: PreTrainedModel | None = None) -> None:
         super().__init__(config)
@@ -78,7 +83,7 @@ class DomainAdversarialModel(PreTrainedModel):
         self.main_input_name = self.network.main_input_name
         self.label_head = LabelHead(self.network)
         self.objective = METHODS[config.method](
-            width=self.label_head.width, num_labels=config.num_labels, **config.method_options
+            width=self.label_head.width, num_labels=cast(int, config.num_labels), **config.method_options
         )
         if isinstance(self.objective, SourceFreeObjective):
             self.objective.freeze(self.network, self.label_head.module)
@@ -172,7 +177,7 @@ class DomainAdversarialModel(PreTrainedModel):
         Raises:
             DataError: In training, when the batch holds no target rows and the method needs them.
         """
-        inputs = {
+        given = {
             "pixel_values": pixel_values,
             "input_ids": input_ids,
             "attention_mask": attention_mask,
@@ -181,7 +186,7 @@ class DomainAdversarialModel(PreTrainedModel):
             "input_features": input_features,
             **others,
         }
-        inputs = {name: value for name, value in inputs.items() if value is not None}
+        inputs = {name: value for name, value in given.items() if value is not None}
         source = {name: value for name, value in inputs.items() if not name.startswith(TARGET)}
         target = {name.removeprefix(TARGET): value for name, value in inputs.items() if name.startswith(TARGET)}
         if self.training and labels is None and target and not self.objective.needs_source:
@@ -223,7 +228,7 @@ class DomainAdversarialModel(PreTrainedModel):
         check_channels(source, target)
         batch = self._both(source, target, labels).in_full_precision()
         loss = self._class_loss(batch.source_logits, labels)
-        scalars = {"class_loss": loss, "adversarial_strength": self.strength}
+        scalars: dict[str, Tensor | float] = {"class_loss": loss, "adversarial_strength": self.strength}
         for name, term in self.objective.terms(batch).items():
             loss = loss + term
             scalars[name] = term
@@ -254,12 +259,12 @@ class DomainAdversarialModel(PreTrainedModel):
         ).in_full_precision()
         terms = self.objective.terms(batch)
         record_scalars(self, {**terms, **self.objective.diagnostics(batch)})
-        return SequenceClassifierOutput(loss=sum(terms.values()), logits=logits)
+        return SequenceClassifierOutput(loss=cast(Tensor, sum(terms.values())), logits=logits)
 
     def _class_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross entropy of source rows: a mean over rows, not over their weights, as without weights."""
         given = [weights for weights in (self.class_weights, self.source_weights) if weights is not None]
-        weights = math.prod(given) if given else None
+        weights = cast(Tensor, math.prod(cast(list[Any], given))) if given else None
         return functional.cross_entropy(in_float32(logits), labels, weight=weights, reduction="sum") / len(labels)
 
     def _both(self, source: dict[str, Tensor], target: dict[str, Tensor], labels: Tensor) -> DomainBatch:
@@ -300,7 +305,7 @@ class DomainAdversarialModel(PreTrainedModel):
     def _extract(self, **inputs: Tensor) -> Tensor:
         """Features (N, D) of rows that are looked at again; running statistics do not count them twice."""
         # Speech networks make their input require a gradient, which one that has a history does already.
-        asking = [module for module in self.network.modules() if getattr(module, "_requires_grad", False)]
+        asking: list[Any] = [module for module in self.network.modules() if getattr(module, "_requires_grad", False)]
         for module in asking:
             module._requires_grad = False
         try:
@@ -326,4 +331,4 @@ class DomainAdversarialModel(PreTrainedModel):
 
 AutoConfig.register(DomainAdversarialConfig.model_type, DomainAdversarialConfig)
 for _auto in (AutoModel, *map(classifier_class, MODALITIES)):
-    _auto.register(DomainAdversarialConfig, DomainAdversarialModel)
+    cast(Any, _auto).register(DomainAdversarialConfig, DomainAdversarialModel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -16,9 +16,10 @@ from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.labels import LABEL_COLUMNS
 from hf_transfer_kit.options import check_int
+from hf_transfer_kit.values import MapRows
 
-Rows = Sequence[Mapping[str, Any]]
-Collator = Callable[[list[Mapping[str, Any]]], Mapping[str, Any]]
+Rows = MapRows
+Collator = Callable[[list[Any]], Mapping[str, Any]]
 
 
 @torch.no_grad()
@@ -33,9 +34,9 @@ def target_outputs(
         for start in range(0, len(target), batch_size):
             rows = [target[row] for row in range(start, min(start + batch_size, len(target)))]
             batch = unlabelled_batch(collator, rows, labels=labels)
-            found.append(tuple(v.float().cpu() for v in model.read(on_device(batch, device), domain="target")))
-    logits, features = zip(*found, strict=True)
-    return torch.cat(logits), torch.cat(features)
+            logits, features = model.read(on_device(batch, device), domain="target")
+            found.append((logits.float().cpu(), features.float().cpu()))
+    return torch.cat([logits for logits, _ in found]), torch.cat([features for _, features in found])
 
 
 class PseudoLabels(RefreshedBuffer):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.adaptation.batch_norm import batch_norms
 from hf_transfer_kit.adaptation.domain_pairs import evenly_spread, unlabelled_batch
@@ -17,13 +17,15 @@ from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.labels import LABEL_COLUMNS
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features.layer_output import accepted_inputs
+from hf_transfer_kit.tuning.networks import GIVEN
+from hf_transfer_kit.values import MapRows
 
-Collator = Callable[[list[Mapping[str, Any]]], Mapping[str, Any]]
+Collator = Callable[[list[Any]], Mapping[str, Any]]
 
 
 def reestimate_batch_norm(
     model: nn.Module,
-    target: Sequence[Mapping[str, Any]],
+    target: MapRows,
     collator: Collator,
     *,
     batch_size: int = 256,
@@ -50,7 +52,7 @@ def reestimate_batch_norm(
     if len(target) == 0:
         raise DataError("The target is empty, so there is nothing to gather BatchNorm statistics on.")
     inner, _ = plain_model(model)
-    norms = batch_norms(inner)
+    norms: list[Any] = batch_norms(inner)
     if not norms:
         return model
     chosen = evenly_spread(len(target), max_rows)
@@ -92,7 +94,7 @@ class ReestimateBatchNorm(TrainerCallback):
 
     def __init__(
         self,
-        target: Sequence[Mapping[str, Any]],
+        target: MapRows,
         collator: Collator,
         *,
         batch_size: int = 256,
@@ -103,5 +105,12 @@ class ReestimateBatchNorm(TrainerCallback):
         self.batch_size = batch_size
         self.max_rows = max_rows
 
-    def on_train_end(self, args, state, control, model=None, **kwargs):
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         reestimate_batch_norm(model, self.target, self.collator, batch_size=self.batch_size, max_rows=self.max_rows)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 from accelerate.utils import broadcast
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.adaptation.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.options import check_int
+from hf_transfer_kit.tuning.networks import GIVEN
 
 _KEY = "value"
+
+
+def _adversarial(model: nn.Module) -> DomainAdversarialModel:
+    return cast(DomainAdversarialModel, plain_model(model)[0])
 
 
 class RefreshedBuffer(TrainerCallback):
@@ -39,25 +44,53 @@ class RefreshedBuffer(TrainerCallback):
         """What to write."""
         raise NotImplementedError
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
-        inner, _ = plain_model(model)
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
+        inner = _adversarial(model)
         if not state.global_step:
             self.refresh(inner)
             return
         owner, name = self.place(inner)
         setattr(owner, name, load_file(to_read(args, state, self.file, type(self).__name__))[_KEY].to(inner.device))
 
-    def on_step_end(self, args, state, control, model=None, **kwargs):
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         if self.every is not None and state.global_step % self.every == 0:
-            self.refresh(plain_model(model)[0])
+            self.refresh(_adversarial(model))
 
-    def on_epoch_end(self, args, state, control, model=None, **kwargs):
+    def on_epoch_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         if self.every is None and state.global_step < state.max_steps:
-            self.refresh(plain_model(model)[0])
+            self.refresh(_adversarial(model))
 
-    def on_save(self, args, state, control, model=None, **kwargs):
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         if state.is_world_process_zero:
-            owner, name = self.place(plain_model(model)[0])
+            owner, name = self.place(_adversarial(model))
             save_file({_KEY: getattr(owner, name).cpu().contiguous()}, to_write(args, state, self.file))
 
     def refresh(self, model: DomainAdversarialModel) -> None:

@@ -125,7 +125,7 @@ def choose_rejection(known: Any, held_out_known: Any, held_out_unknown: Any) -> 
     ranked = {
         name: roc_auc_score(truth, score(np.concatenate([taught, untaught]))) for name, score in UNKNOWN_SCORES.items()
     }
-    name = max(ranked, key=ranked.get)
+    name = max(ranked, key=ranked.__getitem__)
     costs, gains, _ = roc_curve(truth, UNKNOWN_SCORES[name](np.concatenate([taught, untaught])))
     best = int(np.argmax(gains - costs))
     scores = UNKNOWN_SCORES[name](kept)
@@ -138,7 +138,7 @@ def choose_rejection(known: Any, held_out_known: Any, held_out_unknown: Any) -> 
     )
 
 
-def open_set_metrics(logits: Any, labels: Sequence[int], rejection: Rejection) -> dict[str, float]:
+def open_set_metrics(logits: Any, labels: Sequence[int] | np.ndarray, rejection: Rejection) -> dict[str, float]:
     """How well known rows are named and unknown ones rejected, each in [0, 1].
 
     Args:
@@ -154,11 +154,11 @@ def open_set_metrics(logits: Any, labels: Sequence[int], rejection: Rejection) -
     Raises:
         DataError: When the rows show known classes alone, or unknown ones alone.
     """
-    logits, labels = _finite(logits), np.asarray(labels)
-    unknown, rejected = labels >= logits.shape[1], rejection(logits)
+    logits, true = _finite(logits), np.asarray(labels)
+    unknown, rejected = true >= logits.shape[1], rejection(logits)
     if unknown.all() or not unknown.any():
         raise DataError("Rejection is judged on rows of known and of unknown classes, but there is one kind alone.")
-    right = (logits.argmax(axis=1) == labels) & ~rejected
+    right = (logits.argmax(axis=1) == true) & ~rejected
     known_accuracy, recall = right[~unknown].mean(), rejected[unknown].mean()
     total = known_accuracy + recall
     return {

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
-from transformers import TrainerCallback
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.networks import GIVEN
 
 
 def dann_strength(progress: float, *, gamma: float = 10.0) -> float:
@@ -83,19 +86,40 @@ class AdversarialSchedule(TrainerCallback):
             return self.highest * dann_strength(progress, gamma=self.gamma)
         return self.highest * SCHEDULES[self.schedule](progress)
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self._write(state, model)
 
-    def on_step_begin(self, args, state, control, model=None, **kwargs):
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self._write(state, model)
 
-    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
-        pairs = getattr(train_dataloader, "dataset", None)
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: DataLoader = GIVEN,
+        **kwargs: Any,
+    ) -> None:
+        pairs: Any = getattr(train_dataloader, "dataset", None)
         if hasattr(pairs, "reshuffle"):
             # A resumed run begins with a part of an epoch done.
             pairs.reshuffle(int((state.epoch or 0) + _ROUNDING))
 
-    def _write(self, state, model: nn.Module) -> None:
+    def _write(self, state: TrainerState, model: nn.Module) -> None:
         progress = min(1.0, state.global_step / max(1, state.max_steps))
         inner, _ = plain_model(model)
         for name, value in (("progress", progress), ("strength", self.strength(progress))):

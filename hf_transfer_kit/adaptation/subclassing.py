@@ -7,13 +7,14 @@ pointing at the original), and unlike a wrapper it leaves every name in the stat
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
 _BASE = "_class_before"
 
 
-def override_forward(module: nn.Module, kind: Callable[[type[nn.Module]], type[nn.Module]]) -> None:
+def override_forward(module: nn.Module, kind: Callable[[Any], type[nn.Module]]) -> None:
     """Gives ``module`` the class that ``kind`` derives from its own.
 
     Args:

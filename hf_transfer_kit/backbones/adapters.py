@@ -54,7 +54,8 @@ def is_adapted(model: nn.Module) -> bool:
 
 def merged(model: nn.Module) -> nn.Module:
     """A plain copy with the adapters' changes in its weights; the adapted model stays as it is."""
-    return copy.deepcopy(model).merge_and_unload()
+    adapted: Any = copy.deepcopy(model)
+    return adapted.merge_and_unload()
 
 
 def added_by_peft(model: nn.Module) -> set[str]:
@@ -142,7 +143,7 @@ def without_adapter(module: nn.Module) -> nn.Module:
     return _unloaded(module) if _is_topmost_adapter(module) else module
 
 
-def _unloaded(module: nn.Module) -> nn.Module:
+def _unloaded(module: Any) -> nn.Module:
     if hasattr(module, "unload_and_optionally_merge_module"):
         return module.unload_and_optionally_merge_module(merge=True, safe_merge=False, adapter_names=None)
     module.merge(safe_merge=False, adapter_names=None)
@@ -175,7 +176,7 @@ def tell_frozen(owner: nn.Module, parts: Mapping[str, nn.Module]) -> None:
     """
     if vars(owner).get("_frozen_told"):
         return
-    owner._frozen_told = True
+    vars(owner)["_frozen_told"] = True
     frozen = _all_frozen(parts)
     if frozen and any(parameter.requires_grad for parameter in owner.parameters()):
         logger.warning(

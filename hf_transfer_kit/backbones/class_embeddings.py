@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -182,7 +182,7 @@ def _padding(prompts: Sequence[str], towers: JointTowers, longest: int) -> str:
 def _tokens(towers: JointTowers, prompts: Sequence[str], length: int, padding: str) -> dict[str, Tensor]:
     limit = {} if length == _NO_LIMIT else {"truncation": True, "max_length": length}
     tokens = towers.tokenizer(list(prompts), padding=padding, return_tensors="pt", **limit)
-    accepted = signature(towers.model.get_text_features).parameters
+    accepted = signature(cast(Any, towers.model).get_text_features).parameters
     return {name: value.to(towers.model.device) for name, value in tokens.items() if name in accepted}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -45,7 +45,7 @@ class DannMnistConfig(PreTrainedConfig):
         hidden: Sequence[int] = (100, 100),
         num_labels: int = 10,
         num_channels: int = 3,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         if "id2label" not in kwargs:
             kwargs["num_labels"] = num_labels
@@ -83,7 +83,7 @@ class DannMnistPreTrainedModel(PreTrainedModel):
     config_class = DannMnistConfig
     base_model_prefix = "dann_mnist"
     main_input_name = "pixel_values"
-    input_modalities: ClassVar[tuple[str, ...]] = ("image",)
+    input_modalities = ("image",)  # type: ignore[assignment]  # transformers gives its own models tuples
     accepts_loss_kwargs = False
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -100,7 +100,7 @@ class DannMnistModel(DannMnistPreTrainedModel):
         )
         self.post_init()
 
-    def forward(self, pixel_values: Tensor, **kwargs) -> BaseModelOutputWithPooling:
+    def forward(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """Maps (B, M, s, s) and features (B, D) of images (B, 3, 28, 28); grey (B, 1, 28, 28) is repeated.
 
         Raises:
@@ -122,12 +122,14 @@ class DannMnistForImageClassification(DannMnistPreTrainedModel):
         super().__init__(config)
         self.dann_mnist = DannMnistModel(config)
         layers = pairwise([config.features, *config.hidden])
-        hidden = [part for inward, outward in layers for part in (nn.Linear(inward, outward), nn.ReLU())]
+        hidden: list[nn.Module] = [
+            part for inward, outward in layers for part in (nn.Linear(inward, outward), nn.ReLU())
+        ]
         last = config.hidden[-1] if config.hidden else config.features
-        self.classifier = nn.Sequential(*hidden, nn.Linear(last, config.num_labels))
+        self.classifier = nn.Sequential(*hidden, nn.Linear(last, cast(int, config.num_labels)))
         self.post_init()
 
-    def forward(self, pixel_values: Tensor, labels: Tensor | None = None, **kwargs) -> SequenceClassifierOutput:
+    def forward(self, pixel_values: Tensor, labels: Tensor | None = None, **kwargs: Any) -> SequenceClassifierOutput:
         """Logits (B, C) of images (B, 3 or 1, 28, 28), and with labels (B,) the mean cross entropy."""
         logits = self.classifier(self.dann_mnist(pixel_values).pooler_output)
         loss = None if labels is None else functional.cross_entropy(logits, labels)

@@ -85,7 +85,9 @@ def _newly_traced(model: nn.Module) -> Trace:
 def _widest_trace(model: nn.Module) -> tuple[Trace | None, str]:
     """The first made-up forward that works; where it leaves a network inside out, the one with further inputs that runs
     most; else None, and what the likeliest one said."""
-    best, given, reason = None, frozenset(), "nothing is known of what it reads"
+    best: Trace | None = None
+    given: frozenset[str] = frozenset()
+    reason = "nothing is known of what it reads"
     for number, inputs in enumerate(_made(model)):
         names = frozenset(inputs) if isinstance(inputs, Mapping) else frozenset()
         if best is not None and not names > given:

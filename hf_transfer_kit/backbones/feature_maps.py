@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -58,16 +59,16 @@ class FeatureMaps:
         while self._handles:
             self._handles.pop().remove()
 
-    def _output_hook(self, name: str):
-        def hook(module, args, output) -> None:
+    def _output_hook(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             tensor = first_tensor(output)
             if self.is_open and tensor is not None:
                 self._keep(name, tensor)
 
         return hook
 
-    def _input_hook(self, name: str):
-        def hook(module, args, kwargs) -> None:
+    def _input_hook(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             tensor = first_tensor([*args, *kwargs.values()])
             if self.is_open and tensor is not None:
                 self._keep(name, tensor)
@@ -190,6 +191,7 @@ def label_head(network: PreTrainedModel) -> tuple[str, nn.Module]:
             f"{type(network).__name__} averages the logits of {', '.join(side_by_side)}, so no single row of features "
             "stands before its head. Choose an architecture with one head."
         )
+    head: nn.Module
     name, head = logits_layer(network)
     if (place := outermost(network, name)) != name:
         return place, network.get_submodule(place)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hf_transfer_kit.backbones.adapters import outermost
 from hf_transfer_kit.backbones.heads import last_layers
@@ -47,9 +48,10 @@ def extend_head(model: nn.Module, new_classes: Sequence[str] | int, *, seed: int
                 f"peft has put an adapter in the place of {outermost(inner, name)!r}. Merge it first: "
                 "model.merge_and_unload()."
             )
-        if len(layer.weight) != len(old):
+        if len(cast(Tensor, layer.weight)) != len(old):
+            outputs = len(cast(Tensor, layer.weight))
             raise ModelError(
-                f"{name!r} of {type(inner).__name__} has {len(layer.weight)} outputs for {len(old)} classes, so which "
+                f"{name!r} of {type(inner).__name__} has {outputs} outputs for {len(old)} classes, so which "
                 "of them a new class would stand behind is not known. Use replace_head."
             )
     kept = {
@@ -97,7 +99,7 @@ def _old_names(model: nn.Module, layers: dict[str, nn.Module]) -> list[str]:
     names = getattr(getattr(model, "config", None), "id2label", None)
     if names:
         return [names[index] for index in range(len(names))]
-    return [f"LABEL_{index}" for index in range(len(next(iter(layers.values())).weight))]
+    return [f"LABEL_{index}" for index in range(len(cast(Tensor, next(iter(layers.values())).weight)))]
 
 
 def _new_names(new: Sequence[str] | int, old: Sequence[str]) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.backbones.example_inputs import traced
@@ -35,7 +36,7 @@ def find_head(model: nn.Module) -> dict[str, nn.Module]:
     sources = _sources(inner)
     if (timm := timm_model(inner)) is not None:
         network, network_prefix = timm
-        classifier = network.get_classifier()
+        classifier = cast(Any, network).get_classifier()
         wanted = {id(m) for m in (classifier if isinstance(classifier, (tuple, list)) else (classifier,))}
         known = {n: m for n, m in network.named_modules() if id(m) in wanted and any(True for _ in m.parameters())}
         found = {f"{network_prefix}{name}": module for name, module in known.items()}
@@ -69,12 +70,15 @@ def _sources(model: nn.Module) -> dict[str, nn.Module]:
         widths = {getattr(getattr(modules.get(name), "weight", None), "shape", (None,))[0] for name in trace.sources}
         if "Classification" not in type(model).__name__ or widths != {getattr(model.config, "num_labels", None)}:
             return {}
-    found = {
+    found: dict[str, nn.Module] = {
         name: layer
         for name in trace.sources
         if isinstance(layer := modules.get(name), _LAST_LAYERS) and _is_pointwise(layer)
     }
-    if len(found) < len(trace.sources) and not {layer.weight.shape[0] for layer in found.values()} <= trace.widths:
+    if (
+        len(found) < len(trace.sources)
+        and not {len(cast(Tensor, layer.weight)) for layer in found.values()} <= trace.widths
+    ):
         return {}  # something else makes the logits of them, as two towers' similarity
     has_body = any(name.rpartition(".")[0] not in found for name in trace.first_use)
     return found if has_body else {}
@@ -85,7 +89,7 @@ def _auxiliary(model: nn.Module, sources: Mapping[str, nn.Module]) -> dict[str, 
     which enters the logits in evaluation, that end in a layer as wide as them."""
     if not sources:
         return {}
-    widths = {layer.weight.shape[0] for layer in sources.values()}
+    widths = {len(cast(Tensor, layer.weight)) for layer in sources.values()}
     used = {".".join(name.split(".")[:end]) for name in _entering(model, sources) for end in range(name.count(".") + 1)}
     found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
@@ -107,7 +111,7 @@ def _entering(model: nn.Module, sources: Mapping[str, nn.Module]) -> list[str]:
     return own + [name for bit, name in enumerate(trace.names) if before >> bit & 1]
 
 
-def _is_pointwise(layer: nn.Module) -> bool:
+def _is_pointwise(layer: Any) -> bool:
     return isinstance(layer, nn.Linear) or all(side == 1 for side in layer.kernel_size)
 
 

@@ -44,4 +44,4 @@ def network_to_hold(network: nn.Module, beside: str) -> tuple[PreTrainedModel, M
 def keep_weights(network: nn.Module) -> None:
     """Marks all of a network as initialised, so that ``post_init`` of what holds it leaves its weights alone."""
     for module in network.modules():
-        module._is_hf_initialized = True
+        vars(module)["_is_hf_initialized"] = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from inspect import signature
+from typing import Any, cast
 
 import timm
 import torch
@@ -60,7 +61,7 @@ def reinitialize(model: nn.Module, last: int | None = None, *, all: bool = False
         names = {name for name, _ in model.named_parameters()} | {name for name, _ in model.named_buffers()}
     else:
         names = set()
-        for group in groups[len(groups) - last :]:
+        for group in groups[len(groups) - cast(int, last) :]:
             names.update(group.parameters)
             for module_name, module in group.modules.items():
                 names.update(f"{module_name}.{name}" for name, _ in module.named_buffers())
@@ -74,13 +75,14 @@ def reinitialize(model: nn.Module, last: int | None = None, *, all: bool = False
 def _fresh_copy(model: nn.Module) -> nn.Module:
     """A network of the same structure with random weights, the names those of ``model``."""
     inner, _ = plain_model(model)
-    fresh = None
+    fresh: nn.Module | None = None
     if inner is model and isinstance(model, PreTrainedModel):
         fresh = type(model)(copy.deepcopy(model.config))
     elif (timm_parts := timm_model(model)) is not None and timm_parts[0] is model:
-        architecture = (model.pretrained_cfg or {}).get("architecture")
+        network: Any = model
+        architecture = (network.pretrained_cfg or {}).get("architecture")
         if architecture and timm.is_model(architecture):
-            fresh = timm.create_model(architecture, pretrained=False, num_classes=model.num_classes)
+            fresh = timm.create_model(architecture, pretrained=False, num_classes=network.num_classes)
     # A network built with arguments of its own cannot be rebuilt from its name: its layers draw anew where they are.
     return fresh if fresh is not None and _same_shapes(fresh, model) else _reset_copy(model)
 
@@ -96,8 +98,9 @@ def _reset_copy(model: nn.Module) -> nn.Module:
     """A deep copy every layer of which has drawn its weights anew by its own rule."""
     fresh = copy.deepcopy(model)
     inner, _ = plain_model(fresh)
-    network = timm_model(fresh)
-    has_init = network is not None and hasattr(network[0], "init_weights")
+    found = timm_model(fresh)
+    network: Any = None if found is None else found[0]
+    has_init = hasattr(network, "init_weights")
     rule = getattr(inner, "_init_weights", None)
     if callable(rule) and not signature(rule).parameters:
         rule = None  # torchvision's MaxViT calls it for the whole network
@@ -116,7 +119,7 @@ def _reset_copy(model: nn.Module) -> nn.Module:
             else:
                 rule(module)
     if has_init:
-        network[0].init_weights()
+        network.init_weights()
     before = dict(model.named_parameters())
     with torch.no_grad():
         for name, parameter in fresh.named_parameters():

@@ -193,16 +193,16 @@ def _leaf_sections(model: nn.Module, section_of: Mapping[str, int], members: Map
     """
     used = sorted(set(section_of.values()))
     under: dict[str, set[int]] = {}
-    for name, index in section_of.items():
+    for name, section in section_of.items():
         while name:
             name = name.rpartition(".")[0]
-            under.setdefault(name, set()).add(index)
+            under.setdefault(name, set()).add(section)
     result: dict[str, int] = {}
     previous = used[0]
     for name, module in model.named_modules(remove_duplicate=True):
         if any(True for _ in module.children()):
             continue
-        index = next(iter(under[name])) if len(under.get(name, ())) == 1 else None
+        index: int | None = next(iter(under[name])) if len(under.get(name, ())) == 1 else None
         if index is None:
             index = _surrounding(name, under)
         if index is None:

@@ -59,7 +59,7 @@ def with_left_out(model: nn.Module, trace: Trace, trace_of: Callable[[nn.Module]
         return trace
     for name in missing:
         inside = trace_of(model.get_submodule(name))
-        used = [] if inside is None else sorted(inside.first_use, key=inside.first_use.get)
+        used = [] if inside is None else sorted(inside.first_use, key=inside.first_use.__getitem__)
         defined = [inner for inner, _ in model.get_submodule(name).named_parameters()]
         ahead += [join_names(name, inner) for inner in dict.fromkeys([*used, *defined])]
         ahead += _right_after(model, name, trace, {*missing})

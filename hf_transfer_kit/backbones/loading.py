@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import transformers
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import safe_open
+from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hf_transfer_kit.backbones.heads import find_head
 from hf_transfer_kit.backbones.joint_towers import joint_modality, joint_reads
@@ -102,7 +105,7 @@ def load_model(
     fresh_head = num_labels is not None or id2label is not None
     if fresh_head and not _has_own_head(config):
         # A bare encoder: its head is made with the right width at once.
-        config.num_labels = num_labels or len(id2label)
+        config.num_labels = num_labels or len(id2label or ())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if pretrained:
@@ -165,7 +168,8 @@ def load_tower_classifier(
         else:
             kept = _torch_dtype(dtype) or getattr(config, "dtype", None) or torch.float32
             joint = AutoModel.from_config(config, trust_remote_code=trust_remote_code, dtype=kept)
-    model = replace_head(tower_classifier(joint, reads, seed=seed), id2label=id2label, seed=seed)
+    model = tower_classifier(joint, reads, seed=seed)
+    replace_head(model, id2label=id2label, seed=seed)
     model.name_or_path = name if pretrained else ""
     if model.dtype != torch.float32:
         model.register_forward_pre_hook(_inputs_of_own_precision, with_kwargs=True)
@@ -175,11 +179,13 @@ def load_tower_classifier(
 def _inputs_of_own_precision(model: PreTrainedModel, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """Images and sounds are prepared in float32; a network in half precision reads them in its own."""
 
-    def cast(name: str, value: object) -> object:
+    def converted(name: str, value: Any) -> Any:
         is_input = isinstance(value, torch.Tensor) and value.is_floating_point() and "label" not in name
         return value.to(model.dtype) if is_input else value
 
-    return tuple(cast("", value) for value in args), {name: cast(name, value) for name, value in kwargs.items()}
+    return tuple(converted("", value) for value in args), {
+        name: converted(name, value) for name, value in kwargs.items()
+    }
 
 
 def stored_dtype(name_or_path: str | Path, *, trust_remote_code: bool = False, revision: str | None = None) -> str:
@@ -262,7 +268,7 @@ def checkpoint_config(
         ) from error
 
 
-def classifier_class(modality: str) -> type:
+def classifier_class(modality: str) -> type[_BaseAutoModelClass]:
     """transformers' Auto class of classifiers for images, texts or sounds."""
     return getattr(transformers, _CLASSIFIERS[modality])
 
@@ -299,7 +305,7 @@ def _torch_dtype(dtype: str) -> torch.dtype | None:
 
 
 def loaded_weights(
-    auto: type,
+    auto: Any,
     name: str,
     config: PreTrainedConfig,
     *,
@@ -314,7 +320,9 @@ def loaded_weights(
         ModelError: When the weights cannot be loaded, or do not fit the architecture.
     """
     if name.startswith(_TORCHVISION):
-        return torchvision_weights(config).to(_torch_dtype(dtype) or torch.float32)
+        network: nn.Module = torchvision_weights(cast(TorchvisionConfig, config))
+        network.to(_torch_dtype(dtype) or torch.float32)
+        return cast(PreTrainedModel, network)
     verbosity = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()  # the report of missing keys is judged below
     progress_bars = transformers.utils.logging.is_progress_bar_enabled()

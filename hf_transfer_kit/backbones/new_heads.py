@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ def replace_head(
     built = {path: _as_built(owner, id2label) for path, owner in owners.items()}
     sizes = {name: _size(name, layer, owners, built, len(id2label)) for name, layer in layers.items()}
     keepers = [inner, *(o for o in owners.values() if o is not inner)]
-    undo = _Undo(inner, [*keepers, *(o.timm_model for o in keepers if hasattr(o, "timm_model"))])
+    undo = _Undo(inner, [*keepers, *(cast(nn.Module, o.timm_model) for o in keepers if hasattr(o, "timm_model"))])
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
@@ -88,6 +88,7 @@ def replace_head(
 def initialize_module(model: nn.Module, module: nn.Module) -> None:
     """Draws the weights of ``module`` and all beneath it anew, by the model's own rule where it has one."""
     rule = getattr(model, "_init_weights", None)
+    layer: Any
     for layer in module.modules():
         if hasattr(layer, "reset_parameters"):
             layer.reset_parameters()
@@ -139,8 +140,8 @@ def _size(
         own = name.removeprefix(f"{path}.") if path else name
         modules = dict(fresh.named_modules()) if fresh is not None and (not path or own != name) else {}
         if hasattr(modules.get(own), "weight"):
-            size = modules[own].weight.shape[0]
-            if size == layer.weight.shape[0] != count:
+            size = len(cast(Tensor, modules[own].weight))
+            if size == len(cast(Tensor, layer.weight)) != count:
                 raise ModelError(
                     f"The outputs of {type(owners[path]).__name__} are not classes: the {size} of its last layer "
                     f"{name!r} do not follow num_labels. Load it for a task that names classes, such as "
@@ -168,7 +169,7 @@ def _follow(owner: nn.Module, fresh: nn.Module | None, init: str) -> None:
             differing = {n.rpartition(".")[0] for n, shape in shapes[1].items() if shapes[0][n] != shape}
             for layer in differing:
                 path = f"{name}.{layer}".rstrip(".")
-                _replace_layer(owner, path, fresh.get_submodule(path).weight.shape[0], init)
+                _replace_layer(owner, path, len(cast(Tensor, fresh.get_submodule(path).weight)), init)
 
 
 class _Undo:
@@ -212,6 +213,7 @@ def _check_rows(rows: Tensor, layers: Mapping[str, nn.Module], count: int, model
             f"Rows were given for the head of {model}, whose last layers are {', '.join(layers)}: they begin a head "
             "with one linear layer at its end."
         )
+    layer: Any
     name, layer = next(iter(layers.items()))
     if tuple(rows.shape) != (count, layer.in_features):
         raise SettingsError(
@@ -274,14 +276,15 @@ def _update_bookkeeping(model: nn.Module, id2label: dict[int, str]) -> None:
         for attribute in _COUNTS:
             if owner is not None and isinstance(vars(owner).get(attribute), int):
                 setattr(owner, attribute, len(id2label))
-    if getattr(model, "config", None) is not None:
-        _set_labels(model.config, id2label)
+    config: Any = getattr(model, "config", None)
+    if config is not None:
+        _set_labels(config, id2label)
     if hasattr(model, "timm_model") and hasattr(model, "config"):
         # The wrapper's config repeats the classes under timm's names, and those win when it is read back.
-        if hasattr(model.config, "label_names"):
-            model.config.label_names = list(id2label.values())
-        if getattr(model.config, "pretrained_cfg", None):
-            model.config.pretrained_cfg = {**model.config.pretrained_cfg, "num_classes": len(id2label)}
+        if hasattr(config, "label_names"):
+            config.label_names = list(id2label.values())
+        if getattr(config, "pretrained_cfg", None):
+            config.pretrained_cfg = {**config.pretrained_cfg, "num_classes": len(id2label)}
 
 
 def _set_labels(config: Any, id2label: dict[int, str]) -> None:

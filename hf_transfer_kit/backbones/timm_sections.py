@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from timm.models import group_parameters
 from torch import nn
 
@@ -18,7 +20,7 @@ def timm_sections(network: nn.Module, prefix: str) -> list[Section]:
         network: The timm network.
         prefix: Prefix of its names in the model that holds it.
     """
-    groups = group_parameters(network, network.group_matcher(coarse=True))
+    groups = group_parameters(network, cast(Any, network).group_matcher(coarse=True))
     sections = []
     for key in sorted(groups):
         names = groups[key]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, cast
 
 import torch
 import torchvision
@@ -47,7 +47,7 @@ class TorchvisionConfig(PreTrainedConfig):
         image_size: int = 224,
         transform_input: bool = False,
         model_args: dict | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         if "id2label" not in kwargs:
             kwargs.setdefault("num_labels", 1000)
@@ -69,19 +69,20 @@ class TorchvisionForImageClassification(PreTrainedModel):
     config_class = TorchvisionConfig
     base_model_prefix = "network"
     main_input_name = "pixel_values"
-    input_modalities: ClassVar[tuple[str, ...]] = ("image",)
+    input_modalities = ("image",)  # type: ignore[assignment]  # transformers gives its own models tuples
     accepts_loss_kwargs = False
+    config: TorchvisionConfig
 
     def __init__(self, config: TorchvisionConfig) -> None:
         super().__init__(config)
-        self.network = _built(config, config.num_labels)
+        self.network = _built(config, cast(int, config.num_labels))
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
         """Nothing: torchvision's builder has given the weights."""
 
     def forward(
-        self, pixel_values: Tensor, labels: Tensor | None = None, return_dict: bool | None = None, **kwargs
+        self, pixel_values: Tensor, labels: Tensor | None = None, return_dict: bool | None = None, **kwargs: Any
     ) -> ImageClassifierOutputWithNoAttention | tuple[Tensor, ...]:
         """Logits (B, C) of images (B, 3, s, s), and with labels the mean loss.
 

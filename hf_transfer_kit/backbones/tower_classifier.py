@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ class TowerConfig(PreTrainedConfig):
         reads: str = "image",
         width: int = 512,
         left_away: Sequence[str] = (),
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.joint_config = held_config(joint_config)
@@ -84,9 +84,9 @@ class TowerForClassification(PreTrainedModel):
             raise ModelError("A TowerConfig needs joint_config, the configuration of both towers, to make a model of.")
         self.tower = AutoModel.from_config(config.joint_config) if joint is None else joint
         self.main_input_name = _INPUTS[config.reads]
-        self.input_modalities = (config.reads,)
+        self.input_modalities = (config.reads,)  # type: ignore[assignment]  # transformers gives its own models tuples
         self.supports_gradient_checkpointing = bool(self.tower.supports_gradient_checkpointing)
-        self.classifier = nn.Linear(config.width, config.num_labels)
+        self.classifier = nn.Linear(config.width, cast(int, config.num_labels))
         for name in config.left_away:
             setattr(self.tower, name, None)
         self.post_init()
@@ -154,7 +154,7 @@ def tower_classifier(joint: PreTrainedModel, reads: str, *, seed: int | None = N
     for name in idle:
         setattr(model.tower, name, None)
     with seeded(seed):
-        model.classifier = nn.Linear(width, model.config.num_labels, device=joint.device, dtype=joint.dtype)
+        model.classifier = nn.Linear(width, cast(int, model.config.num_labels), device=joint.device, dtype=joint.dtype)
     return model.eval()
 
 

@@ -108,11 +108,14 @@ class _Watch(TorchDispatchMode):
         self._last: dict[int, frozenset[int]] = {}  # storage -> the parameters that were applied last
         self._kept: list[Tensor] = []  # memory must not be used again while it stands for a tensor
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         output = function(*args, **(kwargs or {}))
         given = [leaf for leaf in tree_flatten((args, kwargs or {}))[0] if isinstance(leaf, Tensor)]
         used = [self._index[id(tensor)] for tensor in given if id(tensor) in self._index]
-        seen, applied, last = 0, set(used), set()
+        seen, applied = 0, set(used)
+        last: set[int] = set()
         for tensor in given:
             memory = _memory(tensor)
             if memory in self._own_memory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from typing import Any, cast
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -30,7 +31,7 @@ def transformers_sections(model: PreTrainedModel, trace: Trace) -> list[Section]
     return [section.prefixed(f"{base}." if base else "") for section in found]
 
 
-def _body_sections(root: nn.Module, path: str, config, trace: Trace, *, skip: set[str]) -> list[Section]:
+def _body_sections(root: nn.Module, path: str, config: Any, trace: Trace, *, skip: set[str]) -> list[Section]:
     towers = [
         name
         for name, child in root.named_children()
@@ -54,7 +55,7 @@ def _body_sections(root: nn.Module, path: str, config, trace: Trace, *, skip: se
     return sections
 
 
-def _config_of(module: nn.Module, config):
+def _config_of(module: nn.Module, config: Any) -> Any:
     return getattr(module, "config", None) or config
 
 
@@ -74,7 +75,7 @@ def _insert(sections: list[Section], name: str, path: str, trace: Trace) -> None
     sections[index] = Section(sections[index].name, (*sections[index].members, name))
 
 
-def _stack_sections(root: nn.Module, path: str, config, trace: Trace, *, skip: set[str]) -> list[Section]:
+def _stack_sections(root: nn.Module, path: str, config: Any, trace: Trace, *, skip: set[str]) -> list[Section]:
     """Sections of one stack of blocks with what stands before, between and after them."""
     found = _blocks(root, config)
     if found is None:
@@ -135,7 +136,7 @@ def _stack_sections(root: nn.Module, path: str, config, trace: Trace, *, skip: s
 
 def _parallel_lists(root: nn.Module, path: str, stack_name: str, trace: Trace) -> list[str]:
     """The stack, and the lists beside it whose i-th members are executed between its i-th and its next member's end."""
-    stack = root.get_submodule(stack_name)
+    stack = cast(nn.ModuleList | nn.Sequential, root.get_submodule(stack_name))
     holder, _, own_name = stack_name.rpartition(".")
     found = [stack_name]
     for name, child in root.get_submodule(holder).named_children():
@@ -206,15 +207,18 @@ def _atoms(root: nn.Module, stack_name: str) -> list[str]:
     return names
 
 
-def _blocks(root: nn.Module | None, config) -> tuple[str, nn.Module] | None:
+def _blocks(root: nn.Module | None, config: Any) -> tuple[str, nn.Module] | None:
     """The stack of blocks: an outermost list, of the length the config gives where there is such, with most weights."""
     if root is None:
         return None
-    lists = []
+    lists: list[tuple[str, nn.ModuleList | nn.Sequential]] = []
 
     def visit(name: str, module: nn.Module) -> None:
-        is_list = isinstance(module, (nn.ModuleList, nn.Sequential)) and len(module) > 0
-        if is_list and any(True for _ in module.parameters()):
+        if (
+            isinstance(module, (nn.ModuleList, nn.Sequential))
+            and len(module)
+            and any(True for _ in module.parameters())
+        ):
             lists.append((name, module))
             return
         for child_name, child in module.named_children():

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset as TorchDataset
 
 from hf_transfer_kit.data.memory import SomeRows
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.values import LabelledRows, MapRows
 
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
 """What a model may be chosen by."""
@@ -74,7 +74,7 @@ class ClassBalance:
         if self.weights is None:
             return None
         counts = np.bincount(classes, minlength=len(label_names))
-        if self.weights == "balanced":
+        if isinstance(self.weights, str):
             values = len(classes) / (max(1, (counts > 0).sum()) * np.maximum(counts, 1))
         else:
             if unknown := [name for name in self.weights if name not in label_names]:
@@ -89,7 +89,7 @@ class ClassBalance:
         rows = torch.from_numpy(np.bincount(classes, minlength=count))
         return (self.margin * torch.log(rows / rows.max())).float()
 
-    def rows(self, rows: TorchDataset, classes: np.ndarray, *, seed: int) -> TorchDataset:
+    def rows(self, rows: LabelledRows, classes: np.ndarray, *, seed: int) -> LabelledRows:
         """The training rows, those of small classes several times where batches are to be balanced."""
         if self.sampler is None:
             return rows
@@ -128,7 +128,7 @@ class ClassBalance:
         return f"In training {', '.join(said)}." if said else None
 
 
-def classes_of(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+def classes_of(rows: MapRows) -> list[int]:
     """Class of each row; inputs are not read where labels can be had alone."""
     label = getattr(rows, "label", None) or (lambda row: rows[row]["labels"])
     return [int(label(row)) for row in range(len(rows))]
@@ -169,7 +169,7 @@ class _BalancedLoss:
         return losses / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
 
-def _is_weight(value: object) -> bool:
+def _is_weight(value: Any) -> bool:
     try:
         return not isinstance(value, (bool, str)) and 0 < float(value) < float("inf")
     except (TypeError, ValueError):

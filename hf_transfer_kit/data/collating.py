@@ -82,7 +82,7 @@ class WaveCollator:
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         waves = [np.asarray(row["wave"], dtype=np.float32) for row in rows]
         rate = self.extractor.sampling_rate
-        options = {"padding": True}
+        options: dict[str, Any] = {"padding": True}
         if self.longest is not None and not self.extractor.return_attention_mask:
             options = {"padding": "max_length", "max_length": max(self.longest, *map(len, waves))}
         batch = self.extractor(waves, sampling_rate=rate, return_tensors="pt", **options)

@@ -88,7 +88,7 @@ def looked_at(value: Any, modality: str) -> tuple[str | None, bool]:
     if modality == "text":
         return (None if "".join(value).strip() else "the text is empty"), False
     try:
-        decoded = rgb_image(value) if modality == "image" else mono_wave(value)
+        decoded: Any = rgb_image(value) if modality == "image" else mono_wave(value)
     except Exception as error:
         words = str(error).splitlines()[0][:80] if str(error) else "no further words"
         return f"{type(error).__name__} ({words})", False

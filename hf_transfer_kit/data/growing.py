@@ -64,8 +64,8 @@ def with_classes(data: LoadedData, names: Sequence[str]) -> LoadedData:
     splits = {}
     for split in SPLIT_NAMES:
         rows = getattr(data, split)
-        values = [place[int(value)] for value in class_values(rows, data.label_column)]
-        splits[split] = replaced(rows, data.label_column, values, feature)
+        values = [place[int(value)] for value in class_values(rows, data.known_label_column)]
+        splits[split] = replaced(rows, data.known_label_column, values, feature)
     return replace(data, **splits, label_names=tuple(names))
 
 

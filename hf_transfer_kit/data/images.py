@@ -142,7 +142,8 @@ def _final_size(processor: Any) -> tuple[int, int]:
             f"{name} makes pictures of several sizes ({', '.join(map(str, sorted(shapes)))}), which fit into no batch. "
             "Give a processor that makes them of one."
         )
-    return next(iter(shapes))[1:]
+    _, height, width = next(iter(shapes))
+    return height, width
 
 
 def _called(processor: Any, image: Pictures.Image, **options: Any) -> Tensor:

@@ -60,7 +60,7 @@ def with_numbers(splits: Splits, label: str) -> tuple[dict[str, Dataset], tuple[
 
 
 def _with_number_lists(splits: Splits, label: str) -> tuple[dict[str, Dataset], tuple[str, ...]]:
-    size = None
+    size: int | None = None
     for split, data in splits.items():
         for row, values in enumerate(data[label][:]):
             known = [value for value in values or () if value is not None and not math.isnan(value)]
@@ -70,6 +70,7 @@ def _with_number_lists(splits: Splits, label: str) -> tuple[dict[str, Dataset], 
                     f"Row {row} of {split} has {values} in {label!r}, but each row needs {size} finite numbers, of "
                     "which some but not all may be missing. Correct or drop it."
                 )
+    size = size or 0
     parts = [part.strip() for part in label.split(",")]
     names = parts if len(parts) == size else [f"{label}_{place}" for place in range(size)]
     if len(set(names)) < len(names):
@@ -199,14 +200,16 @@ def is_list(feature: object) -> bool:
     return isinstance(feature, List | list)
 
 
-def item_of(feature: object) -> object:
+def item_of(feature: Any) -> Any:
     """The feature type of a list's items."""
     return feature[0] if isinstance(feature, list) else feature.feature
 
 
 def _class_lists(splits: Splits, label: str, wanted: str) -> tuple[dict[str, list[list[int]]], tuple[str, ...]]:
     features = {split: data.features[label] for split, data in splits.items()}
-    items = {split: item_of(feature) if is_list(feature) else None for split, feature in features.items()}
+    items: dict[str, Any] = {
+        split: item_of(feature) if is_list(feature) else None for split, feature in features.items()
+    }
     feature = next(iter(features.values()))
     classes = all(isinstance(item, ClassLabel) for item in items.values())
     plain = all(
@@ -221,8 +224,8 @@ def _class_lists(splits: Splits, label: str, wanted: str) -> tuple[dict[str, lis
     rows = {split: [list(value or ()) for value in data[label][:]] for split, data in splits.items()}
     if classes:
         names = shared_names({split: item.names for split, item in items.items()}, label)
-        place = {split: places(item.names, names) for split, item in items.items()}
-        lists = {split: [[place[split][value] for value in row] for row in rows[split]] for split in rows}
+        of_split = {split: places(item.names, names) for split, item in items.items()}
+        lists = {split: [[of_split[split][value] for value in row] for row in rows[split]] for split in rows}
         return lists, tuple(names)
     found = sorted(set(_items(rows.values())))
     place = {value: index for index, value in enumerate(found)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 from datasets import ClassLabel, Dataset
 
@@ -75,6 +76,17 @@ class LoadedData:
         if self.task_type != CLASSIFICATION:
             return tuple(SPLIT_NAMES)
         return tuple(split for split in SPLIT_NAMES if all_labelled(getattr(self, split), self.label_column))
+
+    @property
+    def known_label_column(self) -> str:
+        """``label_column`` of data that has one.
+
+        Raises:
+            DataError: When no row has a label.
+        """
+        if self.label_column is None:
+            raise DataError(f"{self.name} has no labels, which are needed here. Name their column with label_column.")
+        return self.label_column
 
     def sizes(self) -> dict[str, int]:
         """Rows of each split."""
@@ -212,10 +224,10 @@ def load_data(
             missing_label=missing_label,
             chosen=columns.label in (keep_rows or {}),
         )
-        if rename_classes is not None:
+        if rename_classes is not None and label is not None:
             found, names = _with_names(found, label, renamed(names, rename_classes))
     else:
-        label = columns.label
+        label = cast(str, columns.label)  # found, or refused by find_columns
         found, names = _labels_of_kind(found, label, task_type, columns.inputs, rename_classes)
     splits = make_splits(
         found["train"],

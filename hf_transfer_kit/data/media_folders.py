@@ -118,19 +118,20 @@ def _file(value: object, table: Path, by_name: dict[str, list[Path]]) -> Path | 
     if media_of(beside) is not None and beside.is_file():
         return beside
     for name in (text, Path(text).name):
-        if len(known := by_name.get(name, ())) == 1:
+        if len(known := by_name.get(name, [])) == 1:
             return known[0]
     return None
 
 
 def _with_files(data: Dataset, column: str, table: Path, by_name: dict[str, list[Path]], kind: str) -> Dataset:
-    files = [_file(value, table, by_name) if value is not None else None for value in data[column][:]]
-    missing = [row for row, file in enumerate(files) if file is None]
+    found = [_file(value, table, by_name) if value is not None else None for value in data[column][:]]
+    missing = [row for row, file in enumerate(found) if file is None]
     if missing:
         raise DataError(
-            f"{table.name} names {len(missing)} of {len(files)} files in {column!r} that are not there, the first in "
+            f"{table.name} names {len(missing)} of {len(found)} files in {column!r} that are not there, the first in "
             f"row {missing[0]}: {data[column][missing[0]]!r}. Put them there, or remove the rows."
         )
+    files = [file for file in found if file is not None]
     rest = data.remove_columns(column)
     name = kind if kind not in rest.column_names else column
     return rest.add_column(name, _stored(files), feature=_FEATURES[kind])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from hf_transfer_kit.data.contents import contents_hash
+from hf_transfer_kit.values import LabelledRows, MapRows
 
 
 class Rows(TorchDataset):
@@ -25,7 +26,7 @@ class Rows(TorchDataset):
 
     def __init__(
         self,
-        values: Sequence[Any],
+        values: MapRows,
         classes: np.ndarray | Sequence[Any] | None,
         name: str | None,
         *,
@@ -48,7 +49,7 @@ class Rows(TorchDataset):
 
     def label(self, row: int) -> Any:
         """A row's label, without its input: a class index, a number or a list."""
-        label = self.classes[row]
+        label = cast(Sequence[Any], self.classes)[row]
         return label.item() if isinstance(label, np.generic) else label
 
     def fingerprint(self) -> str:
@@ -64,7 +65,7 @@ class SomeRows(TorchDataset):
         places: Which of its rows, in this order.
     """
 
-    def __init__(self, rows: TorchDataset, places: Sequence[int]) -> None:
+    def __init__(self, rows: LabelledRows, places: Sequence[int] | np.ndarray) -> None:
         self.rows = rows
         self.places = np.asarray(places, dtype=np.int64)
 
@@ -84,7 +85,7 @@ class SomeRows(TorchDataset):
         return self.rows.label(int(self.places[row]))
 
 
-class Lazily(Sequence):
+class Lazily(Sequence[Any]):
     """A column decoded row by row, for data too large to hold.
 
     Args:
@@ -99,7 +100,7 @@ class Lazily(Sequence):
     def __len__(self) -> int:
         return len(self.column)
 
-    def __getitem__(self, row: int) -> Any:
+    def __getitem__(self, row: Any) -> Any:
         return self.decode(self.column[row])
 
     def fingerprint(self) -> str:
@@ -109,7 +110,7 @@ class Lazily(Sequence):
 
 def held_or_lazy(
     column: Sequence[Any], decode: Callable[[Any], Tensor], *, row_bytes: int, memory_limit: int
-) -> Sequence[Tensor]:
+) -> Tensor | Lazily:
     """All rows decoded into one tensor where ``memory_limit`` bytes hold them, else a view that decodes on demand."""
     if len(column) * row_bytes > memory_limit:
         return Lazily(column, decode)

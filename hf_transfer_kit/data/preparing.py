@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from hf_transfer_kit.data.memory import Rows, held_or_lazy
 from hf_transfer_kit.data.raw_inputs import InputSizes, RawInputs, SoundInputs, encoded, token_rows
 from hf_transfer_kit.data.sounds import decoded_waves, usual_longest
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.values import Collator, KnownCollator, LabelledRows, MapRows
 
 SPLITS = ("train", "validation", "test")
 GIBIBYTE = 2**30
@@ -44,10 +45,10 @@ class PreparedData:
         balance: How classes of different sizes are treated in training and in choosing.
     """
 
-    train: Rows
-    validation: Rows
-    test: Rows
-    collator: Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]
+    train: LabelledRows
+    validation: LabelledRows
+    test: LabelledRows
+    collator: Collator
     modality: str
     label_names: tuple[str, ...]
     describe: Mapping[str, Any] = field(default_factory=dict)
@@ -70,12 +71,12 @@ class PreparedData:
         if data.task_type == TOKEN_CLASSIFICATION:
             raise DataError(f"{data.label_column!r} has a class for each word, which needs a preparation of its own.")
         labels = {split: _labels(data, split) for split in SPLITS}
-        rows = {}
+        rows: dict[str, Any] = {}
         for split in SPLITS:
-            old = getattr(self, split)
-            if labels[split] is not None and len(labels[split]) != len(old):
-                raise DataError(f"{data.name} has {len(labels[split])} rows in {split}, but {len(old)} were prepared.")
-            rows[split] = Rows(old.values, labels[split], old.name, change=old.change)
+            old, own = getattr(self, split), labels[split]
+            if own is not None and len(own) != len(old):
+                raise DataError(f"{data.name} has {len(own)} rows in {split}, but {len(old)} were prepared.")
+            rows[split] = Rows(old.values, own, old.name, change=old.change)
         return replace(self, **rows, label_names=data.label_names, task_type=data.task_type)
 
 
@@ -85,8 +86,8 @@ class _Inputs(NamedTuple):
     Also the processor that makes them of raw rows, and of words the word that each token begins, or None.
     """
 
-    splits: Mapping[str, Sequence[Any]]
-    collator: Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]
+    splits: Mapping[str, MapRows]
+    collator: KnownCollator
     name: str | None
     describe: Mapping[str, Any]
     sizes: InputSizes
@@ -140,14 +141,14 @@ def prepare_data(
     if like is not None:
         sizes = _sizes_like(like, sizes, data)
     inputs = makers[data.modality](data, processor, sizes, memory_limit)
-    if like is not None and inputs.collator.fingerprint() != like.collator.fingerprint():
+    if like is not None and inputs.collator.fingerprint() != cast(KnownCollator, like.collator).fingerprint():
         raise SettingsError(
             f"{data.name} must be prepared like its source, but the source had another processor. Give both the same."
         )
     change = None
     if augment:
-        change = image_augmentation(inputs.collator.geometry.size, flip=augment is True)
-    rows = {
+        change = image_augmentation(cast(ImageCollator, inputs.collator).geometry.size, flip=augment is True)
+    rows: dict[str, Any] = {
         split: Rows(
             inputs.splits[split],
             _labels(data, split, inputs.words),
@@ -185,7 +186,7 @@ def _labels(
     if split not in data.labelled_splits:
         return None
     if data.task_type == CLASSIFICATION:
-        return class_values(rows, data.label_column)
+        return class_values(rows, data.known_label_column)
     labels = rows[data.label_column]
     if data.task_type == "regression":
         return np.asarray(labels, dtype=np.float64)
@@ -219,7 +220,7 @@ def _sizes_like(like: PreparedData, given: InputSizes, data: LoadedData) -> Inpu
     return like.sizes
 
 
-def _images(data: LoadedData, processor, sizes: InputSizes, memory_limit: int) -> _Inputs:
+def _images(data: LoadedData, processor: Any, sizes: InputSizes, memory_limit: int) -> _Inputs:
     geometry = image_geometry(processor, image_size=sizes.image_size, channels=sizes.channels)
     inputs = {
         split: held_or_lazy(
@@ -245,7 +246,7 @@ def _of_geometry(processor: Any, geometry: ImageGeometry) -> Any:
     return sized
 
 
-def _texts(data: LoadedData, tokenizer, sizes: InputSizes, memory_limit: int) -> _Inputs:
+def _texts(data: LoadedData, tokenizer: Any, sizes: InputSizes, memory_limit: int) -> _Inputs:
     if not hasattr(tokenizer, "pad") or not callable(tokenizer):
         raise DataError(f"{type(tokenizer).__name__} is no tokenizer, but {data.name} holds texts.")
     if tokenizer.pad_token is None:
@@ -270,13 +271,15 @@ def _texts(data: LoadedData, tokenizer, sizes: InputSizes, memory_limit: int) ->
     return _Inputs(inputs, TextCollator(tokenizer), None, describe, sizes, kept, words or None)
 
 
-def _sounds(data: LoadedData, processor, sizes: InputSizes, memory_limit: int) -> _Inputs:
+def _sounds(data: LoadedData, processor: Any, sizes: InputSizes, memory_limit: int) -> _Inputs:
     rate = SoundInputs(processor, sizes).rate
     waves = {split: decoded_waves(raw_rows(data, split), rate, max_seconds=sizes.max_seconds) for split in SPLITS}
-    if sizes.max_seconds is None:
-        sizes = replace(sizes, max_seconds=usual_longest([len(wave) / rate for wave in waves["train"]]))
-        waves = {split: [wave[: round(sizes.max_seconds * rate)] for wave in waves[split]] for split in SPLITS}
-    describe = {"sampling_rate": rate, "max_seconds": round(sizes.max_seconds, 3), "decoded_once": True}
+    longest = sizes.max_seconds
+    if longest is None:
+        longest = usual_longest([len(wave) / rate for wave in waves["train"]])
+        sizes = replace(sizes, max_seconds=longest)
+        waves = {split: [wave[: round(longest * rate)] for wave in waves[split]] for split in SPLITS}
+    describe: dict[str, Any] = {"sampling_rate": rate, "max_seconds": round(longest, 3), "decoded_once": True}
     sounds = SoundInputs(processor, sizes)
     inputs = {split: sounds.values(waves[split]) for split in SPLITS}
     if sounds.as_pictures:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,9 +15,10 @@ from torch import Tensor
 from hf_transfer_kit.data.collating import FeatureCollator, ImageCollator, TextCollator, WaveCollator
 from hf_transfer_kit.data.contents import contents_hash
 from hf_transfer_kit.data.decoding import problem_of
-from hf_transfer_kit.data.images import image_geometry
+from hf_transfer_kit.data.images import ImageGeometry, image_geometry
 from hf_transfer_kit.data.sounds import decoded_waves, mel_picture
 from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.values import KnownCollator
 
 LEAST_SECONDS = 0.1
 """Shorter waves would leave a convolutional encoder without a frame."""
@@ -65,7 +66,7 @@ class SoundInputs:
         return PICTURES_OF_SOUNDS_RATE if self.as_pictures else self.processor.sampling_rate
 
     @cached_property
-    def geometry(self):
+    def geometry(self) -> ImageGeometry:
         """Of the pictures."""
         return image_geometry(self.processor, image_size=self.sizes.image_size, channels=self.sizes.channels)
 
@@ -77,15 +78,16 @@ class SoundInputs:
         return "input_features" if self.processor.model_input_names[0] == "input_features" else "wave"
 
     @cached_property
-    def collator(self) -> Callable[[Sequence[Mapping[str, Any]]], dict[str, Tensor]]:
+    def collator(self) -> KnownCollator:
         """Rows -> batch."""
         if self.as_pictures:
             return ImageCollator(self.geometry)
         if self.name == "input_features":
             return FeatureCollator()
-        return WaveCollator(self.processor, round(max(self.sizes.max_seconds, LEAST_SECONDS) * self.rate))
+        longest = cast(float, self.sizes.max_seconds)  # a number for waves
+        return WaveCollator(self.processor, round(max(longest, LEAST_SECONDS) * self.rate))
 
-    def values(self, waves: Sequence[np.ndarray]) -> Sequence[Any]:
+    def values(self, waves: Sequence[np.ndarray]) -> Sequence[Any] | Tensor:
         """Waves of shape (samples,), cut already, as the inputs of rows."""
         if self.as_pictures:
             size, channels = self.geometry.size, self.geometry.channels

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from torch.utils.data import ConcatDataset, Subset
-from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.contents import contents_hash
@@ -16,11 +15,12 @@ from hf_transfer_kit.data.labels import class_values
 from hf_transfer_kit.data.loading import LoadedData
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.logs import get_logger
+from hf_transfer_kit.values import MapRows
 
 logger = get_logger(__name__)
 
 
-def replayed_rows(new: TorchDataset, old: TorchDataset, *, per_class: int = 20, seed: int = 0) -> JoinedRows:
+def replayed_rows(new: MapRows, old: MapRows, *, per_class: int = 20, seed: int = 0) -> JoinedRows:
     """New rows to train on, and a few old ones behind them.
 
     Few among many are forgotten nearly as fast as none, and what is new is named too often: train on them balanced and
@@ -49,7 +49,7 @@ def with_few_rows(data: LoadedData, per_class: int, *, seed: int) -> LoadedData:
     Raises:
         SettingsError: When ``per_class`` is no number of rows.
     """
-    classes = class_values(data.train, data.label_column)
+    classes = class_values(data.train, data.known_label_column)
     kept = few_places(classes, per_class, seed=seed)
     counts = np.bincount(classes[kept], minlength=len(data.label_names))
     fewer = [f"{data.label_names[i]!r} ({counts[i]})" for i in range(len(counts)) if counts[i] < per_class]
@@ -90,6 +90,9 @@ class ChosenRows(Subset):
         indices: Which of its rows.
     """
 
+    def __init__(self, dataset: MapRows, indices: Sequence[int] | np.ndarray) -> None:
+        super().__init__(cast(Dataset, dataset), cast(Sequence[int], indices))
+
     def label(self, row: int) -> int:
         """A row's class, without its input where that can be had."""
         return _label(self.dataset, int(self.indices[row]))
@@ -106,8 +109,8 @@ class JoinedRows(ConcatDataset):
         parts: Map-style datasets of rows with ``labels``.
     """
 
-    def __init__(self, parts: Sequence[TorchDataset]) -> None:
-        super().__init__(parts)
+    def __init__(self, parts: Sequence[MapRows]) -> None:
+        super().__init__(cast(Sequence[Dataset], parts))  # map-style rows are all that it asks for
 
     def label(self, row: int) -> int:
         """A row's class, without its input where that can be had."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,9 +13,9 @@ from hf_transfer_kit.data.class_balance import balanced_places
 from hf_transfer_kit.data.contents import contents_hash
 from hf_transfer_kit.data.labels import with_class_order
 from hf_transfer_kit.data.loading import LoadedData
-from hf_transfer_kit.data.memory import Rows
 from hf_transfer_kit.data.preparing import SPLITS, PreparedData
 from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.values import KnownRows
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class LoadedSources:
                 f"{data.modality}. Name the column with --input_column."
             )
         _check_classes(first_name, first.label_names, name, data.label_names)
-        splits = with_class_order({s: getattr(data, s) for s in SPLITS}, data.label_column, first.label_names)
+        splits = with_class_order({s: getattr(data, s) for s in SPLITS}, data.known_label_column, first.label_names)
         return replace(data, **splits, label_names=first.label_names)
 
     @property
@@ -95,7 +95,7 @@ class LoadedSources:
         """The fingerprint that ``datasets`` gives each split of each source."""
         return self._of_each(LoadedData.fingerprints)
 
-    def _of_each(self, told) -> dict[str, Any]:
+    def _of_each(self, told: Callable[[LoadedData], dict[str, Any]]) -> dict[str, Any]:
         if len(self.parts) == 1:
             return told(self.first)
         return {f"{name}, {split}": value for name, part in self.parts.items() for split, value in told(part).items()}
@@ -109,7 +109,7 @@ class UnionRows(TorchDataset):
         seed: Of what is drawn.
     """
 
-    def __init__(self, parts: Sequence[Rows], *, seed: int = 0) -> None:
+    def __init__(self, parts: Sequence[KnownRows], *, seed: int = 0) -> None:
         self.parts = list(parts)
         self.domains = np.repeat(np.arange(len(self.parts)), [len(part) for part in self.parts])
         self.places = balanced_places(self.domains, seed=seed)
@@ -136,7 +136,7 @@ class UnionRows(TorchDataset):
         """32 hexadecimal digits that change with any row or its place."""
         return contents_hash(["union", [part.fingerprint() for part in self.parts], self.places])
 
-    def _found(self, row: int) -> tuple[Rows, int]:
+    def _found(self, row: int) -> tuple[KnownRows, int]:
         place = int(self.places[row])
         domain = int(self.domains[place])
         return self.parts[domain], place - int(self._starts[domain])
@@ -146,7 +146,7 @@ def united(parts: Sequence[PreparedData], *, seed: int = 0) -> PreparedData:
     """One source made of several, prepared alike: in every split each has as many rows; a single one as it is."""
     if len(parts) == 1:
         return parts[0]
-    splits = {split: UnionRows([getattr(part, split) for part in parts], seed=seed) for split in SPLITS}
+    splits: dict[str, Any] = {split: UnionRows([getattr(part, split) for part in parts], seed=seed) for split in SPLITS}
     return replace(parts[0], **splits)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from hf_transfer_kit.logs import get_logger
 
@@ -16,6 +17,9 @@ SPLIT_NAMES = {
     "test": ("test", "testing", "eval", "evaluation", "testset"),
 }
 """Split -> the words for it, as ``datasets`` knows them, and those made of them."""
+
+
+T = TypeVar("T")
 
 
 def split_of(name: str) -> str | None:
@@ -64,12 +68,12 @@ def files_by_split(files: Iterable[Path], root: Path, *, by_folder: bool = False
     return {split: found[split] for split in SPLIT_NAMES if split in found}
 
 
-def renamed_splits(found: Mapping[str, object]) -> dict[str, object]:
+def renamed_splits(found: Mapping[str, T]) -> dict[str, T]:
     """Splits under the names train, validation and test; others are left out, and said.
 
     One whose name is a word for it comes first; else one of whose words tells it, where it is the only one.
     """
-    splits: dict[str, object] = {}
+    splits: dict[str, T] = {}
     taken: dict[str, str] = {}
     lowered = {key.lower(): key for key in found}
     for split, words in SPLIT_NAMES.items():

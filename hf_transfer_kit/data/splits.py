@@ -25,7 +25,7 @@ def split_off(data: Dataset, label: str | None, size: float | int, *, seed: int,
         raise DataError(
             f"{what} of {size} cannot be cut from {rows} rows: give a number from 1 to {rows - 1}, or a share."
         )
-    classes = class_values(data, label) if all_labelled(data, label) else None
+    classes = class_values(data, label) if label is not None and all_labelled(data, label) else None
     if classes is not None:
         _check_shares(classes, data.features[label].names, count, what=what)
     keep, cut = train_test_split(np.arange(rows), test_size=count, stratify=classes, random_state=seed)
@@ -80,7 +80,9 @@ def make_splits(
         train, rest = subset(train, label, train_size, seed=seed)
         if validation is None and rest is not None:
             count = min(round(validation_size * pool), max(100, len(train)), len(rest))
-            classes = len(np.unique(class_values(rest, label))) if all_labelled(rest, label) else 1
+            classes = (
+                len(np.unique(class_values(rest, label))) if label is not None and all_labelled(rest, label) else 1
+            )
             if count >= classes:
                 same = count == len(rest) or len(rest) - count < classes
                 validation = rest if same else split_off(rest, label, count, seed=seed, what="validation_size")[1]

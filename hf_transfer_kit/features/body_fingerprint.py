@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import timm
 import torch
@@ -68,7 +69,7 @@ def _settings(model: nn.Module, counts: Callable[[str], bool]) -> dict[str, obje
         for name, module in model.named_modules()
         if counts(name)
     ]
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     facts = config.to_dict() if hasattr(config, "to_dict") else {}
     kept = {key: value for key, value in facts.items() if key not in _NOT_THE_BODY}
     return {"modules": modules, "config": json.dumps(kept, sort_keys=True, default=str)}

@@ -80,8 +80,8 @@ class BoundaryPass:
         joined: dict[str, Tensor | list[Tensor]] = {}
         for name in parts[0]:
             values = [part[name] for part in parts]
-            whole = all(isinstance(value, Tensor) for value in values)
-            joined[name] = torch.cat(values) if whole else [row for value in values for row in value]
+            whole = [value for value in values if isinstance(value, Tensor)]
+            joined[name] = torch.cat(whole) if len(whole) == len(values) else [row for value in values for row in value]
         return joined
 
     def _row(self, shape: TensorShape) -> tuple[int | None, ...]:
@@ -99,8 +99,8 @@ class BoundaryPass:
             return self._fixed(tensors, start)
         return self._variable(tensors, start)
 
-    def _fixed(self, tensors: Mapping[str, Tensor], start: int) -> dict[str, Tensor]:
-        made = {}
+    def _fixed(self, tensors: Mapping[str, Tensor], start: int) -> dict[str, Tensor | list[Tensor]]:
+        made: dict[str, Tensor | list[Tensor]] = {}
         for name, shape in self.live.items():
             made[name] = shape.by_row(narrowed(tensors[name], stored_dtype(shape, self.dtype), start))
         made.update({f"{CARRIED}{name}": tensors[name].cpu() for name in self.carried})
@@ -130,8 +130,9 @@ def _rows(values: Tensor, shape: TensorShape, spans: Sequence[tuple[int, int] | 
     """Each row on its own, cut to its own length along its time axes."""
     rows = []
     for row, span in zip(values, spans, strict=True):
-        for axis in shape.stored_time_axes if span is not None else ():
-            row = row.narrow(axis, span[0], span[1] - span[0])
+        if span is not None:
+            for axis in shape.stored_time_axes:
+                row = row.narrow(axis, span[0], span[1] - span[0])
         rows.append(row)
     return rows
 

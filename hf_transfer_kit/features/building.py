@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import shutil
@@ -164,8 +165,8 @@ def _readable(file: Path, layout: Layout, shard: int) -> bool:
 
 
 def _check_space(partial: Path, layout: Layout, missing: Sequence[int]) -> None:
-    row_bytes = [column.row_bytes for column in layout.columns]
-    if None in row_bytes:
+    row_bytes = [column.row_bytes for column in layout.columns if column.row_bytes is not None]
+    if len(row_bytes) < len(layout.columns):
         return
     rows = sum(stop - start for start, stop in map(layout.span, missing))
     needed, free = rows * sum(row_bytes), shutil.disk_usage(partial).free
@@ -189,11 +190,14 @@ def _compute_missing(
         for first in range(0, len(missing), ranks.world):
             round_ = missing[first : first + ranks.world]
             ranks.on_all_ranks(
-                lambda mine=round_[ranks.rank : ranks.rank + 1]: [
-                    _compute_shard(partial, layout, shard, compute) for shard in mine
-                ]
+                functools.partial(_compute_shards, partial, layout, round_[ranks.rank : ranks.rank + 1], compute)
             )
             bar.update(sum(stop - start for start, stop in map(layout.span, round_)))
+
+
+def _compute_shards(partial: Path, layout: Layout, shards: Sequence[int], compute: Compute) -> None:
+    for shard in shards:
+        _compute_shard(partial, layout, shard, compute)
 
 
 def _compute_shard(partial: Path, layout: Layout, shard: int, compute: Compute) -> None:

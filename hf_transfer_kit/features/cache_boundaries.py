@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from transformers import default_data_collator
@@ -58,12 +58,13 @@ class CachedBoundaries:
         if k not in self.depths:
             why = f" ({self.refused[k]})" if k in self.refused else ""
             raise SettingsError(f"k={k} is not cached{why}; cached are {', '.join(map(str, self.depths)) or 'none'}.")
-        if prefix_fingerprint(model, k) != self._caches.prefixes[k]:
+        caches = cast(Boundaries, self._caches)  # there are depths
+        if prefix_fingerprint(model, k) != caches.prefixes[k]:
             raise ModelError(
                 f"The first {k} layer groups of this {type(model).__name__} hold other weights than those the cache "
                 "was made with. Load the model that was cached, or cache this one."
             )
-        return attach_boundaries(model, self._splits[k], self._caches, self._sample)
+        return attach_boundaries(model, self._splits[k], caches, self._sample)
 
 
 def cache_boundaries(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from transformers import default_data_collator
@@ -27,7 +27,7 @@ from hf_transfer_kit.features.pooling import POOLINGS
 from hf_transfer_kit.features.precision import check_dtype
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.features.shards import Column
-from hf_transfer_kit.features.store import default_cache_dir, find_store
+from hf_transfer_kit.features.store import Store, default_cache_dir, find_store
 
 _FORMAT = 1
 
@@ -104,7 +104,7 @@ def cache_features(
     key = f"features-{combined(settings)}"
     folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     if ranks.broadcast_from_main(lambda: find_store(folder, key) is not None):
-        return CachedFeatures(ranks.on_all_ranks(lambda: find_store(folder, key)))
+        return CachedFeatures(cast(Store, ranks.on_all_ranks(lambda: find_store(folder, key))))  # found just now
 
     started = time.perf_counter()
     with seeded_eval_mode(network, seed=0), _hooked(network, tap, pooling, keep_columns) as output:
@@ -145,4 +145,4 @@ def _check_settings(pooling: str | None, batch_size: int, dtype: str, keep_colum
 
 def _row_bytes(features: Column) -> int:
     """Bytes of a row, about: of texts a long one."""
-    return features.row_bytes or 1024 * features.shape[-1] * 4
+    return features.row_bytes or 1024 * (features.shape[-1] or 1) * 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import numpy as np
@@ -61,7 +61,7 @@ class CachedFeatures(Dataset):
         """
         if "labels" not in {column.name for column in self.store.columns}:
             raise DataError("These features were cached without labels: the collated batches held none.")
-        return self.store.gather(range(len(self)), ["labels"])["labels"].numpy()
+        return cast(Tensor, self.store.gather(range(len(self)), ["labels"])["labels"]).numpy()
 
     def batch(self, rows: Sequence[int] | np.ndarray) -> dict[str, Tensor | list[Tensor]]:
         """The given rows of every column, as tensors of shape (n, ...) that may be written to."""

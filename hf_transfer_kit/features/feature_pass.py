@@ -60,6 +60,7 @@ class FeaturePass:
         """Features in the dtype of the store, and kept columns, on the CPU."""
         self._check_shapes({FEATURES: found, **kept}, start)
         dtype = self._declared[0].dtype
+        features: Tensor | list[Tensor]
         if isinstance(found, Tensor):
             features = narrowed(found, dtype, start)
         else:
@@ -91,6 +92,7 @@ class FeaturePass:
 
 def _joined(parts: list[Tensor | Sequence[Tensor]]) -> Tensor | list[Tensor]:
     """Tensors end to end where all are one a batch, else the rows of all."""
-    if all(isinstance(part, Tensor) for part in parts):
-        return torch.cat(parts)
+    tensors = [part for part in parts if isinstance(part, Tensor)]
+    if len(tensors) == len(parts):
+        return torch.cat(tensors)
     return [row for part in parts for row in part]

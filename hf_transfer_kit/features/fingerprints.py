@@ -30,7 +30,7 @@ def weights_fingerprint(tensors: Mapping[str, Tensor]) -> str:
                 "the weights as ordinary tensors first."
             ) from error
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(data)
+        digest.update(data.data)
     return digest.hexdigest()
 
 

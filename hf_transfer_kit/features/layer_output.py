@@ -23,6 +23,7 @@ from hf_transfer_kit.backbones.feature_maps import (
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.features.pooling import pooled_positions
+from hf_transfer_kit.values import LayerGroup
 
 POOLED = "pooled"
 _LABELS = {"labels", "label", "label_ids"}
@@ -62,7 +63,7 @@ def find_tap(model: nn.Module, layer: str | int, *, example_inputs: Callable[[],
     learn_inputs(model, example_inputs)
     body = layer_groups(model).body
     if isinstance(layer, int) and not isinstance(layer, bool) and -len(body) <= layer < len(body):
-        chosen = body[layer]
+        chosen: LayerGroup | None = body[layer]
     else:
         chosen = next((group for group in body if group.name == layer), None)
     if chosen is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.features.body_fingerprint import body_fingerprint
 from hf_transfer_kit.features.cached_features import CachedFeatures
 from hf_transfer_kit.features.probe_fitting import KINDS, Fit, cross_validated, fit_all
-from hf_transfer_kit.features.probe_rows import Features, LabelledRows, feature_rows, labelled_rows
+from hf_transfer_kit.features.probe_rows import Features, LabelledRows, Rows, feature_rows, labelled_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class LinearProbe:
     def predict(self, features: Features) -> np.ndarray:
         """Class of each row, of shape (rows,)."""
         if self.weight is None:
-            return self._fit.predict(feature_rows(features))
+            return cast(Fit, self._fit).predict(feature_rows(features))
         return self.classes[self.logits(features).argmax(axis=1)]
 
     def accuracy(self, features: Features, labels: Sequence[int] | np.ndarray | None = None) -> float:
@@ -189,7 +189,7 @@ def linear_probe(
     )
 
 
-def _pair(rows: LabelledRows, name: str, width: int):
+def _pair(rows: LabelledRows, name: str, width: int) -> Rows:
     features, labels = (rows, None) if isinstance(rows, CachedFeatures) else rows
     return labelled_rows(features, labels, name=name, width=width)
 
@@ -204,7 +204,7 @@ def _checked_strengths(kind: str, strengths: Sequence[float] | None, rows: int) 
     if any(k != int(k) for k in chosen):
         raise SettingsError(f"strengths={strengths!r}: for 'knn' they are numbers of neighbours, whole ones.")
     # Five folds leave four fifths of the rows to be neighbours.
-    fitting = [int(k) for k in chosen if k <= max(1, rows // 2)]
+    fitting: list[float] = [int(k) for k in chosen if k <= max(1, rows // 2)]
     if not fitting:
         raise SettingsError(f"strengths={strengths!r}, but of {rows} rows at most {rows // 2} can be asked. Lower k.")
     return fitting

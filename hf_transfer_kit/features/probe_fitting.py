@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -52,7 +53,8 @@ class Fit:
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Class of each row of (rows, D)."""
         if self.weight is None:
-            return self.neighbours.predict(features, [self.neighbours.most])[self.neighbours.most]
+            nearest = cast(Neighbours, self.neighbours)
+            return nearest.predict(features, [nearest.most])[nearest.most]
         return self.classes[(features @ self.weight.T + self.bias).argmax(axis=1)]
 
 
@@ -119,7 +121,11 @@ def _some(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
     return rows if len(rows) <= most else np.random.default_rng(seed).choice(rows, most, replace=False)
 
 
-def _logistic(strengths: Sequence[float], standard: np.ndarray, labels: np.ndarray):
+_Fitted = tuple[float, np.ndarray, np.ndarray, np.ndarray]
+"""Strength, classes, weights and bias of standardised features."""
+
+
+def _logistic(strengths: Sequence[float], standard: np.ndarray, labels: np.ndarray) -> Iterator[_Fitted]:
     model = LogisticRegression(warm_start=True, max_iter=_ITERATIONS)
     for strength in strengths:
         # scikit-learn minimises C sum(loss) + |W|^2/2.
@@ -134,7 +140,7 @@ def _logistic(strengths: Sequence[float], standard: np.ndarray, labels: np.ndarr
         yield strength, model.classes_, weight, bias
 
 
-def _ridge(strengths: Sequence[float], standard: np.ndarray, labels: np.ndarray):
+def _ridge(strengths: Sequence[float], standard: np.ndarray, labels: np.ndarray) -> Iterator[_Fitted]:
     for strength in strengths:
         model = RidgeClassifier(alpha=strength * len(labels)).fit(standard, labels)
         weight, bias = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
@@ -183,7 +189,9 @@ def _neighbours(k: float, features: np.ndarray, labels: np.ndarray) -> Fit:
     return Fit(k, nearest.classes, neighbours=nearest)
 
 
-def _folded(strength, classes, weight, bias, mean, scale) -> Fit:
+def _folded(
+    strength: float, classes: np.ndarray, weight: np.ndarray, bias: np.ndarray, mean: np.ndarray, scale: np.ndarray
+) -> Fit:
     """Weights for features as they are: W (x - mean)/scale + b = (W/scale) x + (b - W mean/scale)."""
     plain = weight.astype(np.float64) / scale  # (C, D)
     shifted = bias.astype(np.float64) - plain @ mean  # (C,)

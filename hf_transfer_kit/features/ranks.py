@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -48,7 +48,7 @@ class Ranks:
         for rank, said in enumerate(words):
             if said is not None:
                 raise DataError(f"Process {rank} of {self.world} failed, so all stop. It said: {said}")
-        return result  # type: ignore[return-value]
+        return cast(T, result)
 
     def broadcast_from_main(self, work: Callable[[], T]) -> T:
         """What ``work`` returns in the first process, in all of them; only there it runs."""

@@ -42,7 +42,7 @@ def copied(shard: Shard, parts: Sequence[np.ndarray], into: Sequence[np.ndarray]
         file = os.open(shard.path, os.O_RDONLY)
         try:
             read = [
-                os.preadv(file, [target.reshape(-1).view(np.uint8)], part.ctypes.data - shard.base)
+                os.preadv(file, [target.reshape(-1).view(np.uint8).data], part.ctypes.data - shard.base)
                 for part, target in zip(parts, into, strict=True)
                 if part.nbytes
             ]

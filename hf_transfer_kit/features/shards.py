@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -64,7 +64,7 @@ class Column:
     @property
     def elements(self) -> int:
         """Numbers in a row of a fixed column."""
-        return math.prod(self.shape)
+        return math.prod(cast(tuple[int, ...], self.shape))
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -180,7 +180,7 @@ def shard_batch(
         found = values[column.name]
         if column.fixed:
             _check_fixed(column, found, rows)
-            arrays[column.name] = _fixed_array(schema.field(column.name).type, _stored(found), rows)
+            arrays[column.name] = _fixed_array(schema.field(column.name).type, _stored(cast(Tensor, found)), rows)
         else:
             _check_variable(column, found, rows)
             flat = [_stored(row) for row in found]

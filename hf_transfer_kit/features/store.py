@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -188,9 +188,11 @@ class Store:
 
     def _take(self, column: Column, shards: np.ndarray, inside: np.ndarray) -> Tensor | list[Tensor]:
         in_place, stored_dtype = self._in_place[column.name], getattr(torch, column.stored_dtype)
+        taken: Tensor | list[Tensor]
+        targets: Any
         if column.fixed:
-            taken = torch.empty((len(inside), *column.shape), dtype=column.torch_dtype)
-            targets = taken.view(stored_dtype).numpy()
+            whole = torch.empty((len(inside), *cast(tuple[int, ...], column.shape)), dtype=column.torch_dtype)
+            taken, targets = whole, whole.view(stored_dtype).numpy()
         else:
             parts = [self._shards[shard].views[column.name][row] for shard, row in zip(shards, inside, strict=True)]
             targets = [np.empty(part.shape, part.dtype) for part in parts]

@@ -43,10 +43,10 @@ def _drawn(report: TransferReport) -> dict[str, tuple[str | None, str]]:
         words = "Accuracy of each method on each source that was left out of its training"
         return {"left_out": (left_out_picture(report.generalisation), words)}
     if report.multitasking:
-        chosen = report.multitasking.result(report.multitasking.chosen)
+        best = report.multitasking.result(report.multitasking.chosen)
         return {
-            "gains": (gain_bars(report.multitasking, chosen), "Gain of each task over itself alone"),
-            "losses": (task_losses_picture(chosen, report.multitasking.tasks), "Loss of each task over the steps"),
+            "gains": (gain_bars(report.multitasking, best), "Gain of each task over itself alone"),
+            "losses": (task_losses_picture(best, report.multitasking.tasks), "Loss of each task over the steps"),
         }
     if report.zero_shot:
         words = "Accuracy of unseen classes against that of seen ones"

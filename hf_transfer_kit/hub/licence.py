@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import httpx2
 from huggingface_hub import ModelCard
@@ -138,5 +139,6 @@ def licence_of(licence: str | None, base_model: str | None) -> tuple[str | None,
     base = known_licence(base_model) if base_model else None
     if base is None and (base_model is None or Path(base_model).exists()):
         return licence, None  # of a network in a folder without a card nobody can say more
-    name = Path(base_model).name if Path(base_model).exists() else base_model
+    known = cast(str, base_model)
+    name = Path(known).name if Path(known).exists() else known
     return licence or base, check_licence(licence, base, name)

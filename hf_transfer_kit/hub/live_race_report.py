@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
 from hf_transfer_kit.features.ranks import Ranks
@@ -94,17 +94,19 @@ class _Watch(TrainerCallback):
         self.kept = kept
         self.name = name
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._tell(state)
 
-    def on_evaluate(self, args, state, control, **kwargs):
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._tell(state)
 
-    def on_log(self, args, state, control, **kwargs):
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if args.eval_strategy == IntervalStrategy.NO:  # something else than Trainer looks at the run
             self._tell(state)
 
-    def _tell(self, state) -> None:
+    def _tell(self, state: TrainerState) -> None:
         self.kept.running(self.name, state.global_step, state.max_steps, evaluations_of(state.log_history))
 
 

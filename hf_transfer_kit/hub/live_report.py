@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
-from transformers import PreTrainedModel, TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import LoadedData, PreparedData
@@ -37,7 +38,7 @@ class KeepReport(TrainerCallback):
         self.base_model = base_model
         self.started = time.perf_counter()
 
-    def on_evaluate(self, args, state, control, **kwargs):
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not state.is_world_process_zero:
             return
         evaluations = evaluations_of(state.log_history)
@@ -56,7 +57,7 @@ class KeepReport(TrainerCallback):
                 *self.report.notes,
             ),
         )
-        write_unfinished(Path(args.output_dir), report, self.base_model)
+        write_unfinished(Path(cast(str, args.output_dir)), report, self.base_model)
 
 
 def started_report(
@@ -106,7 +107,7 @@ def started_report(
     )
 
 
-def evaluations_of(log_history: list[Mapping[str, float]]) -> list[dict[str, float]]:
+def evaluations_of(log_history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
     """Each evaluation's step and figures, in their order, without Trainer's timings."""
     return [
         {"step": entry["step"]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -111,7 +111,7 @@ def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[st
         ]
     elif report.generalisation:
         seen = [*report.generalisation.sources, *filter(None, [report.generalisation.unseen_name])]
-        found = [(pipeline, name, "accuracy", report.metrics[f"accuracy_on_{name}"]) for name in seen]
+        found = [(cast(str, pipeline), name, "accuracy", report.metrics[f"accuracy_on_{name}"]) for name in seen]
     else:
         found = [
             (pipeline or f"zero-shot-{PIPELINES[report.data['modality']]}", report.dataset_name, name, value)

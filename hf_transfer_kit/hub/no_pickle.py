@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 # training_args.bin, optimizer.pt, scheduler.pt, rng_state.pth, scaler.pt, and weights that are no safetensors
 PATTERNS = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
@@ -19,10 +20,12 @@ class NoPickleUploads(TrainerCallback):
     ``hub_strategy="checkpoint"`` a run cannot be resumed from the Hub then: optimizer states are pickles.
     """
 
-    def on_push_begin(self, args, state, control, **kwargs):
+    def on_push_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if not state.is_world_process_zero:
             return
-        path = Path(args.output_dir) / ".gitignore"
+        path = Path(cast(str, args.output_dir)) / ".gitignore"
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_text().splitlines() if path.exists() else []
         missing = [pattern for pattern in PATTERNS if pattern not in lines]

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HFValidationError
@@ -205,4 +205,4 @@ def _by_the_first_process(work: Callable[[], T]) -> T:
     found, error = Ranks().broadcast_from_main(outcome)
     if error is not None:
         raise error
-    return found
+    return cast(T, found)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer, TimmWrapperImageProcessor
 from transformers.utils import cached_file
@@ -56,12 +57,12 @@ def load_inputs(name_or_path: str | Path, *, input: str | None = None, revision:
             where = own
         else:
             found = cached_file(name, FILE, **where)
-        settings = json.loads(Path(found).read_text())
+        settings = json.loads(Path(cast(str, found)).read_text())
         sizes = InputSizes(**{field.name: settings[field.name] for field in dataclasses.fields(InputSizes)})
         if "timm" in settings:
             processor = TimmWrapperImageProcessor(pretrained_cfg=settings["timm"])
         else:
-            processor = _PROCESSORS[settings["reads"]].from_pretrained(name, **where)
+            processor = cast(Any, _PROCESSORS[settings["reads"]]).from_pretrained(name, **where)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{name} keeps no inputs{f' of {input!r}' if input else ''} ({first_line(error)}): the kit's scripts write "

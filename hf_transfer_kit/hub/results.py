@@ -9,9 +9,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import yaml
+from torch import nn
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.backbones import is_adapted, merged
@@ -87,10 +89,10 @@ def save_results(
     report = replace(report, command=without_local_paths(report.command), watt_hours=counted)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
         staged = Path(temporary)
-        model.to(memory_format=torch.contiguous_format)
+        cast(nn.Module, model).to(memory_format=torch.contiguous_format)
         if is_adapted(model):
             _save_adapter(model, staged / "adapter")
-        kept = merged(model) if is_adapted(model) else model
+        kept: Any = merged(model) if is_adapted(model) else model
         processor = inputs.processor if isinstance(inputs, RawInputs) else inputs
         if hasattr(processor, "data_config") and isinstance(getattr(kept.config, "pretrained_cfg", None), dict):
             # timm's settings for images travel in the model's own config.
@@ -103,7 +105,7 @@ def save_results(
         if isinstance(inputs, (RawInputs, Mapping)):
             save_inputs(staged, inputs)
         elif processor is not None and not hasattr(processor, "data_config"):
-            processor.save_pretrained(staged)
+            cast(Any, processor).save_pretrained(staged)
         card = TransferCard.from_report(
             report,
             base_model=base_model,

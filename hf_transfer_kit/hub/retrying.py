@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError
@@ -54,9 +54,10 @@ def with_retries(
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -75,7 +76,7 @@ def _passes(error: BaseException) -> bool:
 
 
 def _asked_wait(error: BaseException) -> float | None:
-    asked = error.response.headers.get("Retry-After", "") if _status(error) else ""
+    asked = cast(Any, error).response.headers.get("Retry-After", "") if _status(error) else ""
     return float(asked) if asked.isdigit() else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -60,9 +60,8 @@ def check_saved(
     raw = [stored[row] for row in range(count)]
     plain = not isinstance(model, (MultiTaskModel, ZeroShotModel))
     if plain and data.modality in _TASKS:
-        saved = _by_pipeline(
-            output_dir, data.modality, raw, [model.config.id2label[i] for i in range(measured.shape[1])]
-        )
+        names = cast(dict[int, str], model.config.id2label)
+        saved = _by_pipeline(output_dir, data.modality, raw, [names[i] for i in range(measured.shape[1])])
     else:
         kind = classifier_class(prepared.raw_inputs.reads) if plain else AutoModel
         saved = _by_inputs(output_dir, kind, raw, task, input)
@@ -91,7 +90,7 @@ def _measured(model: PreTrainedModel, prepared: PreparedData, count: int, task: 
 
 
 def _by_pipeline(folder: str | Path, modality: str, raw: Sequence[Any], names: Sequence[str]) -> Tensor:
-    classifier = pipeline(_TASKS[modality], model=str(folder), device="cpu")
+    classifier = cast(Any, pipeline)(_TASKS[modality], model=str(folder), device="cpu")
     options = {"truncation": True} if modality == "text" else {}
     rows = [opened_image(row) for row in raw] if modality == "image" else raw
     if modality == "text" and isinstance(raw[0], tuple):
@@ -101,7 +100,7 @@ def _by_pipeline(folder: str | Path, modality: str, raw: Sequence[Any], names: S
 
 
 @torch.no_grad()
-def _by_inputs(folder: str | Path, kind: type, raw: Sequence[Any], task: str | None, input: str | None) -> Tensor:
+def _by_inputs(folder: str | Path, kind: Any, raw: Sequence[Any], task: str | None, input: str | None) -> Tensor:
     model = kind.from_pretrained(folder).eval()
     inputs = load_inputs(folder, input=input)
     return _stacked([_logits(model, inputs(raw[start : start + ROWS]), task) for start in range(0, len(raw), ROWS)])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import datasets
 import evaluate
 import numpy as np
@@ -19,30 +22,30 @@ def _info(description: str, features: dict[str, object]) -> evaluate.MetricInfo:
 class Accuracy(evaluate.Metric):
     """Share of rows whose class is right: ``{"accuracy": float in [0, 1]}``."""
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return _info("Share of rows whose class is right.", _CLASSES)
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions: Sequence[Any], references: Sequence[int]) -> dict[str, float]:
         return {"accuracy": float(accuracy_score(references, predictions))}
 
 
 class MacroF1(evaluate.Metric):
     """F1 of each class that occurs, averaged with equal weight: ``{"macro_f1": float in [0, 1]}``."""
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return _info("F1 averaged over classes with equal weight.", _CLASSES)
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions: Sequence[Any], references: Sequence[int]) -> dict[str, float]:
         return {"macro_f1": float(f1_score(references, predictions, average="macro", zero_division=0.0))}
 
 
 class BalancedAccuracy(evaluate.Metric):
     """Accuracy within each class that occurs, averaged evenly: ``{"balanced_accuracy": float in [0, 1]}``."""
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return _info("Accuracy within each class, averaged with equal weight.", _CLASSES)
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions: Sequence[Any], references: Sequence[int]) -> dict[str, float]:
         there = np.unique(references)
         value = recall_score(references, predictions, labels=there, average="macro", zero_division=0.0)
         return {"balanced_accuracy": float(value)}
@@ -51,10 +54,12 @@ class BalancedAccuracy(evaluate.Metric):
 class ConfusionMatrix(evaluate.Metric):
     """Counts by true and predicted class: ``{"confusion_matrix": nested list, [true][predicted]}``."""
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return _info("Counts by true and predicted class.", _CLASSES)
 
-    def _compute(self, predictions, references, num_labels: int | None = None):
+    def _compute(
+        self, predictions: Sequence[Any], references: Sequence[int], num_labels: int | None = None
+    ) -> dict[str, list[list[int]]]:
         labels = None if num_labels is None else list(range(num_labels))
         return {"confusion_matrix": confusion_matrix(references, predictions, labels=labels).tolist()}
 
@@ -65,11 +70,11 @@ class TopKAccuracy(evaluate.Metric):
     ``predictions`` are scores of shape (rows, classes); ``k`` is given to ``compute`` (default 5).
     """
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         scores = datasets.Sequence(datasets.Value("float32"))
         return _info("Share of rows whose class is among the k highest scores.", {**_CLASSES, "predictions": scores})
 
-    def _compute(self, predictions, references, k: int = 5):
+    def _compute(self, predictions: Sequence[Any], references: Sequence[int], k: int = 5) -> dict[str, float]:
         return {"top_k_accuracy": top_k_share(np.asarray(predictions), np.asarray(references), k)}
 
 

@@ -35,7 +35,7 @@ class EntityF1(evaluate.Metric):
     Predictions and references are tags of sentences, lists of lists of texts.
     """
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         tags = datasets.Sequence(datasets.Value("string"))
         return evaluate.MetricInfo(
             description="F1 over whole entities.",
@@ -44,7 +44,7 @@ class EntityF1(evaluate.Metric):
             features=datasets.Features({"predictions": tags, "references": tags}),
         )
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, float]:
         found, wanted = ([entity_spans(tags) for tags in sentences] for sentences in (predictions, references))
         right = sum(len(a & b) for a, b in zip(found, wanted, strict=True))
         named, there = sum(map(len, found)), sum(map(len, wanted))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import datasets
 import evaluate
 import numpy as np
@@ -19,34 +22,34 @@ def _info(description: str) -> evaluate.MetricInfo:
 class Spearman(evaluate.Metric):
     """Correlation of ranks: ``{"spearman": float in [-1, 1]}``; 0.0 where predictions are all the same."""
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return _info("Correlation of the ranks of predictions and references.")
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
         return {"spearman": _correlation(spearmanr, predictions, references)}
 
 
 class Pearson(evaluate.Metric):
     """Linear correlation: ``{"pearson": float in [-1, 1]}``; 0.0 where predictions are all the same."""
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return _info("Linear correlation of predictions and references.")
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
         return {"pearson": _correlation(pearsonr, predictions, references)}
 
 
 class MeanSquaredError(evaluate.Metric):
     """``{"mse": float >= 0}``, in the square of the references' unit."""
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return _info("Mean of squared differences.")
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
         return {"mse": float(np.mean((np.asarray(predictions) - np.asarray(references)) ** 2))}
 
 
-def _correlation(measure, predictions, references) -> float:
+def _correlation(measure: Callable[..., Any], predictions: Sequence[float], references: Sequence[float]) -> float:
     if len(predictions) < 2 or np.ptp(predictions) == 0 or np.ptp(references) == 0:
         return 0.0  # nothing is told apart
     return float(measure(predictions, references).statistic)

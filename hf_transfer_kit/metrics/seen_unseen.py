@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import datasets
 import evaluate
@@ -60,12 +61,12 @@ def per_class_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.mean([(predicted[labels == label] == label).mean() for label in np.unique(labels)]))
 
 
-def stacked(scores: np.ndarray, seen: Sequence[bool], gamma: float) -> np.ndarray:
+def stacked(scores: np.ndarray, seen: Sequence[bool] | np.ndarray, gamma: float) -> np.ndarray:
     """Calibrated stacking: scores (N, C) with ``gamma`` subtracted from those of seen classes."""
     return np.asarray(scores) - gamma * np.asarray(seen, dtype=float)
 
 
-def seen_unseen_curve(scores: np.ndarray, labels: np.ndarray, seen: Sequence[bool]) -> SeenUnseenCurve:
+def seen_unseen_curve(scores: np.ndarray, labels: np.ndarray, seen: Sequence[bool] | np.ndarray) -> SeenUnseenCurve:
     """The whole curve: every gamma at which a prediction changes.
 
     Args:
@@ -76,15 +77,15 @@ def seen_unseen_curve(scores: np.ndarray, labels: np.ndarray, seen: Sequence[boo
     Raises:
         DataError: When there are no rows, or no classes, of either kind.
     """
-    scores, labels, seen = np.asarray(scores, dtype=float), np.asarray(labels), np.asarray(seen, dtype=bool)
-    of_seen = seen[labels]
-    if seen.all() or not seen.any() or of_seen.all() or not of_seen.any():
+    scores, labels, known = np.asarray(scores, dtype=float), np.asarray(labels), np.asarray(seen, dtype=bool)
+    of_seen = known[labels]
+    if known.all() or not known.any() or of_seen.all() or not of_seen.any():
         raise DataError("A seen-unseen curve needs rows of seen and of unseen classes. Give both.")
-    best_seen, best_unseen = scores[:, seen].max(axis=1), scores[:, ~seen].max(axis=1)
+    best_seen, best_unseen = scores[:, known].max(axis=1), scores[:, ~known].max(axis=1)
     # A row turns from its best seen to its best unseen class where gamma passes their difference.
     turns = best_seen - best_unseen
-    seen_right = np.flatnonzero(seen)[scores[:, seen].argmax(axis=1)] == labels
-    unseen_right = np.flatnonzero(~seen)[scores[:, ~seen].argmax(axis=1)] == labels
+    seen_right = np.flatnonzero(known)[scores[:, known].argmax(axis=1)] == labels
+    unseen_right = np.flatnonzero(~known)[scores[:, ~known].argmax(axis=1)] == labels
     weights = _class_weights(labels)
     order = np.argsort(turns, kind="stable")
     # Before the first turn all rows are given to seen classes, after the last to unseen ones.
@@ -122,7 +123,7 @@ class SeenUnseen(evaluate.Metric):
     =============================== ================================================================
     """
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         scores = datasets.Sequence(datasets.Value("float32"))
         return evaluate.MetricInfo(
             description="Accuracies of seen and unseen classes, averaged over classes.",
@@ -131,12 +132,18 @@ class SeenUnseen(evaluate.Metric):
             features=datasets.Features({"predictions": scores, "references": datasets.Value("int64")}),
         )
 
-    def _compute(self, predictions, references, seen: Sequence[bool] = (), gamma: float = 0.0):
+    def _compute(
+        self,
+        predictions: Sequence[Any],
+        references: Sequence[int],
+        seen: Sequence[bool] | np.ndarray = (),
+        gamma: float = 0.0,
+    ) -> dict[str, float]:
         return seen_unseen_accuracies(np.asarray(predictions), np.asarray(references), seen, gamma)
 
 
 def seen_unseen_accuracies(
-    scores: np.ndarray, labels: np.ndarray, seen: Sequence[bool], gamma: float = 0.0
+    scores: np.ndarray, labels: np.ndarray, seen: Sequence[bool] | np.ndarray, gamma: float = 0.0
 ) -> dict[str, float]:
     """What ``SeenUnseen`` gives.
 
@@ -149,18 +156,18 @@ def seen_unseen_accuracies(
     Raises:
         DataError: When there is no row, or ``seen`` does not fit.
     """
-    seen = np.asarray(seen, dtype=bool)
-    if scores.ndim != 2 or seen.shape != (scores.shape[1],):
+    known = np.asarray(seen, dtype=bool)
+    if scores.ndim != 2 or known.shape != (scores.shape[1],):
         raise DataError(
-            f"Scores have the shape {scores.shape} and seen {seen.shape}: give a score for each row and class, and "
+            f"Scores have the shape {scores.shape} and seen {known.shape}: give a score for each row and class, and "
             "whether each class was seen."
         )
-    of_seen = seen[labels]
+    of_seen = known[labels]
     found = {}
     if not of_seen.all():
-        among = np.flatnonzero(~seen)[scores[~of_seen][:, ~seen].argmax(axis=1)]
+        among = np.flatnonzero(~known)[scores[~of_seen][:, ~known].argmax(axis=1)]
         found["unseen_accuracy"] = per_class_accuracy(labels[~of_seen], among)
-    if seen.any() and not seen.all():
+    if known.any() and not known.all():
         said = stacked(scores, seen, gamma).argmax(axis=1)
         for kind, rows in (("seen", of_seen), ("unseen", ~of_seen)):
             if rows.any():
@@ -171,7 +178,7 @@ def seen_unseen_accuracies(
     return found
 
 
-def seen_unseen_metrics(seen: Sequence[bool]) -> Callable[[EvalPrediction], dict[str, float]]:
+def seen_unseen_metrics(seen: Sequence[bool] | np.ndarray) -> Callable[[EvalPrediction], dict[str, float]]:
     """Trainer's ``compute_metrics`` for a model whose logits are scores of seen and unseen classes.
 
     Args:

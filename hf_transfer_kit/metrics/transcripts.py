@@ -30,7 +30,7 @@ class ErrorRate(evaluate.Metric):
     Predictions and references are lists of symbol indices.
     """
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         symbols = datasets.Sequence(datasets.Value("int64"))
         return evaluate.MetricInfo(
             description="Edits by symbol of the references.",
@@ -39,7 +39,7 @@ class ErrorRate(evaluate.Metric):
             features=datasets.Features({"predictions": symbols, "references": symbols}),
         )
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions: Sequence[Sequence[int]], references: Sequence[Sequence[int]]) -> dict[str, float]:
         edits = [edit_distance(*pair) for pair in zip(predictions, references, strict=True)]
         return {
             "error_rate": sum(edits) / max(1, sum(map(len, references))),

@@ -48,6 +48,10 @@ class TaskAffinity(nn.Module):
         SettingsError: When ``every`` is out of range, or ``balancer`` is none.
     """
 
+    sums: Tensor
+    counts: Tensor
+    steps: Tensor
+
     def __init__(self, balancer: Balancer, *, every: int = 10, sum_rows: bool = False) -> None:
         super().__init__()
         if not isinstance(balancer, Balancer):

@@ -57,7 +57,7 @@ class MultiTaskConfig(PreTrainedConfig):
         shared_from: int = 0,
         batch_norm: str = BATCH_NORMS[0],
         adapters: Mapping[str, Mapping[str, Any]] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         backbone_config = held_config(backbone_config)
         inputs = _checked_inputs(inputs, shared_from)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -113,8 +113,8 @@ class MultiTaskDataset(TorchDataset):
             raise IndexError(f"An epoch has {len(self)} rows, so not all of these: {_shown(indices)}.")
         epoch = int(self._epoch)
         if self._read is None or self._read[0] != epoch:
-            rows = epoch_rows(self.sizes, self.counts, seed=self.seed, epoch=epoch, block=self.block)
-            self._read = (epoch, *rows)
+            read = epoch_rows(self.sizes, self.counts, seed=self.seed, epoch=epoch, block=self.block)
+            self._read = (epoch, *read)
         _, numbers, rows = self._read
         names = list(self.sources)
         return [(names[number], row) for number, row in zip(numbers[wanted], rows[wanted].tolist(), strict=True)]
@@ -128,7 +128,7 @@ class MultiTaskDataset(TorchDataset):
                 read = source.__getitems__([wanted[place][1] for place in places])
                 for place, row in zip(places, read, strict=True):
                     rows[place] = row
-        return rows
+        return cast(list[TaskRow], rows)  # each place is of one source
 
     def _counts(self, rows_per_epoch: int | None) -> dict[str, int]:
         block = self.block

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from accelerate.data_loader import DataLoaderDispatcher, IterableDatasetShard
-from transformers import TrainerCallback
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.multitask.dataset import MultiTaskDataset
 from hf_transfer_kit.multitask.streaming import StreamedMultiTaskDataset
+from hf_transfer_kit.tuning.networks import GIVEN
 
 _ROUNDING = 1e-6
 
@@ -25,7 +28,15 @@ class MultiTaskEpochs(TrainerCallback):
             packed batches.
     """
 
-    def on_train_begin(self, args, state, control, model=None, train_dataloader=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        train_dataloader: DataLoader = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         dataset = _dataset_of(train_dataloader)
         _check_tasks(getattr(getattr(plain_model(model)[0], "config", None), "tasks", None), dataset.tasks)
         if args.world_size > 1 and isinstance(train_dataloader, DataLoaderDispatcher):
@@ -34,7 +45,14 @@ class MultiTaskEpochs(TrainerCallback):
                 "whose. Set accelerator_config={'dispatch_batches': False} in TrainingArguments."
             )
 
-    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: DataLoader = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         # A resumed run begins with a part of an epoch done.
         _dataset_of(train_dataloader).set_epoch(int((state.epoch or 0) + _ROUNDING))
 

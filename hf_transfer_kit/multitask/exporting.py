@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -14,6 +14,7 @@ from hf_transfer_kit.backbones.new_heads import replace_head
 from hf_transfer_kit.backbones.precision import HALF
 from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.multitask.heads import HEADS
+from hf_transfer_kit.multitask.heads.head import Head
 from hf_transfer_kit.multitask.stems import join_input
 from hf_transfer_kit.multitask.trunk import auto_class, load_body, restore_head
 
@@ -32,7 +33,7 @@ def plain_model_of(model: MultiTaskModel, task: str) -> PreTrainedModel:
         ModelError: When the class has no place for what the head learned.
     """
     settings = model.config.tasks[task]
-    head = model.heads[task]
+    head = cast(Head, model.heads[task])
     trunk = copy.deepcopy(model.trunk)
     merge_adapters(trunk)
     join_input(trunk, settings["input"])
@@ -40,7 +41,7 @@ def plain_model_of(model: MultiTaskModel, task: str) -> PreTrainedModel:
     linear = nn.Linear(trunk_width(model), 1, bias=model.reader.has_bias, **like)
     restore_head(trunk, model.reader.head_name, linear)
     _tell_input(trunk.config, model.config.inputs[settings["input"]])
-    auto = auto_class(trunk.config, settings["type"])
+    auto: Any = auto_class(trunk.config, settings["type"])
     if isinstance(trunk, auto._model_mapping[type(trunk.config)]):
         plain = trunk
     else:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_transfer_kit.backbones.adapters import (
@@ -27,6 +27,7 @@ from hf_transfer_kit.multitask.configuration import SEPARATOR, MultiTaskConfig
 from hf_transfer_kit.multitask.continuing import carry_over
 from hf_transfer_kit.multitask.exporting import plain_model_of
 from hf_transfer_kit.multitask.heads import HEADS, POOLED
+from hf_transfer_kit.multitask.heads.head import Head
 from hf_transfer_kit.multitask.packed_batch import PackedBatch, unpack
 from hf_transfer_kit.multitask.row_counts import at_least_one, loss_shares
 from hf_transfer_kit.multitask.stems import check_channels, own_modules, parameters_of, separate_inputs
@@ -64,6 +65,8 @@ class MultiTaskModel(PreTrainedModel):
     """
 
     config_class = MultiTaskConfig
+    config: MultiTaskConfig
+    reader: FeatureReader
     base_model_prefix = "trunk"
     accepts_loss_kwargs = False
     _keys_to_ignore_on_load_unexpected = [r"^balancer\."]  # noqa: RUF012 - transformers reads it from the class
@@ -124,7 +127,7 @@ class MultiTaskModel(PreTrainedModel):
             keep_weights(trunk)
             model = cls(config, network=trunk)
         if own_head is not None:
-            model._keep_head(keep_head, own_head)
+            model._keep_head(cast(str, keep_head), own_head)
         return model
 
     @classmethod
@@ -168,7 +171,8 @@ class MultiTaskModel(PreTrainedModel):
             model.config.adapters,
         )
         with seeded(seed):
-            new = cls(config).to(device=model.device, dtype=model.dtype)
+            new = cls(config)
+            cast(nn.Module, new).to(device=model.device, dtype=model.dtype)
         carry_over(model, new, keep_classes=old_classes == "kept")
         return new
 
@@ -217,9 +221,10 @@ class MultiTaskModel(PreTrainedModel):
         )
         if task is not None:
             wanted = [name for name in wanted if name == task] or [task]
-        logits = {name: self.heads[name](*self._rows(name, features, packed)) for name in wanted}
+        logits: Any = {name: self.heads[name](*self._rows(name, features, packed)) for name in wanted}
         if self.training and task is None and not packed.labels:
-            loss = self._loss({}, features, packed)  # such a batch teaches nothing, but every parameter takes part
+            # Such a batch teaches nothing, but every parameter takes part.
+            loss: Tensor | None = self._loss({}, features, packed)
         else:
             loss = self._loss(logits, features, packed) if set(logits) <= set(packed.labels) else None
         return SequenceClassifierOutput(loss=loss, logits=next(iter(logits.values())) if len(logits) == 1 else logits)
@@ -240,7 +245,7 @@ class MultiTaskModel(PreTrainedModel):
                 f"Logits of the task {task!r} need the input {self.config.tasks[task]['input']!r}, but the batch holds "
                 f"{', '.join(features)}."
             )
-        found, lengths = of_input.of[self.heads[task].reads], of_input.lengths
+        found, lengths = of_input.of[self._head(task).reads], of_input.lengths
         rows = packed.rows.get(task)
         if rows is None:
             return found, lengths
@@ -248,7 +253,7 @@ class MultiTaskModel(PreTrainedModel):
 
     def _loss(self, logits: Mapping[str, Tensor], features: Mapping[str, Features], packed: PackedBatch) -> Tensor:
         totals = {
-            name: self.heads[name].loss(of_task, packed.labels[name], lengths=self._rows(name, features, packed)[1])
+            name: self._head(name).loss(of_task, packed.labels[name], lengths=self._rows(name, features, packed)[1])
             for name, of_task in logits.items()
         }
         if not self.training:
@@ -267,16 +272,16 @@ class MultiTaskModel(PreTrainedModel):
             shared = [tensor for of_input in features.values() for tensor in of_input.of.values()]
             loss = self.balancer(losses, shared[0] if len(shared) == 1 else shared)
             if hasattr(self.balancer, "weights"):
-                record_scalars(self, {f"weight_{name}": weight for name, weight in self.balancer.weights().items()})
+                record_scalars(self, {f"weight_{name}": w for name, w in cast(Any, self.balancer).weights().items()})
         return sum([*idle.values(), *self._unused(features)], start=loss)
 
     def _weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
-        return sum(self.config.tasks[name]["weight"] * loss for name, loss in losses.items())
+        return cast(Tensor, sum(self.config.tasks[name]["weight"] * loss for name, loss in losses.items()))
 
     def _unused(self, features: Mapping[str, Features]) -> list[Tensor]:
         """Zeros made of an absent input's own parameters, and of features that no task reads."""
         absent = [name for name in self.config.inputs if name not in features]
-        read = {(task["input"], self.heads[name].reads) for name, task in self.config.tasks.items()}
+        read = {(task["input"], self._head(name).reads) for name, task in self.config.tasks.items()}
         parts = [parameter.flatten() for name in absent for parameter in parameters_of(self.trunk, name)]
         parts += [
             tensor
@@ -288,7 +293,7 @@ class MultiTaskModel(PreTrainedModel):
 
     def _idle(self, task: str, features: Mapping[str, Features]) -> Tensor:
         """Zero, made by the head from no rows: its parameters take part, with gradients of exactly zero."""
-        head = self.heads[task]
+        head = self._head(task)
         of_input = features.get(self.config.tasks[task]["input"])
         if of_input is None:
             width = head.linear.in_features
@@ -297,19 +302,22 @@ class MultiTaskModel(PreTrainedModel):
             none = of_input.of[head.reads][:0]
         return head(none).float().sum()
 
-    def _new_head(self, task: Mapping[str, Any]) -> nn.Module:
+    def _head(self, task: str) -> Head:
+        return cast(Head, self.heads[task])
+
+    def _new_head(self, task: Mapping[str, Any]) -> Head:
         kind = HEADS[task["type"]]
         near = list(self.trunk.parameters())[-1]  # the first ones are not always where the rest is
         head = kind(
             self.reader.width[kind.reads],
             task["num_labels"],
-            dropout=head_dropout(self.config.backbone_config, kind.kind),
+            dropout=head_dropout(cast(PreTrainedConfig, self.config.backbone_config), kind.kind),
             **{option: task[option] for option in kind.options},
         ).to(device=near.device, dtype=near.dtype)
         if not hasattr(self.trunk, "timm_model"):
             initialize_module(self.trunk, head.linear)
         if kind.reads == POOLED and not self.reader.has_bias:
-            head.linear.bias = None
+            head.linear.bias = None  # type: ignore[assignment]  # as nn.Linear(bias=False) has it
         return head
 
     def _can_run_layers_again(self) -> bool:
@@ -323,7 +331,7 @@ class MultiTaskModel(PreTrainedModel):
 
     def _keep_head(self, task: str, own: nn.Module) -> None:
         self._check_task(task)
-        head = self.heads[task]
+        head = self._head(task)
         if not isinstance(own, nn.Linear) or own.weight.shape != head.linear.weight.shape or own.bias is None:
             raise SettingsError(
                 f"keep_head={task!r}: the network's own head does not fit a task of {head.num_labels} outputs on "

@@ -13,8 +13,9 @@ from torch.utils.data import Dataset as TorchDataset
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.values import MapRows
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = MapRows
 
 
 class WithLabels(TorchDataset):

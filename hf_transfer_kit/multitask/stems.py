@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ class OwnModules(nn.Module):
         except AttributeError:
             if name.startswith("__") or "of" not in self.__dict__.get("_modules", {}):
                 raise
-            return getattr(self._modules["of"][self.reading.name], name)
+            return getattr(cast(nn.ModuleDict, self._modules["of"])[self.reading.name], name)
 
 
 def own_modules(network: nn.Module) -> dict[str, OwnModules]:
@@ -174,7 +174,7 @@ def _check_untied(network: nn.Module, units: Mapping[str, nn.Module]) -> None:
         seen[id(parameter)] = name
 
 
-def _convolutions(module: nn.Module) -> list[nn.Module]:
+def _convolutions(module: nn.Module) -> list[Any]:
     return [layer for layer in module.modules() if isinstance(layer, _CONVOLUTIONS)]
 
 
@@ -188,6 +188,7 @@ def _change_channels(network: nn.Module, name: str, units: Mapping[str, nn.Modul
     before = convolution.in_channels
     convolution.weight = nn.Parameter(with_channels(convolution.weight.detach(), channels))
     convolution.in_channels = channels
+    layer: Any
     for module in units.values():
         for layer in module.modules():
             if getattr(layer, "num_channels", None) == before and not isinstance(layer, nn.GroupNorm):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hf_transfer_kit.backbones.adapters import adapter_settings, outermost, put_adapters, without_adapter
 from hf_transfer_kit.backbones.feature_maps import logits_layer, position_mask
@@ -41,7 +43,7 @@ def kinds_read(kinds: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in (POOLED, SEQUENCE) if name in read)
 
 
-def network_class(config: PreTrainedConfig, kinds: Iterable[str]) -> type:
+def network_class(config: PreTrainedConfig, kinds: Iterable[str]) -> type[_BaseAutoModelClass]:
     """transformers' Auto class whose network is the trunk of tasks of these kinds.
 
     It is the modality's classifier where a task reads pooled features, else the class of the first kind.
@@ -84,7 +86,7 @@ def new_network(config: PreTrainedConfig | None, kinds: Iterable[str]) -> PreTra
             "A MultiTaskConfig needs backbone_config, the configuration of a network, and at least one task to make a "
             "model of; or use MultiTaskModel.from_backbone(load_model(...), tasks)."
         )
-    if not isinstance(getattr(config, "num_labels", None), int) or config.num_labels < 1:
+    if not isinstance(count := getattr(config, "num_labels", None), int) or count < 1:
         config.num_labels = 2  # a timm encoder's configuration counts no class
     return network_class(config, kinds).from_config(config)
 
@@ -96,13 +98,13 @@ def fitting_network(network: PreTrainedModel, kinds: Iterable[str]) -> PreTraine
         ModelError: When the architecture does not fit, or the body lacks weights.
     """
     kinds = list(kinds)
-    auto = network_class(network.config, kinds)
+    auto: Any = network_class(network.config, kinds)
     if isinstance(network, auto._model_mapping[type(network.config)]):
         return network
     fitting = new_network(network.config, kinds)
     put_adapters(fitting, adapter_settings(network))
     load_body(fitting, network)
-    return fitting.to(device=network.device, dtype=network.dtype)
+    return cast(Any, fitting).to(device=network.device, dtype=network.dtype)
 
 
 def load_body(network: PreTrainedModel, source: PreTrainedModel) -> None:
@@ -147,8 +149,8 @@ class FeatureReader:
             )
         self.reads = kinds_read(kinds)
         self.head_name = outermost(network, logits_layer(network)[0])
-        layer = without_adapter(network.get_submodule(self.head_name))
-        self.width = {POOLED: layer.in_features}
+        layer = cast(nn.Linear, without_adapter(network.get_submodule(self.head_name)))
+        self.width: dict[str, int] = {POOLED: layer.in_features}
         self.has_bias = layer.bias is not None
         network.set_submodule(self.head_name, nn.Identity())
         if SEQUENCE in self.reads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -167,7 +168,7 @@ def _dots(axes: Axes, points: np.ndarray, colour: str, *, filled: bool, gid: str
 
 def _feature_legends(figure: Figure, class_names: Sequence[str], colours: Sequence[str]) -> None:
     """Below all panels: domains, what filled and hollow mean, and the classes where they are few enough."""
-    marker = {"linestyle": "none", "markersize": 7}
+    marker: dict[str, Any] = {"linestyle": "none", "markersize": 7}
     handles = [
         Line2D([], [], marker="o", color=_DOMAIN_COLOURS["source"], label="source", **marker),
         Line2D([], [], marker="o", color=_DOMAIN_COLOURS["target"], label="target", **marker),

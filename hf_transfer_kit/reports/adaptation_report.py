@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -57,6 +58,7 @@ def adaptation_report(
     """
     chosen = adaptation.result(adaptation.chosen)
     others = [result for result in adaptation.results if result.method != adaptation.chosen]
+    config: Any = model.config
     return TransferReport(
         recipe="adapt",
         title=f"{model_name} from {adaptation.source_name} to {adaptation.target_name}"
@@ -76,7 +78,7 @@ def adaptation_report(
         layer_groups=layer_rows(model, rates),
         data={
             **described_data(data, prepared),
-            "classes": [model.config.id2label[index] for index in range(model.config.num_labels)],
+            "classes": [config.id2label[index] for index in range(config.num_labels)],
             "source": {
                 "name": adaptation.source_name,
                 "sizes": source.sizes() if source else {},

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import LoadedData
 from hf_transfer_kit.reports.report import TransferReport, library_versions
@@ -29,7 +31,7 @@ def without_folders(ranking: SourceRanking) -> SourceRanking:
 def advice_report(
     recommendation: Recommendation,
     experience: Experience,
-    model,
+    model: nn.Module,
     *,
     model_name: str,
     data: LoadedData,

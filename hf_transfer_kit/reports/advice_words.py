@@ -12,7 +12,7 @@ def advice_sentence(advice: Advice) -> str:
     best = advice.ranking.sources[0] if advice.ranking else None
     network = (
         f"Of {len(advice.ranking.sources)} networks {best.name} comes first ({best.first_share:.0%} of draws). "
-        if best
+        if advice.ranking and best
         else ""
     )
     if first.strategy == "full":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from hf_transfer_kit.data import LoadedData, PreparedData
+from hf_transfer_kit.data import LoadedData, LoadedSources, PreparedData
 from hf_transfer_kit.reports.layer_rows import layer_rows
 from hf_transfer_kit.reports.report import TransferReport, library_versions
 from hf_transfer_kit.selection import Budget, Comparison
@@ -79,7 +80,7 @@ def comparison_report(
     )
 
 
-def described_data(data: LoadedData, prepared: PreparedData) -> dict[str, object]:
+def described_data(data: LoadedData | LoadedSources, prepared: PreparedData) -> dict[str, Any]:
     """What a report says of the data: sizes, classes, fingerprints, how rows were prepared."""
     return {
         "modality": data.modality,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import nn
+
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import LoadedData, PreparedData
 from hf_transfer_kit.reports.comparison import described_data
@@ -14,7 +16,7 @@ from hf_transfer_kit.values import DepthSearch
 
 def depth_report(
     search: DepthSearch,
-    model,
+    model: nn.Module,
     *,
     model_name: str,
     data: LoadedData,

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -32,7 +32,7 @@ from hf_transfer_kit.reports.pictures import accuracy_bars, confusion_picture, l
 from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.reports.zero_shot_pictures import attribute_bars, seen_unseen_picture, table_picture, unseen_bars
 from hf_transfer_kit.reports.zero_shot_words import zero_shot_words
-from hf_transfer_kit.values import Advice, Generalisation, MultiTasking, UnseenClasses
+from hf_transfer_kit.values import Adaptation, Advice, Generalisation, MultiTasking, UnseenClasses
 
 
 def write_report(output_dir: str | Path, report: TransferReport) -> None:
@@ -89,7 +89,7 @@ def _advice(advice: Advice) -> dict[str, Any]:
 
 
 def _adaptation(report: TransferReport) -> dict[str, Any]:
-    adaptation = report.adaptation
+    adaptation = cast(Adaptation, report.adaptation)
     words = adaptation_words(adaptation)
     pictures = {"scalars": adaptation_scalars(words["chosen"])}
     if words["labelled"]:

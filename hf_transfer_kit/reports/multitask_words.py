@@ -118,10 +118,10 @@ def source_sentence(found: MultiTasking) -> str:
 def affinity_sentence(matrix: Sequence[Sequence[float | None]], tasks: Sequence[TaskDescription]) -> str:
     """Which two tasks agree most, and which conflict most."""
     pairs = {
-        (tasks[row].name, tasks[column].name): matrix[row][column]
+        (tasks[row].name, tasks[column].name): cosine
         for row in range(len(tasks))
         for column in range(row)
-        if matrix[row][column] is not None
+        if (cosine := matrix[row][column]) is not None
     }
     if not pairs:
         return "No two tasks met."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hf_transfer_kit.data import LoadedData, raw_rows
 from hf_transfer_kit.values import SuspectedLabel
@@ -23,7 +24,7 @@ def located(found: Sequence[SuspectedLabel], data: LoadedData) -> tuple[Suspecte
         data: The splits as loaded.
     """
     places = data.given_rows.get("train")
-    stored = raw_rows(data, "train") if data.modality != "text" else {}
+    stored: Any = raw_rows(data, "train") if data.modality != "text" else {}
     return tuple(
         replace(
             suspect,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, TypeGuard
 
 from hf_transfer_kit.errors import SettingsError
 
@@ -24,7 +25,7 @@ def check_strength(owner: str, **values: object) -> None:
             raise SettingsError(f"{owner}: {name}={value} is negative; give a strength of 0 or more.")
 
 
-def is_number(value: object) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value is a finite number, and no truth value."""
     try:
         return not isinstance(value, (bool, str)) and math.isfinite(value)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from hf_transfer_kit.tuning.networks import GIVEN
 
 
 class LearnedRates(TrainerCallback):
@@ -24,7 +28,15 @@ class LearnedRates(TrainerCallback):
         self._names: dict[int, str] = {}
         self._handle: torch.utils.hooks.RemovableHandle | None = None
 
-    def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        optimizer: torch.optim.Optimizer = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self._remove()
         self.highest = {}
         optimizer = getattr(optimizer, "optimizer", optimizer)
@@ -32,10 +44,12 @@ class LearnedRates(TrainerCallback):
             self._names = {id(parameter): name for name, parameter in model.named_parameters()}
             self._handle = optimizer.register_step_pre_hook(self._note)
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._remove()
 
-    def _note(self, optimizer: torch.optim.Optimizer, args, kwargs) -> None:
+    def _note(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         for group in optimizer.param_groups:
             rate = float(group["lr"])
             for parameter in group["params"]:

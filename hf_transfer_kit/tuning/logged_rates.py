@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor, nn
-from transformers import Trainer
+from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.tuning.scalars import ScalarCallback
 from hf_transfer_kit.tuning.step_rates import Factors, factors_of
 
@@ -24,21 +27,37 @@ class LoggedRates(ScalarCallback):
         self._factors: Factors = {}
         self._now: dict[str, float] = {}
 
-    def scalars(self, model):
+    def scalars(self, model: nn.Module) -> Mapping[str, torch.Tensor | float]:
         """The two rates."""
         return self._now
 
-    def on_optimizer_step(self, args, state, control, optimizer=None, **kwargs):
+    def on_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: torch.optim.Optimizer = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         inner = getattr(optimizer, "optimizer", optimizer)  # whose scheduler is about to move on
         self._of_groups = [float(group["lr"]) for group in inner.param_groups]
         self._factors = factors_of(inner)
 
-    def on_log(self, args, state, control, model=None, optimizer=None, **kwargs):
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        model: nn.Module = GIVEN,
+        optimizer: torch.optim.Optimizer = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         inner = getattr(optimizer, "optimizer", optimizer)
         if inner is not None and len(self._of_groups) == len(inner.param_groups):
             groups = zip(self._of_groups, (group["params"] for group in inner.param_groups), strict=True)
             self._now = rates_by_part(model, groups, self._factors)
-        super().on_log(args, state, control, model=model, optimizer=optimizer, **kwargs)
+        super().on_log(args, state, control, logs=logs, model=model, optimizer=optimizer, **kwargs)
 
 
 def rates_by_part(

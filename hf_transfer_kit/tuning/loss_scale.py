@@ -8,17 +8,17 @@ their loss and gradient are then N times those of one big batch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import Trainer
+from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.backbones.seeded_eval_mode import preserved_random_state, seeded_eval_mode
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.logs import get_logger
-from hf_transfer_kit.tuning.networks import NetworkCallback
+from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 from hf_transfer_kit.tuning.runs import calling_trainer
 
 logger = get_logger(__name__)
@@ -32,7 +32,15 @@ class FairLossScale(NetworkCallback):
     do this by themselves; streams, and Trainers with a loss of their own, are left alone.
     """
 
-    def on_train_begin(self, args, state, control, model=None, train_dataloader=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        train_dataloader: DataLoader = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         mend_loss_scale(calling_trainer(), train_dataloader)
 
 
@@ -81,5 +89,5 @@ def _two_rows(loader: DataLoader | None, device: torch.device) -> dict[str, Any]
     if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or not len(dataset):
         return None
     with preserved_random_state():
-        batch = loader.collate_fn([dataset[0], dataset[len(dataset) - 1]])
+        batch = cast(DataLoader, loader).collate_fn([dataset[0], dataset[len(dataset) - 1]])
     return dict(on_device(batch, device)) if isinstance(batch, Mapping) else None

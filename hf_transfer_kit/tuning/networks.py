@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError
+
+GIVEN: Any = None
+"""Default of what Trainer hands to every event of a kind (``model``, ...), typed as that."""
 
 
 class NetworkCallback(TrainerCallback):
@@ -41,9 +45,11 @@ def network_of(model: Any) -> nn.Module | None:
     return body
 
 
-def _with_network(event):
+def _with_network(event: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(event)
-    def called(self, args, state, control, **kwargs):
+    def called(
+        self: TrainerCallback, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> Any:
         if "model" in kwargs:
             kwargs["model"] = network_of(kwargs["model"])
         return event(self, args, state, control, **kwargs)

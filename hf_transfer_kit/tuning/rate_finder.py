@@ -7,14 +7,25 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from hf_transfer_kit.backbones.seeded_eval_mode import preserved_random_state
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.values import RateCurve
 
 
@@ -58,7 +69,7 @@ def find_learning_rate(
     with preserved_random_state():
         with _seen_models() as seen:
             trainer = make_trainer()
-        model = trainer.model
+        model = cast(nn.Module, trainer.model)
         before = seen.get(id(model)) or _Snapshot(model)
         test = RangeTest(start=start, end=end, steps=steps, smoothing=smoothing, diverged=diverged)
         trainer.args = _arguments(trainer, steps)
@@ -126,7 +137,14 @@ class RangeTest(TrainerCallback):
         self.rates: list[float] = []
         self.losses: list[float] = []
 
-    def on_train_begin(self, args, state, control, optimizer=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: torch.optim.Optimizer = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         if not args.learning_rate > 0:
             raise SettingsError(
                 f"learning_rate={args.learning_rate} in the Trainer's arguments: the rate test keeps the ratio of each "
@@ -136,13 +154,27 @@ class RangeTest(TrainerCallback):
         rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
         self._factors = [rate / args.learning_rate for rate in rates]
 
-    def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: torch.optim.Optimizer = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         rate = rate_at(state.global_step, start=self.start, end=self.end, steps=self.steps)
         self.rates.append(rate)
         for group, factor in zip(optimizer.param_groups, self._factors, strict=True):
             group["lr"] = rate * factor
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         if logs is None or "loss" not in logs:
             return
         self.losses.append(float(logs["loss"]))
@@ -151,7 +183,7 @@ class RangeTest(TrainerCallback):
             control.should_training_stop = True
 
 
-def _arguments(trainer: Trainer, steps: int):
+def _arguments(trainer: Trainer, steps: int) -> TrainingArguments:
     args = copy.copy(trainer.args)
     args.max_steps = steps
     args.eval_strategy = args.save_strategy = "no"
@@ -199,16 +231,16 @@ def _seen_models() -> Iterator[dict[int, _Snapshot]]:
     make = Trainer.__init__
 
     @functools.wraps(make)
-    def watched(self, model=None, *args, **kwargs):
+    def watched(self: Trainer, model: Any = None, *args: Any, **kwargs: Any) -> None:
         if isinstance(model, nn.Module):
             seen.setdefault(id(model), _Snapshot(model))
         make(self, model, *args, **kwargs)
 
-    Trainer.__init__ = watched
+    Trainer.__init__ = watched  # type: ignore[method-assign]  # for as long as this lasts
     try:
         yield seen
     finally:
-        Trainer.__init__ = make
+        Trainer.__init__ = make  # type: ignore[method-assign]
 
 
 def _check(start: float, end: float, steps: int, smoothing: float, diverged: float) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
@@ -61,7 +61,7 @@ def layerwise_optimizer(
     num_first: int | None = None,
     head: float = 1.0,
     example_inputs: Any = None,
-) -> tuple[type[LayerwiseRates], dict[str, Any]]:
+) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     """A learning rate for each layer group, for ``Trainer(optimizer_cls_and_kwargs=...)``.
 
     The head learns at ``args.learning_rate * head``, the group at depth i at ``args.learning_rate * factor_i`` with
@@ -97,14 +97,15 @@ def layerwise_optimizer(
             raise SettingsError(f"{name}={value!r} is no finite number: give a factor of the learning rate.")
     if head < 0:
         raise SettingsError(f"head={head} is negative: give a factor of the learning rate.")
-    settings = {"decay": decay, "first_layers": first_layers, "num_first": num_first}
+    settings: dict[str, Any] = {"decay": decay, "first_layers": first_layers, "num_first": num_first}
     if model is not None:
         body = len(layer_groups(model, example_inputs=example_inputs).body)
         rate_factors(body, **settings)
         _optimizer_class(model, args)
     else:
         rate_factors(max(1, num_first or 1), **settings)
-    return LayerwiseRates, {"args": args, **settings, "head": head, "example_inputs": example_inputs}
+    made = cast(type[torch.optim.Optimizer], LayerwiseRates)  # called like one, it gives one
+    return made, {"args": args, **settings, "head": head, "example_inputs": example_inputs}
 
 
 class LayerwiseRates:
@@ -142,7 +143,7 @@ class LayerwiseRates:
 
 
 def _optimizer_class(model: nn.Module, args: TrainingArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
-    optimizer_class, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
+    optimizer_class, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, cast(PreTrainedModel, model))
     taken = {"params", "model", "optimizer_dict"} & set(kwargs)
     if taken or not isinstance(optimizer_class, type):
         raise SettingsError(
@@ -171,7 +172,7 @@ def rate_groups(
         parts: Of each part name -> parameter, as ``model.named_parameters`` names it, and the factor on the rate.
         args: Rate and weight decay.
     """
-    decaying = set(Trainer.get_decay_parameter_names(None, model))
+    decaying = set(Trainer.get_decay_parameter_names(cast(Trainer, None), model))
     result = []
     for parameters, factor in parts:
         for weight_decay, wanted in ((args.weight_decay, True), (0.0, False)):

@@ -8,12 +8,15 @@ pretrained weights with a half-trained optimizer.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 from safetensors import safe_open
-from transformers import PreTrainedModel, TrainerCallback
+from torch import nn
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.networks import GIVEN
 
 
 class RestoreWeights(TrainerCallback):
@@ -33,7 +36,14 @@ class RestoreWeights(TrainerCallback):
     def __init__(self, checkpoint: str | Path | bool | None) -> None:
         self.checkpoint = checkpoint
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         if not self.checkpoint or not state.global_step or not isinstance(model, PreTrainedModel):
             return
         folder = Path(get_last_checkpoint(args.output_dir) if self.checkpoint is True else self.checkpoint)
@@ -41,7 +51,7 @@ class RestoreWeights(TrainerCallback):
         own = model.state_dict()
         if saved <= own.keys():
             return
-        network, info = type(model).from_pretrained(folder, dtype=model.dtype, output_loading_info=True)
+        network, info = cast(Any, type(model)).from_pretrained(folder, dtype=model.dtype, output_loading_info=True)
         if info["missing_keys"]:
             raise SettingsError(
                 f"The checkpoint {folder.name} lacks weights of {type(model).__name__} ("

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.logs import get_logger
+from hf_transfer_kit.tuning.networks import GIVEN
 
 logger = get_logger(__name__)
 
@@ -32,7 +35,14 @@ class RoundWeights(TrainerCallback):
             raise SettingsError(f"dtype={dtype!r} is unknown; choose {', '.join(map(repr, STORED))}.")
         self.dtype = dtype
 
-    def on_train_end(self, args, state, control, model=None, **kwargs):
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         if self.dtype != "float32":
             round_weights(model, self.dtype)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 from transformers import Trainer
@@ -32,7 +32,7 @@ def guard_run() -> None:
     """Sees to it that the parts of the Trainer that is being made leave its model when training is broken off."""
     trainer = calling_trainer()
     if trainer is not None and not isinstance(vars(trainer).get("train"), _GuardedTrain):
-        trainer.train = _GuardedTrain(trainer)
+        vars(trainer)["train"] = _GuardedTrain(trainer)
 
 
 def calling_trainer() -> Trainer | None:
@@ -58,12 +58,12 @@ class _GuardedTrain:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for part in self._parts():
-            part.before_run(network_of(self._trainer.model))
+            part.before_run(cast(nn.Module, network_of(self._trainer.model)))
         try:
             return self._train(*args, **kwargs)
         except BaseException:
             for part in self._parts():
-                part.leave(network_of(self._trainer.model))
+                part.leave(cast(nn.Module, network_of(self._trainer.model)))
             raise
 
     def _parts(self) -> list[RunPart]:

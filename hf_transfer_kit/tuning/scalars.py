@@ -9,15 +9,16 @@ last entry of ``log_history``. No Trainer subclass is needed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from accelerate.utils import gather_object
 from torch import nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import CallbackHandler
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.networks import NetworkCallback
+from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 from hf_transfer_kit.tuning.runs import owners_frame
 
 _RESERVED = ("loss", "grad_norm", "learning_rate", "epoch", "step", "num_input_tokens_seen", "total_flos")
@@ -101,15 +102,37 @@ class ScalarCallback(NetworkCallback):
         """What this process adds to the mean: by default each of ``scalars`` once."""
         return {name: (float(value), 1.0) for name, value in self.scalars(model).items()}
 
-    def on_init_end(self, args, state, control, model=None, **kwargs):
+    def on_init_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         _move_to_front(self)
         self._check_name()
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         _move_to_front(self)
         self._check_name()
 
-    def on_log(self, args, state, control, logs=None, model=None, **kwargs):
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         _move_to_front(self)
         if logs is None or "loss" not in logs:
             return
@@ -154,7 +177,14 @@ def check_scalar_name(owner: str, name: object) -> None:
 class LogScalars(ScalarCallback):
     """Logs what models hand in with ``record_scalars``: the mean over steps since the last log, and over processes."""
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         super().on_train_begin(args, state, control, model=model, **kwargs)
         take_scalars(model)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -35,7 +35,8 @@ def own_batches(
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     if hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"):
-        order = range(len(dataset))
+        order: Sequence[int] = range(len(dataset))
+        chosen: Iterator[Any]
         if seed is not None:
             order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed)).tolist()
         chosen = (dataset[index] for index in order[:num_samples][rank::world])

@@ -52,7 +52,7 @@ class StepRates:
         if vars(self._optimizer).get(_ATTRIBUTE) is self:
             delattr(self._optimizer, _ATTRIBUTE)
 
-    def _before(self, optimizer, args, kwargs) -> None:
+    def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         # Still set: the last step raised an error, or a subclass's step is calling its parent's, hooked as well.
         self._restore(optimizer)
         factors = self.factors()
@@ -62,7 +62,7 @@ class StepRates:
         self._copies = [split_by_factor(group, factors) for group in self._groups]
         optimizer.param_groups = [copy for copies in self._copies for copy in copies]
 
-    def _after(self, optimizer, args, kwargs) -> None:
+    def _after(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         self._restore(optimizer)
 
     def _restore(self, optimizer: torch.optim.Optimizer) -> None:
@@ -117,7 +117,7 @@ def _tried(optimizer: torch.optim.Optimizer) -> list[str]:
     weight.grad = torch.zeros_like(weight)
     known = inspect.signature(type(optimizer)).parameters
     try:
-        like = type(optimizer)([weight], **{key: v for key, v in optimizer.defaults.items() if key in known})
+        like: Any = type(optimizer)([weight], **{key: v for key, v in optimizer.defaults.items() if key in known})
         if callable(getattr(like, "train", None)):  # schedule-free ones
             like.train()
         before = dict(like.param_groups[0])

@@ -35,6 +35,7 @@ from hf_transfer_kit.values.results import (
     StrategyResult,
     Verdict,
 )
+from hf_transfer_kit.values.rows import Collator, KnownCollator, KnownRows, LabelledRows, MapRows
 from hf_transfer_kit.values.transferability import RankedSource, Score, SourceRanking, Transferability
 from hf_transfer_kit.values.zero_shot import (
     AttributeFigure,
@@ -54,6 +55,7 @@ __all__ = [
     "CaseMeasures",
     "CasePoint",
     "ClassDistance",
+    "Collator",
     "ConfusionTable",
     "CurvePoint",
     "DepthResult",
@@ -67,9 +69,13 @@ __all__ = [
     "Generalisation",
     "GeneralisationResult",
     "Growing",
+    "KnownCollator",
+    "KnownRows",
     "LabelShift",
+    "LabelledRows",
     "LayerGroup",
     "LayerGroups",
+    "MapRows",
     "MultiTaskResult",
     "MultiTasking",
     "RankedSource",

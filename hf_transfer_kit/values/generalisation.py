@@ -42,12 +42,12 @@ class GeneralisationResult:
     @property
     def worst(self) -> str:
         """The source that fared worst when it was left out."""
-        return min(self.by_domain, key=self.by_domain.get)
+        return min(self.by_domain, key=self.by_domain.__getitem__)
 
     @property
     def best(self) -> str:
         """The one that fared best."""
-        return max(self.by_domain, key=self.by_domain.get)
+        return max(self.by_domain, key=self.by_domain.__getitem__)
 
     @property
     def known(self) -> float:

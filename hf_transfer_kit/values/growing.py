@@ -40,7 +40,7 @@ class Growing:
     def sentence(self) -> str:
         """The same for people."""
         new = "" if self.new is None else f"New classes are named rightly in {100 * self.new:.1f} % of their rows. "
-        if self.forgetting is None:
+        if self.forgetting is None or self.before is None or self.after is None:
             return f"{new}Forgetting was not measured: no test row of an old class was at hand."
         lost = f"{abs(100 * self.forgetting):.1f} points"
         change = f"{lost} lost" if self.forgetting > 0 else f"{lost} gained" if self.forgetting < 0 else "nothing lost"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,7 +50,7 @@ class LayerGroups(Sequence[LayerGroup]):
     def __getitem__(self, index: int) -> LayerGroup: ...
     @overload
     def __getitem__(self, index: slice) -> tuple[LayerGroup, ...]: ...
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> LayerGroup | tuple[LayerGroup, ...]:
         return self.groups[index]
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class LayerGroups(Sequence[LayerGroup]):
         """All groups before the head."""
         return self.groups[:-1] if self.head is not None else self.groups
 
-    def rows(self) -> list[dict[str, object]]:
+    def rows(self) -> list[dict[str, Any]]:
         """One plain dict a group: depth, name, modules, parameters, trainable (share in [0, 1]), head."""
         return [
             {

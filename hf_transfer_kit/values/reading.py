@@ -6,12 +6,16 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 
 T = TypeVar("T")
 
 
-def read_value(kind: type[T], value: Any) -> T:
+@overload
+def read_value(kind: type[T], value: Any) -> T: ...
+@overload
+def read_value(kind: Any, value: Any) -> Any: ...
+def read_value(kind: Any, value: Any) -> Any:
     """``value``, as ``json`` gives it, as what the hint ``kind`` says.
 
     Dataclasses are made of mappings, tuples of lists; fields that are missing keep their defaults, so that files of
@@ -31,7 +35,7 @@ def read_value(kind: type[T], value: Any) -> T:
     if origin in (Union, types.UnionType):
         left = [part for part in inner if part is not types.NoneType]
         return read_value(left[0], value) if len(left) == 1 else value
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         hints = _hints(kind)
         return kind(**{name: read_value(hints[name], given) for name, given in value.items()})
     if origin is tuple:

@@ -95,15 +95,21 @@ def choose_options(
         features, labels = features[drawn], labels[drawn]
     fixed = dict(fixed or {})
     if method == JointMix.name and "partner_options" not in fixed:
-        how = {"splits": splits, "share": share, "held_rows": held_rows, "seed": seed, "balanced": balanced}
+        how: dict[str, Any] = {
+            "splits": splits,
+            "share": share,
+            "held_rows": held_rows,
+            "seed": seed,
+            "balanced": balanced,
+        }
         beside = signatures[:, features.shape[1] :]
         own = choose_options(fixed.setdefault("partner", JointMix.usual_partner), features, labels, beside, **how)
         fixed["partner_options"] = dict(own.options)
     grid = ALL_METHODS[method].tries if tries is None else tries
     combinations = [fixed | dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-    drawn = _splits(labels, count, splits, share, held_rows, np.random.default_rng(seed))
+    dealt = _splits(labels, count, splits, share, held_rows, np.random.default_rng(seed))
     trials = [
-        [_trial(method, options, features, labels, signatures, split, balanced) for split in drawn]
+        [_trial(method, options, features, labels, signatures, split, balanced) for split in dealt]
         for options in combinations
     ]
     best = int(np.argmax([np.mean([curve.area for _, curve in of_options]) for of_options in trials]))
@@ -150,7 +156,7 @@ def _trial(
     signatures: Tensor,
     split: _Split,
     balanced: bool,
-):
+) -> tuple[float, SeenUnseenCurve]:
     """Accuracy over the pseudo-unseen classes among themselves, and what the harmonic mean needs at any gamma."""
     seen = np.setdiff1d(np.arange(len(signatures)), split.unseen)
     place = torch.full((len(signatures),), -1, dtype=torch.long)

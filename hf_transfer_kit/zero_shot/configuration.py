@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -46,7 +46,7 @@ class ZeroShotConfig(PreTrainedConfig):
         method_options: Mapping[str, Any] | None = None,
         gamma: float = 0.0,
         adapters: Mapping[str, Mapping[str, Any]] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         if method not in ALL_METHODS:
             raise SettingsError(f"method={method!r} is unknown; choose one of {', '.join(ALL_METHODS)}.")
@@ -58,8 +58,8 @@ class ZeroShotConfig(PreTrainedConfig):
                 raise SettingsError(f"The {what} {twice[0]!r} stands twice. Give each its own name.")
         for derived in ("id2label", "label2id", "num_labels"):
             kwargs.pop(derived, None)
-        names = dict(enumerate(classes))
-        super().__init__(**kwargs, id2label=names, label2id={name: index for index, name in names.items()})
+        id2label = dict(enumerate(classes))
+        super().__init__(**kwargs, id2label=id2label, label2id={name: index for index, name in id2label.items()})
         self.backbone_config = backbone_config
         self.attributes = list(attributes)
         self.seen = list(seen)
@@ -71,7 +71,8 @@ class ZeroShotConfig(PreTrainedConfig):
     @property
     def classes(self) -> list[str]:
         """Names of all classes, in the order of the logits."""
-        return [self.id2label[index] for index in range(len(self.id2label))]
+        names = cast(dict[int, str], self.id2label)
+        return [names[index] for index in range(len(names))]
 
     def to_dict(self) -> dict[str, Any]:
         """As any configuration's, with the classes as a list, which alone ``__init__`` reads."""

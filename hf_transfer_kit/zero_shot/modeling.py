@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
@@ -56,6 +56,10 @@ class ZeroShotModel(PreTrainedModel):
     config_class = ZeroShotConfig
     base_model_prefix = "network"
     accepts_loss_kwargs = False
+
+    network: PreTrainedModel
+    head: ZeroShotMethod
+    class_attributes: Tensor
 
     def __init__(self, config: ZeroShotConfig, *, network: PreTrainedModel | None = None) -> None:
         super().__init__(config)
@@ -119,13 +123,15 @@ class ZeroShotModel(PreTrainedModel):
         model.class_attributes.copy_(torch.from_numpy(table.values))
         model.head.begin(signatures)
         model._seen_is_all = given is None
-        return model.to(inner.device)
+        cast(nn.Module, model).to(inner.device)
+        return model
 
     @property
     def table(self) -> AttributeTable:
         """The classes and their attributes."""
         config = self.config
-        return AttributeTable(tuple(config.classes), tuple(config.attributes), self.class_attributes.double().cpu())
+        values = self.class_attributes.double().cpu().numpy()
+        return AttributeTable(tuple(config.classes), tuple(config.attributes), values)
 
     @property
     def is_seen(self) -> Tensor:
@@ -181,7 +187,7 @@ class ZeroShotModel(PreTrainedModel):
                 not fit.
             SettingsError: When ``choose`` is asked for with fewer than 4 seen classes.
         """
-        names = class_names(labels, self.config.classes)
+        names = class_names(cast(Sequence[Any], labels), self.config.classes)
         features = torch.as_tensor(features)
         if features.shape != (len(names), len(self.head.mean)):
             raise DataError(
@@ -338,4 +344,4 @@ class ZeroShotModel(PreTrainedModel):
 
 AutoConfig.register(ZeroShotConfig.model_type, ZeroShotConfig)
 for _auto in (AutoModel, *map(classifier_class, MODALITIES)):
-    _auto.register(ZeroShotConfig, ZeroShotModel)
+    cast(Any, _auto).register(ZeroShotConfig, ZeroShotModel)

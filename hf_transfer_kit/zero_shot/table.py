@@ -105,7 +105,7 @@ class AttributeTable:
         values = _numbers(classes, attributes, cells)
         if unknown is not None:
             values[values == unknown] = np.nan
-        return cls(classes, attributes, _filled(values, classes, attributes, missing))
+        return cls(tuple(classes), tuple(attributes), _filled(values, classes, attributes, missing))
 
     def __len__(self) -> int:
         return len(self.classes)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
 from hf_transfer_kit.adaptation.batch_norm import batch_norms
@@ -20,6 +20,7 @@ from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.options import check_int, check_number
+from hf_transfer_kit.tuning.networks import GIVEN
 
 logger = get_logger(__name__)
 
@@ -31,7 +32,7 @@ class Average(NamedTuple):
 
     tensors: list[Tensor]
     """Float32 or wider."""
-    count: int
+    count: int  # type: ignore[assignment]  # a NamedTuple is a tuple, whose count() nobody calls
     """Of how many steps."""
 
     def with_more(self, others: list[Tensor], count: int = 1) -> Average:
@@ -94,7 +95,14 @@ class SWAD(TrainerCallback):
         self._missed: list[str] = []
         self._running = False
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         if args.load_best_model_at_end or args.eval_strategy == IntervalStrategy.NO:
             raise SettingsError(
                 "SWAD averages weights by the validation loss of Trainer's evaluations and writes them into the model "
@@ -111,14 +119,23 @@ class SWAD(TrainerCallback):
         if state.global_step:
             self._load(load_file(to_read(args, state, FILE, "SWAD")), inner)
 
-    def on_step_begin(self, args, state, control, **kwargs):
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if self._missed and not self._losses:
             raise SettingsError(
                 f"SWAD(metric={self.metric!r}) finds no such metric; the evaluation gave {', '.join(self._missed)}. "
                 "Name one of them that is a loss."
             )
 
-    def on_step_end(self, args, state, control, model=None, **kwargs):
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         weights = [parameter.detach() for parameter in _parameters(model)]
         if self._current is None:
             copies = [w.clone() if w.dtype in (torch.float32, torch.float64) else w.float() for w in weights]
@@ -126,7 +143,14 @@ class SWAD(TrainerCallback):
         else:
             self._current = self._current.with_more(weights)
 
-    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         if not self._running or self._current is None:
             return
         if self.metric not in (metrics or {}):
@@ -138,11 +162,18 @@ class SWAD(TrainerCallback):
         self._current = None
         self._settle()
 
-    def on_save(self, args, state, control, **kwargs):
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero:
             save_file(self._saved(), to_write(args, state, FILE))
 
-    def on_train_end(self, args, state, control, model=None, **kwargs):
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self._running = False
         start, end = self._region()  # what lies after the end was let go of
         if start is None:
@@ -159,7 +190,7 @@ class SWAD(TrainerCallback):
                 self._add(segment)
         self.steps = (self._ends[start - 1] + 1 if start else 1, self._ends[-1 if end is None else end - 1])
         with torch.no_grad():
-            for parameter, mean in zip(_parameters(model), self._found.tensors, strict=True):
+            for parameter, mean in zip(_parameters(model), cast(Average, self._found).tensors, strict=True):
                 parameter.copy_(mean)
         if self.sources is not None and self.collator is not None:
             reestimate_on_sources(plain_model(model)[0], self.sources, self.collator)

@@ -8,6 +8,7 @@ are pooled: those of a union in which every source counts alike.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ def pooled_statistics(means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]
 
 
 @cache
-def _of_sources(base: type[nn.Module]) -> type[nn.Module]:
+def _of_sources(base: Any) -> type[nn.Module]:
     class OfSources(base):
         """Normalises the rows of each source by themselves in training."""
 
@@ -79,7 +80,7 @@ def separate_sources(network: nn.Module, count: int) -> SourcesReading:
     reading = SourcesReading()
     for norm in batch_norms(network):
         override_forward(norm, _of_sources)
-        norm._reading = reading
+        vars(norm)["_reading"] = reading
         for name in STATISTICS:
             value = getattr(norm, name)
             norm.register_buffer(f"{_OF_SOURCES}{name}", torch.stack([value.clone() for _ in range(count)]))
@@ -87,7 +88,7 @@ def separate_sources(network: nn.Module, count: int) -> SourcesReading:
 
 
 @torch.no_grad()
-def pool(norm: nn.Module) -> None:
+def pool(norm: Any) -> None:
     """Writes the pooled statistics of all sources into the ordinary ones, in place."""
     mean, variance = pooled_statistics(*(getattr(norm, f"{_OF_SOURCES}{name}") for name in STATISTICS[:2]))
     norm.running_mean.copy_(mean)

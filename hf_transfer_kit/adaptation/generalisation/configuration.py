@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -44,7 +44,7 @@ class SeveralSourcesConfig(PreTrainedConfig):
         method_options: Mapping[str, Any] | None = None,
         batch_norm: str = "joint",
         adapters: Mapping[str, Mapping[str, Any]] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         check_choice("SeveralSourcesConfig", "method", method, tuple(SOURCES_OBJECTIVES))
         check_choice("SeveralSourcesConfig", "batch_norm", batch_norm, BATCH_NORMS)
@@ -55,8 +55,8 @@ class SeveralSourcesConfig(PreTrainedConfig):
             if num_labels is not None and num_labels != backbone_config.num_labels:
                 backbone_config.num_labels = num_labels
             kwargs.pop("label2id", None)
-            kwargs["id2label"] = dict(backbone_config.id2label)
-            kwargs["label2id"] = dict(backbone_config.label2id)
+            kwargs["id2label"] = dict(cast(dict[int, str], backbone_config.id2label))
+            kwargs["label2id"] = dict(cast(dict[str, int], backbone_config.label2id))
         super().__init__(**kwargs)
         self.backbone_config = backbone_config
         self.sources = list(sources)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,9 @@ class SeveralSourcesModel(PreTrainedModel):
 
     config_class = SeveralSourcesConfig
     accepts_loss_kwargs = False
-    _keep_in_fp32_modules_strict: ClassVar = ["objective"]
+    _keep_in_fp32_modules_strict: ClassVar = ["objective"]  # type: ignore[misc]  # a class's list in transformers too
+
+    class_weights: Tensor | None
 
     def __init__(self, config: SeveralSourcesConfig, *, network: PreTrainedModel | None = None) -> None:
         super().__init__(config)
@@ -160,7 +162,7 @@ class SeveralSourcesModel(PreTrainedModel):
         Raises:
             DataError: In training, when labels come without ``domains``.
         """
-        inputs = {
+        given = {
             "pixel_values": pixel_values,
             "input_ids": input_ids,
             "attention_mask": attention_mask,
@@ -169,7 +171,7 @@ class SeveralSourcesModel(PreTrainedModel):
             "input_features": input_features,
             **others,
         }
-        inputs = {name: value for name, value in inputs.items() if value is not None}
+        inputs = {name: value for name, value in given.items() if value is not None}
         if self.training and labels is not None:
             if domains is None:
                 raise DataError(
@@ -217,4 +219,4 @@ class SeveralSourcesModel(PreTrainedModel):
 
 AutoConfig.register(SeveralSourcesConfig.model_type, SeveralSourcesConfig)
 for _auto in (AutoModel, *map(classifier_class, MODALITIES)):
-    _auto.register(SeveralSourcesConfig, SeveralSourcesModel)
+    cast(Any, _auto).register(SeveralSourcesConfig, SeveralSourcesModel)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -135,6 +135,8 @@ class GroupDRO(SourcesObjective):
     name = "group_dro"
     summary = "the source with the largest loss counts most"
 
+    shares: Tensor
+
     def __init__(self, *, count: int, eta: float = 0.01) -> None:
         super().__init__(count=count)
         self.eta = check_number(self.name, "eta", eta, low=0)
@@ -180,7 +182,8 @@ class SourcesCORAL(SourcesObjective):
         pairs = list(combinations([part for part in parts if len(part)], 2))
         if not pairs:
             return {}
-        return {"coral_loss": self.weight * sum(moment_distance(*pair) for pair in pairs) / len(pairs)}
+        total = cast(Tensor, sum(moment_distance(*pair) for pair in pairs))
+        return {"coral_loss": self.weight * total / len(pairs)}
 
 
 SOURCES_OBJECTIVES: dict[str, type[SourcesObjective]] = {o.name: o for o in (Joint, GroupDRO, SourcesCORAL)}

@@ -48,7 +48,7 @@ def reestimate_on_sources(
     return model
 
 
-class RowAfterRow(Sequence):
+class RowAfterRow(Sequence[Any]):
     """The rows of all sources in turn, those of shorter ones again and again: every source counts alike."""
 
     def __init__(self, sources: SeveralSources) -> None:
@@ -57,7 +57,7 @@ class RowAfterRow(Sequence):
     def __len__(self) -> int:
         return len(self.sources) * len(self.sources.names)
 
-    def __getitem__(self, index: int) -> Mapping[str, Any]:
+    def __getitem__(self, index: Any) -> Any:
         index, source = divmod(index, len(self.sources.names))
         place = self.sources.rows_of([index])[source][0]
         return self.sources.sources[self.sources.names[source]][place]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.adaptation.domain_pairs import changed_inputs, checked_change, class_names, shuffled_places
 from hf_transfer_kit.data.labels import check_same_classes
 from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.tuning.networks import GIVEN
+from hf_transfer_kit.values import MapRows
 
 DOMAINS = "domains"
 """Name of what says which source each row of a batch is of."""
@@ -40,7 +43,7 @@ class SeveralSources(TorchDataset):
         DataError: When there is no source, one is empty or has no length, or two name their classes and these differ.
     """
 
-    def __init__(self, sources: Mapping[str, Sequence[Mapping[str, Any]]], *, seed: int = 0) -> None:
+    def __init__(self, sources: Mapping[str, MapRows], *, seed: int = 0) -> None:
         if not sources:
             raise DataError("There is no source. Give one or more, by name: {'photo': rows, 'cartoon': rows}.")
         for name, rows in sources.items():
@@ -100,7 +103,14 @@ class SeveralSources(TorchDataset):
 class ReshuffleSources(TrainerCallback):
     """Tells ``SeveralSources`` which epoch it is, a resumed run's too."""
 
-    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: DataLoader = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         rows = getattr(train_dataloader, "dataset", None)
         if isinstance(rows, SeveralSources):
             # A resumed run begins with a part of an epoch done.
@@ -129,9 +139,9 @@ class SourcesCollator:
         self.collator = collator
         self.change = checked_change(change)
 
-    def __call__(self, rows: Sequence[RowOfEach | Mapping[str, Any]]) -> dict[str, Any]:
+    def __call__(self, rows: Sequence[Any]) -> dict[str, Any]:
         if not isinstance(rows[0], RowOfEach):
-            return self.collator(rows)
+            return cast(dict[str, Any], self.collator(cast(list[Any], rows)))
         # Row after row of each source: whoever takes a part of the batch gets all sources.
         batch = self.collator([row for each in rows for row in each.rows])
         if self.change is not None:

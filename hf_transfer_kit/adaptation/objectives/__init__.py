@@ -25,7 +25,7 @@ from hf_transfer_kit.adaptation.objectives.tent import TENT
 from hf_transfer_kit.adaptation.objectives.vada import VADA
 from hf_transfer_kit.registering import Registry
 
-OBJECTIVES: Registry[type[Objective]] = Registry(
+OBJECTIVES: Registry[Objective] = Registry(
     "method of adaptation",
     Objective,
     (
@@ -44,7 +44,7 @@ OBJECTIVES: Registry[type[Objective]] = Registry(
     ),
 )
 
-SOURCE_FREE: Registry[type[Objective]] = Registry("method of adaptation", Objective, (TENT, SHOT, SelfTraining))
+SOURCE_FREE: Registry[Objective] = Registry("method of adaptation", Objective, (TENT, SHOT, SelfTraining))
 """Those that need no source rows: a trained network and the target are all they have."""
 
 METHODS: Mapping[str, type[Objective]] = ChainMap(OBJECTIVES, SOURCE_FREE)

@@ -65,6 +65,9 @@ class CDAN(Objective):
     summary: ClassVar[str] = "domain head on features times class probabilities"
     weighs_source: ClassVar[bool] = True
 
+    left: Tensor
+    right: Tensor
+
     def __init__(
         self,
         *,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 from torch.nn import functional
@@ -17,12 +17,12 @@ def continuous_input(batch: DomainBatch, method: str) -> str:
     Raises:
         ModelError: When there is none, as for tokens, or the step offers no second look.
     """
-    _offered(batch, method)
-    for name, values in batch.target_inputs.items():
+    inputs, _ = offered(batch, method, "target")
+    for name, values in inputs.items():
         if values.is_floating_point():
             return name
     raise ModelError(
-        f"{method} moves the input by small amounts, but the inputs {', '.join(batch.target_inputs)} hold no real "
+        f"{method} moves the input by small amounts, but the inputs {', '.join(inputs)} hold no real "
         "numbers. Choose a method that leaves inputs as they are, such as dann, cdan or mcc."
     )
 
@@ -46,9 +46,8 @@ def changed_features(
     Raises:
         ModelError: When the step offers no second look.
     """
-    _offered(batch, method)
-    inputs = batch.source_inputs if domain == "source" else batch.target_inputs
-    return batch.extract(
+    inputs, extract = offered(batch, method, domain)
+    return extract(
         **{name: change(values) if values.is_floating_point() else values for name, values in inputs.items()}
     )
 
@@ -63,9 +62,15 @@ def changed_class_loss(
     return {"strong_class_loss": weight * functional.cross_entropy(logits, batch.labels)}
 
 
-def _offered(batch: DomainBatch, method: str) -> None:
+def offered(batch: DomainBatch, method: str, domain: str) -> tuple[Mapping[str, Tensor], Callable[..., Tensor]]:
+    """Inputs of one domain's rows, and what makes features of them once more.
+
+    Raises:
+        ModelError: When the step offers no second look.
+    """
     if batch.extract is None or batch.source_inputs is None or batch.target_inputs is None:
         raise ModelError(
             f"{method} looks at rows twice, and this step offers no second look. Use it inside "
             "DomainAdversarialModel, or give DomainBatch extract=, source_inputs= and target_inputs=."
         )
+    return batch.source_inputs if domain == "source" else batch.target_inputs, batch.extract

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -40,7 +41,8 @@ def gaussian_kernels(distances: Tensor, factors: Sequence[float]) -> Tensor:
     """
     off_diagonal = ~torch.eye(len(distances), dtype=torch.bool, device=distances.device)
     bandwidth = distances.detach()[off_diagonal].median().clamp_min(1e-12)
-    return sum(torch.exp(-distances / (factor * bandwidth)) for factor in factors) / len(factors)
+    total = cast(Tensor, sum(torch.exp(-distances / (factor * bandwidth)) for factor in factors))
+    return total / len(factors)
 
 
 def kernel_discrepancy(kernel: Tensor, sources: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -58,19 +58,19 @@ class DomainBatch:
         ``classify`` computes in float32 and ``extract`` as the network does now, under autocast where that is on.
         """
         kind = self.source_features.device.type
-        cast = torch.is_autocast_enabled(kind)
+        is_cast = torch.is_autocast_enabled(kind)
         tensors = ("source_features", "target_features", "source_logits", "target_logits")
-        if not cast and all(getattr(self, name).dtype not in HALF for name in tensors):
+        if not is_cast and all(getattr(self, name).dtype not in HALF for name in tensors):
             return self
         dtype, classify, extract = torch.get_autocast_dtype(kind), self.classify, self.extract
 
         def extracted(**inputs: Tensor) -> Tensor:
-            with torch.autocast(kind, dtype=dtype, enabled=cast):
-                return in_float32(extract(**inputs))
+            with torch.autocast(kind, dtype=dtype, enabled=is_cast):
+                return in_float32(cast(Callable[..., Tensor], extract)(**inputs))
 
         return replace(
             self,
-            **{name: in_float32(getattr(self, name)) for name in tensors},
+            **cast(dict[str, Any], {name: in_float32(getattr(self, name)) for name in tensors}),
             classify=partial(called_in_float32, classify) if isinstance(classify, nn.Module) else classify,
             extract=None if extract is None else extracted,
         )
@@ -79,7 +79,7 @@ class DomainBatch:
 class InFloat32(nn.Module):
     """A module whose own weights stay in float32 whatever the network's are."""
 
-    def _apply(self, fn, recurse=True):
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
         for tensor in [*self.parameters(), *self.buffers()]:
             if tensor.dtype in HALF:

@@ -20,6 +20,8 @@ class SourceFreeObjective(Objective):
 
     needs_source: ClassVar[bool] = False
 
+    pseudo_labels: Tensor | None
+
     def __init__(self, *, width: int, num_labels: int) -> None:
         super().__init__(width=width, num_labels=num_labels)
         self.register_buffer("pseudo_labels", None, persistent=False)

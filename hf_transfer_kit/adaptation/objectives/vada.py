@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hf_transfer_kit.adaptation.objectives.dann import DANN
 from hf_transfer_kit.adaptation.objectives.entropy import conditional_entropy
-from hf_transfer_kit.adaptation.objectives.input_perturbation import continuous_input
+from hf_transfer_kit.adaptation.objectives.input_perturbation import continuous_input, offered
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch
 from hf_transfer_kit.adaptation.objectives.virtual_adversary import virtual_adversarial_loss
 from hf_transfer_kit.options import check_int, check_number
@@ -63,10 +63,11 @@ class VADA(DANN):
     def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``domain_loss``, ``target_entropy_loss`` and ``smooth_loss``."""
         name = continuous_input(batch, self.name)
-        rest = {key: values for key, values in batch.target_inputs.items() if key != name}
+        inputs, extract = offered(batch, self.name, "target")
+        rest = {key: values for key, values in inputs.items() if key != name}
         smooth = virtual_adversarial_loss(
-            lambda inputs: batch.classify(batch.extract(**{name: inputs}, **rest)),
-            batch.target_inputs[name],
+            lambda moved: batch.classify(extract(**{name: moved}, **rest)),
+            inputs[name],
             batch.target_logits,
             radius=self.radius,
             iterations=self.iterations,

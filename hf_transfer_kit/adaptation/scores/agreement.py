@@ -50,7 +50,7 @@ def agreement(scores: Sequence[float], accuracies: Sequence[float], *, larger_is
     chosen = int(np.argmax(signed))
     ranks = [_ranks(signed), _ranks(np.asarray(accuracies, dtype=np.float64))]
     flat = any(len(np.unique(rank)) < 2 for rank in ranks)
-    correlation = 0.0 if flat else float(np.corrcoef(*ranks)[0, 1])
+    correlation = 0.0 if flat else float(np.corrcoef(ranks[0], ranks[1])[0, 1])
     return Agreement(chosen, float(accuracies[chosen]), float(max(accuracies)), correlation)
 
 

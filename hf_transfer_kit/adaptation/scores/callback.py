@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
 from torch import nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.adaptation.domain_pairs import evenly_spread, unlabelled_batch
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
@@ -22,9 +22,11 @@ from hf_transfer_kit.data.labels import LABEL_COLUMNS
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.options import check_int
+from hf_transfer_kit.tuning.networks import GIVEN
+from hf_transfer_kit.values import MapRows
 
-Rows = Sequence[Mapping[str, Any]]
-Collator = Callable[[list[Mapping[str, Any]]], Mapping[str, Any]]
+Rows = MapRows
+Collator = Callable[[list[Any]], Mapping[str, Any]]
 
 _PREFIX = "eval_"
 
@@ -116,7 +118,7 @@ class TargetScores(TrainerCallback):
         self._taken: set[str] = set()
         self._last: tuple[int, dict[str, float]] | None = None
 
-    def on_init_end(self, args, state, control, **kwargs):
+    def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         name = (args.metric_for_best_model or "").removeprefix(_PREFIX)
         if name in self.scores and bool(args.greater_is_better) != SCORES[name].larger_is_better:
             raise SettingsError(
@@ -124,7 +126,15 @@ class TargetScores(TrainerCallback):
                 f"would choose the worst checkpoint. Set greater_is_better={SCORES[name].larger_is_better}."
             )
 
-    def on_evaluate(self, args, state, control, model=None, metrics=None, **kwargs):
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        metrics: dict[str, float] = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         # Trainer evaluates several datasets one by one; their model is the same.
         if self._last is None or self._last[0] != state.global_step:
             self._last = (state.global_step, self._computed(model))
@@ -150,7 +160,7 @@ class TargetScores(TrainerCallback):
         return broadcast_object_list([target_scores(outputs, self.scores)])[0]
 
 
-def _chunks(dataset: Rows, max_rows: int, batch_size: int):
+def _chunks(dataset: Rows, max_rows: int, batch_size: int) -> Iterator[list[Any]]:
     chosen = evenly_spread(len(dataset), max_rows)
     for start in range(0, len(chosen), batch_size):
         yield [dataset[row] for row in chosen[start : start + batch_size]]

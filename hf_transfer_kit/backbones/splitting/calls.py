@@ -122,7 +122,7 @@ def call_forward(forward: Callable[..., Any], batch: Mapping[str, Any]) -> Any:
 
 def call_model(model: nn.Module, batch: Mapping[str, Any]) -> Any:
     """The model's output for a batch, its hooks included."""
-    named = partial(model)
+    named: Any = partial(model)
     named.__signature__ = signature(model.forward)
     return call_forward(named, batch)
 

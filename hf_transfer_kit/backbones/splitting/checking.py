@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +124,7 @@ def _outputs_and_gradients(
         connected = [output for output in outputs if output.requires_grad]
         if not enabled or not connected or not learning:
             return [output.detach().float() for output in outputs], {}
-        total = sum(output.float().square().mean() for output in connected)
+        total = cast(Tensor, sum(output.float().square().mean() for output in connected))
         found = torch.autograd.grad(total, list(learning.values()), allow_unused=True)
     gradients = {name: value for name, value in zip(learning, found, strict=True) if value is not None}
     return [output.detach().float() for output in outputs], gradients

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import Parameter, Signature, signature
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +99,7 @@ def _answered(substitution: Substitution, unit: str, forward: Callable[..., Any]
 def _entered(substitution: Substitution, unit: str, module: nn.Module, args: Any, kwargs: Any) -> Any:
     if not substitution.is_active:
         return args, kwargs
-    return substitution.enter(unit, substitution.next_call(f"{INPUT}{unit}"), (args, kwargs))
+    return cast(Callable, substitution.enter)(unit, substitution.next_call(f"{INPUT}{unit}"), (args, kwargs))
 
 
 class SuffixMode:
@@ -149,7 +149,7 @@ class SuffixMode:
             if name in self._prefix and parameter.requires_grad:
                 parameter.requires_grad_(False)
                 self._unfrozen.append(parameter)
-        forward = partial(_suffix_forward, self)
+        forward: Any = partial(_suffix_forward, self)
         forward.__signature__ = _with_cached(signature(self._original), self.split)
         self.model.forward = forward
         self._substitution.install()

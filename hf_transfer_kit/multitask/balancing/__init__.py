@@ -19,7 +19,7 @@ from hf_transfer_kit.multitask.balancing.uncertainty import Uncertainty
 from hf_transfer_kit.multitask.balancing.upgrad import UPGrad
 from hf_transfer_kit.registering import Registry
 
-BALANCERS: Registry[type[Balancer]] = Registry(
+BALANCERS: Registry[Balancer] = Registry(
     "balancer",
     Balancer,
     (

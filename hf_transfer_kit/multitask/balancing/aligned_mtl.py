@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal, cast
 
 from torch import Tensor
 from torchjd.aggregation import AlignedMTLWeighting
@@ -33,7 +33,7 @@ class AlignedMTL(GradientBalancer):
         super().__init__(tasks, sum_rows=sum_rows)
         if scale not in _SCALES:
             raise SettingsError(f"aligned_mtl: scale={scale!r} is unknown; choose {' or '.join(map(repr, _SCALES))}.")
-        self.weighting = AlignedMTLWeighting(scale_mode=scale)
+        self.weighting = AlignedMTLWeighting(scale_mode=cast(Literal["min", "median", "rmse"], scale))
 
     def gradient_weights(self, gramian: Tensor, present: list[int]) -> Tensor:
         """torchjd's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,13 +36,13 @@ class _BalancedBackward(Function):
     """Its inputs are the shared tensors and the heads' parameters, so that the losses' own graph is not run again."""
 
     @staticmethod
-    def forward(ctx, heads: _Heads, *inputs: Tensor) -> Tensor:
+    def forward(ctx: Any, heads: _Heads, *inputs: Tensor) -> Tensor:
         ctx.heads = heads
         return torch.stack([loss.detach().reshape(()) for loss in heads.losses]).sum()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, scale: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
         heads: _Heads = ctx.heads
         count = len(heads.shared)
         # With the loss's scale inside: half-precision heads would underflow without it.

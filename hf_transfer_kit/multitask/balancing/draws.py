@@ -24,6 +24,8 @@ class Draws(nn.Module):
         SettingsError: When the seed is no such number.
     """
 
+    count: torch.Tensor
+
     def __init__(self, method: str, seed: int) -> None:
         super().__init__()
         self.seed = check_int(method, "seed", seed, low=0)

@@ -44,6 +44,11 @@ class DWA(Balancer):
     name: ClassVar[str] = "dwa"
     summary: ClassVar[str] = "weights by how slowly each loss fell over the last two epochs"
 
+    sums: Tensor
+    counts: Tensor
+    means: Tensor
+    epochs: Tensor
+
     def __init__(self, tasks: Sequence[str], *, temperature: float = 2.0) -> None:
         super().__init__(tasks)
         self.temperature = check_number(self.name, "temperature", temperature, low=0, above=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.multitask.balancing.balancer import Balancer
+from hf_transfer_kit.tuning.networks import GIVEN
 
 
 class BalancingEpochs(TrainerCallback):
@@ -14,7 +17,14 @@ class BalancingEpochs(TrainerCallback):
     ``dwa`` needs it; the others do not look.
     """
 
-    def on_epoch_end(self, args, state, control, model: nn.Module | None = None, **kwargs):
+    def on_epoch_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         for module in model.modules():
             if isinstance(module, Balancer):
                 module.end_epoch()

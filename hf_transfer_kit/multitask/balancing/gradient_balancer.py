@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -84,7 +85,10 @@ class GradientBalancer(Balancer):
         return weights
 
 
-def installed(method: str, make: Callable, *arguments, **options):
+M = TypeVar("M")
+
+
+def installed(method: str, make: Callable[..., M], *arguments: Any, **options: Any) -> M:
     """``make(*arguments, **options)``, whose missing optional packages are named in a sentence.
 
     Raises:

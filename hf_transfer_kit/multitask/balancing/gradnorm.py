@@ -62,6 +62,9 @@ class GradNorm(Balancer):
     name: ClassVar[str] = "gradnorm"
     summary: ClassVar[str] = "weights learnt so that all tasks train at similar rates"
 
+    task_weights: Tensor
+    first_losses: Tensor
+
     def __init__(self, tasks: Sequence[str], *, alpha: float = 1.5, learning_rate: float = 0.025) -> None:
         super().__init__(tasks)
         self.alpha = check_number(self.name, "alpha", alpha, low=0)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import get_gradient_edge
+from torch.autograd.graph import Node, get_gradient_edge
 
 from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.multitask.balancing.processes import averaged, number_of_processes
@@ -38,7 +39,10 @@ def head_leaves(loss: Tensor, shared: Sequence[Tensor]) -> tuple[list[Tensor], b
     """
     ends = {(edge.node, edge.output_nr) for edge in map(get_gradient_edge, shared)}
     start = get_gradient_edge(loss)
-    waiting, seen, leaves, reached = [(start.node, start.output_nr)], set(), [], False
+    waiting: list[tuple[Node | None, int]] = [(start.node, start.output_nr)]
+    seen: set[Node] = set()
+    leaves: list[Tensor] = []
+    reached = False
     while waiting:
         node, number = waiting.pop()
         if node is None:
@@ -87,7 +91,7 @@ def stacked(gradients: Sequence[Sequence[Tensor | None]], shared: Sequence[Tenso
     """For each tensor of ``shared`` the tasks' gradients as rows, (K, elements), zero where None; at least float32."""
     return [
         torch.stack(
-            [(torch.zeros_like(tensor) if row[place] is None else row[place]).flatten() for row in gradients]
+            [(torch.zeros_like(tensor) if (own := row[place]) is None else own).flatten() for row in gradients]
         ).to(torch.promote_types(tensor.dtype, torch.float32))
         for place, tensor in enumerate(shared)
     ]
@@ -106,7 +110,7 @@ def gramian(rows: Sequence[Tensor], scale: Tensor | float = 1.0) -> Tensor:
     Returns:
         (K, K), float64 on the CPU, where small solvers are at home; the same in every process.
     """
-    product = sum(matrix @ matrix.T for matrix in rows) / scale / scale
+    product = cast(Tensor, sum(matrix @ matrix.T for matrix in rows)) / scale / scale
     return (averaged(product) / number_of_processes()).to("cpu", torch.float64)
 
 
@@ -131,4 +135,4 @@ def summed_gramian(rows: Sequence[Tensor], shared: Sequence[Tensor], scale: Tens
         of_tensor = matrix.view(len(matrix), -1, tensor.shape[-1]).sum(1)  # (K, D)
         sums[tensor.shape[-1]] = sums.get(tensor.shape[-1], 0) + of_tensor
     everywhere = [averaged(of_width / scale) for of_width in sums.values()]
-    return sum(matrix @ matrix.T for matrix in everywhere).to("cpu", torch.float64)
+    return cast(Tensor, sum(matrix @ matrix.T for matrix in everywhere)).to("cpu", torch.float64)

@@ -33,6 +33,8 @@ class ClassificationHead(Head):
     problem_type = "single_label_classification"
     options: ClassVar[dict[str, Any]] = {"temperature": 2.0}
 
+    class_weights: Tensor | None
+
     def __init__(self, width: int, num_labels: int, *, dropout: float = 0.0, temperature: float = 2.0) -> None:
         super().__init__(width, num_labels, dropout=dropout)
         self.temperature = temperature

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from accelerate.utils import broadcast_object_list
-from torch import Tensor
-from transformers import TrainerCallback
+from torch import Tensor, nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.adaptation import (
     SCORES,
@@ -27,9 +27,10 @@ from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.adapting.methods import LAST
 from hf_transfer_kit.selection.contest.not_finite import check_finite
-from hf_transfer_kit.values import AdaptationPoint
+from hf_transfer_kit.tuning.networks import GIVEN
+from hf_transfer_kit.values import AdaptationPoint, MapRows
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = MapRows
 
 
 class KeepBest(TrainerCallback):
@@ -89,18 +90,33 @@ class KeepBest(TrainerCallback):
         self.outputs: DomainOutputs | None = None
         self._kept: dict[str, Tensor] = {}
 
-    def on_step_end(self, args, state, control, model=None, **kwargs):
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         if state.global_step % self.every == 0 or state.global_step >= state.max_steps:
-            self.look(plain_model(model)[0], state.global_step)
+            self.look(cast(DomainAdversarialModel, plain_model(model)[0]), state.global_step)
 
-    def on_train_end(self, args, state, control, model=None, **kwargs):
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         if self._kept:
             plain_model(model)[0].load_state_dict(self._kept)
             self._kept = {}
 
     def look(self, model: DomainAdversarialModel, step: int) -> None:
         """Scores the network as it is now, and keeps its weights where they are the best so far."""
-        network = copy.deepcopy(model if self.teacher is None else self.teacher.teacher).requires_grad_(False)
+        learned = model if self.teacher is None else cast(DomainAdversarialModel, self.teacher.teacher)
+        network = copy.deepcopy(learned).requires_grad_(False)
         if self.target_train is not None:
             reestimate_batch_norm(network, self.target_train, self.collator, max_rows=2 * self.max_rows)
         scores, outputs = self._scores(network, step)
@@ -110,7 +126,7 @@ class KeepBest(TrainerCallback):
         self.points.append(AdaptationPoint(step, scores, accuracy))
         if self._better(scores):
             self.kept_step, self.scores = step, scores
-            self.outputs = outputs if self.source is not None else None
+            self.outputs = cast(DomainOutputs, outputs) if self.source is not None else None
             self._kept = {name: value.detach().clone() for name, value in network.state_dict().items()}
 
     def _scores(
@@ -122,9 +138,11 @@ class KeepBest(TrainerCallback):
             return target_scores(outputs), outputs
         chosen = [self.target[row] for row in evenly_spread(len(self.target), self.max_rows)]
         logits, features = (part.numpy() for part in target_outputs(network, chosen, self.collator))
-        outputs = SimpleNamespace(target_logits=logits, target_features=features)
-        check_finite(_ranges(outputs), step)
-        return {name: float(s.value(outputs)) for name, s in SCORES.items() if not s.needs_source}, outputs
+        alone = SimpleNamespace(target_logits=logits, target_features=features)
+        check_finite(_ranges(alone), step)
+        return {
+            name: float(s.value(cast(DomainOutputs, alone))) for name, s in SCORES.items() if not s.needs_source
+        }, alone
 
     def _better(self, scores: Mapping[str, float]) -> bool:
         if self.select == LAST or not self._kept:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
@@ -296,7 +296,7 @@ def _agreements(runs: Sequence[Sequence[AdaptationPoint]]) -> tuple[ScoreAgreeme
         each = [
             agreement(
                 [point.scores[name] for point in points],
-                [point.accuracy for point in points],
+                [cast(float, point.accuracy) for point in points],
                 larger_is_better=score.larger_is_better,
             )
             for points in labelled

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+from torch import Tensor
 
 from hf_transfer_kit.adaptation import ALIGNMENTS, OBJECTIVES, SOURCE_FREE
 from hf_transfer_kit.adaptation.configuration import BATCH_NORMS
@@ -90,7 +92,7 @@ class AdaptationMethod:
         return select if self.reads_target or select == LAST else "source_accuracy"
 
     @property
-    def change(self):
+    def change(self) -> Callable[[Tensor], Tensor] | None:
         """What is done to training rows, or None."""
         return partial(strong_view, amount=self.view, invert=self.invert) if self.view else None
 

@@ -34,7 +34,7 @@ def open_domains(domains: Domains) -> tuple[Domains, PreparedData | None]:
         The domains to adapt in, and the target with all of its test rows, None where these have no labels.
     """
     target = domains.target
-    bare = {split: _unlabelled(getattr(target, split)) for split in ("train", "validation")}
+    bare: dict[str, Any] = {split: _unlabelled(getattr(target, split)) for split in ("train", "validation")}
     if "test" not in domains.labelled:
         return replace(domains, target=replace(target, **bare, test=_unlabelled(target.test)), labelled=()), None
     known = np.flatnonzero(np.asarray(target.test.classes) < len(domains.source.label_names))
@@ -132,7 +132,7 @@ def judged(unknown: UnknownRows, choice: RejectionChoice, run: AdaptationRun, ta
 
 def target_names(run: AdaptationRun) -> tuple[str, ...]:
     """Classes that the run's network names."""
-    config = run.model.config
+    config: Any = run.model.config
     return tuple(config.id2label[index] for index in range(config.num_labels))
 
 
@@ -142,8 +142,8 @@ def _unlabelled(rows: Any) -> Rows:
 
 def _without(source: PreparedData, held_out: Collection[int]) -> PreparedData:
     """The source without the training and validation rows of some classes; their names, and so the head, stay."""
-    kept = {}
+    kept: dict[str, Any] = {}
     for split in ("train", "validation"):
         rows = getattr(source, split)
-        kept[split] = SomeRows(rows, np.flatnonzero(~np.isin(classes_of(rows), held_out)))
+        kept[split] = SomeRows(rows, np.flatnonzero(~np.isin(classes_of(rows), list(held_out))))
     return replace(source, **kept)

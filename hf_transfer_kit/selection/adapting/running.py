@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.adaptation import (
@@ -22,6 +23,7 @@ from hf_transfer_kit.adaptation import (
     reestimate_batch_norm,
 )
 from hf_transfer_kit.adaptation.label_shift import label_shift
+from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
 from hf_transfer_kit.backbones.seeded_eval_mode import preserved_random_state
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import DataError
@@ -209,8 +211,10 @@ def _shift(method: AdaptationMethod, domains: Domains, keep: KeepBest) -> LabelS
     classes, names = training_classes(domains.source), domains.source.label_names
     counts = np.bincount(classes, minlength=len(names))
     if domains.source.balance.sampler is not None:
-        counts = counts > 0  # what was learned from has all classes equally often
-    return label_shift(keep.outputs, names, predicted_by=method.text, source_shares=counts / counts.sum())
+        counts = (counts > 0).astype(int)  # what was learned from has all classes equally often
+    return label_shift(
+        cast(DomainOutputs, keep.outputs), names, predicted_by=method.text, source_shares=counts / counts.sum()
+    )
 
 
 def classifier_rates(trainer: Trainer) -> dict[str, float]:
@@ -227,7 +231,7 @@ def tested(
 
 
 def tested_on(
-    model: DomainAdversarialModel,
+    model: DomainAdversarialModel | SeveralSourcesModel,
     target: PreparedData,
     label_names: Sequence[str],
     args: TrainingArguments,
@@ -238,9 +242,9 @@ def tested_on(
     if not labelled:
         return {}, np.empty(0, dtype=int), np.empty(0, dtype=int)
     trainer = Trainer(model, args, data_collator=target.collator, compute_metrics=classification_metrics(label_names))
-    output = trainer.predict(target.test, metric_key_prefix="test")
+    output = trainer.predict(cast(Dataset, target.test), metric_key_prefix="test")
     logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
-    return metrics_of(output.metrics, "test"), np.asarray(output.label_ids), np.asarray(logits).argmax(-1)
+    return metrics_of(output.metrics or {}, "test"), np.asarray(output.label_ids), np.asarray(logits).argmax(-1)
 
 
 def adaptive_model(method: AdaptationMethod, classifier: PreTrainedModel, seed: int) -> DomainAdversarialModel:
@@ -263,7 +267,9 @@ def _shares(method: AdaptationMethod, domains: Domains, budget: Budget) -> list[
     return [TargetShares(training_classes(domains.source), domains.target.train, domains.source.collator, every=every)]
 
 
-def fast_fresh_parts(model: DomainAdversarialModel | SeveralSourcesModel, args: TrainingArguments):
+def fast_fresh_parts(
+    model: DomainAdversarialModel | SeveralSourcesModel, args: TrainingArguments
+) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     """AdamW, or what the arguments name, with a larger rate for what begins with random weights."""
     fresh = {id(p) for part in (model.label_head.module, model.objective) for p in part.parameters()}
     optimizer, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
@@ -275,7 +281,7 @@ def fast_fresh_parts(model: DomainAdversarialModel | SeveralSourcesModel, args: 
     }  # fmt: skip
 
 
-def _training_rows(method: AdaptationMethod, domains: Domains, seed: int):
+def _training_rows(method: AdaptationMethod, domains: Domains, seed: int) -> tuple[Any, Any]:
     collator = domains.source.collator
     learned = domains.target if method.uses_target_labels else domains.source
     rows = domains.source.balance.rows(learned.train, training_classes(learned), seed=seed)

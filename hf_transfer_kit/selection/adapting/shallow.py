@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import cast
 
 import numpy as np
 from transformers import EvalPrediction, PreTrainedModel
@@ -63,7 +64,9 @@ def run_shallow(
     if "test" in domains.labelled:
         classes = len(domains.source.label_names)
         predictions = np.eye(classes)[found.predictions[-len(test_rows) :]]
-        test = classification_metrics(domains.source.label_names)(EvalPrediction(predictions, domains.labels("test")))
+        test = classification_metrics(domains.source.label_names)(
+            EvalPrediction(predictions, cast(np.ndarray, domains.labels("test")))
+        )
     return AdaptationResult(
         method=method.text,
         summary=f"frozen features, aligned ({kind}), and a logistic regression",

@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
+import torch
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.adaptation import (
@@ -112,14 +114,14 @@ def compare_source_free(
         more = callbacks(method.text, seed) if callbacks else ()
         return _run(method, make_model(), target, args, budget, seed=seed, select=select, callbacks=more)
 
-    def rebuild(method: AdaptationMethod, seed: int) -> PreTrainedModel:
-        return to_channels_last(_adaptive(method, make_model()), target.rows)
-
     # nothing is drawn without training
     own_seeds = {method.text: seeds if method.name in SOURCE_FREE else seeds[:1] for method in chosen}
     candidates = {
         method.text: Candidate(
-            method.text, partial(train, method), partial(rebuild, method), {"method": asdict(method), "select": select}
+            method.text,
+            partial(train, method),
+            partial(_before_training, method, make_model, target),
+            {"method": asdict(method), "select": select},
         )
         for method in chosen
     }
@@ -222,7 +224,9 @@ def _run(
     )  # fmt: skip
 
 
-def _optimizer(model: DomainAdversarialModel, args: TrainingArguments):
+def _optimizer(
+    model: DomainAdversarialModel, args: TrainingArguments
+) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     optimizer, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     return optimizer, {**kwargs, "params": rate_groups(model, [(parameters, 1.0)], args)}
@@ -249,3 +253,9 @@ def checked_source_free(
             f"select={select!r} does not choose without source rows; choose {LAST} or one of {', '.join(able)}."
         )
     return found
+
+
+def _before_training(
+    method: AdaptationMethod, make_model: Callable[[], PreTrainedModel], target: TargetAlone, seed: int
+) -> PreTrainedModel:
+    return to_channels_last(_adaptive(method, make_model()), target.rows)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from statistics import fmean
+from typing import Any
 
 from hf_transfer_kit.values import CaseMeasures
 
@@ -76,7 +77,7 @@ class Experience:
     cases: tuple[Case, ...]
     settings: Settings
     command: str
-    evaluation: Mapping[str, object]
+    evaluation: Mapping[str, Any]
 
     def to_json(self) -> dict[str, object]:
         """Plain data for a file."""
@@ -96,7 +97,7 @@ def measured_experience() -> Experience:
     return experience_from(json.loads((files(__package__) / "cases.json").read_text()))
 
 
-def experience_from(values: Mapping[str, object]) -> Experience:
+def experience_from(values: Mapping[str, Any]) -> Experience:
     """What ``Experience.to_json`` wrote."""
     return Experience(
         tuple(_case(case) for case in values["cases"]),
@@ -106,7 +107,7 @@ def experience_from(values: Mapping[str, object]) -> Experience:
     )
 
 
-def _case(values: Mapping[str, object]) -> Case:
+def _case(values: Mapping[str, Any]) -> Case:
     accuracy = {strategy: tuple(found) for strategy, found in values["accuracy"].items()}
     measures = CaseMeasures(**{**values["measures"], "suspected": ()})  # of rows that nobody has here
     return Case(**{**values, "measures": measures, "accuracy": accuracy})

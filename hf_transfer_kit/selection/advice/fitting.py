@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def evaluate_advice(cases: Sequence[Case]) -> dict[str, object]:
         ``cells``: what was advised, what won and what advice lost; ``within_a_point``: share of cells that lost at most
         0.01; ``mean_regret``: of advice and of each strategy always; ``across_seeds``: see there.
     """
-    cells = []
+    cells: list[dict[str, Any]] = []
     for family in dict.fromkeys(case.family for case in cases):
         others = [case for case in cases if case.family != family]
         settings = fit_settings(others)

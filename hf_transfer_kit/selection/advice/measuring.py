@@ -6,9 +6,10 @@ import copy
 import tempfile
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.backbones import reinitialize
@@ -67,7 +68,9 @@ def measure_case(
 
     known = features(model, cache_dir).features
     with tempfile.TemporaryDirectory() as folder:
-        random = features(reinitialize(copy.deepcopy(model), all=True, seed=seed), folder).features
+        random = features(
+            cast(PreTrainedModel, reinitialize(copy.deepcopy(model), all=True, seed=seed)), folder
+        ).features
     own = labels[chosen]
     scores, index, present = leave_one_out_scores(known, own)
     names = [data.label_names[place] for place in present]
@@ -93,7 +96,7 @@ def measure_case(
 def few_training_rows(data: PreparedData, most: int, *, seed: int) -> tuple[Subset, np.ndarray]:
     """At most about ``most`` training rows, stratified, and their places; rising."""
     chosen = stratified_rows(np.asarray(data.train.classes), most, seed=seed)
-    return Subset(data.train, chosen.tolist()), chosen
+    return Subset(cast(Dataset, data.train), chosen.tolist()), chosen
 
 
 def stratified_rows(labels: np.ndarray, most: int, *, seed: int) -> np.ndarray:

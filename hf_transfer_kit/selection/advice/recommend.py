@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedModel
 
@@ -24,7 +24,7 @@ from hf_transfer_kit.selection.advice.planning import (
 )
 from hf_transfer_kit.selection.contest.budget import Budget, default_steps
 from hf_transfer_kit.selection.measures.distances import domain_distance
-from hf_transfer_kit.values import Recommendation
+from hf_transfer_kit.values import DomainDistance, Recommendation
 
 _BATCH_SIZE = 32
 
@@ -100,23 +100,31 @@ def recommend(
 def _loaded(
     model: PreTrainedModel | str | Path, dataset: PreparedData | str | Path, *, seed: int, preparation: dict[str, Any]
 ) -> tuple[PreTrainedModel, PreparedData]:
-    named = not isinstance(model, PreTrainedModel)
+    named, name = not isinstance(model, PreTrainedModel), cast(str, model)
     if isinstance(dataset, PreparedData):
         if preparation:
             raise SettingsError(f"{', '.join(preparation)}: for a dataset given by name; this one is prepared already.")
         ids = dict(enumerate(dataset.label_names))
-        return (load_model(model, id2label=ids, seed=seed) if named else model), dataset
+        return (load_model(name, id2label=ids, seed=seed) if named else cast(PreTrainedModel, model)), dataset
     if not named:
         raise SettingsError(
             "A model that is loaded does not say how its inputs are prepared: give what prepare_data returned as the "
             "dataset, or the model's name."
         )
     loaded = load_data(dataset, seed=seed)
-    network = load_model(model, id2label=dict(enumerate(loaded.label_names)), seed=seed)
-    return network, prepare_data(loaded, load_processor(model, modality_of(network)), **preparation)
+    network = load_model(name, id2label=dict(enumerate(loaded.label_names)), seed=seed)
+    return network, prepare_data(loaded, load_processor(name, modality_of(network)), **preparation)
 
 
-def _distance_sentence(network, data: PreparedData, source: PreparedData, *, batch_size, seed, cache_dir) -> str:
+def _distance_sentence(
+    network: PreTrainedModel,
+    data: PreparedData,
+    source: PreparedData,
+    *,
+    batch_size: int,
+    seed: int,
+    cache_dir: str | Path | None,
+) -> str:
     """How far the target's features lie from the source's."""
     features = [
         cache_features(
@@ -129,4 +137,4 @@ def _distance_sentence(network, data: PreparedData, source: PreparedData, *, bat
         )
         for rows in (source, data)
     ]
-    return domain_distance(*features, seed=seed).sentence
+    return cast(DomainDistance, domain_distance(*features, seed=seed)).sentence

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from torch import nn
 
-R = TypeVar("R")
+
+class ContestRun(Protocol):
+    """What a run must say of itself."""
+
+    @property
+    def model(self) -> Any:
+        """What was trained; None where its weights are gone."""
+
+    @property
+    def figures(self) -> Mapping[str, Mapping[str, float]]:
+        """Split -> metric -> value."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall time."""
+
+
+R = TypeVar("R", bound=ContestRun)
 
 
 @dataclass(frozen=True, eq=False)

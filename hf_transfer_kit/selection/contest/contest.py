@@ -6,19 +6,19 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from torch import nn
 from transformers import TrainingArguments
 
 from hf_transfer_kit.errors import NotFiniteError
 from hf_transfer_kit.selection.contest.budget import Budget
-from hf_transfer_kit.selection.contest.candidate import Candidate
+from hf_transfer_kit.selection.contest.candidate import Candidate, ContestRun
 from hf_transfer_kit.selection.contest.executors import Executor, Job
 from hf_transfer_kit.selection.contest.store import RunStore, run_key
 from hf_transfer_kit.values import FailedRun, RunFigures
 
-R = TypeVar("R")
+R = TypeVar("R", bound=ContestRun)
 
 
 @dataclass(eq=False)
@@ -56,13 +56,17 @@ class Contest(Generic[R]):
             self._folder = tempfile.TemporaryDirectory(prefix="runs-", ignore_cleanup_errors=True)
             self._store = RunStore(self._folder.name)
 
+    @property
+    def _records(self) -> RunStore:
+        return cast(RunStore, self._store)  # asked for where there is one
+
     def announce(self, candidates: Iterable[Candidate[R]], seeds: Sequence[int]) -> None:
         """Hands what is missing to the workers, where there are some; without it a run begins when it is asked for."""
         if self.executor is None:
             return
         for candidate in candidates:
             for seed in seeds:
-                if (candidate.text, seed) not in self._jobs and not self._store.has(self._key(candidate, seed)):
+                if (candidate.text, seed) not in self._jobs and not self._records.has(self._key(candidate, seed)):
                     candidate.before(seed)
                     self._jobs[candidate.text, seed] = self.executor.submit(
                         f"{candidate.text}, seed {seed}", self._work(candidate, seed)
@@ -124,7 +128,7 @@ class Contest(Generic[R]):
             candidate.before(seed)
             return candidate.train(seed)
         job = self._jobs.get((candidate.text, seed))
-        if job is not None:
+        if job is not None and self.executor is not None:
             self.executor.wait(job)
 
         def rebuild() -> nn.Module:
@@ -143,18 +147,20 @@ class Contest(Generic[R]):
         return self._work(candidate, seed).run()
 
     def _work(self, candidate: Candidate[R], seed: int) -> _Work[R]:
-        return _Work(self._store, self._key(candidate, seed), candidate.text, seed, candidate.train, candidate.rebuild)
+        return _Work(
+            self._records, self._key(candidate, seed), candidate.text, seed, candidate.train, candidate.rebuild
+        )
 
     def _key(self, candidate: Candidate[R], seed: int) -> str:
         if self._known is None:
-            self._known = {**self.facts(), **self._store.facts}
+            self._known = {**self.facts(), **self._records.facts}
         key = run_key(candidate.text, seed, budget=self.budget, args=self.args, **self._known, **candidate.options)
         self._keys[candidate.text, seed] = key
         return key
 
     def _tell(self, candidate: Candidate[R], seed: int, what: str) -> None:
-        if self._store.tell is not None:
-            self._store.tell(f"{candidate.text}, seed {seed}: {what}")
+        if self._records.tell is not None:
+            self._records.tell(f"{candidate.text}, seed {seed}: {what}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from abc import ABC, abstractmethod
@@ -201,9 +202,10 @@ class RayWorkers(Executor):
         self._ray = ray
         self._owns = not ray.is_initialized()
         if self._owns:
-            local = {"num_cpus": self.workers, "include_dashboard": False} if self.address is None else {}
+            local: dict[str, Any] = {"num_cpus": self.workers, "include_dashboard": False}
+            options = local if self.address is None else {}
             try:
-                ray.init(address=self.address or "local", log_to_driver=True, logging_level="error", **local)
+                ray.init(address=self.address or "local", log_to_driver=True, logging_level=logging.ERROR, **options)
             except (ConnectionError, ValueError) as error:
                 raise SettingsError(f"There is no Ray cluster at {self.address!r}: {error}") from error
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.errors import NotFiniteError
+from hf_transfer_kit.tuning.networks import GIVEN
 
 
 class StopNotFinite(TrainerCallback):
@@ -17,10 +18,24 @@ class StopNotFinite(TrainerCallback):
     Trainer itself would go on, and without ``logging_nan_inf_filter=False`` hide it.
     """
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         check_finite({name: value for name, value in (logs or {}).items() if name.endswith("loss")}, state.global_step)
 
-    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         check_finite(metrics or {}, state.global_step)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.selection.contest.executors import in_worker
+from hf_transfer_kit.tuning.networks import GIVEN
 
 
 class ProgressLine(TrainerCallback):
@@ -24,22 +26,33 @@ class ProgressLine(TrainerCallback):
         self._started = 0.0
         self._accuracy: float | None = None
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._started = time.perf_counter()
         self._accuracy = None
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero and sys.stdout.isatty() and not in_worker():
             print(f"\r{self._line(state)}", end="", flush=True)
 
-    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self._accuracy = (metrics or {}).get("eval_accuracy", self._accuracy)
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if state.is_world_process_zero:
             print(("\r" if sys.stdout.isatty() and not in_worker() else "") + self._line(state), flush=True)
 
-    def _line(self, state) -> str:
+    def _line(self, state: TrainerState) -> str:
         seconds = time.perf_counter() - self._started
         accuracy = "" if self._accuracy is None else f"  validation accuracy {self._accuracy:.3f}"
         return f"{self.title:<{self.width}} step {state.global_step}/{state.max_steps}  {seconds:6.1f} s{accuracy}"

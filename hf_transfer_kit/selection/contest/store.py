@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 import numpy as np
 import torch
@@ -96,7 +96,7 @@ class RunStore:
             model = rebuild()
             state = model.state_dict()
             model.load_state_dict({**state, **load_file(folder / _WEIGHTS)})
-        return kind(**found, **more, model=model)
+        return cast(Callable[..., R], kind)(**found, **more, model=model)
 
     def keep(self, key: str, run: Any, rebuild: Callable[[], nn.Module], facts: Mapping[str, Any]) -> None:
         """Keeps a run.
@@ -114,7 +114,7 @@ class RunStore:
             values, arrays = _plain(run)
             if run.model is not None:
                 save_file(_changed(run.model, rebuild()), staged / _WEIGHTS)
-            np.savez(staged / _ARRAYS, **arrays)
+            np.savez(staged / _ARRAYS, **cast(dict[str, Any], arrays))
             (staged / _RECORD).write_text(json.dumps({**facts, "run": values}))
             shutil.rmtree(self.folder / key, ignore_errors=True)
             os.replace(staged, self.folder / key)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any, cast
 
 import torch
+from torch.utils.data import Dataset
 from transformers import (
     PreTrainedModel,
     ResNetConfig,
@@ -22,7 +24,7 @@ from hf_transfer_kit.selection.strategies.from_scratch import FromScratch
 
 def digits_network(num_labels: int = 10, *, seed: int = 0) -> PreTrainedModel:
     """A residual network for 32 x 32 images, 0.3 M random weights, in five stages."""
-    config = ResNetConfig(
+    config = cast(Any, ResNetConfig)(
         embedding_size=16,
         hidden_sizes=[16, 32, 64, 128],
         depths=[1, 1, 1, 1],
@@ -60,10 +62,10 @@ def train_digits_source(folder: str | Path, args: TrainingArguments, *, steps: i
     source_args = run_arguments(source_args, budget, strategy, modality="image", seed=seed)
     trainer = make_trainer(strategy, model, data, source_args)
     trainer.train()
-    accuracy = trainer.evaluate(data.test)["eval_accuracy"]
+    accuracy = trainer.evaluate(cast(Dataset, data.test))["eval_accuracy"]
     if trainer.is_world_process_zero():
         print(f"The source network reaches {accuracy:.3f} on the digits it has not seen.")
-        trainer.model.save_pretrained(folder)
+        cast(PreTrainedModel, trainer.model).save_pretrained(folder)
         processor.save_pretrained(folder)
     trainer.accelerator.wait_for_everyone()
     return str(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from transformers import (
@@ -36,7 +37,7 @@ class FreshNetwork:
 
     summary: str
     config: Callable[..., PreTrainedConfig]
-    auto: type
+    auto: Any
     processor: Callable[[], object]
 
 

@@ -31,7 +31,7 @@ def forward_costs(model: nn.Module, groups: LayerGroups, batch: Mapping[str, Any
         for module in group.modules.values():
             hooks.append(module.register_forward_pre_hook(lambda *_: entered.append(counter.get_total_flops())))
 
-            def leave(*_, index=index):
+            def leave(*_: Any, index: int = index) -> None:
                 spent[index] += counter.get_total_flops() - entered.pop()
 
             hooks.append(module.register_forward_hook(leave))

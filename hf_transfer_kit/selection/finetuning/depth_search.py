@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
@@ -236,7 +237,7 @@ class _Search:
         if self.on_result:
             self.on_result(self.results[depth])
         rows = [run.correct for run in runs]
-        correct = None if any(row is None for row in rows) else np.mean(rows, axis=0)
+        correct = None if any(row is None for row in rows) else np.mean(cast(list[np.ndarray], rows), axis=0)
         return Score(float(np.mean(accuracies)), error, float(np.mean([run.loss for run in runs])), correct)
 
     def run(self, strategy: Strategy, depth: int, steps: int, seed: int) -> Outcome:
@@ -284,7 +285,7 @@ def _checked_depths(
 
 
 def _boundaries(
-    model: PreTrainedModel, data: PreparedData, depths: Sequence[int], direction: str, options: Mapping[str, object]
+    model: PreTrainedModel, data: PreparedData, depths: Sequence[int], direction: str, options: Mapping[str, Any]
 ) -> tuple[CachedBoundaries | None, tuple[str, ...]]:
     """The boundaries from one pass, and sentences about what has none."""
     wanted = [depth for depth in depths if depth > 0]

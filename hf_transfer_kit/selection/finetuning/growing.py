@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
@@ -50,7 +51,7 @@ def joined_data(new: PreparedData, old: PreparedData) -> PreparedData:
         new: Prepared with the classes of both.
         old: Prepared alike (``prepare_data(like=new)``), with classes counted as in ``new``.
     """
-    rows = {split: JoinedRows([getattr(new, split), getattr(old, split)]) for split in SPLITS}
+    rows: dict[str, Any] = {split: JoinedRows([getattr(new, split), getattr(old, split)]) for split in SPLITS}
     return replace(new, **rows)
 
 
@@ -109,7 +110,7 @@ def grown(
         new=float(right[~is_old].mean()) if (~is_old).any() else None,
         before=before,
         after=after,
-        forgetting=None if before is None else before - after,
+        forgetting=None if before is None or after is None else before - after,
         old_rows=int(is_old.sum()),
         new_rows=int((~is_old).sum()),
         replayed=dict(replayed or {}),

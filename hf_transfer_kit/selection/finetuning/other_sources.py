@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
@@ -87,7 +88,7 @@ def compare_sources(
             args,
             budget,
             seeds=seeds,
-            callbacks=None if callbacks is None else lambda text, seed, other=other: callbacks(other.name, text, seed),
+            callbacks=None if callbacks is None else partial(callbacks, other.name),
             caches=other.caches,
             reduction_factor=reduction_factor,
             store=store,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import cast
 
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
@@ -113,22 +114,22 @@ def compare_strategies(
         SettingsError: When strategies or seeds are missing or repeated, or an option does not fit the model; always
             before the first run.
     """
-    strategies = [make_strategy(strategy) for strategy in strategies]
-    texts = [strategy_text(strategy) for strategy in strategies]
+    racing: Sequence[Strategy] = [make_strategy(strategy) for strategy in strategies]
+    texts = [strategy_text(strategy) for strategy in racing]
     for what, values in (("strategies", texts), ("seeds", list(seeds))):
         if not values or len(set(values)) < len(values):
             raise SettingsError(f"{what}={values} must hold at least one entry, and none twice.")
     make_model = _told(make_model, data)
-    validate_strategies(strategies, make_model(seeds[0]))
+    validate_strategies(racing, make_model(seeds[0]))
     options = caches.search_options if caches else {}
-    strategies, searches = with_found_depths(
-        strategies, make_model, data, args, budget, seeds=seeds, callbacks=callbacks, **options
+    racing, searches = with_found_depths(
+        racing, make_model, data, args, budget, seeds=seeds, callbacks=callbacks, **options
     )
     attach = caches.attach if caches else None
     eliminated: tuple[Elimination, ...] = ()
     if reduction_factor is not None:
-        strategies, eliminated = eliminate(
-            strategies,
+        racing, eliminated = eliminate(
+            racing,
             make_model,
             data,
             args,
@@ -138,7 +139,7 @@ def compare_strategies(
             callbacks=callbacks,
             attach=attach,
         )
-    texts = [strategy_text(strategy) for strategy in strategies]
+    texts = [strategy_text(strategy) for strategy in racing]
 
     metric = data.balance.metric
     contest = Contest(
@@ -157,13 +158,13 @@ def compare_strategies(
 
     candidates = [
         Candidate(text, partial(train, strategy, text), partial(_before_training, strategy, make_model, data))
-        for strategy, text in zip(strategies, texts, strict=True)
+        for strategy, text in zip(racing, texts, strict=True)
     ]
     contest.announce(candidates, seeds)
     results, correct = [], {}
     best: tuple[Strategy, Candidate[Run], Run] | None = None
     best_score = (-np.inf, -np.inf)
-    for strategy, text, candidate in zip(strategies, texts, candidates, strict=True):
+    for strategy, text, candidate in zip(racing, texts, candidates, strict=True):
         runs = contest.runs(candidate, seeds)
         if runs is None:
             continue
@@ -181,10 +182,10 @@ def compare_strategies(
     if best is None:
         contest.check()
 
-    strategy, candidate, run = best
+    strategy, candidate, run = cast(tuple[Strategy, Candidate[Run], Run], best)
     run = contest.whole(candidate, run.seed, run)
     contest.finished((candidate.text, run.seed))
-    transferring = [text for text, s in zip(texts, strategies, strict=True) if s.pretrained and text in correct]
+    transferring = [text for text, s in zip(texts, racing, strict=True) if s.pretrained and text in correct]
     return Comparison(
         results=tuple(results),
         winner=strategy_text(strategy),

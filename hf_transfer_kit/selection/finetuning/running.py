@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import nn
+from torch.utils.data import Dataset
 from transformers import EvalPrediction, PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import layer_groups
@@ -117,12 +120,13 @@ def readable_data(
     """
     to_channels_last(model, data)
     frozen = strategy.frozen_prefix(layer_groups(model)) if attach else 0
-    cached = attach(model, frozen) if frozen else None
+    cached = attach(model, frozen) if attach and frozen else None
     if cached is None:
         yield data
         return
     with cached:
-        yield replace(data, **{split: cached[split] for split in SPLITS}, collator=cached.collator)
+        rows: dict[str, Any] = {split: cached[split] for split in SPLITS}
+        yield replace(data, **rows, collator=cached.collator)
 
 
 def to_channels_last(model: PreTrainedModel, data: PreparedData) -> PreTrainedModel:
@@ -132,7 +136,7 @@ def to_channels_last(model: PreTrainedModel, data: PreparedData) -> PreTrainedMo
     runs of a comparison have one layout, for another one rounds differently, and training blows that up.
     """
     if "pixel_values" in data.train[0]:
-        model.to(memory_format=torch.channels_last)
+        cast(nn.Module, model).to(memory_format=torch.channels_last)
     return model
 
 
@@ -144,20 +148,21 @@ def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: fl
     tested: dict[str, float] = {}
     true = predicted = np.empty(0, dtype=int)
     if test:
-        output = trainer.predict(data.test, metric_key_prefix="test")
-        tested = metrics_of(output.metrics, "test")
+        output = trainer.predict(cast(Dataset, data.test), metric_key_prefix="test")
+        tested = metrics_of(output.metrics or {}, "test")
         true, predicted = np.asarray(output.label_ids), _classes(output.predictions)
+    model = cast(PreTrainedModel, trainer.model)
     return Run(
         seed=seed,
-        model=trainer.model,
+        model=model,
         validation=metrics_of(validation, "eval"),
         test=tested,
         true=true,
         predicted=predicted,
         curve=learning_curve(trainer.state.log_history),
         seconds=seconds,
-        trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        total_parameters=sum(p.numel() for p in trainer.model.parameters()),
+        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        total_parameters=sum(p.numel() for p in model.parameters()),
         validation_correct=seen[-1] if seen else None,
         rates=rates_of(trainer.callback_handler.callbacks),
     )
@@ -166,7 +171,7 @@ def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: fl
 @contextmanager
 def _also(trainer: Trainer, look: Callable[[EvalPrediction], object]) -> Iterator[None]:
     """While it lasts, ``look`` sees the predictions that metrics are computed from: no second pass is needed."""
-    metrics = trainer.compute_metrics
+    metrics = cast(Callable[[EvalPrediction], dict[str, float]], trainer.compute_metrics)
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
         look(prediction)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-from transformers import TrainerCallback
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.tuning.networks import GIVEN
 
 
 class KeepBestOnSources(TrainerCallback):
@@ -24,10 +27,20 @@ class KeepBestOnSources(TrainerCallback):
         self._kept: dict[str, Tensor] = {}
         self._running = False
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._best, self._kept, self._running = None, {}, True
 
-    def on_evaluate(self, args, state, control, metrics=None, model=None, **kwargs):
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] = GIVEN,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         if not self._running:
             return
         reached = (metrics["eval_accuracy"], -metrics[self.loss])
@@ -35,7 +48,14 @@ class KeepBestOnSources(TrainerCallback):
             self._best = reached
             self._kept = {name: value.detach().clone() for name, value in plain_model(model)[0].state_dict().items()}
 
-    def on_train_end(self, args, state, control, model=None, **kwargs):
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self._running = False
         if self._kept:
             plain_model(model)[0].load_state_dict(self._kept)

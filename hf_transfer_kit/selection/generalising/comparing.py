@@ -118,9 +118,9 @@ def compare_generalisation(
         key = method.with_one_source if single else method.text
         if key not in done:
             done[key] = _left_out(method, sources, seeds, contests)
-        if done[key] is None:
+        if (result := done[key]) is None:
             continue
-        results.append(replace(done[key], method=method.text, summary=METHODS[method.name]))
+        results.append(replace(result, method=method.text, summary=METHODS[method.name]))
         if on_result:
             on_result(results[-1])
     if not results:

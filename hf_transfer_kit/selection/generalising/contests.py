@@ -94,12 +94,15 @@ class Contests:
         candidate = Candidate(
             title,
             partial(self._train, method, self.sources, title),
-            partial(self._rebuild, method),
+            partial(self._before_training, method, self.sources),
             {"method": asdict(method)},
             more=lambda seed: {"args": settings_of(method, self.sources, self.args, self.budget, seed)},
         )
         self.whole.announce([candidate], self.seeds)
         return [self.whole.whole(candidate, seed, self.whole.run(candidate, seed)) for seed in self.seeds]
+
+    def _before_training(self, method: GeneralisationMethod, sources: Sources, seed: int) -> PreTrainedModel:
+        return to_channels_last(before_training(method, self.make_model, sources, seed), sources.first)
 
     @staticmethod
     def title(method: GeneralisationMethod) -> str:
@@ -116,9 +119,6 @@ class Contests:
         rows = self.sources.rows[name]
         metrics, _, _ = run.tested(replace(rows, test=rows.validation))
         return LeftOutRun(metrics["accuracy"], dict(run.validation), run.seconds)
-
-    def _rebuild(self, method: GeneralisationMethod, seed: int) -> PreTrainedModel:
-        return to_channels_last(before_training(method, self.make_model, self.sources, seed), self.sources.first)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("left_out", "whole")}

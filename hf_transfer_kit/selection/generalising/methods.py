@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+from torch import Tensor
 
 from hf_transfer_kit.adaptation import SOURCES_OBJECTIVES, SWAD
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
@@ -61,7 +63,7 @@ class GeneralisationMethod:
         return "per_domain" if self.name == PER_DOMAIN else "joint"
 
     @property
-    def change(self):
+    def change(self) -> Callable[[Tensor], Tensor] | None:
         """What is done to training rows, or None."""
         return partial(strong_view, amount=self.view, invert=self.invert) if self.view else None
 

@@ -6,10 +6,11 @@ import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 from scipy.special import logsumexp
-from torch.utils.data import ConcatDataset
+from torch.utils.data import ConcatDataset, Dataset
 from transformers import EvalPrediction, PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.adaptation import SWAD, ReshuffleSources, SeveralSources, SeveralSourcesModel, SourcesCollator
@@ -24,6 +25,7 @@ from hf_transfer_kit.selection.finetuning.running import to_channels_last
 from hf_transfer_kit.selection.generalising.checkpoint_selection import KeepBestOnSources
 from hf_transfer_kit.selection.generalising.methods import GeneralisationMethod
 from hf_transfer_kit.tuning import LearnedRates, LogScalars
+from hf_transfer_kit.values import KnownRows
 
 LAST = "last"
 """The weights at the end are kept."""
@@ -128,7 +130,8 @@ def run_generalisation(
     train = SeveralSources(learned, seed=seed)
     model = before_training(method, make_model, sources, seed)
     to_channels_last(model, first)
-    classes = UnionRows([rows.train for rows in sources.rows.values()]).classes  # every source counts alike
+    every = [cast(KnownRows, rows.train) for rows in sources.rows.values()]
+    classes = UnionRows(every).classes  # every source counts alike
     model.class_weights = first.balance.class_weights(classes, first.label_names)
     run_args = settings_of(method, sources, args, budget, seed)
     training_args = copy.copy(run_args)
@@ -142,7 +145,7 @@ def run_generalisation(
         model,
         training_args,
         train_dataset=train,
-        eval_dataset=ConcatDataset([rows.validation for rows in sources.rows.values()]),
+        eval_dataset=ConcatDataset([cast(Dataset, rows.validation) for rows in sources.rows.values()]),
         data_collator=SourcesCollator(first.collator, change=method.change),
         compute_metrics=of_each_source({name: len(rows.validation) for name, rows in sources.rows.items()}),
         callbacks=[ReshuffleSources(), StopNotFinite(), LogScalars(), *keep, LearnedRates(), *callbacks],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import cast
 
 import numpy as np
 from transformers import PreTrainedModel, TrainingArguments
@@ -111,13 +112,14 @@ def compare_multitask(
     source = _alone(trials, source_task, title="source") if source_task else None
     if any(method.name == SINGLE for method in chosen_methods):
         contest.announce(singles.values(), seeds)
-    source_runs = contest.runs(source, seeds) if source_task else []
+    source_runs = contest.runs(source, seeds) if source else []
     if source_runs is None:
         contest.check()
-    known = KnownSource(contest, source, dict(zip(seeds, source_runs, strict=True))) if source_task else None
+    learned = cast(list[TasksRun], source_runs)
+    known = KnownSource(contest, source, dict(zip(seeds, learned, strict=True))) if source else None
     candidates = {method.text: _together(trials, method, known) for method in chosen_methods if method.name != SINGLE}
     contest.announce(candidates.values(), seeds)
-    before = _figure([_of(run, source_task, tasks) for run in source_runs]) if source_task else None
+    before = _figure([_of(run, source_task, tasks) for run in learned]) if source_task else None
     results: list[MultiTaskResult] = []
     alone: list[Mapping[str, TasksRun]] = []
     first_runs: dict[str, TasksRun] = {}
@@ -125,11 +127,13 @@ def compare_multitask(
     for method in sorted(chosen_methods, key=lambda method: method.name != SINGLE):
         if method.name == SINGLE:
             each = {
-                name: source_runs if name == source_task else contest.runs(singles[name], seeds) for name in tasks.names
+                name: learned if name == source_task else contest.runs(singles[name], seeds) for name in tasks.names
             }
-            if None in each.values():
+            if any(found is None for found in each.values()):
                 continue
-            runs = alone = [{name: each[name][index] for name in tasks.names} for index in range(len(seeds))]
+            runs = alone = [
+                {name: cast(list[TasksRun], each[name])[index] for name in tasks.names} for index in range(len(seeds))
+            ]
         else:
             trained = contest.runs(candidates[method.text], seeds)
             if trained is None:
@@ -186,14 +190,14 @@ def _alone(trials: Trials, name: str, *, title: str = SINGLE) -> Candidate[Tasks
 
 def _together(trials: Trials, method: MultiTaskMethod, known: KnownSource | None) -> Candidate[TasksRun]:
     """All tasks in one network."""
-    models = known.models if method.continues else {}
+    models = known.models if known and method.continues else {}
     rows = trials.tasks.tasks[0].prepared
     return Candidate(
         method.text,
         lambda seed: trials.together(method, seed, models.get(seed)),
         lambda seed: to_channels_last(trials.network(method, seed, models.get(seed)), rows),
         {"method": repr(method), "source_task": trials.source_task if method.continues else None},
-        before=known.need if method.continues else lambda seed: None,
+        before=known.need if known and method.continues else lambda seed: None,
     )
 
 
@@ -218,7 +222,7 @@ def _check(methods: Sequence[MultiTaskMethod], tasks: TaskSet, seeds: Sequence[i
             f"{', '.join(continuing)} keeps a source task, but none is named. Say which task the network can do first: "
             "--source_task."
         )
-    if continuing and len(tasks.of_group(tasks[source_task].group)) > 1:
+    if source_task and continuing and len(tasks.of_group(tasks[source_task].group)) > 1:
         raise SettingsError(
             f"{source_task!r} labels the same rows as other tasks, so they would not be learned after it. Leave out "
             f"{', '.join(continuing)}, or load the source task's rows as a dataset of their own."
@@ -231,7 +235,7 @@ def _check_lwf(methods: Sequence[MultiTaskMethod], tasks: TaskSet, source_task: 
     lwf = [method.text for method in methods if method.name == "lwf"]
     if not lwf:
         return
-    source = tasks[source_task]
+    source = tasks[cast(str, source_task)]
     if source.loaded.task_type != "classification":
         raise SettingsError(
             f"{lwf[0]} holds the classes that a network says, but {source_task!r} is {source.loaded.task_type}. Use "
@@ -267,15 +271,15 @@ def _result(
 ) -> MultiTaskResult:
     figures = {name: _figure([_of(run[name], name, tasks) for run in runs]) for name in tasks.names}
     lower = {name for name in tasks.names if not tasks[name].larger_is_better}
-    gains: dict[str, tuple[float, ...]] = {}
+    found: dict[str, tuple[float | None, ...]] = {}
     if alone and method.name != SINGLE:
         for split, place in (("validation", 0), ("test", 1)):
-            gains[split] = tuple(
+            found[split] = tuple(
                 _gain(run, single, tasks, lower, place) for run, single in zip(runs, alone, strict=True)
             )
-    gains = {split: values for split, values in gains.items() if None not in values}
+    gains = {split: cast(tuple[float, ...], values) for split, values in found.items() if None not in values}
     lost: tuple[float, ...] = ()
-    if before is not None:
+    if before is not None and source_task is not None:
         sign = 1 if tasks[source_task].larger_is_better else -1
         lost = tuple(sign * (was - now) for was, now in zip(before.by_seed, figures[source_task].by_seed, strict=True))
     each = [list({id(run): run for run in of_seed.values()}.values()) for of_seed in runs]
@@ -311,7 +315,7 @@ def _gain(
 def _chosen(results: Sequence[MultiTaskResult], tasks: TaskSet) -> str:
     """The best on validation rows: by relative gain over the single tasks, else by the mean over the tasks."""
     if all(result.validation_delta_m is not None for result in results):
-        return max(results, key=lambda result: result.validation_delta_m).method
+        return max(results, key=lambda result: cast(float, result.validation_delta_m)).method
     signs = {name: 1 if tasks[name].larger_is_better else -1 for name in tasks.names}
     return max(
         results, key=lambda result: sum(signs[name] * figure.validation for name, figure in result.figures.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask import BALANCERS, MIXINGS, Balancer
@@ -74,7 +74,7 @@ class MultiTaskMethod:
             SettingsError: When an option is out of range, or a balancer that finds its own weights is given some.
         """
         if self.balancing == "fixed":
-            return BALANCERS["fixed"](tasks, weights=weights)
+            return cast(Any, BALANCERS["fixed"])(tasks, weights=weights)
         own = {name: weight for name, weight in weights.items() if weight != 1}
         if own:
             raise SettingsError(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.multitask import (
@@ -137,7 +140,7 @@ def judged(model: MultiTaskModel, tasks: TaskSet, name: str, split: str, args: T
         data_collator=tasks.collator(model.config.tasks),
         compute_metrics=tasks[name].metrics.compute,
     )
-    return metrics_of(trainer.predict(tasks.judged(name, split), metric_key_prefix="test").metrics, "test")
+    return metrics_of(trainer.predict(tasks.judged(name, split), metric_key_prefix="test").metrics or {}, "test")
 
 
 def affinity_of(model: MultiTaskModel, names: Sequence[str]) -> tuple[tuple[float | None, ...], ...] | None:
@@ -162,14 +165,17 @@ def _balance(
     affinity: bool,
 ) -> None:
     weights = {name: model.config.tasks[name]["weight"] for name in learning}
-    balancer = method.balancer(learning, weights, own_rows=len(sources) > 1)
+    own = method.balancer(learning, weights, own_rows=len(sources) > 1)
+    balancer: nn.Module = own
     if affinity and len(learning) > 1:
         # Tasks that label different rows never meet row by row.
-        balancer = TaskAffinity(balancer, sum_rows=len(sources) > 1)
+        balancer = TaskAffinity(own, sum_rows=len(sources) > 1)
     model.balancer = balancer.to(model.device)
 
 
-def _optimizer(model: MultiTaskModel, args: TrainingArguments, fresh: Sequence[str]):
+def _optimizer(
+    model: MultiTaskModel, args: TrainingArguments, fresh: Sequence[str]
+) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
     """AdamW, or what the arguments name, with a larger rate for fresh heads; None where one rate serves all."""
     if not fresh:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
@@ -99,7 +100,11 @@ class Trials:
         """A network with these tasks, whose heads are fresh."""
         inputs, network = self.tasks.inputs_of(names), self.make_network(seed)
         config = {name: self.tasks[name].config for name in names}
-        options = {"inputs": inputs, "shared_from": self.own_groups(method) if inputs else 0, "seed": seed}
+        options: dict[str, Any] = {
+            "inputs": inputs,
+            "shared_from": self.own_groups(method) if inputs else 0,
+            "seed": seed,
+        }
         if isinstance(network, MultiTaskModel):
             return MultiTaskModel.from_multitask(network, config, old_classes="kept", **options)
         return MultiTaskModel.from_backbone(network, config, **options)
@@ -108,7 +113,8 @@ class Trials:
         weight = {"sequential": 0.0, "lwf": method.weight}.get(method.name)
         config = {name: self.tasks[name].config for name in self.tasks.names}
         if weight is not None:
-            config[self.source_task] = {**config[self.source_task], "weight": weight}
+            name = cast(str, self.source_task)
+            config[name] = {**config[name], "weight": weight}
         inputs = self.tasks.inputs
         return MultiTaskModel.from_multitask(
             source, config, inputs=inputs, shared_from=self.own_groups(method) if inputs else 0, seed=seed
@@ -117,14 +123,14 @@ class Trials:
     def _sources(
         self, method: MultiTaskMethod, source: MultiTaskModel, taught: Sequence[str], seed: int
     ) -> dict[str, Source]:
-        name = self.source_task
+        name = cast(str, self.source_task)
         if method.name == "replay":
             count = len(self.tasks[name].prepared.train)
             kept = np.random.default_rng(seed).permutation(count)[: min(method.rows, count)]
             return self.tasks.sources(taught, rows={self.tasks[name].group: np.sort(kept).tolist()}, seed=seed)
         if method.name != "lwf":
             return self.tasks.sources(taught, seed=seed)
-        said = {}
+        said: dict[str, dict[str, Any]] = {}
         for group in self.tasks.groups(taught):
             task = self.tasks.of_group(group, taught)[0]
             if task.input == self.tasks[name].input:

@@ -19,7 +19,7 @@ from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.selection.strategies.text_head import TextHead
 from hf_transfer_kit.selection.strategies.wise_ft import Interpolated
 
-STRATEGIES: Registry[type[Strategy]] = Registry(
+STRATEGIES: Registry[Strategy] = Registry(
     "strategy",
     Strategy,
     (

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from transformers import PreTrainedModel, TrainerCallback
+
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import BSS
+from hf_transfer_kit.values import LayerGroups
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,8 @@ class SpectralShrinkage(Strategy):
     alpha: float = 1e-3
     k: int = 1
 
-    def validate(self, groups):
+    def validate(self, groups: LayerGroups) -> None:
         self.callbacks(None)
 
-    def callbacks(self, model):
+    def callbacks(self, model: PreTrainedModel | None) -> list[TrainerCallback]:
         return [BSS(alpha=self.alpha, k=self.k)]

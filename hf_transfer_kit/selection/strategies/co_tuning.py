@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from transformers import PreTrainedModel, TrainerCallback
+
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import CoTuning
+from hf_transfer_kit.values import LayerGroups
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,8 @@ class SourceClasses(Strategy):
     alpha: float = 1.0
     source: str | None = None
 
-    def validate(self, groups):
+    def validate(self, groups: LayerGroups) -> None:
         CoTuning(alpha=self.alpha, source=self.source or "pretrained")
 
-    def callbacks(self, model):
+    def callbacks(self, model: PreTrainedModel) -> list[TrainerCallback]:
         return [CoTuning(alpha=self.alpha, source=self.source or model.name_or_path)]

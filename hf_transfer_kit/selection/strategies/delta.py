@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from transformers import PreTrainedModel, TrainerCallback
+
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import DELTA
+from hf_transfer_kit.values import LayerGroups
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class FeatureMapDistance(Strategy):
     layers: int = 4
     attention: str = "uniform"
 
-    def validate(self, groups):
+    def validate(self, groups: LayerGroups) -> None:
         self.callbacks(None)
 
-    def callbacks(self, model):
+    def callbacks(self, model: PreTrainedModel | None) -> list[TrainerCallback]:
         return [DELTA(alpha=self.alpha, layers=self.layers, attention=self.attention)]

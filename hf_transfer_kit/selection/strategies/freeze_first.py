@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol, cast
+
+from transformers import PreTrainedModel, TrainerCallback
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
@@ -30,16 +32,16 @@ class FreezeFirst(Strategy):
     k: int | str | None = None
 
     @property
-    def searched(self):
+    def searched(self) -> str | None:
         return "first" if self.k == AUTO else None
 
-    def validate(self, groups):
+    def validate(self, groups: LayerGroups) -> None:
         check_depth(self, groups)
 
-    def frozen_prefix(self, groups):
-        return half_of(groups) if self.k is None else self.k
+    def frozen_prefix(self, groups: LayerGroups) -> int:
+        return half_of(groups) if self.k is None else cast(int, self.k)
 
-    def callbacks(self, model):
+    def callbacks(self, model: PreTrainedModel) -> list[TrainerCallback]:
         check_found(self)
         return [FreezeLayers(first=self.frozen_prefix(layer_groups(model)), quiet=True)]
 
@@ -49,18 +51,25 @@ def half_of(groups: LayerGroups) -> int:
     return len(frozen_depths(groups, "fraction", 0.5, modality=""))
 
 
-def check_depth(strategy: Strategy, groups: LayerGroups) -> None:
+class _OfDepth(Protocol):
+    name: ClassVar[str]
+
+    @property
+    def k(self) -> int | str | None: ...
+
+
+def check_depth(strategy: _OfDepth, groups: LayerGroups) -> None:
     """Raises SettingsError when the strategy's ``k`` is no number of groups before the head, None or ``"auto"``."""
     k, limit = strategy.k, len(groups.body)
-    number = isinstance(k, int) and not isinstance(k, bool)
-    if k not in (None, AUTO) and not (number and 1 <= k <= limit):
+    fits = isinstance(k, int) and not isinstance(k, bool) and 1 <= k <= limit
+    if k not in (None, AUTO) and not fits:
         raise SettingsError(
             f"{strategy.name}:k={k} is out of range: this model has {limit} layer groups before the head "
             f"({', '.join(group.name for group in groups.body)}), so give k from 1 to {limit}, or auto."
         )
 
 
-def check_found(strategy: Strategy) -> None:
+def check_found(strategy: _OfDepth) -> None:
     """Raises SettingsError when ``k`` is still ``"auto"``: a run needs a number."""
     if strategy.k == AUTO:
         raise SettingsError(

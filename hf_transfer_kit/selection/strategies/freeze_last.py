@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
+
+from transformers import PreTrainedModel, TrainerCallback
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.selection.strategies.freeze_first import AUTO, check_depth, check_found, half_of
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import FreezeLayers
+from hf_transfer_kit.values import LayerGroups
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,12 @@ class FreezeLast(Strategy):
     k: int | str | None = None
 
     @property
-    def searched(self):
+    def searched(self) -> str | None:
         return "last" if self.k == AUTO else None
 
-    def validate(self, groups):
+    def validate(self, groups: LayerGroups) -> None:
         check_depth(self, groups)
 
-    def callbacks(self, model):
+    def callbacks(self, model: PreTrainedModel) -> list[TrainerCallback]:
         check_found(self)
-        return [FreezeLayers(last=self.k or half_of(layer_groups(model)), quiet=True)]
+        return [FreezeLayers(last=cast(int, self.k) or half_of(layer_groups(model)), quiet=True)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from transformers import PreTrainedModel
+
 from hf_transfer_kit.backbones import reinitialize
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 
@@ -18,5 +20,6 @@ class FromScratch(Strategy):
     pretrained: ClassVar[bool] = False
     rate_kind: ClassVar[str] = "scratch"
 
-    def prepare_model(self, model, *, seed):
-        return reinitialize(model, all=True, seed=seed)
+    def prepare_model(self, model: PreTrainedModel, *, seed: int) -> PreTrainedModel:
+        reinitialize(model, all=True, seed=seed)
+        return model

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from transformers import PreTrainedModel, TrainerCallback
+
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import GradualUnfreezing
+from hf_transfer_kit.values import LayerGroups
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,12 @@ class Gradual(Strategy):
     until: float = 0.5
     keep_frozen: int = 0
 
-    def validate(self, groups):
+    def validate(self, groups: LayerGroups) -> None:
         if not 0 < self.until < 1:
             raise SettingsError(f"gradual:until={self.until} is outside (0, 1): it is a share of training.")
         self._callback(len(groups.body)).check_model(groups)
 
-    def callbacks(self, model):
+    def callbacks(self, model: PreTrainedModel) -> list[TrainerCallback]:
         return [self._callback(len(layer_groups(model).body))]
 
     def _callback(self, body: int) -> GradualUnfreezing:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from transformers import PreTrainedModel, TrainerCallback
+
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import FreezeLayers
+from hf_transfer_kit.values import LayerGroups
 
 
 @dataclass(frozen=True)
@@ -17,8 +20,8 @@ class HeadOnly(Strategy):
     summary: ClassVar[str] = "A new head on the frozen network."
     rate_kind: ClassVar[str] = "head"
 
-    def frozen_prefix(self, groups):
+    def frozen_prefix(self, groups: LayerGroups) -> int:
         return len(groups.body)
 
-    def callbacks(self, model):
+    def callbacks(self, model: PreTrainedModel) -> list[TrainerCallback]:
         return [FreezeLayers(all_but_head=True, quiet=True)]

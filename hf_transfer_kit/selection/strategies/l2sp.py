@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from transformers import PreTrainedModel, TrainerCallback
+
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import L2SP, L2SPFisher
+from hf_transfer_kit.values import LayerGroups
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,10 @@ class StartingPoint(Strategy):
     beta: float = 0.01
     decoupled: bool = False
 
-    def validate(self, groups):
+    def validate(self, groups: LayerGroups) -> None:
         self.callbacks(None)
 
-    def callbacks(self, model):
+    def callbacks(self, model: PreTrainedModel | None) -> list[TrainerCallback]:
         return [L2SP(self.alpha, self.beta, decoupled=self.decoupled)]
 
 
@@ -50,8 +53,8 @@ class FisherStartingPoint(Strategy):
     beta: float = 0.01
     num_samples: int = 64
 
-    def validate(self, groups):
+    def validate(self, groups: LayerGroups) -> None:
         self.callbacks(None)
 
-    def callbacks(self, model):
+    def callbacks(self, model: PreTrainedModel | None) -> list[TrainerCallback]:
         return [L2SPFisher(self.alpha, self.beta, num_samples=self.num_samples)]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import torch
+from transformers import PreTrainedModel, TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import layerwise_optimizer
 from hf_transfer_kit.tuning.rates import rate_factors
+from hf_transfer_kit.values import LayerGroups
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,12 @@ class Layerwise(Strategy):
     decay: float = 0.75
     head: float = 1.0
 
-    def validate(self, groups):
+    def validate(self, groups: LayerGroups) -> None:
         if self.head <= 0:
             raise SettingsError(f"layerwise:head={self.head} must be above 0: it multiplies the head's rate.")
         rate_factors(len(groups.body), decay=self.decay)
 
-    def optimizer(self, model, args):
+    def optimizer(
+        self, model: PreTrainedModel, args: TrainingArguments
+    ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
         return layerwise_optimizer(model, args, decay=self.decay, head=self.head)

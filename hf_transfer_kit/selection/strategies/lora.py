@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers import PreTrainedModel, TrainerCallback
 
 from hf_transfer_kit.backbones import adaptable_layers, find_head
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import FreezeLayers
+from hf_transfer_kit.values import LayerGroups
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class LowRank(Strategy):
     dropout: float = 0.0
     groups: int | None = None
 
-    def validate(self, groups):
+    def validate(self, groups: LayerGroups) -> None:
         limit = len(groups.body)
         if not isinstance(self.r, int) or self.r < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
             raise SettingsError(
@@ -44,10 +46,10 @@ class LowRank(Strategy):
         if self.groups is not None and not (isinstance(self.groups, int) and 1 <= self.groups <= limit):
             raise SettingsError(f"lora:groups={self.groups} is out of range: the model has {limit} before the head.")
 
-    def prepare_model(self, model, *, seed):
+    def prepare_model(self, model: PreTrainedModel, *, seed: int) -> PreTrainedModel:
         config = LoraConfig(
             r=self.r,
-            lora_alpha=self.alpha,
+            lora_alpha=cast(int, self.alpha),  # a factor: peft takes any number
             lora_dropout=self.dropout,
             target_modules=adaptable_layers(model, last=self.groups),
             modules_to_save=[
@@ -56,8 +58,8 @@ class LowRank(Strategy):
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return get_peft_model(model, config)
+            return cast(PreTrainedModel, get_peft_model(model, config))
 
-    def callbacks(self, model):
+    def callbacks(self, model: PreTrainedModel) -> list[TrainerCallback]:
         # peft leaves BatchNorm's statistics free to move, and an adapter's file does not hold them.
         return [FreezeLayers(all_but_head=True, quiet=True)]

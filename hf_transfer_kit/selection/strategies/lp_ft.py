@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
+
+from transformers import PreTrainedModel, TrainerCallback
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import FreezeSchedule
+from hf_transfer_kit.values import LayerGroups
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,11 @@ class LinearProbeThenFineTune(Strategy):
     head_fraction: float = 0.3
     full_rate: float = 0.1
 
-    def validate(self, groups):
+    def validate(self, groups: LayerGroups) -> None:
         for name, value in (("head_fraction", self.head_fraction), ("full_rate", self.full_rate)):
             if not 0 < value <= 1 or (name == "head_fraction" and value == 1):
                 raise SettingsError(f"lp_ft:{name}={value} is out of range: give a share between 0 and 1.")
-        self.callbacks(None)[0].check_model(groups)
+        cast(FreezeSchedule, self.callbacks(None)[0]).check_model(groups)
 
-    def callbacks(self, model):
+    def callbacks(self, model: PreTrainedModel | None) -> list[TrainerCallback]:
         return [FreezeSchedule.lp_ft(head_fraction=self.head_fraction, full_rate=self.full_rate, quiet=True)]

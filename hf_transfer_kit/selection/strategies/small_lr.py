@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import torch
+from transformers import PreTrainedModel, TrainingArguments
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import layerwise_optimizer
+from hf_transfer_kit.values import LayerGroups
 
 
 @dataclass(frozen=True)
@@ -25,10 +29,12 @@ class SmallRate(Strategy):
 
     factor: float = 0.001
 
-    def validate(self, groups):
+    def validate(self, groups: LayerGroups) -> None:
         if not 0 < self.factor <= 1:
             raise SettingsError(f"small_lr:factor={self.factor} is outside (0, 1]: it multiplies the head's rate.")
 
-    def optimizer(self, model, args):
+    def optimizer(
+        self, model: PreTrainedModel, args: TrainingArguments
+    ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
         body = len(layer_groups(model).body)
         return layerwise_optimizer(model, args, first_layers=self.factor, num_first=body)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel, TrainerCallback
 
 from hf_transfer_kit.backbones import JointTowers, checked_templates, class_embeddings, load_towers, replace_head
 from hf_transfer_kit.backbones.tower_classifier import tower_classifier
@@ -14,6 +14,7 @@ from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.options import check_choice, check_int
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import FreezeSchedule, WeightInterpolation
+from hf_transfer_kit.values import LayerGroups
 
 
 @dataclass(frozen=True)
@@ -39,23 +40,24 @@ class TextHead(Strategy):
     points: int = 11
     source: str | None = None
 
-    def validate(self, groups):
+    def validate(self, groups: LayerGroups) -> None:
         check_choice("text_head", "then", self.then, ("wise_ft", "lp_ft"))
         check_int("text_head", "points", self.points, low=2)
         if self.template is not None:
             checked_templates([self.template])
 
-    def check_model(self, model):
+    def check_model(self, model: PreTrainedModel) -> None:
         self._towers_and_rows(model)
 
-    def prepare_model(self, model, *, seed):
+    def prepare_model(self, model: PreTrainedModel, *, seed: int) -> PreTrainedModel:
         towers, rows = self._towers_and_rows(model)
         tower = tower_classifier(towers.model, towers.reads, seed=seed)
-        replace_head(tower, id2label=model.config.id2label, init=rows)
+        replace_head(tower, id2label=cast(dict[int, str], model.config.id2label), init=rows)
         tower.name_or_path = model.name_or_path
-        return tower.to(model.device, model.dtype).train(model.training)
+        cast(nn.Module, tower).to(model.device, model.dtype)
+        return tower.train(model.training)
 
-    def callbacks(self, model):
+    def callbacks(self, model: PreTrainedModel) -> list[TrainerCallback]:
         if self.then == "lp_ft":
             return [FreezeSchedule.lp_ft(full_rate=1.0, quiet=True)]
         return [WeightInterpolation([index / (self.points - 1) for index in range(self.points)], head=True)]
@@ -77,5 +79,6 @@ class TextHead(Strategy):
             towers = load_towers(source, revision=revision)
         except ModelError as error:
             raise SettingsError(f"text_head cannot begin: {error}") from error
-        names = [model.config.id2label[index] for index in range(len(model.config.id2label))]
+        id2label = cast(dict[int, str], model.config.id2label)
+        names = [id2label[index] for index in range(len(id2label))]
         return towers, class_embeddings(names, towers, templates=[self.template] if self.template else None)

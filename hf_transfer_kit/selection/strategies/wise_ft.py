@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from transformers import PreTrainedModel, TrainerCallback
+
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import WeightInterpolation
+from hf_transfer_kit.values import LayerGroups
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,9 @@ class Interpolated(Strategy):
 
     points: int = 11
 
-    def validate(self, groups):
+    def validate(self, groups: LayerGroups) -> None:
         if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 2:
             raise SettingsError(f"wise_ft:points={self.points} must be a whole number, at least 2.")
 
-    def callbacks(self, model):
+    def callbacks(self, model: PreTrainedModel) -> list[TrainerCallback]:
         return [WeightInterpolation([index / (self.points - 1) for index in range(self.points)])]

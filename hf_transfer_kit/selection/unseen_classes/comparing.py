@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -88,10 +89,11 @@ def compare_zero_shot(
     """
     tables, pairs = _tables_and_pairs(methods, table, other_tables or {}, prompts, partner)
     _check(methods, hold_outs, tables)
-    main = table if table is not None else prompts
+    main = cast(AttributeTable, table if table is not None else prompts)
     fits: dict[tuple[str, str], list[Fitted]] = {pair: [] for pair in pairs}
     seconds = dict.fromkeys(fits, 0.0)
-    labelled, first = [], None
+    labelled: list[float] = []
+    first: SplitFeatures | None = None
     for index, split in enumerate(hold_outs):
         features = make_features(index, split)
         _check_rows(features, split)
@@ -110,7 +112,12 @@ def compare_zero_shot(
         for key, found in fits.items()
     )
     best = max(results, key=lambda result: result.mean("pseudo_harmonic"))
-    kept = FirstSplit(first, hold_outs[0], tables[best.table], {_name(*key): found[0] for key, found in fits.items()})
+    kept = FirstSplit(
+        cast(SplitFeatures, first),
+        hold_outs[0],
+        tables[best.table],
+        {_name(*key): found[0] for key, found in fits.items()},
+    )
     found = UnseenClasses(
         classes=main.classes,
         attributes=table.attributes if table is not None else (),
@@ -175,7 +182,7 @@ def _tables_and_pairs(
         if table is None:
             raise SettingsError("joint_mix mixes prompts with attributes, and there are none: give a table of them.")
         both = f"{PROMPTS} and {ATTRIBUTES}"
-        tables[both] = prompts.beside(table)
+        tables[both] = cast(AttributeTable, prompts).beside(table)
         pairs.append((both, "joint_mix"))
     return tables, pairs
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from hf_transfer_kit.data import SPLITS, PreparedData
 from hf_transfer_kit.data.class_balance import balanced_places
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features import cache_features
+from hf_transfer_kit.values import MapRows
 from hf_transfer_kit.zero_shot import AttributeTable, HoldOut, ZeroShotModel
 
 
@@ -126,7 +127,7 @@ def trained_features(
         balanced: Whether rows of small classes are trained on several times, so that all have as many.
         callbacks: Title -> callbacks of that run, such as ``FreezeLayers`` or ``L2SP``.
     """
-    both = ConcatDataset([data.train, data.validation])
+    both: ConcatDataset[Any] = ConcatDataset([cast(Dataset, rows) for rows in (data.train, data.validation)])
     names = _names(data, "train", "validation")
 
     def make(index: int, split: HoldOut) -> SplitFeatures:
@@ -176,7 +177,7 @@ def _names(data: PreparedData, *splits: str) -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def _features(model: ZeroShotModel, part: Dataset, data: PreparedData, batch_size: int) -> Tensor:
+def _features(model: ZeroShotModel, part: MapRows, data: PreparedData, batch_size: int) -> Tensor:
     found = []
     for start in range(0, len(part), batch_size):
         batch = data.collator([part[row] for row in range(start, min(start + batch_size, len(part)))])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ class FirstSplit:
         """How well logistic regressions on the seen classes read each attribute off rows of unseen ones."""
         learned, asked = self.features.train.of(self.split.seen), self.features.test.of(self.split.unseen)
         signatures = torch.from_numpy(table.rows(self.split.seen))
-        reader = fitted_method("dap", {}, learned.features, learned.places(self.split.seen), signatures)
+        reader: Any = fitted_method("dap", {}, learned.features, learned.places(self.split.seen), signatures)
         has = reader.binary(torch.from_numpy(table.rows(self.split.unseen))) > 0  # (U, A)
         places = asked.places(self.split.unseen)
         right = ((reader.attributes(asked.features) > 0.5) == has[places]).double()  # (N, A)

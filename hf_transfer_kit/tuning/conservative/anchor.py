@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 from weakref import WeakKeyDictionary, ref
 
 import torch
@@ -70,13 +71,14 @@ class AnchorKeeper:
     def at_init(self, model: nn.Module) -> Anchor:
         """Takes w0 now."""
         if self.source is not None:
-            self.anchor = load_anchor(self.source, model)
+            anchor = load_anchor(self.source, model)
         else:
-            self.anchor = take_anchor(model, head=self.head)
+            anchor = take_anchor(model, head=self.head)
+        self.anchor = anchor
         inner = plain_model(model)[0]
         self._model = ref(inner)
-        _taken.setdefault(inner, {})["own" if self.source is None else "given"] = self.anchor
-        return self.anchor
+        _taken.setdefault(inner, {})["own" if self.source is None else "given"] = anchor
+        return anchor
 
     def at_train_begin(
         self, model: nn.Module, state: TrainerState, *, learning: Iterable[str] = (), restored: str | None = None
@@ -106,23 +108,24 @@ class AnchorKeeper:
                     "pretrained weights with anchor=..."
                 )
             self.at_init(model)
+        anchor = cast(Anchor, self.anchor)
         if resumed:
-            self._check(stored_fingerprints(state, self.owner))
+            self._check(anchor, stored_fingerprints(state, self.owner))
         if self.source is None:
-            self._add(model, learning, resumed=resumed)
-        return self.anchor
+            self._add(anchor, model, learning, resumed=resumed)
+        return anchor
 
     def _is_of(self, model: nn.Module) -> bool:
         return self._model is not None and self._model() is model
 
-    def _add(self, model: nn.Module, learning: Iterable[str], *, resumed: bool) -> None:
+    def _add(self, anchor: Anchor, model: nn.Module, learning: Iterable[str], *, resumed: bool) -> None:
         _, prefix = plain_model(model)
         body = {
             name.removeprefix(prefix): parameter for name, parameter in body_parameters(model, head=self.head).items()
         }
         late = {n: body[n] for n in (name.removeprefix(prefix) for name in learning) if n in body}
-        late = {n: parameter for n, parameter in late.items() if n not in self.anchor.weights}
-        known = self.anchor.frozen
+        late = {n: parameter for n, parameter in late.items() if n not in anchor.weights}
+        known = anchor.frozen
         moved = [n for n, parameter in late.items() if resumed and fingerprint_of({n: parameter}) != known.get(n)]
         if moved:
             raise SettingsError(
@@ -130,10 +133,10 @@ class AnchorKeeper:
                 "cannot be told from the checkpoint's: thaw it before the Trainer is made, or name the pretrained "
                 "weights with anchor=..."
             )
-        self.anchor.weights.update({name: parameter.detach().clone() for name, parameter in late.items()})
+        anchor.weights.update({name: parameter.detach().clone() for name, parameter in late.items()})
 
-    def _check(self, stored: set[str]) -> None:
-        if stored and self.anchor.fingerprint not in stored:
+    def _check(self, anchor: Anchor, stored: set[str]) -> None:
+        if stored and anchor.fingerprint not in stored:
             raise SettingsError(
                 f"The pretrained weights {self.owner} would hold on to are not those of the checkpoint: the model was "
                 "probably built from the checkpoint itself, and training would silently hold on to half-trained "
@@ -209,9 +212,14 @@ def full_tensor(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
+def stateful_callbacks(state: TrainerState) -> dict[str, Any]:
+    """What callbacks keep in checkpoints by their class's name; transformers calls it a list, and makes it a dict."""
+    return cast(dict[str, Any], state.stateful_callbacks)
+
+
 def stored_attributes(state: TrainerState, owner: str) -> list[dict]:
     """What each callback of a class left in a checkpoint's state."""
-    entries = state.stateful_callbacks.get(owner, [])
+    entries = stateful_callbacks(state).get(owner, [])
     entries = entries if isinstance(entries, list) else [entries]
     return [entry.get("attributes", {}) for entry in entries if entry]
 

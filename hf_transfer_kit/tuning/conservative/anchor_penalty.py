@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,14 +48,14 @@ class AnchorPenalty:
         """Adds scale * strength * gradient of the norm to the gradients; a parameter without one is left out."""
         for present, weights, anchors, importances in self._chunks():
             gradients = NORMS[self.norm].gradients(self._deltas(weights, anchors), importances)
-            torch._foreach_add_(present, gradients, alpha=scale * self.strength)
+            torch._foreach_add_(present, [*gradients], alpha=scale * self.strength)
 
     def apply_decoupled(self, groups: ParameterGroups) -> None:
         """The decoupled step, w <- w - lr strength gradient, with the group's current learning rate."""
         amount = float(groups[self.group]["lr"]) * self.strength
         for _, weights, anchors, importances in self._chunks():
             steps, factor = NORMS[self.norm].decoupled(self._deltas(weights, anchors), amount, importances)
-            torch._foreach_add_(weights, steps, alpha=factor)
+            torch._foreach_add_(weights, [*steps], alpha=factor)
 
     def value(self) -> Tensor:
         """strength * norm of the distance, over all processes that share the parameters."""
@@ -70,7 +70,7 @@ class AnchorPenalty:
         """
         live = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
         columns = [
-            [local(self.parameters[i].grad) for i in live],
+            [local(cast(Tensor, self.parameters[i].grad)) for i in live],
             [local(self.parameters[i].detach()) for i in live],
             *([column[i] for i in live] for column in (self.anchors, self.importances) if column is not None),
         ]
@@ -167,20 +167,21 @@ def distance_squared(parameters: Sequence[nn.Parameter], anchors: Sequence[Tenso
     return over_shards(squared_distance(deltas(weights, anchors)), parameters)
 
 
-def placed_like(tensor: Tensor, parameter: nn.Parameter) -> Tensor:
+def placed_like(tensor: Tensor, parameter: Tensor) -> Tensor:
     """``tensor`` on the device and in the precision of ``parameter``; of a sharded one, this process's part."""
     tensor = tensor.to(parameter.device, parameter.dtype)
     if not hasattr(parameter, "placements") or hasattr(tensor, "placements"):
         return local(tensor)
-    from torch.distributed.tensor import distribute_tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
 
+    sharded = cast(DTensor, parameter)
     # Every process has the whole tensor: each cuts out its own part, nothing is sent.
-    return local(distribute_tensor(tensor, parameter.device_mesh, parameter.placements, src_data_rank=None))
+    return local(distribute_tensor(tensor, sharded.device_mesh, sharded.placements, src_data_rank=None))
 
 
 def local(tensor: Tensor) -> Tensor:
     """This process's part of a sharded tensor, sharing its memory; others as they are."""
-    return tensor.to_local() if hasattr(tensor, "placements") else tensor
+    return cast(Any, tensor).to_local() if hasattr(tensor, "placements") else tensor
 
 
 def over_shards(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
@@ -191,4 +192,4 @@ def over_shards(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     from torch.distributed.tensor import DTensor, Partial, Replicate
 
     kinds = [Partial() if placement.is_shard() else Replicate() for placement in sharded.placements]
-    return DTensor.from_local(value, sharded.device_mesh, kinds, run_check=False).full_tensor()
+    return DTensor.from_local(value, cast(DTensor, sharded).device_mesh, kinds, run_check=False).full_tensor()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -83,9 +84,8 @@ def make_penalties(
         else:
             penalties.append(AnchorPenalty(own, None, strength, index))
     for pair in lora:
-        indices = tuple(
-            index_of.get(id(p), index_of.get(id(other))) for p, other in ((pair.a, pair.b), (pair.b, pair.a))
-        )
+        of_a, of_b = index_of.get(id(pair.a)), index_of.get(id(pair.b))  # one of them learns, at least
+        indices = cast(tuple[int, int], (of_b if of_a is None else of_a, of_a if of_b is None else of_b))
         if strength_of[pair.a_name] > 0:
             penalties.append(LoRAAnchorPenalty(pair, strength_of[pair.a_name], indices))
     return penalties

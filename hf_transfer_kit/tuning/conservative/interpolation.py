@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.conservative.anchor import AnchorKeeper, Source, body_buffers, body_parameters
+from hf_transfer_kit.tuning.conservative.anchor import (
+    Anchor,
+    AnchorKeeper,
+    Source,
+    body_buffers,
+    body_parameters,
+    stateful_callbacks,
+)
 from hf_transfer_kit.tuning.conservative.anchor_penalty import learning_names, local, placed_like
 from hf_transfer_kit.tuning.conservative.lora_delta import lora_pairs
-from hf_transfer_kit.tuning.networks import NetworkCallback
+from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 from hf_transfer_kit.tuning.runs import calling_trainer
 from hf_transfer_kit.tuning.shared_rows import own_batches, sum_over_processes
 
@@ -56,7 +64,7 @@ class WeightInterpolation(NetworkCallback, ExportableState):
 
     def __init__(
         self,
-        alphas: Sequence[float] = tuple(i / 10 for i in range(11)),
+        alphas: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
         metric: str = "accuracy",
         *,
         eval_dataset: Any = None,
@@ -90,12 +98,27 @@ class WeightInterpolation(NetworkCallback, ExportableState):
         }
         return {"args": args, "attributes": {"fingerprint": self.fingerprint}}
 
-    def on_init_end(self, args, state, control, model=None, **kwargs):
+    def on_init_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self.fingerprint = self._keeper.at_init(model).fingerprint
 
     def on_train_begin(
-        self, args, state, control, model=None, optimizer=None, train_dataloader=None, eval_dataloader=None, **kwargs
-    ):
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        optimizer: torch.optim.Optimizer = GIVEN,
+        train_dataloader: DataLoader = GIVEN,
+        eval_dataloader: DataLoader | None = None,
+        **kwargs: Any,
+    ) -> None:
         self._rows(train_dataloader, eval_dataloader)
         names = learning_names(model, optimizer)
         anchor = self._keeper.at_train_begin(model, state, learning=names, restored=self.fingerprint)
@@ -103,10 +126,17 @@ class WeightInterpolation(NetworkCallback, ExportableState):
         lora_pairs(model)  # refuses now what could not be scaled at the end
         if self.eval_dataset is not None:
             measured(model, [self.eval_dataset[0]], train_dataloader.collate_fn, batch_size=1)
-        state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+        stateful_callbacks(state).setdefault(type(self).__name__, self.state())
 
     def on_train_end(
-        self, args, state, control, model=None, train_dataloader=None, eval_dataloader=None, **kwargs
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        train_dataloader: DataLoader = GIVEN,
+        eval_dataloader: DataLoader | None = None,
+        **kwargs: Any,
     ) -> None:
         dataset, collate = self._rows(train_dataloader, eval_dataloader)
         batch_size = self.batch_size or args.per_device_eval_batch_size
@@ -139,13 +169,13 @@ class WeightInterpolation(NetworkCallback, ExportableState):
                 "WeightInterpolation chooses alpha on an evaluation set, and this Trainer has none: give it an "
                 "eval_dataset, or pass WeightInterpolation(eval_dataset=...)."
             )
-        loader = eval_dataloader if known is None else trainer.get_eval_dataloader()
+        loader: Any = eval_dataloader if trainer is None or known is None else trainer.get_eval_dataloader()
         return loader.dataset, loader.collate_fn
 
     def _ends(self, model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
         """w0, and the model's own tensors that move along the path."""
         _, prefix = plain_model(model)
-        anchor = self._keeper.anchor
+        anchor = cast(Anchor, self._keeper.anchor)
         starts, tensors = [], []
         for own, kept in (
             (body_parameters(model, head=self.head), anchor.weights),
@@ -160,7 +190,7 @@ class WeightInterpolation(NetworkCallback, ExportableState):
             tensors.append(pair.b.detach())
         return starts, tensors
 
-    def _log(self, state, values: Mapping[str, float]) -> None:
+    def _log(self, state: TrainerState, values: Mapping[str, float]) -> None:
         entry = {f"interpolation/{name}": value for name, value in values.items()}
         state.log_history.append({**entry, "epoch": state.epoch, "step": state.global_step})
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainerState
+from torch.utils.data import DataLoader
+from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.backbones.adapters import without_pretrained_value
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.checking import check_strength
-from hf_transfer_kit.tuning.conservative.anchor import AnchorKeeper, Source
+from hf_transfer_kit.tuning.conservative.anchor import AnchorKeeper, Source, stateful_callbacks
 from hf_transfer_kit.tuning.conservative.anchor_penalty import (
     AnchorPenalty,
     LoRAAnchorPenalty,
@@ -34,6 +35,7 @@ from hf_transfer_kit.tuning.conservative.holding import (
 from hf_transfer_kit.tuning.conservative.lora_delta import LoRAPair, delta_squared, lora_pairs
 from hf_transfer_kit.tuning.conservative.penalties import NORMS
 from hf_transfer_kit.tuning.loss_scale import mend_loss_scale
+from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
 from hf_transfer_kit.tuning.scalars import ScalarCallback, check_scalar_name
 
@@ -72,6 +74,8 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
         SettingsError: When a value is out of range; before training, when the model, the optimizer or the checkpoint
             does not allow it.
     """
+
+    scalar_name: str
 
     def __init__(
         self,
@@ -131,28 +135,58 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
         }
         return {"args": args, "attributes": {"fingerprint": self.fingerprint}}
 
-    def on_init_end(self, args, state, control, model=None, **kwargs):
+    def on_init_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         super().on_init_end(args, state, control, model=model, **kwargs)
         guard_run()
         layer_groups(model, example_inputs=self.example_inputs)
         self.fingerprint = self._keeper.at_init(model).fingerprint
 
-    def on_train_begin(self, args, state, control, model=None, optimizer=None, train_dataloader=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        optimizer: torch.optim.Optimizer = GIVEN,
+        train_dataloader: DataLoader = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         super().on_train_begin(args, state, control, model=model, **kwargs)
         mend_loss_scale(calling_trainer(), train_dataloader)
         self.detach()
         self._start(model, inner_optimizer(optimizer, type(self).__name__), state)
         # A checkpoint of a run without this callback has no entry, and Trainer would fail to save the next one.
-        state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+        stateful_callbacks(state).setdefault(type(self).__name__, self.state())
 
-    def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: torch.optim.Optimizer = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self._pulled = False  # also after a step that raised an error
         if self.clipped:
             scaler = getattr(optimizer, "scaler", None)
             with torch.no_grad():
                 preload_gradients(self._penalties, 1.0 if scaler is None else scaler.get_scale())
 
-    def on_train_end(self, args, state, control, model=None, **kwargs):
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self.leave(model)
 
     def leave(self, model: nn.Module) -> None:
@@ -189,7 +223,7 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
             for group, (parameters, anchors, lora) in self._held.items() if self.log_distances else ():
                 squares = [distance_squared(parameters, anchors)] if parameters else []
                 squares += [delta_squared(pair.a, pair.b, pair.scaling) for pair in lora]
-                result[self._of_several(f"distance/{group}")] = sum(squares).sqrt()
+                result[self._of_several(f"distance/{group}")] = cast(Tensor, sum(squares)).sqrt()
         return result
 
     def _start(self, model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainerState) -> None:
@@ -230,7 +264,7 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
         return None
 
     @torch.no_grad()
-    def _before_step(self, optimizer: torch.optim.Optimizer, args, kwargs) -> None:
+    def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         # The step of a subclass may call its parent's, whose hooks are the same ones.
         if self._pulled:
             return
@@ -245,5 +279,5 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
             else:
                 penalty.add_gradients(1.0 if scale is None else float(scale))
 
-    def _after_step(self, optimizer: torch.optim.Optimizer, args, kwargs) -> None:
+    def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         self._pulled = False

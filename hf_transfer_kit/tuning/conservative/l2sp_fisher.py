@@ -9,13 +9,16 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.conservative.anchor import Source
+from hf_transfer_kit.tuning.conservative.anchor import Source, stateful_callbacks
 from hf_transfer_kit.tuning.conservative.anchor_penalty import placed_like
 from hf_transfer_kit.tuning.conservative.fisher import estimate_fisher, fisher_key, normalised
 from hf_transfer_kit.tuning.conservative.holding import Selector
 from hf_transfer_kit.tuning.conservative.l2sp import L2SP
+from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.tuning.shared_rows import sum_over_processes
 
 
@@ -102,7 +105,16 @@ class L2SPFisher(L2SP):
         kept["attributes"]["fisher_file"] = self.fisher_file
         return kept
 
-    def on_train_begin(self, args, state, control, model=None, optimizer=None, train_dataloader=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        optimizer: torch.optim.Optimizer = GIVEN,
+        train_dataloader: DataLoader = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self._training = (args, state, train_dataloader)
         super().on_train_begin(
             args, state, control, model=model, optimizer=optimizer, train_dataloader=train_dataloader, **kwargs
@@ -151,8 +163,8 @@ class L2SPFisher(L2SP):
             return estimate_fisher(model, dataset, loader.collate_fn, anchors, **settings)
         return fisher
 
-    def _from_before(self, folder: Path, state) -> dict[str, Tensor]:
-        entries = state.stateful_callbacks.get(type(self).__name__, {})
+    def _from_before(self, folder: Path, state: TrainerState) -> dict[str, Tensor]:
+        entries = stateful_callbacks(state).get(type(self).__name__, {})
         # Of several of a kind Trainer keeps a list, which grows by each one's state at every checkpoint.
         entries = entries if isinstance(entries, list) else [entries]
         own = [entry for entry in entries if entry.get("args", {}).get("name") == self.name]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -51,7 +52,7 @@ def lora_pairs(model: nn.Module) -> list[LoRAPair]:
         SettingsError: When the model has an adapter whose distance from the pretrained weights is not s B A of a
             linear layer; the module is named.
     """
-    peft_model = next((m for m in model.modules() if hasattr(m, "peft_config") and hasattr(m, "base_model")), None)
+    peft_model: Any = next((m for m in model.modules() if hasattr(m, "peft_config") and hasattr(m, "base_model")), None)
     if peft_model is None:
         return []
     names = list(getattr(peft_model, "active_adapters", peft_model.peft_config))
@@ -70,7 +71,7 @@ def _holds(layer: nn.Module, name: str) -> bool:
     return any(name in getattr(layer, kind, ()) for kind in ("lora_A", "lora_embedding_A"))
 
 
-def _pair(layer_name: str, layer: nn.Module, name: str) -> LoRAPair:
+def _pair(layer_name: str, layer: Any, name: str) -> LoRAPair:
     if name not in layer.lora_A or not all(isinstance(part[name], nn.Linear) for part in (layer.lora_A, layer.lora_B)):
         raise _refusal(layer_name, f"is a {type(layer).__name__}, whose A and B are not those of a linear layer")
     if name in getattr(layer, "lora_variant", {}) or name in getattr(layer, "lora_magnitude_vector", {}):
@@ -87,7 +88,7 @@ def _pair(layer_name: str, layer: nn.Module, name: str) -> LoRAPair:
     )
 
 
-def _check_config(name: str, config: object) -> None:
+def _check_config(name: str, config: Any) -> None:
     kind = getattr(config.peft_type, "value", config.peft_type)
     if kind != "LORA":
         raise SettingsError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -28,7 +29,7 @@ def check_freezing(model: nn.Module, args: TrainingArguments) -> None:
         SettingsError: Naming the argument to set.
     """
     # Trainer takes these two out; with nothing left transformers checkpoints without re-entering.
-    given = args.activation_checkpointing_kwargs or {}
+    given = cast(dict[str, Any], args.activation_checkpointing_kwargs or {})  # Trainer has read the text
     passed_on = {key: value for key, value in given.items() if key not in ("every_n_layers", "offload")}
     asked = args.activation_checkpointing and bool(passed_on) and passed_on.get("use_reentrant", True)
     module = next((name for name, inner in model.named_modules() if _is_reentrant(inner)), None)

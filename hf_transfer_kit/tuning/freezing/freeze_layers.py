@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import nn
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.backbones import layer_groups, modality_of
 from hf_transfer_kit.errors import SettingsError
@@ -13,7 +15,7 @@ from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.tuning.checking import is_number
 from hf_transfer_kit.tuning.freezing.distributed import check_freezing, check_late_freezing, remember_trainable
 from hf_transfer_kit.tuning.freezing.frozen import check_options, freeze, frozen_by, hold, is_frozen_by, thaw
-from hf_transfer_kit.tuning.networks import NetworkCallback
+from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 from hf_transfer_kit.tuning.selecting import NO_HEAD, matching_names, parts
 from hf_transfer_kit.values import LayerGroups
 
@@ -108,10 +110,10 @@ class FreezeLayers(NetworkCallback):
         """Freezes the chosen part of ``model`` now and returns its layer groups. Trainer calls this by itself."""
         groups = layer_groups(model, example_inputs=self.example_inputs)
         if self.choice == "names":
-            patterns = [self.value] if isinstance(self.value, str) else self.value
+            patterns = [self.value] if isinstance(self.value, str) else cast(Sequence[str], self.value)
             chosen = parts(groups, set().union(*(matching_names(groups, pattern) for pattern in patterns)))
         else:
-            depths = frozen_depths(groups, self.choice, self.value, modality=self._modality(model))
+            depths = frozen_depths(groups, self.choice, cast(float, self.value), modality=self._modality(model))
             chosen = [groups[depth] for depth in depths]
         options = {"batch_norm": self.batch_norm, "dropout": self.dropout}
         freeze(model, chosen, owner=self._owner, spare_adapters=True, **options)
@@ -135,21 +137,50 @@ class FreezeLayers(NetworkCallback):
     def _modality(self, model: nn.Module) -> str:
         return (self.modality or modality_of(model)) if self.choice == "general" else ""
 
-    def on_step_begin(self, args, state, control, model=None, **kwargs):
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self._hold(model)
 
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+    def on_pre_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self._hold(model)
 
     def _hold(self, model: nn.Module) -> None:
         """Freezes again what something else made trainable, as peft's ``disable_adapter`` does on its way back."""
         hold(model, owner=self._owner)
 
-    def on_init_end(self, args, state, control, model=None, **kwargs):
+    def on_init_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         check_freezing(model, args)
         self.apply(model)
 
-    def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        optimizer: torch.optim.Optimizer = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         check_freezing(model, args)
         remember_trainable(model, optimizer, args)
         # Added to the Trainer after it was made, or the model was swapped: without a gradient nothing moves either.
@@ -182,17 +213,18 @@ def frozen_depths(groups: LayerGroups, choice: str, value: int | float | bool, *
             raise SettingsError(f"fraction={value} is outside (0, 1]: it is the share of groups to freeze.")
         return range(max(1, round(value * body)))
     if choice == "but_last":
-        _check_count(choice, value, len(groups) - 1, "groups, the head counted, one of which must be frozen")
+        value = _checked_count(choice, value, len(groups) - 1, "groups, the head counted, one of which must be frozen")
         return range(len(groups) - value)
-    _check_count(choice, value, body, "groups before the head")
+    value = _checked_count(choice, value, body, "groups before the head")
     if choice == "general":
         choice = "last" if modality in ("speech", "audio") else "first"
     return range(value) if choice == "first" else range(body - value, body)
 
 
-def _check_count(choice: str, value: int, limit: int, what: str) -> None:
+def _checked_count(choice: str, value: float, limit: int, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
         raise SettingsError(
             f"{choice}={value} is out of range: this model has {limit} {what}, so give a whole number "
             f"from 1 to {limit}."
         )
+    return value

@@ -152,7 +152,7 @@ def _check_stage(number: int, stage: Mapping[str, Any], *, is_last: bool) -> Non
             raise SettingsError(f"{where}: the rate of {selector!r} is {factor!r}; give a factor of at least 0.")
 
 
-def _listed(selectors: object) -> list[str | int]:
+def _listed(selectors: Any) -> list[str | int]:
     if selectors is None:
         return []
     return list(selectors) if isinstance(selectors, (list, tuple)) else [selectors]

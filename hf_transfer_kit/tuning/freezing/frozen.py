@@ -153,9 +153,9 @@ def _apply(model: nn.Module, parts: dict[str, FrozenPart]) -> None:
         if id(module) in held:
             if "train" not in vars(module):
                 module.training = False
-                module.train = partial(_train_children_only, module)
+                vars(module)["train"] = partial(_train_children_only, module)
         elif is_held(module):
-            del module.train
+            del vars(module)["train"]
             module.training = model.training
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.freezing.schedule import Horizon, Plateau, Stage, parse_span, step_of, steps_in
@@ -61,7 +61,8 @@ class GradualUnfreezing(StagedTraining):
         if every is None and on_plateau is None:
             every = "auto"
         if every is not None and every != "auto":
-            for span in every if isinstance(every, (list, tuple)) else [every]:
+            spans: Any = every if isinstance(every, (list, tuple)) else [every]
+            for span in spans:
                 parse_span(span)
         if order not in _ORDERS:
             raise SettingsError(f"order={order!r} is unknown; choose one of {', '.join(_ORDERS)}.")
@@ -125,7 +126,7 @@ class GradualUnfreezing(StagedTraining):
             return max(number + 1, round(horizon.max_steps * (number + 1) / count))
         if isinstance(self.every, (list, tuple)):
             return step_of(self.every[number], horizon)
-        amount, unit = parse_span(self.every)
+        amount, unit = parse_span(cast(float, self.every))
         return steps_in(amount * (number + 1), unit, horizon)
 
 

@@ -125,7 +125,7 @@ def steps_in(amount: float, unit: str, horizon: Horizon) -> int:
         raise SettingsError(
             f"{amount:g} epochs cannot be counted, since the training dataset has no length: give steps or a share."
         )
-    size = {"steps": 1, "share": horizon.max_steps, "epochs": horizon.steps_per_epoch}[unit]
+    size = {"steps": 1, "share": horizon.max_steps, "epochs": horizon.steps_per_epoch or 0}[unit]
     return math.ceil(amount * size - _ROUNDING)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, has_length
 
 from hf_transfer_kit.backbones import layer_groups
@@ -37,6 +37,7 @@ from hf_transfer_kit.tuning.freezing.telling import (
     warn_of_untrained,
 )
 from hf_transfer_kit.tuning.logged_rates import log_rates
+from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
 from hf_transfer_kit.tuning.scalars import ScalarCallback
 from hf_transfer_kit.tuning.selecting import parts
@@ -85,7 +86,7 @@ class StagedTraining(RunPart, ScalarCallback):
         self.adapters = adapters
         self.quiet = quiet
         self.example_inputs = example_inputs
-        self._groups: LayerGroups | None = None
+        self._groups = LayerGroups(())
         self._stages: list[Stage] = []
         self._stage: int | None = None
         self._movable: frozenset[str] = frozenset()
@@ -107,18 +108,34 @@ class StagedTraining(RunPart, ScalarCallback):
     def check_model(self, groups: LayerGroups) -> None:
         """Raises SettingsError for what can be told from the model alone; called when the Trainer is made."""
 
-    def scalars(self, model):
+    def scalars(self, model: nn.Module) -> Mapping[str, torch.Tensor | float]:
         """The current stage, from 0, and the share of the model's scalars that is trained in it."""
         return {_STAGE: float(self._stage or 0), "trainable_share": trainable_share(model)}
 
-    def on_init_end(self, args, state, control, model=None, **kwargs):
+    def on_init_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         super().on_init_end(args, state, control, model=model, **kwargs)
         guard_run()
         thaw(model, owner=_OWNER)  # left by a run that was interrupted; now, before there is an optimizer
         self._check_settings(model, args)
         self.check_model(layer_groups(model, example_inputs=self.example_inputs))
 
-    def on_train_begin(self, args, state, control, model=None, optimizer=None, train_dataloader=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        optimizer: torch.optim.Optimizer = GIVEN,
+        train_dataloader: DataLoader = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         super().on_train_begin(args, state, control, model=model, **kwargs)
         self._check_settings(model, args)
         self._check_alone(state)
@@ -137,16 +154,30 @@ class StagedTraining(RunPart, ScalarCallback):
         self._scale_rates(optimizer)
         self._tell(state)
 
-    def on_step_begin(self, args, state, control, model=None, **kwargs):
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self._enter_stage(state, model)
         if self._evaluations and not self._metrics_known:
             self._check_metrics()
             self._metrics_known = True
 
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+    def on_pre_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         hold(model, owner=_OWNER)  # peft's disable_adapter makes all adapters trainable on its way back
 
-    def on_evaluate(self, args, state, control, **kwargs):
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self._stage is None:  # evaluated outside training
             return
         evaluations = self._read_evaluations(state.log_history)
@@ -156,7 +187,14 @@ class StagedTraining(RunPart, ScalarCallback):
             end = end_of(last, start, state.global_step, evaluations)
             control.should_training_stop = control.should_training_stop or end is not None
 
-    def on_train_end(self, args, state, control, model=None, **kwargs):
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         if self._stage is not None:
             trained = [self._trained(stage) for stage in self._stages]
             warn_of_untrained(type(self).__name__, self._groups, trained, self._stage)
@@ -216,7 +254,11 @@ class StagedTraining(RunPart, ScalarCallback):
         stage = self._stages[index]
         still = {name for group in self._groups for name in group.parameters} - self._movable
         frozen = parts(self._groups, self._movable - stage.trainable, still=still)
-        options = {"batch_norm": self.batch_norm, "dropout": self.dropout, "spare_adapters": self.adapters == "trained"}
+        options: dict[str, Any] = {
+            "batch_norm": self.batch_norm,
+            "dropout": self.dropout,
+            "spare_adapters": self.adapters == "trained",
+        }
         freeze(model, frozen, owner=_OWNER, **options)
         parameters = dict(model.named_parameters())
         self._factors = {id(parameters[name]): factor for name, factor in stage.factors.items() if factor != 1}
@@ -257,7 +299,7 @@ class StagedTraining(RunPart, ScalarCallback):
         warn_of_unreached(owner, self._stages, state.max_steps, what_would_fit=self._what_would_fit())
         warn_of_no_difference(owner, trained, adapters_always=bool(self._always))
         before = next((entry[_STAGE] for entry in reversed(state.log_history) if _STAGE in entry), 0)
-        warn_of_falling_back(owner, self._stage, int(before), step=state.global_step)
+        warn_of_falling_back(owner, self._stage or 0, int(before), step=state.global_step)
 
     def _what_would_fit(self) -> str:
         return "Times given as shares of training, such as 0.5, fit every length."

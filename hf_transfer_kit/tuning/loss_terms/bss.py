@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
+from torch import nn
 
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps, channel_axis, head_input, pooled
 from hf_transfer_kit.errors import SettingsError
@@ -59,12 +63,12 @@ class BSS(LossTerm):
         self.alpha = alpha
         self.k = k
 
-    def watch(self, model):
+    def watch(self, model: nn.Module) -> FeatureMaps:
         """The input of the head."""
         _, module = head_input(model)
         return FeatureMaps(inputs={"feature": module})
 
-    def term(self, model, maps, inputs):
+    def term(self, model: nn.Module, maps: Mapping[str, torch.Tensor], inputs: Mapping[str, Any]) -> torch.Tensor:
         """alpha * batch_spectral_shrinkage(feature, k)."""
         feature = maps["feature"]
         return self.alpha * batch_spectral_shrinkage(pooled(feature, channel_axis(model, feature.dim())), self.k)

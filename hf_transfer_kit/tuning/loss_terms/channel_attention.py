@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -113,8 +113,8 @@ def _features_without(
             handle.remove()
 
 
-def _silencing(channel: int, axis: int):
-    def silenced(value: object) -> object:
+def _silencing(channel: int, axis: int) -> Callable[[nn.Module, Any, Any], Any]:
+    def silenced(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return value.index_fill(axis, torch.tensor([channel], device=value.device), 0.0)
         return type(value)((silenced(value[0]), *value[1:]))

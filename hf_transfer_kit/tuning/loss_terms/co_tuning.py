@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
+from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps, logits_layer
@@ -16,6 +19,7 @@ from hf_transfer_kit.tuning.checking import check_strength
 from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm, label_argument_names
 from hf_transfer_kit.tuning.loss_terms.source_model import SourceModel
 from hf_transfer_kit.tuning.loss_terms.training_rows import batches, class_labels, spread_rows
+from hf_transfer_kit.tuning.networks import GIVEN
 
 _CHILD = "source_head"
 
@@ -60,6 +64,8 @@ class SourceHead(nn.Module):
         layer: The source's last layer; copied.
         num_labels: Number of target classes.
     """
+
+    relationship: torch.Tensor
 
     def __init__(self, layer: nn.Linear, num_labels: int) -> None:
         super().__init__()
@@ -131,11 +137,27 @@ class CoTuning(LossTerm, ExportableState):
         layer.add_module(self._child, self._head)
         self._layer = layer
 
-    def on_init_end(self, args, state, control, model=None, **kwargs):
+    def on_init_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         super().on_init_end(args, state, control, model=model, **kwargs)
         self.attach(model)
 
-    def on_train_begin(self, args, state, control, model=None, optimizer=None, train_dataloader=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        optimizer: torch.optim.Optimizer = GIVEN,
+        train_dataloader: DataLoader = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self._source = self.source.network(model, state)
         if self._head is None or all(module is not self._head for module in model.modules()):
             raise SettingsError(
@@ -152,26 +174,33 @@ class CoTuning(LossTerm, ExportableState):
             self._head.relationship.copy_(self._estimate(train_dataloader))
         super().on_train_begin(args, state, control, model=model, train_dataloader=train_dataloader, **kwargs)
 
-    def before_run(self, model):
+    def before_run(self, model: nn.Module) -> None:
         """Hangs the source's last layer again where a run was broken off, before a checkpoint is loaded."""
         if self._head is not None and not self._has_ended and any(module is self._layer for module in model.modules()):
-            self._layer.add_module(self._child, self._head)
+            cast(nn.Linear, self._layer).add_module(self._child, self._head)
 
-    def on_train_end(self, args, state, control, model=None, **kwargs):
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         super().on_train_end(args, state, control, model=model, **kwargs)
         self._has_ended = True
 
-    def leave(self, model):
+    def leave(self, model: nn.Module) -> None:
         """Takes the source's last layer off, so that nothing saves it with the model."""
         super().leave(model)
         if self._layer is not None and hasattr(self._layer, self._child):
             delattr(self._layer, self._child)
 
-    def watch(self, model):
+    def watch(self, model: nn.Module) -> FeatureMaps:
         """The input of the last layer."""
-        return FeatureMaps(inputs={"feature": self._layer})
+        return FeatureMaps(inputs={"feature": cast(nn.Linear, self._layer)})
 
-    def term(self, model, maps, inputs):
+    def term(self, model: nn.Module, maps: Mapping[str, torch.Tensor], inputs: Mapping[str, Any]) -> torch.Tensor:
         """alpha * co_tuning_loss."""
         feature = maps["feature"]
         if feature.dim() != 2:
@@ -180,7 +209,8 @@ class CoTuning(LossTerm, ExportableState):
                 f"shape there is {tuple(feature.shape)}."
             )
         labels = class_labels(inputs, "CoTuning")
-        return self.alpha * co_tuning_loss(self._head(feature), self._head.relationship, labels)
+        head = cast(SourceHead, self._head)
+        return self.alpha * co_tuning_loss(head(feature), head.relationship, labels)
 
     def state(self) -> dict:
         """What a checkpoint keeps beside the source's last layer: whose source it was."""
@@ -202,7 +232,7 @@ class CoTuning(LossTerm, ExportableState):
             probabilities.append(torch.softmax(maps.close()["logits"].float(), dim=-1)[counted])
             targets.append(labels[counted])
         maps.remove()
-        num_labels = len(self._head.relationship)
+        num_labels = len(cast(SourceHead, self._head).relationship)
         labels = torch.cat(targets)
         if len(labels) == 0 or int(labels.max()) >= num_labels:
             raise DataError(f"CoTuning: the labels of the training data must be classes 0 to {num_labels - 1}.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import TrainerState
+from torch.utils.data import DataLoader
+from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
 from hf_transfer_kit.backbones import layer_groups
@@ -17,6 +19,7 @@ from hf_transfer_kit.tuning.checking import check_strength
 from hf_transfer_kit.tuning.loss_terms.channel_attention import channel_attention
 from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm
 from hf_transfer_kit.tuning.loss_terms.source_model import SourceModel, saved_attributes
+from hf_transfer_kit.tuning.networks import GIVEN
 
 
 def feature_map_distance(
@@ -110,11 +113,26 @@ class DELTA(LossTerm, ExportableState):
         self.source = SourceModel("DELTA", source)
         self.channel_weights: dict[str, list[float]] | None = None
 
-    def on_init_end(self, args, state, control, model=None, **kwargs):
+    def on_init_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         super().on_init_end(args, state, control, model=model, **kwargs)
         self.source.take(model)
 
-    def on_train_begin(self, args, state, control, model=None, train_dataloader=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        train_dataloader: DataLoader = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self._source = self.source.network(model, state)
         self._names = body_modules(model, self.layers)
         head = layer_groups(model).head
@@ -123,20 +141,20 @@ class DELTA(LossTerm, ExportableState):
         super().on_train_begin(args, state, control, model=model, train_dataloader=train_dataloader, **kwargs)
         self._source_maps = FeatureMaps(outputs=_modules(self._source, self._names))
 
-    def leave(self, model):
+    def leave(self, model: nn.Module) -> None:
         """Takes the hooks off both networks."""
         super().leave(model)
         if (maps := vars(self).pop("_source_maps", None)) is not None:
             maps.remove()
 
-    def watch(self, model):
+    def watch(self, model: nn.Module) -> FeatureMaps:
         """The outputs of the chosen layers."""
         return FeatureMaps(outputs=_modules(model, self._names))
 
-    def term(self, model, maps, inputs):
+    def term(self, model: nn.Module, maps: Mapping[str, torch.Tensor], inputs: Mapping[str, Any]) -> torch.Tensor:
         """alpha * sum of distances + beta / 2 * |w_head|^2."""
-        source_maps = self._maps_of_the_source(model, inputs)
-        total = sum(self._distance(model, name, maps, source_maps, inputs) for name in self._names)
+        source_maps = self._maps_of_the_source(inputs)
+        total = cast(torch.Tensor, sum(self._distance(model, name, maps, source_maps, inputs) for name in self._names))
         if self._head:
             squares = torch.stack([parameter.float().square().sum() for parameter in self._head])
             return self.alpha * total + self.beta / 2 * squares.sum().to(total)
@@ -147,13 +165,20 @@ class DELTA(LossTerm, ExportableState):
         attributes = {"source_fingerprint": self.source.fingerprint, "channel_weights": self.channel_weights}
         return {"args": {}, "attributes": attributes}
 
-    def _maps_of_the_source(self, model, inputs):
+    def _maps_of_the_source(self, inputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         self._source_maps.open()
         with torch.no_grad(), same_precision(self._maps, next(self._source.parameters()).device):
             self.run_beside(self._source, inputs)
         return self._source_maps.close()
 
-    def _distance(self, model, name, maps, source_maps, inputs):
+    def _distance(
+        self,
+        model: nn.Module,
+        name: str,
+        maps: Mapping[str, torch.Tensor],
+        source_maps: Mapping[str, torch.Tensor],
+        inputs: Mapping[str, Any],
+    ) -> torch.Tensor:
         if name not in maps or name not in source_maps:
             raise SettingsError(
                 f"DELTA: {name!r} gave no tensor in the forward of {type(model).__name__}, so there is no feature map "
@@ -173,7 +198,7 @@ class DELTA(LossTerm, ExportableState):
             current, source, axis=channel_axis(model, current.dim()), weights=weights, mask=mask
         )
 
-    def _set_weights(self, model: nn.Module, state: TrainerState, train_dataloader) -> None:
+    def _set_weights(self, model: nn.Module, state: TrainerState, train_dataloader: DataLoader) -> None:
         """Channel weights: those of the checkpoint, else estimated now."""
         saved = [entry["channel_weights"] for entry in saved_attributes(state, "DELTA") if entry.get("channel_weights")]
         self._weights = None

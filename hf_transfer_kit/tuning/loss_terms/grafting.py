@@ -65,7 +65,9 @@ class _Joined(torch.autograd.Function):
     """Outputs as they are; the gradient of one of them, or a scale, becomes that of the term."""
 
     @staticmethod
-    def forward(ctx, graft, own, share, term, *outputs):
+    def forward(
+        ctx: Any, graft: Graft, own: int | None, share: torch.Tensor, term: torch.Tensor, *outputs: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
         ctx.set_materialize_grads(False)
         ctx.graft, ctx.own, ctx.share = graft, own, share
         ctx.term = (term.shape, term.dtype, term.device)
@@ -76,7 +78,7 @@ class _Joined(torch.autograd.Function):
         )
 
     @staticmethod
-    def backward(ctx, *gradients):
+    def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         shape, dtype, device = ctx.term
         of_loss = None if ctx.own is None else gradients[ctx.own]
         ctx.graft.reached += 1

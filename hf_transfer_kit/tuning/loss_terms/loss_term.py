@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 from transformers.loss.loss_utils import LOSS_MAPPING, ForCausalLMLoss
 from transformers.utils.generic import find_labels
 
@@ -23,6 +23,7 @@ from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.loss_scale import mend_loss_scale
 from hf_transfer_kit.tuning.loss_terms.grafting import Graft
+from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
 from hf_transfer_kit.tuning.scalars import ScalarCallback, check_scalar_name
 
@@ -47,7 +48,7 @@ class LossTerm(RunPart, ScalarCallback):
         if name is not None:
             self.scalar_name = name
 
-    _maps: FeatureMaps | None = None
+    _maps: FeatureMaps
     _totals: tuple[torch.Tensor | float, torch.Tensor | float] = (0.0, 0.0)
 
     def watch(self, model: nn.Module) -> FeatureMaps:
@@ -64,11 +65,25 @@ class LossTerm(RunPart, ScalarCallback):
         """
         raise NotImplementedError
 
-    def on_init_end(self, args, state, control, model=None, **kwargs):
+    def on_init_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         super().on_init_end(args, state, control, model=model, **kwargs)
         guard_run()
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         super().on_train_begin(args, state, control, model=model, **kwargs)
         check_trainer(type(self).__name__, args)
         self._take_off()
@@ -84,7 +99,14 @@ class LossTerm(RunPart, ScalarCallback):
             model.register_forward_hook(self._after_forward, with_kwargs=True),
         )
 
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+    def on_pre_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         made, reached = self._graft.take_counts()
         if not made:
             finding = f"{type(model).__name__} was not called in this training step, but a part of it"
@@ -95,7 +117,14 @@ class LossTerm(RunPart, ScalarCallback):
             way = "Compute the loss from the model's outputs, with their graph (no detach, no no_grad)."
             raise SettingsError(_NOT_LEARNED.format(name=type(self).__name__, finding=finding, way=way))
 
-    def on_train_end(self, args, state, control, model=None, **kwargs):
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self.leave(model)
 
     def leave(self, model: nn.Module) -> None:
@@ -112,7 +141,9 @@ class LossTerm(RunPart, ScalarCallback):
     def run_beside(self, network: nn.Module, inputs: Mapping[str, Any]) -> Any:
         """What a second network gives for what went into the model in this forward, labels left out."""
         left_out = self._label_names
-        writes = getattr(getattr(network, "config", None), "is_encoder_decoder", False) and network.can_generate()
+        writes = (
+            getattr(getattr(network, "config", None), "is_encoder_decoder", False) and cast(Any, network).can_generate()
+        )
         if writes and not any(inputs.get(name) is not None for name in ("decoder_input_ids", "decoder_inputs_embeds")):
             left_out = left_out - {"labels"}  # of which the decoder's inputs are made
         return network(*self._positional, **{n: v for n, v in inputs.items() if n not in left_out})
@@ -159,9 +190,8 @@ class LossTerm(RunPart, ScalarCallback):
             handle.remove()
         for of_this_run in ("_graft", "_positional"):
             vars(self).pop(of_this_run, None)
-        if self._maps is not None:
-            self._maps.remove()
-            self._maps = None
+        if (maps := vars(self).pop("_maps", None)) is not None:
+            maps.remove()
 
 
 def batch_share(inputs: Mapping[str, Any], *, labels_shift: bool) -> tuple[torch.Tensor | float, torch.Tensor | float]:
@@ -192,7 +222,7 @@ def batch_share(inputs: Mapping[str, Any], *, labels_shift: bool) -> tuple[torch
 def labels_shift(model: nn.Module) -> bool:
     """Whether the model is a causal language model, whose labels Trainer counts without each row's first."""
     inner, _ = plain_model(model)
-    causal = LOSS_MAPPING.get(getattr(inner, "loss_type", None)) is ForCausalLMLoss
+    causal = LOSS_MAPPING.get(getattr(inner, "loss_type", None) or "") is ForCausalLMLoss
     return causal and not getattr(getattr(inner, "config", None), "is_encoder_decoder", False)
 
 

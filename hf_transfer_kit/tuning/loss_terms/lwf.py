@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps, logits_layer, same_precision
@@ -14,6 +17,7 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.checking import check_strength, is_number
 from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm
 from hf_transfer_kit.tuning.loss_terms.source_model import SourceModel
+from hf_transfer_kit.tuning.networks import GIVEN
 
 
 def distillation_loss(logits: torch.Tensor, source_logits: torch.Tensor, temperature: float = 2.0) -> torch.Tensor:
@@ -81,11 +85,25 @@ class LwF(LossTerm, ExportableState):
         self.temperature = temperature
         self.source = SourceModel("LwF", source, required=True)
 
-    def on_init_end(self, args, state, control, model=None, **kwargs):
+    def on_init_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         super().on_init_end(args, state, control, model=model, **kwargs)
         self.source.take(model)
 
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module = GIVEN,
+        **kwargs: Any,
+    ) -> None:
         self._source = self.source.network(model, state)
         _, self._source_layer = logits_layer(self._source)
         _, layer = logits_layer(model)
@@ -99,18 +117,18 @@ class LwF(LossTerm, ExportableState):
         super().on_train_begin(args, state, control, model=model, **kwargs)
         self._source_maps = FeatureMaps(outputs={"logits": [self._source_layer]})
 
-    def leave(self, model):
+    def leave(self, model: nn.Module) -> None:
         """Takes the hooks off both networks."""
         super().leave(model)
         if (maps := vars(self).pop("_source_maps", None)) is not None:
             maps.remove()
 
-    def watch(self, model):
+    def watch(self, model: nn.Module) -> FeatureMaps:
         """The input of the last layer, or what it gives."""
         layer = logits_layer(model)[1]
         return FeatureMaps(outputs={"logits": [layer]}) if self.own_head else FeatureMaps(inputs={"feature": layer})
 
-    def term(self, model, maps, inputs):
+    def term(self, model: nn.Module, maps: Mapping[str, torch.Tensor], inputs: Mapping[str, Any]) -> torch.Tensor:
         """alpha * distillation_loss of the source's classes, old network against new."""
         device = self._source_layer.weight.device
         self._source_maps.open()

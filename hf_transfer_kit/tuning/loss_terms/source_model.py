@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from hf_transfer_kit.backbones import find_head
 from hf_transfer_kit.backbones.adapters import added_by_peft, is_under
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import ModelError, SettingsError
-from hf_transfer_kit.tuning.conservative.anchor import fingerprint_of, stored_attributes
+from hf_transfer_kit.tuning.conservative.anchor import fingerprint_of, stateful_callbacks, stored_attributes
 
 
 class SourceModel:
@@ -58,7 +59,7 @@ class SourceModel:
     def network_of(self, model: nn.Module) -> nn.Module:
         """The source taken for ``model``, on whatever device it is."""
         self.take(model)
-        return self._network
+        return cast(nn.Module, self._network)
 
     def network(self, model: nn.Module, state: TrainerState) -> nn.Module:
         """The source on the model's device, when training begins.
@@ -85,12 +86,12 @@ class SourceModel:
                 "resuming, or name them with source=."
             )
         parameter = next(model.parameters())
-        return self._network.to(parameter.device)
+        return cast(nn.Module, self._network).to(parameter.device)
 
 
 def saved_attributes(state: TrainerState, owner: str) -> list[dict]:
     """What callbacks of this name left in the checkpoint's state, which then is ready to hold them again."""
-    state.stateful_callbacks.setdefault(owner, {})
+    stateful_callbacks(state).setdefault(owner, {})
     return stored_attributes(state, owner)
 
 
@@ -106,7 +107,7 @@ def load_source(model: nn.Module, name_or_path: str | Path) -> nn.Module:
             f"source={str(name_or_path)!r}: a {type(inner).__name__} is not loaded by name. Give the network itself."
         )
     try:
-        network, info = type(inner).from_pretrained(
+        network, info = cast(Any, type(inner)).from_pretrained(
             str(name_or_path), use_safetensors=True, output_loading_info=True, dtype=torch.float32
         )
     except (OSError, ValueError, RuntimeError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ def batches(
         yield on_device(batch, device)
 
 
-def class_labels(batch: dict[str, Any], owner: str) -> torch.Tensor:
+def class_labels(batch: Mapping[str, Any], owner: str) -> torch.Tensor:
     """Labels of a batch as one class index a row, of shape (B,).
 
     Raises:

@@ -92,7 +92,7 @@ class DAP(_AttributePrediction):
         super().__init__(width, attributes, seen, c=c)
         self.weight, self.bias = random_map(attributes, width), nn.Parameter(torch.zeros(attributes))
         with torch.no_grad():
-            self.weight /= width  # rows are long here
+            self.weight.div_(width)  # rows are long here
 
     def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
         """Fits the regressions; an attribute that all seen classes have, or none, is not learned."""
@@ -136,7 +136,7 @@ class IAP(_AttributePrediction):
         super().__init__(width, attributes, seen, c=c)
         self.weight, self.bias = random_map(seen, width), nn.Parameter(torch.zeros(seen))
         with torch.no_grad():
-            self.weight /= width
+            self.weight.div_(width)
 
     def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
         """Fits the regression; a class without rows is never predicted."""

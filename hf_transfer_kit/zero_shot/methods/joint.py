@@ -71,6 +71,8 @@ class JointMix(ZeroShotMethod):
     name: ClassVar[str] = "joint_mix"
     summary: ClassVar[str] = "the text tower's scores mixed with those of a method on attributes"
     tries: ClassVar[Mapping[str, Sequence[Any]]] = {"weight": (0.0, 0.25, 0.5, 0.75, 1.0)}
+    spreads: Tensor
+
     usual_partner: ClassVar[str] = "eszsl"
 
     def __init__(

@@ -38,6 +38,12 @@ class ZeroShotMethod(nn.Module):
     summary: ClassVar[str]
     tries: ClassVar[Mapping[str, Sequence[Any]]] = {}
 
+    signatures: Tensor
+    unit: Tensor
+    origin: Tensor
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, width: int, attributes: int, seen: int) -> None:
         super().__init__()
         self.register_buffer("signatures", torch.zeros(seen, attributes))

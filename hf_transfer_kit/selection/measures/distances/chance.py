@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 _HIGH = 0.95
@@ -18,7 +20,7 @@ def dealt(sources: int, targets: int, permutations: int, generator: np.random.Ge
     return deals
 
 
-def beside_chance(values: np.ndarray) -> dict[str, float]:
+def beside_chance(values: np.ndarray) -> dict[str, Any]:
     """The first value beside the others, those of the deals; fields of ``DistanceBesideChance``.
 
     p = (1 + #{deals of at least the value}) / (1 + deals), which is valid for any number of deals (Phipson and Smyth

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 
@@ -59,7 +60,8 @@ def _kernel_blocks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     rows = rows / size if size > 0 else rows
     bandwidth = max(_median_distance(rows), 1e-12)
     for start, distances in _distance_blocks(rows):
-        yield start, sum(np.exp(-distances / (factor * bandwidth)) for factor in FACTORS) / len(FACTORS)
+        total = cast(np.ndarray, sum(np.exp(-distances / (factor * bandwidth)) for factor in FACTORS))
+        yield start, total / len(FACTORS)
 
 
 def _distance_blocks(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

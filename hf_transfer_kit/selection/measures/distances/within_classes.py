@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from itertools import combinations
+from typing import cast
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def class_distance(
     Raises:
         DataError: When no class is in both domains with two rows or more.
     """
-    classes, skipped = shared_classes(source.labels, target.labels)
+    classes, skipped = shared_classes(cast(np.ndarray, source.labels), cast(np.ndarray, target.labels))
     generator = np.random.default_rng(seed)
     values = {}
     for index in classes:

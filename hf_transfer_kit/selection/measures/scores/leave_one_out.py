@@ -38,7 +38,7 @@ def leave_one_out_scores(features: np.ndarray, labels: np.ndarray) -> tuple[np.n
     values, vectors = np.linalg.eigh(standard @ standard.T / standard.shape[1])
     classes, index = np.unique(labels, return_inverse=True)
     targets = np.where(index[:, None] == np.arange(len(classes)), 1.0, -1.0)  # (N, C)
-    best, most = None, -1.0
+    best, most = targets, -1.0
     for strength in _STRENGTHS:
         shrunk = np.maximum(values, 0) / (np.maximum(values, 0) + strength)
         fitted = targets.mean(0) + (vectors * shrunk) @ (vectors.T @ targets)  # H y

@@ -51,7 +51,9 @@ def spectrum(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.
     return values, (vectors.T @ (features.T @ targets)) ** 2 / values[:, None]
 
 
-def log_evidence(eigenvalues: np.ndarray, projected: np.ndarray, squared: np.ndarray, rows: int, width: int):
+def log_evidence(
+    eigenvalues: np.ndarray, projected: np.ndarray, squared: np.ndarray, rows: int, width: int
+) -> np.ndarray:
     """log p(y | F) at its maximum over alpha and beta, for each of C targets.
 
     Args:
