@@ -10,6 +10,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from hf_transfer_kit.adaptation.objectives import METHODS
 from hf_transfer_kit.backbones.held import held_config
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 
 BATCH_NORMS = ("per_domain", "joint")
 
@@ -50,7 +51,9 @@ class DomainAdversarialConfig(PreTrainedConfig):
         **kwargs,
     ) -> None:
         if method not in METHODS:
-            raise SettingsError(f"method={method!r} is unknown; choose one of {', '.join(METHODS)}.")
+            raise SettingsError(
+                f"method={method!r} is unknown; choose one of {', '.join(METHODS)}.{did_you_mean(method, METHODS)}"
+            )
         if batch_norm not in BATCH_NORMS:
             raise SettingsError(
                 f"batch_norm={batch_norm!r} is unknown; choose {' or '.join(map(repr, BATCH_NORMS))}. To gather the "

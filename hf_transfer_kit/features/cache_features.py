@@ -28,6 +28,7 @@ from hf_transfer_kit.features.precision import check_dtype
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.features.shards import Column
 from hf_transfer_kit.features.store import default_cache_dir, find_store
+from hf_transfer_kit.near_names import did_you_mean
 
 _FORMAT = 1
 
@@ -133,7 +134,10 @@ def _hooked(network: nn.Module, tap: Tap, pooling: str | None, without: Sequence
 
 def _check_settings(pooling: str | None, batch_size: int, dtype: str, keep_columns: Sequence[str]) -> None:
     if pooling is not None and pooling not in POOLINGS:
-        raise SettingsError(f"pooling={pooling!r} is unknown; choose {', '.join(map(repr, POOLINGS))} or None.")
+        raise SettingsError(
+            f"pooling={pooling!r} is unknown; choose {', '.join(map(repr, POOLINGS))} or None."
+            f"{did_you_mean(pooling, POOLINGS)}"
+        )
     if batch_size < 1:
         raise SettingsError(f"batch_size={batch_size}, but a batch has 1 row or more.")
     check_dtype(dtype)

@@ -17,6 +17,7 @@ from hf_transfer_kit.features.body_fingerprint import body_fingerprint
 from hf_transfer_kit.features.cached_features import CachedFeatures
 from hf_transfer_kit.features.probe_fitting import KINDS, Fit, cross_validated, fit_all
 from hf_transfer_kit.features.probe_rows import Features, LabelledRows, feature_rows, labelled_rows
+from hf_transfer_kit.near_names import did_you_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +164,9 @@ def linear_probe(
         DataError: When features and labels do not fit each other, or there are fewer than two classes.
     """
     if kind not in KINDS:
-        raise SettingsError(f"kind={kind!r} is unknown; choose {', '.join(map(repr, KINDS))}.")
+        raise SettingsError(
+            f"kind={kind!r} is unknown; choose {', '.join(map(repr, KINDS))}.{did_you_mean(kind, KINDS)}"
+        )
     train = labelled_rows(features, labels, name="features", training=True)
     held = None if validation is None else _pair(validation, "validation", train.width)
     tested = None if test is None else _pair(test, "test", train.width)

@@ -11,6 +11,7 @@ from torch import Tensor
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.multitask.label_tensors import LABEL_TENSORS, PLACES_OF_TOKENS, is_missing, numbers_of
 from hf_transfer_kit.multitask.source import TaskRow
+from hf_transfer_kit.near_names import did_you_mean
 
 _OF_TASKS = ("rows", "labels")
 
@@ -58,7 +59,10 @@ class MultiTaskCollator:
         for task, settings in tasks.items():
             kind = settings.get("type")
             if kind not in LABEL_TENSORS:
-                raise SettingsError(f"{task} has type={kind!r}, which is unknown; choose {', '.join(LABEL_TENSORS)}.")
+                raise SettingsError(
+                    f"{task} has type={kind!r}, which is unknown; choose {', '.join(LABEL_TENSORS)}."
+                    f"{did_you_mean(kind, LABEL_TENSORS)}"
+                )
             if self._input_of[task] not in collators:
                 raise SettingsError(
                     f"{task} reads the input {self._input_of[task]!r}, which has no collator; there are those of "

@@ -13,6 +13,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from hf_transfer_kit.backbones.held import held_config
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask.heads import HEADS
+from hf_transfer_kit.near_names import did_you_mean
 
 DEFAULT_INPUT = "default"
 SEPARATOR = "__"
@@ -62,7 +63,10 @@ class MultiTaskConfig(PreTrainedConfig):
         backbone_config = held_config(backbone_config)
         inputs = _checked_inputs(inputs, shared_from)
         if batch_norm not in BATCH_NORMS:
-            raise SettingsError(f"batch_norm={batch_norm!r} is unknown; choose {' or '.join(map(repr, BATCH_NORMS))}.")
+            raise SettingsError(
+                f"batch_norm={batch_norm!r} is unknown; choose {' or '.join(map(repr, BATCH_NORMS))}."
+                f"{did_you_mean(batch_norm, BATCH_NORMS)}"
+            )
         tasks = _checked_tasks(tasks, inputs)
         unused = [name for name in inputs if tasks and all(task["input"] != name for task in tasks.values())]
         if unused:
@@ -128,7 +132,10 @@ def _checked_tasks(tasks: Any, inputs: Mapping[str, dict]) -> dict[str, dict]:
 def _checked_task(name: str, settings: dict[str, Any], inputs: Mapping[str, dict]) -> dict[str, Any]:
     kind = settings.get("type")
     if kind not in HEADS:
-        raise SettingsError(f"Task {name!r} has type={kind!r}, which is unknown; choose one of {', '.join(HEADS)}.")
+        raise SettingsError(
+            f"Task {name!r} has type={kind!r}, which is unknown; choose one of {', '.join(HEADS)}."
+            f"{did_you_mean(kind, HEADS)}"
+        )
     head = HEADS[kind]
     _check_known(f"Task {name!r}", settings, (*_TASK_SETTINGS, *head.options))
     given = settings.get("input")
@@ -190,4 +197,7 @@ def _check_name(what: str, name: Any) -> None:
 def _check_known(owner: str, settings: Mapping[str, Any], known: Iterable[str]) -> None:
     unknown = [key for key in settings if key not in known]
     if unknown:
-        raise SettingsError(f"{owner} has unknown settings {', '.join(unknown)}; known are {', '.join(known)}.")
+        raise SettingsError(
+            f"{owner} has unknown settings {', '.join(unknown)}; known are {', '.join(known)}."
+            f"{did_you_mean(unknown[0], known)}"
+        )

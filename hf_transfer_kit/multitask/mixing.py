@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 
 MIXINGS: Mapping[str, Callable[[int, float], float]] = {
     "proportional": lambda size, temperature: size,
@@ -46,7 +47,7 @@ def mixing_shares(
     else:
         raise SettingsError(
             f"mixing={mixing!r} is unknown; choose {', '.join(map(repr, MIXINGS))}, or give a weight for each source: "
-            f"{', '.join(sizes)}."
+            f"{', '.join(sizes)}.{did_you_mean(mixing, MIXINGS)}"
         )
     total = sum(weights.values())
     return {name: weight / total for name, weight in weights.items()}

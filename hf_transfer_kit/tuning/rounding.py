@@ -8,6 +8,7 @@ from transformers import TrainerCallback
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.logs import get_logger
+from hf_transfer_kit.near_names import did_you_mean
 
 logger = get_logger(__name__)
 
@@ -29,7 +30,9 @@ class RoundWeights(TrainerCallback):
 
     def __init__(self, dtype: str) -> None:
         if dtype not in STORED:
-            raise SettingsError(f"dtype={dtype!r} is unknown; choose {', '.join(map(repr, STORED))}.")
+            raise SettingsError(
+                f"dtype={dtype!r} is unknown; choose {', '.join(map(repr, STORED))}.{did_you_mean(dtype, STORED)}"
+            )
         self.dtype = dtype
 
     def on_train_end(self, args, state, control, model=None, **kwargs):

@@ -11,6 +11,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from hf_transfer_kit.backbones.held import held_config
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.zero_shot.methods import ALL_METHODS
 
 
@@ -49,7 +50,10 @@ class ZeroShotConfig(PreTrainedConfig):
         **kwargs,
     ) -> None:
         if method not in ALL_METHODS:
-            raise SettingsError(f"method={method!r} is unknown; choose one of {', '.join(ALL_METHODS)}.")
+            raise SettingsError(
+                f"method={method!r} is unknown; choose one of {', '.join(ALL_METHODS)}."
+                f"{did_you_mean(method, ALL_METHODS)}"
+            )
         if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not math.isfinite(gamma):
             raise SettingsError(f"gamma={gamma!r}: give a finite number, 0 for no calibration.")
         backbone_config = held_config(backbone_config)

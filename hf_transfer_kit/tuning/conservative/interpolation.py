@@ -15,6 +15,7 @@ from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.tuning.conservative.anchor import AnchorKeeper, Source, body_buffers, body_parameters
 from hf_transfer_kit.tuning.conservative.anchor_penalty import learning_names, local, placed_like
 from hf_transfer_kit.tuning.conservative.lora_delta import lora_pairs
@@ -69,7 +70,9 @@ class WeightInterpolation(NetworkCallback, ExportableState):
         if not alphas or not all(0 <= alpha <= 1 for alpha in alphas):
             raise SettingsError(f"alphas={list(alphas)} must be one or more points in [0, 1].")
         if metric not in METRICS:
-            raise SettingsError(f"metric={metric!r} is unknown; choose {' or '.join(METRICS)}.")
+            raise SettingsError(
+                f"metric={metric!r} is unknown; choose {' or '.join(METRICS)}.{did_you_mean(metric, METRICS)}"
+            )
         self.alphas = alphas
         self.metric = metric
         self.eval_dataset = eval_dataset

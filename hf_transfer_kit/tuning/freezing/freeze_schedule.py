@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.tuning.freezing.schedule import Horizon, Plateau, Stage, parse_span, step_of
 from hf_transfer_kit.tuning.freezing.staged import StagedTraining
 from hf_transfer_kit.tuning.selecting import selected_names
 from hf_transfer_kit.values import LayerGroups
+from hf_transfer_kit.yaml_texts import read_yaml_file
 
 _KEYS = ("train", "until", "rates", "early_stopping")
 _STOPPING_KEYS = ("metric", "patience", "min_delta", "greater_is_better")
@@ -105,13 +105,7 @@ class FreezeSchedule(StagedTraining):
 def _written_stages(stages: object) -> list[dict[str, Any]]:
     """The stages as plain dicts, checked as far as that needs no model."""
     if isinstance(stages, (str, Path)):
-        path = Path(stages)
-        if not path.is_file():
-            raise SettingsError(f"FreezeSchedule: there is no file {str(stages)!r} with stages.")
-        try:
-            stages = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise SettingsError(f"FreezeSchedule: {str(path)!r} is no YAML: {error}.") from error
+        stages = read_yaml_file(stages, what=f"FreezeSchedule: {str(stages)!r}")
     if isinstance(stages, Mapping):
         if set(stages) != {"stages"}:
             raise SettingsError(f"FreezeSchedule: a mapping must have the one key 'stages', not {sorted(stages)}.")
@@ -127,7 +121,10 @@ def _check_stage(number: int, stage: Mapping[str, Any], *, is_last: bool) -> Non
     where = f"FreezeSchedule: stage {number}"
     unknown = sorted(set(stage) - set(_KEYS))
     if unknown:
-        raise SettingsError(f"{where} has unknown keys {', '.join(unknown)}; known are {', '.join(_KEYS)}.")
+        raise SettingsError(
+            f"{where} has unknown keys {', '.join(unknown)}; known are {', '.join(_KEYS)}."
+            f"{did_you_mean(unknown[0], _KEYS)}"
+        )
     if not _listed(stage.get("train")):
         raise SettingsError(f'{where} does not say what to train: give \'train\', such as "head" or ["head", -2].')
     stopping = stage.get("early_stopping")
