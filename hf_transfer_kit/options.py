@@ -48,19 +48,6 @@ def check_seed(owner: str, seed: int) -> int:
     return check_int(owner, "seed", seed, low=0, high=2**32 - 1)
 
 
-def check_size(owner: str, option: str, size: int | float, *, low: int = 1) -> int | float:
-    """``size``, a number of rows or a share of them in (0, 1).
-
-    Raises:
-        SettingsError: When it is a number with a point and no share, or a whole number below ``low``.
-    """
-    if isinstance(size, bool) or not isinstance(size, int | float):
-        raise SettingsError(f"{owner}: {option}={size!r} is neither a whole number of rows nor a share such as 0.2.")
-    if isinstance(size, float) and not 0 < size < 1:
-        raise SettingsError(f"{owner}: {option}={size} is no share in (0, 1); for rows give a whole number.")
-    return size if isinstance(size, float) else check_int(owner, option, size, low=low)
-
-
 def check_widths(method: str, option: str, value: Sequence[int]) -> tuple[int, ...]:
     """Widths of hidden layers; empty for none.
 

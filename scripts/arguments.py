@@ -62,7 +62,7 @@ class NetworkArguments:
 
     def __post_init__(self) -> None:
         name = self.model_name_or_path or ""
-        if self.model_revision is not None and (name in FRESH_NETWORKS or Path(name).is_dir()):
+        if name and self.model_revision is not None and (name in FRESH_NETWORKS or Path(name).is_dir()):
             raise SettingsError(
                 f"--model_revision {self.model_revision} is of a repository on the Hub, and {name} is none. Leave it "
                 "out, or name a repository."

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from foreign_errors import is_foreign
 from torch.nn import Linear
 from torch.optim import SGD, Optimizer
@@ -60,6 +61,7 @@ RANGES: dict[str, Range] = {
     "share": Range(math.ulp(0.0), 1, "a part, above 0 and at most 1"),
 }
 """Flag -> what it may be; a default may lie outside and stands for none."""
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 _FOLDERS = ("output_dir", "cache_dir", "store")
 
 
@@ -74,6 +76,8 @@ def check_values(given: Mapping[str, object]) -> None:
             names one twice.
     """
     for name, value in given.items():
+        if name == "num_train_epochs" and value == 0 and given.get("max_steps", 0) > 0:
+            continue  # steps count, and a run that was counted in steps has noted no epochs
         for one in value if isinstance(value, list) else [value]:
             _check_value(name, one)
         if name == "seeds":
@@ -102,6 +106,8 @@ def check_machine(*arguments: object) -> None:
 def _check_value(name: str, value: object) -> None:
     if isinstance(value, str) and "\0" in value:
         raise SettingsError(f"--{name} {value!r} holds a NUL character. Leave it out.")
+    if value == "":
+        raise SettingsError(f"--{name} is empty. Give it a value, or leave it out.")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     if not math.isfinite(value):
@@ -154,6 +160,17 @@ def _check_half_precision(args: TrainingArguments) -> None:
 
 def _check_optimizer(args: TrainingArguments) -> None:
     """Builds optimizer and scheduler once for one weight: what they refuse, they refuse before training."""
+    for name in args._VALID_DICT_FIELDS:
+        if name.endswith("_kwargs") and isinstance(getattr(args, name), str):
+            raise SettingsError(f'--{name} {getattr(args, name)} is no mapping: write it as JSON, {{"name": value}}.')
+    if args.torch_compile:
+        backends = torch._dynamo.list_backends(exclude_tags=())
+        for flag, known in (("torch_compile_mode", COMPILE_MODES), ("torch_compile_backend", backends)):
+            value = getattr(args, flag)
+            if value is not None and value not in known:
+                raise SettingsError(
+                    f"--{flag} {value} is unknown; choose {', '.join(known)}.{did_you_mean(value, known)}"
+                )
     model = Linear(1, 1)
     if not args.optim_target_modules:  # whose modules this network does not have
         with _refused(f"--optim {args.optim.value} cannot be used with --optim_args {args.optim_args}"):

@@ -13,7 +13,7 @@ import sys
 from argparse import Action
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_type_hints
 
 import datasets
 import torch
@@ -61,7 +61,7 @@ def parse_arguments(*kinds: type, argv: list[str] | None = None) -> tuple:
         position = argv.index("--config")
         if position + 1 == len(argv):
             raise SettingsError("--config needs the path of a YAML file after it.")
-        known = {f.name: f for kind in kinds for f in dataclasses.fields(kind)}
+        known = {f.name: str(get_type_hints(kind)[f.name]) for kind in kinds for f in dataclasses.fields(kind)}
         argv = [*_flags_of(argv[position + 1], known), *argv[:position], *argv[position + 2 :]]
     given, unread = parser.parse_known_args(argv)
     if unread:
@@ -98,6 +98,8 @@ def _parser_sentence(message: str, actions: Mapping[str, Action]) -> str:
     if found is None:
         return f"{message[:1].upper()}{message[1:]}. --help lists the flags."
     flag, reason = found.groups()
+    if reason.startswith("Truthy value expected: got "):
+        return f"{flag} {reason.split()[4]} is not what it should be: give true or false."
     if (value := re.match(r"invalid (?:choice|\S+ value): (.*?)(?: \(choose from .*\))?$", reason, re.DOTALL)) is None:
         return f"{flag}: {reason}. Write it with a value after it; --help lists the flags."
     action, given = actions[flag], value[1].strip("'\"")
@@ -191,7 +193,7 @@ def _how_to_go_on() -> str:
     )
 
 
-def _flags_of(path: str, known: Mapping[str, dataclasses.Field]) -> list[str]:
+def _flags_of(path: str, known: Mapping[str, str]) -> list[str]:
     values = read_yaml_file(path, what=f"--config {path}")
     if values is None:
         return []
@@ -206,9 +208,9 @@ def _flags_of(path: str, known: Mapping[str, dataclasses.Field]) -> list[str]:
     for name, value in values.items():
         if value is None or value == []:
             continue
-        if isinstance(value, dict) and "dict" not in str(known[name].type):
+        if isinstance(value, dict) and "dict" not in known[name]:
             raise SettingsError(f"--config {path}: {name} is a mapping, but its flag takes no mapping. Give a value.")
-        several = isinstance(value, list) and "list" in str(known[name].type)
+        several = isinstance(value, list) and "list" in known[name]
         if isinstance(value, list) and (not several or any(isinstance(entry, dict | list) for entry in value)):
             what = "a list of lists or mappings" if several else "a list"
             raise SettingsError(f"--config {path}: {name} is {what}, which its flag does not take. Give a value.")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 
@@ -59,6 +60,7 @@ class AdversarialSchedule(TrainerCallback):
             when training begins: when the model holds no ``strength`` to write.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self, schedule: str | Callable[[float], float] = "dann", *, highest: float = 1.0, gamma: float | None = None
     ) -> None:

@@ -13,6 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.heads import find_head
 from hf_transfer_kit.backbones.joint_towers import joint_modality, joint_reads
 from hf_transfer_kit.backbones.new_heads import checked_labels, replace_head
@@ -44,6 +45,7 @@ _MAPPINGS = {
 _PROCESSORS = {"image": "AutoImageProcessor", "text": "AutoTokenizer", "audio": "AutoFeatureExtractor"}
 
 
+@checked_arguments()
 def load_model(
     name_or_path: str | Path,
     *,
@@ -132,6 +134,7 @@ def load_model(
     return model.eval()
 
 
+@checked_arguments()
 def load_tower_classifier(
     name_or_path: str | Path,
     *,
@@ -220,6 +223,7 @@ def _weights_here(name: str, revision: str | None) -> Path | None:
     return Path(cached) if isinstance(cached, str) else None
 
 
+@checked_arguments()
 def load_processor(name_or_path: str | Path, modality: str, *, revision: str | None = None) -> object:
     """The checkpoint's image processor, tokenizer or feature extractor.
 
@@ -227,13 +231,19 @@ def load_processor(name_or_path: str | Path, modality: str, *, revision: str | N
 
     Raises:
         ModelError: When it cannot be loaded.
+        SettingsError: When the modality is unknown.
     """
     name = str(name_or_path)
+    if modality not in _PROCESSORS:
+        raise SettingsError(
+            f"modality={modality!r} is unknown; choose {', '.join(map(repr, _PROCESSORS))}."
+            f"{did_you_mean(modality, _PROCESSORS)}"
+        )
     if name.startswith(_TORCHVISION):
         return torchvision_processor(name.removeprefix(_TORCHVISION))
     try:
         return getattr(transformers, _PROCESSORS[modality]).from_pretrained(name, revision=revision)
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+    except (OSError, ValueError, TypeError, KeyError, HfHubHTTPError, HFValidationError) as error:
         if modality == "audio" and Path(name).is_dir():
             return transformers.Wav2Vec2FeatureExtractor(sampling_rate=16_000, do_normalize=True)
         raise ModelError(

@@ -10,14 +10,17 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.example_inputs import traced
 from hf_transfer_kit.backbones.heads import find_head, last_layers
 from hf_transfer_kit.backbones.unwrapping import plain_model, timm_model
 from hf_transfer_kit.errors import ModelError, SettingsError, first_line
 
+MOST_CLASSES = 1_000_000
 _COUNTS = ("num_labels", "num_classes", "n_classes")
 
 
+@checked_arguments()
 def replace_head(
     model: nn.Module,
     num_labels: int | None = None,
@@ -265,6 +268,8 @@ def checked_labels(num_labels: int | None, id2label: Mapping[int, str] | None) -
     if id2label is None:
         if isinstance(num_labels, bool) or not isinstance(num_labels, int) or num_labels < 1:
             raise SettingsError(f"num_labels={num_labels!r}: give the number of classes, at least 1, or id2label.")
+        if num_labels > MOST_CLASSES:
+            raise SettingsError(f"num_labels={num_labels}: give the number of classes, at most {MOST_CLASSES:,}.")
         return {index: f"LABEL_{index}" for index in range(num_labels)}
     try:
         labels = {int(index): str(label) for index, label in id2label.items()}

@@ -43,6 +43,9 @@ class ClassBalance:
     margin: float = 0.0
 
     def __post_init__(self) -> None:
+        given = self.weights
+        if given is not None and not isinstance(given, str) and not (isinstance(given, Mapping) and given):
+            raise SettingsError(f"class_weights={self.weights!r} is neither 'balanced' nor class -> weight.")
         if not (self.margin == 0 or _is_weight(self.margin)):
             raise SettingsError(f"margin={self.margin!r} must be a finite number, at least 0.")
         if isinstance(self.weights, str) and self.weights != "balanced":

@@ -56,7 +56,7 @@ def find_columns(
             if name not in candidates:
                 raise DataError(
                     f"input_column={name!r} holds no image, text or sound; the columns are {_listed(data)}. "
-                    "Give the name of one that does."
+                    f"Give the name of one that does.{did_you_mean(name, data.column_names)}"
                 )
         return Columns(names, label, candidates[names[0]])
     kinds = [modality] if modality else ["image", "audio", "text"]

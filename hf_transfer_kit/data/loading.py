@@ -8,6 +8,7 @@ from pathlib import Path
 
 from datasets import ClassLabel, Dataset
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.data.class_names import is_class, is_text
 from hf_transfer_kit.data.columns import Columns, check_columns, find_columns
 from hf_transfer_kit.data.decoding import readable_rows, require_soundfile
@@ -30,10 +31,10 @@ from hf_transfer_kit.data.labels import (
     with_present_classes,
 )
 from hf_transfer_kit.data.row_choice import ROW, numbered_rows
-from hf_transfer_kit.data.splits import make_splits
+from hf_transfer_kit.data.splits import check_size, make_splits
 from hf_transfer_kit.data.stored_splits import SPLIT_NAMES, display_name, stored_splits
 from hf_transfer_kit.errors import DataError, SettingsError
-from hf_transfer_kit.options import check_seed, check_size
+from hf_transfer_kit.options import check_seed
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class LoadedData:
         return replace(self, **splits, label_column=label_column, label_names=names, task_type=task_type)
 
 
+@checked_arguments(own_words_first=True)
 def load_data(
     name_or_path: str | Path,
     *,
@@ -176,8 +178,8 @@ def load_data(
     """
     check_task_type(task_type)
     check_seed("load_data", seed)
-    check_size("load_data", "validation_size", validation_size)
-    check_size("load_data", "test_size", test_size)
+    check_size("validation_size", validation_size)
+    check_size("test_size", test_size)
     if not labelled and (task_type != CLASSIFICATION or rename_classes):
         raise SettingsError(
             f"Rows without labels are known for classification alone, with the names that classes have, but "

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.data.class_balance import ClassBalance
 from hf_transfer_kit.data.collating import NOT_LABELLED, ImageCollator, TextCollator
 from hf_transfer_kit.data.decoding import undecoded
@@ -95,6 +96,7 @@ class _Inputs(NamedTuple):
     words: Mapping[str, Sequence[Sequence[int | None]]] | None = None
 
 
+@checked_arguments(own_words_first=True)
 def prepare_data(
     data: LoadedData,
     processor: Any,

@@ -10,6 +10,7 @@ import numpy as np
 from torch.utils.data import ConcatDataset, Subset
 from torch.utils.data import Dataset as TorchDataset
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.contents import contents_hash
 from hf_transfer_kit.data.labels import class_values
@@ -20,6 +21,7 @@ from hf_transfer_kit.logs import get_logger
 logger = get_logger(__name__)
 
 
+@checked_arguments()
 def replayed_rows(new: TorchDataset, old: TorchDataset, *, per_class: int = 20, seed: int = 0) -> JoinedRows:
     """New rows to train on, and a few old ones behind them.
 

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 from transformers import default_data_collator
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.splitting.sample import usual_device
 from hf_transfer_kit.backbones.unwrapping import plain_model
@@ -33,6 +34,7 @@ from hf_transfer_kit.near_names import did_you_mean
 _FORMAT = 1
 
 
+@checked_arguments(own_words_first=True)
 def cache_features(
     model: nn.Module,
     dataset: Any,

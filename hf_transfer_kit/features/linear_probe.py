@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.feature_maps import head_input, logits_layer
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import ModelError, SettingsError
@@ -129,6 +130,7 @@ class LinearProbe:
             )
 
 
+@checked_arguments(own_words_first=True)
 def linear_probe(
     features: Features,
     labels: Sequence[int] | np.ndarray | None = None,

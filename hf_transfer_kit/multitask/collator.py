@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.multitask.label_tensors import LABEL_TENSORS, PLACES_OF_TOKENS, is_missing, numbers_of
 from hf_transfer_kit.multitask.source import TaskRow
@@ -42,6 +43,7 @@ class MultiTaskCollator:
         SettingsError: When there is no collator, or a task's type or input is unknown.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         collators: Mapping[str, Callable[[list[Mapping[str, Any]]], Mapping[str, Any]]],
@@ -52,6 +54,9 @@ class MultiTaskCollator:
                 "collators must name one for each input, such as {'default': DataCollatorWithPadding(tokenizer)}, but "
                 f"is {collators!r}."
             )
+        for task, settings in tasks.items():
+            if not isinstance(settings, Mapping):
+                raise SettingsError(f"{task} has the settings {settings!r}; give a mapping with its type.")
         self.collators = collators
         self.tasks = tasks
         only = next(iter(collators)) if len(collators) == 1 else "default"

@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 from torch import nn
 from transformers import AutoConfig, PreTrainedConfig
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.held import held_config
+from hf_transfer_kit.backbones.new_heads import MOST_CLASSES
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask.heads import HEADS
 from hf_transfer_kit.near_names import did_you_mean
@@ -50,6 +52,7 @@ class MultiTaskConfig(PreTrainedConfig):
     model_type = "multi_task"
     sub_configs: ClassVar[dict[str, Any]] = {"backbone_config": AutoConfig}
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         backbone_config: PreTrainedConfig | Mapping[str, Any] | None = None,
@@ -117,9 +120,14 @@ def _checked_inputs(inputs: Any, shared_from: int) -> dict[str, dict]:
 
 
 def _checked_tasks(tasks: Any, inputs: Mapping[str, dict]) -> dict[str, dict]:
-    pairs = list(tasks.items() if isinstance(tasks, Mapping) else tasks or ())
+    pairs = tasks.items() if isinstance(tasks, Mapping) else [] if tasks is None else tasks
+    if isinstance(pairs, str) or not isinstance(pairs, Iterable):
+        raise SettingsError(f"tasks={tasks!r} must map names to settings, such as {{'a': {{'type': ...}}}}.")
     checked: dict[str, dict] = {}
-    for name, settings in pairs:
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[1], Mapping):
+            raise SettingsError(f"tasks holds {pair!r:.200}, which is no name with a mapping of settings.")
+        name, settings = pair
         _check_name("task", name)
         if name in checked:
             raise SettingsError(f"Two tasks are called {name!r}, so they would share one head. Give each its own name.")
@@ -166,8 +174,11 @@ def _checked_labels(
 ) -> tuple[int, dict[int, str] | None]:
     names = settings.get("id2label")
     if names is None:
-        if isinstance(num_labels, bool) or not isinstance(num_labels, int) or num_labels < 1:
-            raise SettingsError(f"Task {name!r} has num_labels={num_labels!r}: give a whole number, at least 1.")
+        if isinstance(num_labels, bool) or not isinstance(num_labels, int) or not 1 <= num_labels <= MOST_CLASSES:
+            raise SettingsError(
+                f"Task {name!r} has num_labels={num_labels!r}: give a whole number, at least 1 and at most "
+                f"{MOST_CLASSES:,}."
+            )
         return num_labels, None
     pairs = names.items() if isinstance(names, Mapping) else enumerate(names)
     id2label = {int(index): str(label) for index, label in pairs}  # JSON turns indices into strings

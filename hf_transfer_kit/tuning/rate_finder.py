@@ -13,11 +13,13 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.seeded_eval_mode import preserved_random_state
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.values import RateCurve
 
 
+@checked_arguments(own_words_first=True)
 def find_learning_rate(
     make_trainer: Callable[[], Trainer],
     *,

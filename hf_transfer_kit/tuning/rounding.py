@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.near_names import did_you_mean
@@ -28,6 +29,7 @@ class RoundWeights(TrainerCallback):
         SettingsError: When ``dtype`` is another one.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(self, dtype: str) -> None:
         if dtype not in STORED:
             raise SettingsError(

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.held import held_config
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
@@ -37,6 +38,7 @@ class ZeroShotConfig(PreTrainedConfig):
     model_type = "zero_shot"
     sub_configs: ClassVar[dict[str, Any]] = {"backbone_config": AutoConfig}
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         backbone_config: PreTrainedConfig | Mapping[str, Any] | None = None,

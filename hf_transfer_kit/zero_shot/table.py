@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from hf_transfer_kit.data.tables import KINDS, read_tables
 from hf_transfer_kit.errors import DataError, SettingsError, first_line
 from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.options import check_number
 from hf_transfer_kit.zero_shot.methods.method import common_unit
 
 MISSING = ("refuse", "mean")
@@ -102,6 +104,8 @@ class AttributeTable:
                 f"missing={missing!r} is unknown; choose {' or '.join(map(repr, MISSING))}."
                 f"{did_you_mean(missing, MISSING)}"
             )
+        if unknown is not None:
+            check_number("AttributeTable.of", "unknown", unknown, low=-math.inf)
         if isinstance(source, AttributeTable):
             return source
         if isinstance(source, Mapping):

@@ -15,7 +15,7 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_choice, check_number
 from hf_transfer_kit.registering import Summaries
-from hf_transfer_kit.selection.contest.option_texts import check_known, check_types, read_text
+from hf_transfer_kit.selection.contest.option_texts import check_known, check_option_types, read_text
 
 LAST = "last"
 """In place of a score: the weights at the end are kept."""
@@ -113,7 +113,7 @@ def make_source_free_method(specification: str, *, invert: bool = False) -> Adap
             f"rows there are {', '.join(METHODS)}.{did_you_mean(name, SOURCE_FREE_METHODS)}"
         )
     method = SOURCE_FREE.get(name)
-    check_types(specification, given, AdaptationMethod, *filter(None, [method]))
+    check_option_types(specification, given, AdaptationMethod, *filter(None, [method]))
     allowed = set(inspect.signature(method).parameters) - {"width", "num_labels"} if method else set()
     general = ("reestimate", "teacher") if method else ()
     options = _of_objective(specification, given, allowed, general)
@@ -152,10 +152,10 @@ def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
         of_alignment = inspect.signature(align).parameters.values()
         allowed = ["alignment", *(option.name for option in of_alignment if option.kind is option.KEYWORD_ONLY)]
         check_known(specification, given, allowed, owner=name)
-        check_types(specification, given, align)
+        check_option_types(specification, given, align)
         return AdaptationMethod(specification, name, given)
     method = OBJECTIVES.get(name, OBJECTIVES[SOURCE_ONLY])
-    check_types(specification, given, AdaptationMethod, method)
+    check_option_types(specification, given, AdaptationMethod, method)
     allowed = set(inspect.signature(method).parameters) - {"width", "num_labels"}
     general = (*_OF_EVERY_METHOD, *(_OF_WEIGHING if method.weighs_source else ()))
     options = _of_objective(specification, given, allowed, general)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
+from hf_transfer_kit.argument_types import check_types, hints_of
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.yaml_texts import read_yaml
 
 _EXPONENT = re.compile(r"[+-]?\d+[eE][+-]?\d+")
-_WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text", NoneType: "nothing"}
 
 
 def read_text(specification: str) -> tuple[str, dict[str, Any]]:
@@ -53,8 +51,8 @@ def read_options(specification: str, text: str) -> dict[str, Any]:
     return options
 
 
-def check_types(specification: str, given: Mapping[str, Any], *owners: Callable[..., Any]) -> None:
-    """Refuses values of another type than an option has: ``yes`` for a number, ``maybe`` for true or false.
+def check_option_types(specification: str, given: Mapping[str, Any], *owners: Callable[..., Any]) -> None:
+    """Refuses values of another kind than an option has: ``yes`` for a number, ``maybe`` for true or false.
 
     Args:
         specification: As typed.
@@ -62,27 +60,9 @@ def check_types(specification: str, given: Mapping[str, Any], *owners: Callable[
         owners: Classes and functions whose arguments or fields they are; what these do not tell is let pass.
 
     Raises:
-        SettingsError: With what the option should be; numbers must be finite.
+        SettingsError: With what the option should be.
     """
-    hints = {name: hint for owner in owners for name, hint in _hints(owner).items()}
-    for name, value in given.items():
-        kinds = get_args(hints.get(name, Any)) or (hints.get(name, Any),)
-        if all(kind in _WORDS for kind in kinds) and not any(_is_a(value, kind) for kind in kinds):
-            wanted = " or ".join(_WORDS[kind] for kind in kinds if kind is not NoneType)
-            raise SettingsError(f"{specification!r}: {name}={value!r} is not what it should be; give {wanted}.")
-
-
-def _hints(owner: Callable[..., Any]) -> dict[str, Any]:
-    found = get_type_hints(owner)
-    return found | get_type_hints(owner.__init__) if isinstance(owner, type) else found
-
-
-def _is_a(value: object, kind: type) -> bool:
-    if isinstance(value, bool):
-        return kind is bool
-    if kind is float:
-        return isinstance(value, int | float) and math.isfinite(value)
-    return isinstance(value, kind)
+    check_types(repr(specification), given, {name: hint for owner in owners for name, hint in hints_of(owner).items()})
 
 
 def check_known(specification: str, given: Iterable[str], allowed: Collection[str], *, owner: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import SPLITS, PreparedData
 from hf_transfer_kit.data.class_balance import classes_of
@@ -44,6 +45,7 @@ from hf_transfer_kit.values import DepthResult, DepthSearch, LayerGroups
 DIRECTIONS = ("first", "last")
 
 
+@checked_arguments()
 def search_freeze_depth(
     make_model: Callable[[int], PreTrainedModel],
     data: PreparedData,

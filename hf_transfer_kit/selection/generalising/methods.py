@@ -13,7 +13,7 @@ from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_choice, check_number
-from hf_transfer_kit.selection.contest.option_texts import check_known, check_types, read_text
+from hf_transfer_kit.selection.contest.option_texts import check_known, check_option_types, read_text
 
 JOINT = "joint"
 PER_DOMAIN = "per_domain_bn"
@@ -94,7 +94,7 @@ def make_generalisation_method(specification: str, *, invert: bool = False) -> G
     average = check_choice(name, "average", given.get("average", "none"), ("none", "swad"))
     general = [option for option in _OF_EVERY_METHOD if average == "swad" or option not in _SWAD]
     check_known(specification, given, [*sorted(allowed), *general], owner=name)
-    check_types(specification, given, GeneralisationMethod, objective, *([SWAD] if average == "swad" else []))
+    check_option_types(specification, given, GeneralisationMethod, objective, *([SWAD] if average == "swad" else []))
     options = {key: value for key, value in given.items() if key in allowed}
     averaging = {key: value for key, value in given.items() if key in _SWAD}
     objective(count=2, **options)  # trials: both know the range of their options

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from transformers import AutoConfig, PreTrainedModel
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import load_model, load_processor, modality_of
 from hf_transfer_kit.data import LoadedData, load_data, prepare_data
 from hf_transfer_kit.errors import DataError, SettingsError, TransferKitError, first_line
@@ -28,6 +29,7 @@ DEFAULT_SCORE = "knn_accuracy"
 _DRAWS = 2_000
 
 
+@checked_arguments()
 def rank_sources(
     checkpoints: Sequence[str | Path],
     dataset: str | Path | LoadedData,
@@ -72,6 +74,10 @@ def rank_sources(
         raise SettingsError(f"checkpoints={names} must hold one candidate or more, and none twice.")
     if by not in NAMES:
         raise SettingsError(f"by={by!r} is unknown; choose among {', '.join(NAMES)}.{did_you_mean(by, NAMES)}")
+    if unknown := [name for name in scores if name not in NAMES]:
+        raise SettingsError(
+            f"scores={unknown} are unknown; choose among {', '.join(NAMES)}.{did_you_mean(unknown[0], NAMES)}"
+        )
     if max_rows < 2:
         raise SettingsError(f"max_rows={max_rows} is too few to score; give hundreds.")
     data = _few_rows(dataset if isinstance(dataset, LoadedData) else load_data(dataset, seed=seed), max_rows, seed=seed)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.feature_maps import head_input, logits_layer
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.features import CachedFeatures, cache_features
@@ -21,6 +22,7 @@ from hf_transfer_kit.values import Score, Transferability
 NAMES = (*FEATURE_SCORES, *SOURCE_CLASS_SCORES)
 
 
+@checked_arguments()
 def transferability(
     features_or_model: Features | nn.Module,
     labels: Sequence[int] | np.ndarray | Tensor | None = None,

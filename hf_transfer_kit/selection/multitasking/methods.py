@@ -12,7 +12,7 @@ from hf_transfer_kit.multitask import BALANCERS, MIXINGS, Balancer
 from hf_transfer_kit.multitask.balancing import GradientBalancer
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_choice, check_number
-from hf_transfer_kit.selection.contest.option_texts import check_known, check_types, read_text
+from hf_transfer_kit.selection.contest.option_texts import check_known, check_option_types, read_text
 
 SINGLE = "single"
 MULTITASK = "multitask"
@@ -109,7 +109,7 @@ def make_method(specification: str) -> MultiTaskMethod:
     allowed = ("shared_from",) if name == SINGLE else (*_OF_ALL, *own, *sorted(of_balancer))
     owner = name if name == SINGLE else f"{name} with balancing={balancing}"
     check_known(specification, given, allowed, owner=owner)
-    check_types(specification, given, MultiTaskMethod, BALANCERS[balancing])
+    check_option_types(specification, given, MultiTaskMethod, BALANCERS[balancing])
     found = MultiTaskMethod(
         specification,
         name,

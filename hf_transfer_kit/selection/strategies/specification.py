@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
-from hf_transfer_kit.selection.contest.option_texts import check_known, check_types, read_options
+from hf_transfer_kit.selection.contest.option_texts import check_known, check_option_types, read_options
 from hf_transfer_kit.selection.strategies import STRATEGIES, Strategy
 from hf_transfer_kit.selection.strategies.freeze_first import AUTO
 
@@ -37,7 +37,7 @@ def make_strategy(specification: str | Strategy) -> Strategy:
     # Options without a value are looked at as well, for their name may be what is wrong.
     check_known(specification, [o.partition("=")[0] for o in options.split(",") if o], allowed, owner=name)
     values = read_options(specification, options)
-    check_types(specification, values, STRATEGIES[name])
+    check_option_types(specification, values, STRATEGIES[name])
     return STRATEGIES[name](**values)
 
 

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers.trainer_callback import ExportableState
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.options import check_int
 from hf_transfer_kit.tuning.conservative.anchor import AnchorKeeper, Source, body_buffers, body_parameters
 from hf_transfer_kit.tuning.conservative.anchor_penalty import learning_names, local, placed_like
 from hf_transfer_kit.tuning.conservative.lora_delta import lora_pairs
@@ -55,6 +57,7 @@ class WeightInterpolation(NetworkCallback, ExportableState):
         SettingsError: When an argument is out of range; before training, when there is nothing to evaluate on.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         alphas: Sequence[float] = tuple(i / 10 for i in range(11)),
@@ -76,6 +79,8 @@ class WeightInterpolation(NetworkCallback, ExportableState):
         self.alphas = alphas
         self.metric = metric
         self.eval_dataset = eval_dataset
+        if batch_size is not None:
+            check_int(type(self).__name__, "batch_size", batch_size, low=1)
         self.batch_size = batch_size
         self.anchor = anchor
         self.head = head

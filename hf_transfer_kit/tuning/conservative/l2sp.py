@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import TrainerState
 from transformers.trainer_callback import ExportableState
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.backbones.adapters import without_pretrained_value
 from hf_transfer_kit.errors import SettingsError
@@ -74,6 +75,7 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
             does not allow it.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         alpha: float = 0.01,

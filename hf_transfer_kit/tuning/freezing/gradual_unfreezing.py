@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.tuning.freezing.schedule import Horizon, Plateau, Stage, parse_span, step_of, steps_in
@@ -42,6 +43,7 @@ class GradualUnfreezing(StagedTraining):
         SettingsError: When a value is out of range, or does not fit the model (before training).
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         *,

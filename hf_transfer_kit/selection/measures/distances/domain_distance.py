@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features.probe_rows import Features
 from hf_transfer_kit.near_names import did_you_mean
@@ -19,6 +20,7 @@ from hf_transfer_kit.values.choosing import DomainDistance
 Labels = Sequence[int] | np.ndarray | None
 
 
+@checked_arguments()
 def domain_distance(
     source: Features,
     target: Features,
