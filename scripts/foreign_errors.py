@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 
+import hf_transfer_kit
 from hf_transfer_kit.errors import NotFiniteError, TransferKitError, first_line
 
 _OF_FILES = {
@@ -71,14 +71,8 @@ def is_foreign(error: BaseException) -> bool:
     if frame is None:
         return False
     raised_in = Path(frame.tb_frame.f_code.co_filename).resolve()
-    own = (Path(__file__).resolve().parent, Path(_package_folder()))
+    own = (Path(__file__).resolve().parent, Path(hf_transfer_kit.__file__).resolve().parent)
     return not any(raised_in.is_relative_to(folder) for folder in own)
-
-
-def _package_folder() -> str:
-    import hf_transfer_kit
-
-    return os.path.dirname(os.path.realpath(hf_transfer_kit.__file__))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
