@@ -28,9 +28,14 @@ class WorkerError(TransferKitError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a foreign error's words, for a sentence of ours; its name when it has none."""
-    words = str(error).strip()
-    return words.splitlines()[0] if words else type(error).__name__
+    """The first line of a foreign error's words, for a sentence of ours; its name when it has none.
+
+    A line that ends in a colon says nothing without the next one, which is taken with it.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 class NotFiniteError(TransferKitError):

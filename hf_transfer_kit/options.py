@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 
 
 def check_number(
@@ -24,15 +25,27 @@ def check_number(
     return float(value)
 
 
-def check_int(method: str, option: str, value: int, *, low: int) -> int:
-    """``value``, a whole number of at least ``low``.
+def check_int(method: str, option: str, value: int, *, low: int, high: float = math.inf) -> int:
+    """``value``, a whole number of at least ``low`` and at most ``high``.
 
     Raises:
         SettingsError: When it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise SettingsError(f"{method}: {option}={value!r} is out of range; give a whole number of {low} or more.")
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        upper = "" if high == math.inf else f" and at most {high}"
+        raise SettingsError(
+            f"{method}: {option}={value!r} is out of range; give a whole number of {low} or more{upper}."
+        )
     return value
+
+
+def check_seed(owner: str, seed: int) -> int:
+    """``seed``, a whole number that numpy and torch both take.
+
+    Raises:
+        SettingsError: When it is none.
+    """
+    return check_int(owner, "seed", seed, low=0, high=2**32 - 1)
 
 
 def check_widths(method: str, option: str, value: Sequence[int]) -> tuple[int, ...]:
@@ -63,6 +76,9 @@ def check_choice(method: str, option: str, value: str, known: Sequence[str]) -> 
     Raises:
         SettingsError: When it is another.
     """
-    if value not in known:
-        raise SettingsError(f"{method}: {option}={value!r} is unknown; choose {' or '.join(map(repr, known))}.")
+    if not isinstance(value, str) or value not in known:
+        raise SettingsError(
+            f"{method}: {option}={value!r} is unknown; choose {' or '.join(map(repr, known))}."
+            f"{did_you_mean(value, known)}"
+        )
     return value

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from arguments import ComparisonArguments, KeptModelArguments, WeightArguments
+from arguments import ComparisonArguments, KeptModelArguments, WeightArguments, check_choice
 from domain_arguments import DomainArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from several_sources import DEFAULT as SEVERAL
@@ -25,6 +25,7 @@ from several_sources import generalise, wants_generalisation
 from sharing import Sharing
 from source_free import adapt_source_free
 
+from hf_transfer_kit.adaptation.scores import SCORES
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
 from hf_transfer_kit.reports import (
@@ -36,6 +37,7 @@ from hf_transfer_kit.reports import (
 )
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.adapting import (
+    LAST,
     METHODS,
     SELECT,
     SOURCE_FREE_METHODS,
@@ -74,6 +76,9 @@ class AdaptArguments:
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run each."})
     cache_dir: str | None = field(default=None, metadata={"help": "Folder of the features that shallow reads."})
 
+    def __post_init__(self) -> None:
+        check_choice("--select", self.select, (LAST, *SCORES))
+
 
 @dataclass
 class AdaptTrainingArguments(ComparisonArguments):
@@ -103,6 +108,8 @@ def main() -> None:
         generalise(model_args, domain_args, adapt_args, weight_args, args, sharing)
         return
     adapt_args.method = adapt_args.method or [DEFAULT_METHOD]
+    for text in adapt_args.method:
+        make_method(text)  # refused now, not when data is loaded
     if not domain_args.source and domain_args.target is None:
         print("Embedded example: from scikit-learn's digits to digits on photographs.")
         domain_args.source, domain_args.target = ["digits"], "digits_m"

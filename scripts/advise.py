@@ -14,15 +14,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from arguments import BalanceArguments, DataArguments, KitTrainingArguments, ModelArguments, uses_embedded_example
+from arguments import (
+    BalanceArguments,
+    DataArguments,
+    KitTrainingArguments,
+    ModelArguments,
+    check_choice,
+    uses_embedded_example,
+)
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import refuse_push
 
 from hf_transfer_kit.data import load_data
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import check_output_dir
 from hf_transfer_kit.reports import advice_report, suspected_lines, write_report
 from hf_transfer_kit.selection import measured_experience, rank_sources, recommend
 from hf_transfer_kit.selection.measures.ranking import DEFAULT_SCORE
+from hf_transfer_kit.selection.measures.transferability import NAMES
 
 
 @dataclass
@@ -41,6 +50,9 @@ class AdviceArguments:
     unlabelled_rows: int = field(default=0, metadata={"help": "Further rows of the target without labels."})
     cache_dir: str | None = field(default=None, metadata={"help": "Folder of the caches."})
 
+    def __post_init__(self) -> None:
+        check_choice("--by", self.by, NAMES)
+
 
 def main() -> None:
     started = time.perf_counter()
@@ -54,6 +66,8 @@ def main() -> None:
     if not candidates:
         uses_embedded_example(model_args, data_args, args)
         candidates = [model_args.model_name_or_path, "small_resnet", "dann_mnist"]
+    if len(candidates) > 1 and model_args.model_revision is not None:
+        raise SettingsError("--model_revision is of one network, and several are ranked. Name one, or leave it out.")
     loaded = data_args.load()
     preparation = {"image_size": data_args.image_size, "max_length": data_args.max_length}
     preparation |= {"max_seconds": data_args.max_seconds}

@@ -28,6 +28,9 @@ from hf_transfer_kit.backbones import (
 )
 from hf_transfer_kit.data import EMBEDDED, METRICS, ClassBalance, LoadedData, PreparedData, load_data, prepare_data
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
+from hf_transfer_kit.features.cache_budget import bytes_of
+from hf_transfer_kit.features.precision import DTYPES as CACHE_DTYPES
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection import (
     FRESH_NETWORKS,
     Budget,
@@ -62,6 +65,12 @@ class NetworkArguments:
     random_weights: bool = field(default=False, metadata={"help": "Keep the architecture only, with random weights."})
 
     def __post_init__(self) -> None:
+        name = self.model_name_or_path or ""
+        if name and self.model_revision is not None and (name in FRESH_NETWORKS or Path(name).is_dir()):
+            raise SettingsError(
+                f"--model_revision {self.model_revision} is of a repository on the Hub, and {name} is none. Leave it "
+                "out, or name a repository."
+            )
         if (self.model_name_or_path or "").startswith("torchvision/") and not self.random_weights:
             try:
                 load_model(self.model_name_or_path)
@@ -115,7 +124,11 @@ class NetworkArguments:
             DataError: When the model does not read what the dataset holds.
         """
         make_model = self.network_maker(data.label_names, joint=joint)
-        self.check_modality(make_model(0), data)
+        try:
+            model = make_model(0)
+        except ModelError as error:
+            raise ModelError(f"{error}{did_you_mean(self.model_name_or_path, FRESH_NETWORKS)}") from error
+        self.check_modality(model, data)
         return make_model
 
     def network_maker(self, label_names: Sequence[str], *, joint: bool = False) -> Callable[[int], PreTrainedModel]:
@@ -166,7 +179,7 @@ class ModelArguments(NetworkArguments):
     )
 
     def __post_init__(self) -> None:
-        _check_choice("--dtype", self.dtype, DTYPES)
+        check_choice("--dtype", self.dtype, DTYPES)
         super().__post_init__()
 
 
@@ -183,7 +196,7 @@ class KeptModelArguments(ModelArguments):
     )
 
     def __post_init__(self) -> None:
-        _check_choice("--save_dtype", self.save_dtype, ("source", *STORED))
+        check_choice("--save_dtype", self.save_dtype, ("source", *STORED))
         super().__post_init__()
 
     @cached_property
@@ -241,6 +254,10 @@ class DataArguments(PreparationArguments):
     train_size: str | None = field(
         default=None, metadata={"help": "Labelled rows to train on, stratified: a number, or a share such as 0.1."}
     )
+
+    def __post_init__(self) -> None:
+        if self.train_size is not None:
+            row_count("--train_size", self.train_size)
 
     def load(self) -> LoadedData:
         """The checked splits; a DataError says what is wrong with them."""
@@ -312,6 +329,10 @@ class CacheArguments:
         default="4GB", metadata={"help": "Largest cache; beyond it, and with 0, frozen layers run at every step."}
     )
     cache_dtype: str = field(default="float32", metadata={"help": "float32, or float16 or bfloat16 for half the size."})
+
+    def __post_init__(self) -> None:
+        check_choice("--cache_dtype", self.cache_dtype, CACHE_DTYPES)
+        bytes_of(self.cache_budget)
 
     def caches(self, data: PreparedData, args: TrainingArguments) -> PrefixCaches:
         """Caches for runs on ``data``."""
@@ -403,7 +424,7 @@ class ComparisonArguments(KitTrainingArguments):
 
     def run_executor(self) -> AbstractContextManager[Executor | None]:
         """Who does the runs of a comparison, for a ``with`` block; None is this process, one after the other."""
-        _check_choice("--executor", self.executor, ("processes", "ray"))
+        check_choice("--executor", self.executor, ("processes", "ray"))
         if self.ray_address is not None and self.executor != "ray":
             raise SettingsError(f"--ray_address {self.ray_address} names a Ray cluster: give --executor ray with it.")
         if self.executor == "ray":
@@ -434,7 +455,7 @@ def uses_embedded_example(
     if data_args.dataset is not None and data_args.dataset not in EMBEDDED:
         raise SettingsError(
             f"--dataset {data_args.dataset} was given without a network: name one with --model_name_or_path. Without "
-            "both, the embedded example runs."
+            f"both, the embedded example runs.{did_you_mean(data_args.dataset, EMBEDDED)}"
         )
     print("Embedded example: a source network learns scikit-learn's digits first.")
     model_args.model_name_or_path = train_digits_source(Path(args.output_dir) / "digits_network", args)
@@ -443,14 +464,17 @@ def uses_embedded_example(
     return True
 
 
-def _check_choice(flag: str, value: str, known: Sequence[str]) -> None:
+def check_choice(flag: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
-        raise SettingsError(f"{flag} {value} is unknown; choose {', '.join(known)}.")
+        raise SettingsError(f"{flag} {value} is unknown; choose {', '.join(known)}.{did_you_mean(value, known)}")
 
 
 def row_count(flag: str, text: str) -> int | float:
     """A number of rows, or a share of them."""
     try:
-        return int(text) if text.isdigit() else float(text)
+        size = int(text) if text.isdigit() else float(text)
     except ValueError:
-        raise SettingsError(f"{flag} {text} is neither a number of rows nor a share such as 0.1.") from None
+        size = math.nan
+    if not (0 < size <= 1 or (isinstance(size, int) and 0 < size < 2**63)):
+        raise SettingsError(f"{flag} {text} is neither a number of rows nor a share such as 0.1.")
+    return size

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arguments import DataArguments, KitTrainingArguments, NetworkArguments, uses_embedded_example
+from arguments import DataArguments, KitTrainingArguments, NetworkArguments, check_choice, uses_embedded_example
 from datasets.arrow_writer import ArrowWriter
 from safetensors.torch import save_file
 from settings import command_line, parse_arguments, sentences_for_errors
@@ -24,6 +25,8 @@ from torch import Tensor
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features import CachedFeatures, cache_features
+from hf_transfer_kit.features.pooling import POOLINGS
+from hf_transfer_kit.features.precision import DTYPES
 
 SUMMARY = "features.json"
 
@@ -47,15 +50,17 @@ class FeatureArguments:
 
     def check(self) -> None:
         """Refuses what could not be written, before any work."""
-        if self.format not in WRITERS:
-            raise SettingsError(f"--format {self.format} is unknown; choose {', '.join(WRITERS)}.")
+        check_choice("--format", self.format, tuple(WRITERS))
+        check_choice("--dtype", self.dtype, DTYPES)
+        if self.pooling is not None:
+            check_choice("--pooling", self.pooling, POOLINGS)
         if (self.format, self.dtype) == ("arrow", "bfloat16"):
             raise SettingsError("Arrow has no bfloat16. Give --format safetensors, or --dtype float16.")
 
     @property
     def layer_name(self) -> str | int:
         """The layer as ``cache_features`` takes it: a number is a depth."""
-        return int(self.layer) if self.layer.lstrip("-").isdigit() else self.layer
+        return int(self.layer) if re.fullmatch(r"-?[0-9]+", self.layer) else self.layer
 
 
 def write_arrow(path: Path, cached: CachedFeatures) -> None:

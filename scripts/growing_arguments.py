@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from arguments import BalanceArguments, DataArguments, KeptModelArguments
+from arguments import BalanceArguments, DataArguments, KeptModelArguments, check_choice
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import extend_head, known_classes, load_model
@@ -53,8 +53,7 @@ class GrowingArguments:
     )
 
     def __post_init__(self) -> None:
-        if self.old_classes not in ("kept", "replaced"):
-            raise SettingsError(f"--old_classes {self.old_classes} is unknown; choose kept, replaced.")
+        check_choice("--old_classes", self.old_classes, ("kept", "replaced"))
         if self.replay is not None and not self.kept:
             raise SettingsError("--replay is for old classes that are kept: give --old_classes kept with it.")
         for flag, value in (("--lwf", self.lwf), ("--margin", self.margin)):

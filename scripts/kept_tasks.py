@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from arguments import ModelArguments
-from transformers import AutoConfig
+from safetensors import SafetensorError
 
+from hf_transfer_kit.backbones import checkpoint_config
 from hf_transfer_kit.data import LoadedData
 from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.growing import classes_to_add, with_classes
@@ -30,15 +31,14 @@ def trained_tasks(model_args: ModelArguments, tasks: Mapping[str, Any]) -> Multi
     name = model_args.model_name_or_path
     if not model_args.pretrained or name is None:
         raise SettingsError("--old_classes kept needs the saved network whose classes stay: --model_name_or_path.")
+    if not isinstance(checkpoint_config(name, revision=model_args.model_revision), MultiTaskConfig):
+        raise ModelError(
+            f"{name} is no network of several tasks, as multitask.py saves them. The classes of a plain classifier are "
+            "kept by finetune.py --old_classes kept."
+        )
     try:
-        config = AutoConfig.from_pretrained(name, revision=model_args.model_revision)
-        if not isinstance(config, MultiTaskConfig):
-            raise ModelError(
-                f"{model_args.display_name} is no network of several tasks, as multitask.py saves them. The classes of "
-                "a plain classifier are kept by finetune.py --old_classes kept."
-            )
         model = MultiTaskModel.from_pretrained(name, revision=model_args.model_revision, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
         raise ModelError(f"{name} cannot be loaded: {first_line(error)}") from error
     if lost := [task for task in model.config.tasks if task not in tasks]:
         raise SettingsError(

@@ -21,6 +21,7 @@ from arguments import (
     DataArguments,
     KitTrainingArguments,
     ModelArguments,
+    check_choice,
     uses_embedded_example,
 )
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
@@ -42,6 +43,9 @@ class SearchArguments:
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Runs of a depth on the last rung."})
     reduction_factor: int = field(default=3, metadata={"help": "Factor between the budgets of neighbouring rungs."})
     share: float = field(default=0.28, metadata={"help": "Part of the cost of an exhaustive search to spend."})
+
+    def __post_init__(self) -> None:
+        check_choice("--direction", self.direction, ("first", "last"))
 
 
 def main() -> None:

@@ -7,21 +7,27 @@ import gc
 import hashlib
 import json
 import os
+import re
 import shlex
 import sys
-from collections.abc import Callable
+from argparse import Action
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import NoReturn, get_type_hints
 
 import datasets
 import torch
 import transformers
-import yaml
+from flag_values import check_machine, check_values
+from foreign_errors import is_foreign, sentence_of, status_of
 from transformers import HfArgumentParser, TrainingArguments
 
-from hf_transfer_kit.errors import SettingsError, TransferKitError
+from hf_transfer_kit.errors import SettingsError, TransferKitError, first_line
 from hf_transfer_kit.hub import without_tokens
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.registering import load_plugins
 from hf_transfer_kit.selection.contest.store import RunStore
+from hf_transfer_kit.yaml_texts import read_yaml_file
 
 # Settings that are about one run on one machine.
 _OF_ONE_RUN = (
@@ -49,28 +55,94 @@ def parse_arguments(*kinds: type, argv: list[str] | None = None) -> tuple:
         SettingsError: When the file cannot be read or holds a name that is no flag.
     """
     argv = _with_plugins(list(sys.argv[1:] if argv is None else argv))
-    parser = HfArgumentParser(kinds)
-    if "--config" in argv:
+    parser = _Parser(kinds, allow_abbrev=False)  # --metric is not to be read as --metric_for_best_model
+    argv = [word for text in argv for word in (text.split("=", 1) if text.startswith("--config=") else [text])]
+    while "--config" in argv:
         position = argv.index("--config")
         if position + 1 == len(argv):
             raise SettingsError("--config needs the path of a YAML file after it.")
-        known = {f.name for kind in kinds for f in dataclasses.fields(kind)}
+        known = {f.name: str(get_type_hints(kind)[f.name]) for kind in kinds for f in dataclasses.fields(kind)}
         argv = [*_flags_of(argv[position + 1], known), *argv[:position], *argv[position + 2 :]]
-    return parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+    given, unread = parser.parse_known_args(argv)
+    if unread:
+        raise SettingsError(_unread_sentence(unread[0], {name for name in parser.names if "-" not in name}))
+    check_values({name: value for name, value in vars(given).items() if value != parser.get_default(name)})
+    try:
+        arguments = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+    except (ValueError, TypeError, ImportError, RuntimeError, NotImplementedError, OSError, KeyError) as error:
+        # TrainingArguments looks at combinations, devices and packages, in words of its own.
+        if isinstance(error, TransferKitError) or not is_foreign(error):
+            raise
+        raise SettingsError(
+            f"These flags cannot be used together, or not on this machine: {first_line(error)}"
+        ) from error
+    check_machine(*arguments)
+    return arguments
+
+
+class _Parser(HfArgumentParser):
+    """Says what is wrong in one sentence, without a page of usage before it."""
+
+    @property
+    def names(self) -> list[str]:
+        """All flags, without the dashes before them."""
+        return [text[2:] for text in self._option_string_actions if text.startswith("--")]
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(_parser_sentence(message, self._option_string_actions))
+
+
+def _parser_sentence(message: str, actions: Mapping[str, Action]) -> str:
+    """What argparse says, as the other sentences say it."""
+    found = re.match(r"argument (--\w+)[^:]*: (.*)", message, re.DOTALL)
+    if found is None:
+        return f"{message[:1].upper()}{message[1:]}. --help lists the flags."
+    flag, reason = found.groups()
+    if reason.startswith("Truthy value expected: got "):
+        return f"{flag} {reason.split()[4]} is not what it should be: give true or false."
+    if (value := re.match(r"invalid (?:choice|\S+ value): (.*?)(?: \(choose from .*\))?$", reason, re.DOTALL)) is None:
+        return f"{flag}: {reason}. Write it with a value after it; --help lists the flags."
+    action, given = actions[flag], value[1].strip("'\"")
+    if action.choices:
+        choices = [str(getattr(choice, "value", choice)) for choice in action.choices]
+        return f"{flag} {given} is unknown; choose {', '.join(choices)}.{did_you_mean(given, choices)}"
+    wanted = {int: "a whole number", float: "a number"}.get(action.type, "true or false")
+    return f"{flag} {given} is not what it should be: give {wanted}."
+
+
+def _unread_sentence(word: str, names: Collection[str]) -> str:
+    if not word.startswith("--"):
+        return f"{word!r} stands behind no flag. Write --flag value; --help lists the flags."
+    near = did_you_mean(word[2:].partition("=")[0].replace("-", "_"), names).replace("'", "--", 1).replace("'", "")
+    return f"{word} is no flag of {Path(sys.argv[0]).name}; --help lists them.{near}"
 
 
 def sentences_for_errors(main: Callable[[], None]) -> None:
-    """Runs a script; what the kit raises on purpose ends it with the sentence alone and exit status 2."""
+    """Runs a script; what is raised on purpose, or by files, devices and the Hub, ends it with a sentence alone.
+
+    Its exit status is 2 for what was typed and 1 for what failed. What nobody foresaw keeps its trace.
+    """
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
+    name = Path(sys.argv[0]).name
     try:
         main()
+        sys.stdout.flush()
     except TransferKitError as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        sys.exit(2)
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(status_of(error))
     except KeyboardInterrupt:
-        print(f"\n{Path(sys.argv[0]).name}: stopped.{_how_to_go_on()}", file=sys.stderr)
+        print(f"\n{name}: stopped.{_how_to_go_on()}", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # whoever read what was printed has ended, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        print(f"{name}: {sentence}{_how_to_go_on()}", file=sys.stderr)
+        sys.exit(1)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # Threads of a process group that outlive Python's last step abort the process; a model that was wrapped for
         # several processes holds the group as well.
@@ -121,22 +193,34 @@ def _how_to_go_on() -> str:
     )
 
 
-def _flags_of(path: str, known: set[str]) -> list[str]:
-    if not Path(path).is_file():
-        raise SettingsError(f"--config {path}: there is no such file.")
-    try:
-        values = yaml.safe_load(Path(path).read_text()) or {}
-    except yaml.YAMLError as error:
-        raise SettingsError(f"--config {path} is not valid YAML: {error}") from error
-    if not isinstance(values, dict) or (unknown := sorted(set(map(str, values)) - known)):
-        what = f"names no flag has: {', '.join(unknown)}" if isinstance(values, dict) else "no names with values"
-        raise SettingsError(f"--config {path} holds {what}. --help lists the flags.")
+def _flags_of(path: str, known: Mapping[str, str]) -> list[str]:
+    values = read_yaml_file(path, what=f"--config {path}")
+    if values is None:
+        return []
+    if not isinstance(values, dict):
+        raise SettingsError(f"--config {path} holds no names with values. --help lists the flags.")
+    if unknown := [str(name) for name in values if name not in known]:
+        raise SettingsError(
+            f"--config {path} holds names no flag has: {', '.join(sorted(unknown))}. --help lists the flags."
+            f"{did_you_mean(unknown[0], known)}"
+        )
     flags = []
     for name, value in values.items():
         if value is None or value == []:
             continue
-        entries = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
-        flags += [f"--{name}", *map(str, entries)]
+        if isinstance(value, dict) and "dict" not in known[name]:
+            raise SettingsError(f"--config {path}: {name} is a mapping, but its flag takes no mapping. Give a value.")
+        several = isinstance(value, list) and "list" in known[name]
+        if isinstance(value, list) and (not several or any(isinstance(entry, dict | list) for entry in value)):
+            what = "a list of lists or mappings" if several else "a list"
+            raise SettingsError(f"--config {path}: {name} is {what}, which its flag does not take. Give a value.")
+        if not several:
+            flags.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
+            continue
+        # Behind a flag, an entry that looks like one would be one.
+        if looks := next((entry for entry in value if str(entry).startswith("--")), None):
+            raise SettingsError(f"--config {path}: {name} holds {looks!r}, which looks like a flag. Leave it out.")
+        flags += [f"--{name}", *map(str, value)]
     return flags
 
 

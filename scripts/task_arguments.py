@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
-from arguments import ModelArguments, PreparationArguments, row_count
+from arguments import ModelArguments, PreparationArguments, check_choice, row_count
 from kept_tasks import trained_tasks, with_kept_classes
 from transformers import PreTrainedModel
 
@@ -17,7 +17,9 @@ from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import load_inputs
 from hf_transfer_kit.multitask import DEFAULT_INPUT, MultiTaskModel
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection.multitasking import TaskData, TaskSet
+from hf_transfer_kit.yaml_texts import read_yaml
 
 _OF_ROWS = ("dataset", "config", "columns", "rows", "train_size", "input")
 _OF_LABELS = ("label", "type", "classes")
@@ -52,14 +54,16 @@ class TaskArguments:
     )
 
     def __post_init__(self) -> None:
-        if self.old_classes not in ("kept", "replaced"):
-            raise SettingsError(f"--old_classes {self.old_classes} is unknown; choose kept, replaced.")
+        check_choice("--old_classes", self.old_classes, ("kept", "replaced"))
         self.tasks = _mapping("--tasks", self.tasks)
         self.inputs = _mapping("--inputs", self.inputs)
         for text in self.train_size:
             name, _, size = text.partition("=")
             if name not in (self.tasks or {}):
-                raise SettingsError(f"--train_size {text}: write task=100 or task=0.05, with the name of a task.")
+                raise SettingsError(
+                    f"--train_size {text}: write task=100 or task=0.05, with the name of a task."
+                    f"{did_you_mean(name, self.tasks or {})}"
+                )
             self.tasks[name] = {**self.tasks[name], "train_size": row_count("--train_size", size)}
         self._by_name: dict[str | None, Any] = {}
         self.trained: MultiTaskModel | None = None
@@ -123,18 +127,22 @@ class TaskArguments:
     def _check(self) -> None:
         if not self.tasks:
             raise SettingsError("--tasks names no task; give name: {dataset: ...} for each.")
+        for name, settings in (self.inputs or {}).items():
+            if not isinstance(settings, Mapping | None):
+                raise SettingsError(f"--inputs: {name} is {settings!r}; give it settings, such as {{channels: 1}}.")
         for name, settings in self.tasks.items():
-            if not isinstance(settings, Mapping) or "dataset" not in settings:
+            if not isinstance(settings, Mapping) or not isinstance(settings.get("dataset"), str):
                 raise SettingsError(f"--tasks: {name} has no dataset; give it a Hub name, a folder or a file.")
-            if unknown := sorted(set(settings) - set(_OF_TASK)):
+            if unknown := sorted(map(str, set(settings) - set(_OF_TASK))):
                 raise SettingsError(
                     f"--tasks: {name} has unknown settings {', '.join(unknown)}; known are {', '.join(_OF_TASK)}."
+                    f"{did_you_mean(unknown[0], _OF_TASK)}"
                 )
             given = settings.get("input") or self._default_input()
             if self.inputs and given not in self.inputs:
                 raise SettingsError(
                     f"--tasks: {name} reads the input {given!r}, but the inputs are {', '.join(self.inputs)}. Give it "
-                    "input: one of them."
+                    f"input: one of them.{did_you_mean(given, self.inputs)}"
                 )
 
     def _default_input(self) -> str:
@@ -193,10 +201,9 @@ def _balance(settings: Mapping[str, Any], of_all: ClassBalance) -> ClassBalance:
 def _mapping(flag: str, value: dict | str | None) -> dict[str, Any] | None:
     if value is None or isinstance(value, Mapping):
         return value
-    try:
-        read = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{flag} is not valid YAML: {error}") from error
+    read = read_yaml(value, what=flag)
     if not isinstance(read, Mapping):
         raise SettingsError(f"{flag} holds a {type(read).__name__}, but must map names to settings.")
+    if unnamed := [name for name in read if not isinstance(name, str) or not name]:
+        raise SettingsError(f"{flag}: {unnamed[0]!r} is no name. Begin it with a letter.")
     return dict(read)

@@ -17,15 +17,17 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arguments import DataArguments, KitTrainingArguments, ModelArguments
+from arguments import DataArguments, KitTrainingArguments, ModelArguments, check_choice
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel
 
-from hf_transfer_kit.backbones import TEMPLATES, checked_templates, layer_groups
+from hf_transfer_kit.backbones import TEMPLATES, checked_templates, checkpoint_config, layer_groups, load_processor
+from hf_transfer_kit.backbones.loading import loaded_weights
 from hf_transfer_kit.data import ClassBalance
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.reports import described_data, zero_shot_report, zero_shot_table
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.unseen_classes import compare_zero_shot, frozen_features, trained_features
@@ -40,6 +42,7 @@ from hf_transfer_kit.zero_shot import (
     prompted_classes,
     random_hold_outs,
 )
+from hf_transfer_kit.zero_shot.table import MISSING
 
 
 @dataclass
@@ -86,6 +89,15 @@ class ZeroShotArguments:
         default=None, metadata={"help": "balanced: rows of small classes are learned from several times."}
     )
 
+    def __post_init__(self) -> None:
+        for name in self.method:
+            check_choice("--method", name, (*METHODS, *JOINT_METHODS))
+        check_choice("--mix_with", self.mix_with, tuple(METHODS))
+        check_choice("--train_method", self.train_method, (*METHODS, *JOINT_METHODS))
+        check_choice("--missing", self.missing, MISSING)
+        if not self.splits and not self.unseen:
+            raise SettingsError("--splits 0 leaves no split: name classes with --unseen, or give at least one split.")
+
     def table(self, *, needed: bool) -> AttributeTable | None:
         """All rows; None where there is no table and none is needed."""
         if self.attributes is None and not needed:
@@ -94,6 +106,8 @@ class ZeroShotArguments:
             raise SettingsError("--attributes is missing: give a table with a row for each class, or digit_strokes.")
         if self.attributes == "digit_strokes":
             return digit_strokes()
+        if near := did_you_mean(self.attributes, ["digit_strokes"]) if not Path(self.attributes).exists() else "":
+            raise SettingsError(f"--attributes {self.attributes} is no file.{near}")
         return AttributeTable.of(self.attributes, class_column=self.class_column, missing=self.missing)
 
     def hold_outs(self, classes: tuple[str, ...]):
@@ -125,8 +139,8 @@ class ZeroShotArguments:
         """The classes described by their names, where an encoder is given."""
         if self.describe_with is None:
             return {}
-        encoder = AutoModel.from_pretrained(self.describe_with, dtype="float32")
-        tokenizer = AutoTokenizer.from_pretrained(self.describe_with)
+        encoder = loaded_weights(AutoModel, self.describe_with, checkpoint_config(self.describe_with))
+        tokenizer = load_processor(self.describe_with, "text")
         return {"names": described_classes(classes, encoder, tokenizer)}
 
 

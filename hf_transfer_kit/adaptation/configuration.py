@@ -8,8 +8,12 @@ from typing import Any, ClassVar, cast
 from transformers import AutoConfig, PreTrainedConfig
 
 from hf_transfer_kit.adaptation.objectives import METHODS
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.held import held_config
+from hf_transfer_kit.backbones.new_heads import MOST_CLASSES
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.options import check_int
 
 BATCH_NORMS = ("per_domain", "joint")
 
@@ -38,6 +42,7 @@ class DomainAdversarialConfig(PreTrainedConfig):
     model_type = "domain_adversarial"
     sub_configs: ClassVar[dict[str, Any]] = {"backbone_config": AutoConfig}
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         backbone_config: PreTrainedConfig | Mapping[str, Any] | None = None,
@@ -50,7 +55,9 @@ class DomainAdversarialConfig(PreTrainedConfig):
         **kwargs: Any,
     ) -> None:
         if method not in METHODS:
-            raise SettingsError(f"method={method!r} is unknown; choose one of {', '.join(METHODS)}.")
+            raise SettingsError(
+                f"method={method!r} is unknown; choose one of {', '.join(METHODS)}.{did_you_mean(method, METHODS)}"
+            )
         if batch_norm not in BATCH_NORMS:
             raise SettingsError(
                 f"batch_norm={batch_norm!r} is unknown; choose {' or '.join(map(repr, BATCH_NORMS))}. To gather the "
@@ -58,6 +65,8 @@ class DomainAdversarialConfig(PreTrainedConfig):
             )
         backbone_config = held_config(backbone_config)
         if backbone_config is not None:
+            if num_labels is not None:
+                check_int(type(self).__name__, "num_labels", num_labels, low=1, high=MOST_CLASSES)
             if num_labels is not None and num_labels != backbone_config.num_labels:
                 backbone_config.num_labels = num_labels
             kwargs.pop("label2id", None)

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.data.labels import LABEL_COLUMNS, check_same_classes
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.options import check_seed
 from hf_transfer_kit.values import MapRows
 
 TARGET = "target_"
@@ -43,6 +45,7 @@ class SourceRows(TorchDataset):
         rows: Map-style dataset of rows with labels.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(self, rows: MapRows) -> None:
         self.rows = rows
 
@@ -67,6 +70,7 @@ class TargetRows(TorchDataset):
         rows: Map-style dataset, with or without labels: those are dropped here.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(self, rows: MapRows) -> None:
         self.rows = rows
 
@@ -96,6 +100,7 @@ class DomainPairs(TorchDataset):
             ``target_columns`` names a column of labels or one that is missing.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         source: MapRows,
@@ -112,6 +117,7 @@ class DomainPairs(TorchDataset):
                 )
             if len(rows) == 0:
                 raise DataError(f"The {name} is empty, but both domains need rows. Check its split or its filter.")
+        check_seed("DomainPairs", seed)
         check_same_classes(class_names(source), class_names(target))
         self.source = source
         self.target = target
@@ -191,6 +197,7 @@ class DomainCollator:
         SettingsError: When ``change`` cannot be called.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         collator: Callable[[list[Mapping[str, Any]]], Mapping[str, Any]],

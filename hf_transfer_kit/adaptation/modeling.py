@@ -32,6 +32,7 @@ from hf_transfer_kit.backbones.loading import classifier_class
 from hf_transfer_kit.backbones.precision import in_float32
 from hf_transfer_kit.backbones.seeded_eval_mode import still_batch_norms
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.tuning.scalars import record_scalars
 from hf_transfer_kit.values import MODALITIES
 
@@ -206,7 +207,10 @@ class DomainAdversarialModel(PreTrainedModel):
             SettingsError: When there is no such domain.
         """
         if domain not in _DOMAINS:
-            raise SettingsError(f"domain={domain!r} is unknown; choose {' or '.join(map(repr, _DOMAINS))}.")
+            raise SettingsError(
+                f"domain={domain!r} is unknown; choose {' or '.join(map(repr, _DOMAINS))}."
+                f"{did_you_mean(domain, _DOMAINS)}"
+            )
         return self._read(inputs, domain)
 
     def _evaluated(self, source: dict[str, Tensor], labels: Tensor | None, domain: str) -> SequenceClassifierOutput:

@@ -12,6 +12,7 @@ from hf_transfer_kit.adaptation.domain_pairs import unlabelled_batch
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.adaptation.objectives.shot import centroid_labels
 from hf_transfer_kit.adaptation.refreshed_buffer import RefreshedBuffer
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.labels import LABEL_COLUMNS
@@ -53,6 +54,7 @@ class PseudoLabels(RefreshedBuffer):
 
     file: ClassVar[str] = "pseudo_labels.safetensors"
 
+    @checked_arguments(own_words_first=True)
     def __init__(self, target: Rows, collator: Collator, *, every: int | None = None, batch_size: int = 256) -> None:
         super().__init__(every)
         self.target = target

@@ -11,18 +11,21 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from hf_transfer_kit.adaptation.batch_norm import batch_norms
 from hf_transfer_kit.adaptation.domain_pairs import evenly_spread, unlabelled_batch
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.labels import LABEL_COLUMNS
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features.layer_output import accepted_inputs
+from hf_transfer_kit.options import check_int
 from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.values import MapRows
 
 Collator = Callable[[list[Any]], Mapping[str, Any]]
 
 
+@checked_arguments()
 def reestimate_batch_norm(
     model: nn.Module,
     target: MapRows,
@@ -49,6 +52,7 @@ def reestimate_batch_norm(
     Raises:
         DataError: When there are no target rows, or a single one.
     """
+    _check_numbers("reestimate_batch_norm", batch_size, max_rows)
     if len(target) == 0:
         raise DataError("The target is empty, so there is nothing to gather BatchNorm statistics on.")
     inner, _ = plain_model(model)
@@ -92,6 +96,7 @@ class ReestimateBatchNorm(TrainerCallback):
         max_rows: How many rows; None takes all.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         target: MapRows,
@@ -100,6 +105,7 @@ class ReestimateBatchNorm(TrainerCallback):
         batch_size: int = 256,
         max_rows: int | None = None,
     ) -> None:
+        _check_numbers(type(self).__name__, batch_size, max_rows)
         self.target = target
         self.collator = collator
         self.batch_size = batch_size
@@ -114,3 +120,10 @@ class ReestimateBatchNorm(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         reestimate_batch_norm(model, self.target, self.collator, batch_size=self.batch_size, max_rows=self.max_rows)
+
+
+def _check_numbers(owner: str, batch_size: int, max_rows: int | None) -> None:
+    """Refuses batches and numbers of rows below 1."""
+    check_int(owner, "batch_size", batch_size, low=1)
+    if max_rows is not None:
+        check_int(owner, "max_rows", max_rows, low=1)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.networks import GIVEN
@@ -62,6 +63,7 @@ class AdversarialSchedule(TrainerCallback):
             when training begins: when the model holds no ``strength`` to write.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self, schedule: str | Callable[[float], float] = "dann", *, highest: float = 1.0, gamma: float | None = None
     ) -> None:

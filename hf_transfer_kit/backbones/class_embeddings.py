@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.joint_towers import joint_reads, joint_scale, side_features
 from hf_transfer_kit.backbones.loading import checkpoint_config, load_processor, loaded_weights
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError, first_line
@@ -55,6 +56,7 @@ class JointTowers:
         return joint_scale(self.model, self.reads)
 
 
+@checked_arguments()
 def load_towers(
     name_or_path: str | Path, *, revision: str | None = None, trust_remote_code: bool = False
 ) -> JointTowers:
@@ -78,6 +80,7 @@ def load_towers(
     return JointTowers(model.eval(), tokenizer, reads)
 
 
+@checked_arguments()
 def class_embeddings(
     names: Sequence[str], towers: JointTowers, *, templates: Sequence[str] | None = None, batch_size: int = 64
 ) -> Tensor:

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.adapters import outermost
 from hf_transfer_kit.backbones.heads import last_layers
 from hf_transfer_kit.backbones.new_heads import replace_head
@@ -18,6 +19,7 @@ from hf_transfer_kit.errors import ModelError, SettingsError
 _NO_NAME = re.compile(r"LABEL_\d+")
 
 
+@checked_arguments(own_words_first=True)
 def extend_head(model: nn.Module, new_classes: Sequence[str] | int, *, seed: int | None = None) -> nn.Module:
     """Adds classes to the last layers, behind those that are there; weights of old classes stay bit-identical.
 

@@ -14,9 +14,15 @@ from hf_transfer_kit.errors import ModelError
 
 
 def held_config(config: PreTrainedConfig | Mapping[str, Any] | None) -> PreTrainedConfig | None:
-    """A network's configuration, which stands as a dict in the file of the model that holds it."""
-    if not isinstance(config, Mapping):
+    """A network's configuration, which stands as a dict in the file of the model that holds it.
+
+    Raises:
+        ModelError: When it is no configuration.
+    """
+    if config is None or isinstance(config, PreTrainedConfig):
         return config
+    if not isinstance(config, Mapping) or config.get("model_type") not in CONFIG_MAPPING:
+        raise ModelError(f"backbone_config={config!r:.60} is no configuration of a network: give model.config.")
     # Not AutoConfig.for_model: timm's configurations keep the classes under names that from_dict alone reads.
     return CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.layer_groups import layer_groups
 from hf_transfer_kit.backbones.unwrapping import plain_model, timm_model
 from hf_transfer_kit.errors import ModelError, SettingsError
@@ -19,6 +20,7 @@ from hf_transfer_kit.errors import ModelError, SettingsError
 _STD = 0.02
 
 
+@checked_arguments()
 def reinitialize(model: nn.Module, last: int | None = None, *, all: bool = False, seed: int | None = None) -> nn.Module:
     """Draws the weights of the last layer groups, or of the whole network, anew; in place.
 

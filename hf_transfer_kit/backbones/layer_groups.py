@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.example_inputs import has_inputs, remember_inputs, remembered_inputs, traced
 from hf_transfer_kit.backbones.heads import find_head
 from hf_transfer_kit.backbones.module_sections import module_sections
@@ -22,6 +23,7 @@ from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.values import LayerGroup, LayerGroups
 
 
+@checked_arguments()
 def layer_groups(model: nn.Module, *, example_inputs: Mapping[str, Any] | Any | None = None) -> LayerGroups:
     """Groups of layers, input to output, the head last. Changes nothing about the model.
 

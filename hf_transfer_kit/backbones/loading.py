@@ -11,14 +11,15 @@ import torch
 import transformers
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.heads import find_head
 from hf_transfer_kit.backbones.joint_towers import joint_modality, joint_reads
-from hf_transfer_kit.backbones.new_heads import replace_head
+from hf_transfer_kit.backbones.new_heads import checked_labels, replace_head
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded
 from hf_transfer_kit.backbones.torchvision_networks import (
     TorchvisionConfig,
@@ -28,6 +29,7 @@ from hf_transfer_kit.backbones.torchvision_networks import (
 )
 from hf_transfer_kit.backbones.tower_classifier import tower_classifier
 from hf_transfer_kit.errors import ModelError, SettingsError, first_line
+from hf_transfer_kit.near_names import did_you_mean
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -46,6 +48,7 @@ _MAPPINGS = {
 _PROCESSORS = {"image": "AutoImageProcessor", "text": "AutoTokenizer", "audio": "AutoFeatureExtractor"}
 
 
+@checked_arguments()
 def load_model(
     name_or_path: str | Path,
     *,
@@ -81,7 +84,9 @@ def load_model(
             classifier, its weights do not fit its architecture, or a head that was wanted is not among them.
     """
     if dtype not in DTYPES:
-        raise SettingsError(f"dtype={dtype!r} is unknown; choose {', '.join(map(repr, DTYPES))}.")
+        raise SettingsError(
+            f"dtype={dtype!r} is unknown; choose {', '.join(map(repr, DTYPES))}.{did_you_mean(dtype, DTYPES)}"
+        )
     name = str(name_or_path)
     config = checkpoint_config(name, pretrained=pretrained, trust_remote_code=trust_remote_code, revision=revision)
     if not classifier_modalities(config) and joint_modality(config) in ({modality} if modality else {"image", "audio"}):
@@ -91,7 +96,7 @@ def load_model(
             )
         return load_tower_classifier(
             name,
-            id2label=id2label or {index: f"LABEL_{index}" for index in range(num_labels or 2)},
+            id2label=checked_labels(2 if (num_labels, id2label) == (None, None) else num_labels, id2label),
             pretrained=pretrained,
             trust_remote_code=trust_remote_code,
             revision=revision,
@@ -103,6 +108,8 @@ def load_model(
         # A layer that layerdrop leaves out gives no state to weigh: the forward of training would fail.
         config.layerdrop = 0.0
     fresh_head = num_labels is not None or id2label is not None
+    if fresh_head:
+        checked_labels(num_labels, id2label)
     if fresh_head and not _has_own_head(config):
         # A bare encoder: its head is made with the right width at once.
         config.num_labels = num_labels or len(id2label or ())
@@ -130,6 +137,7 @@ def load_model(
     return model.eval()
 
 
+@checked_arguments()
 def load_tower_classifier(
     name_or_path: str | Path,
     *,
@@ -158,6 +166,7 @@ def load_tower_classifier(
         ModelError: When there is no such checkpoint, or it has no two towers.
     """
     name = str(name_or_path)
+    id2label = checked_labels(None, id2label)
     config = checkpoint_config(name, pretrained=pretrained, trust_remote_code=trust_remote_code, revision=revision)
     reads = joint_reads(config, name)
     with seeded(seed):
@@ -197,8 +206,14 @@ def stored_dtype(name_or_path: str | Path, *, trust_remote_code: bool = False, r
     config = checkpoint_config(name, pretrained=True, trust_remote_code=trust_remote_code, revision=revision)
     found: Counter[str] = Counter()
     if (file := _weights_here(name, revision)) is not None:
-        with safe_open(file, framework="pt") as tensors:
-            found = Counter(_STORED.get(tensors.get_slice(key).get_dtype(), "") for key in tensors.keys())  # noqa: SIM118
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                found = Counter(_STORED.get(tensors.get_slice(key).get_dtype(), "") for key in tensors.keys())  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise ModelError(
+                f"The weights of {name} cannot be read: {first_line(error)}. If the file is damaged, copy or download "
+                "it anew."
+            ) from error
     named = found.most_common(1)[0][0] if found else str(getattr(config, "dtype", None)).removeprefix("torch.")
     return named if named in DTYPES and named != "auto" else "float32"
 
@@ -214,6 +229,7 @@ def _weights_here(name: str, revision: str | None) -> Path | None:
     return Path(cached) if isinstance(cached, str) else None
 
 
+@checked_arguments()
 def load_processor(name_or_path: str | Path, modality: str, *, revision: str | None = None) -> object:
     """The checkpoint's image processor, tokenizer or feature extractor.
 
@@ -221,13 +237,19 @@ def load_processor(name_or_path: str | Path, modality: str, *, revision: str | N
 
     Raises:
         ModelError: When it cannot be loaded.
+        SettingsError: When the modality is unknown.
     """
     name = str(name_or_path)
+    if modality not in _PROCESSORS:
+        raise SettingsError(
+            f"modality={modality!r} is unknown; choose {', '.join(map(repr, _PROCESSORS))}."
+            f"{did_you_mean(modality, _PROCESSORS)}"
+        )
     if name.startswith(_TORCHVISION):
         return torchvision_processor(name.removeprefix(_TORCHVISION))
     try:
         return getattr(transformers, _PROCESSORS[modality]).from_pretrained(name, revision=revision)
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+    except (OSError, ValueError, TypeError, KeyError, HfHubHTTPError, HFValidationError) as error:
         if modality == "audio" and Path(name).is_dir():
             return transformers.Wav2Vec2FeatureExtractor(sampling_rate=16_000, do_normalize=True)
         raise ModelError(
@@ -242,7 +264,8 @@ def checkpoint_config(
     """The configuration of a checkpoint.
 
     Raises:
-        ModelError: When there is none, or no safe weights beside it.
+        ModelError: When there is none, it cannot be read, or there are no safe weights beside it.
+        SettingsError: When a folder is given with a revision.
     """
     path = Path(name)
     looks_local = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
@@ -259,9 +282,21 @@ def checkpoint_config(
         return transformers.TimmWrapperConfig(architecture=name.removeprefix("timm/").split(".")[0], do_pooling=True)
     if name.startswith(_TORCHVISION):
         return torchvision_config(name.removeprefix(_TORCHVISION), pretrained=pretrained)
+    if path.is_dir() and revision is not None:
+        raise SettingsError(
+            f"The folder {name} has no revisions, but revision={revision!r} was given. Leave it out, or name a "
+            "repository on the Hub."
+        )
     try:
         return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code, revision=revision)
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+    except Exception as error:  # each class of configurations says in its own way what it does not take
+        if path.is_dir():
+            raise ModelError(
+                f"The config.json of {name} cannot be read: {first_line(error)}. Give a folder that save_pretrained "
+                "has written."
+            ) from error
+        if not isinstance(error, (OSError, ValueError, HfHubHTTPError, HFValidationError)):
+            raise
         raise ModelError(
             f"{name} is no local folder and could not be loaded from the Hub ({first_line(error)}). Check the name, "
             "the connection, and for a private model the login."
@@ -337,8 +372,11 @@ def loaded_weights(
             output_loading_info=True,
             dtype=_torch_dtype(dtype) or "auto",
         )
-    except (OSError, ValueError, RuntimeError, HfHubHTTPError) as error:
-        raise ModelError(f"The weights of {name} cannot be loaded: {first_line(error)}") from error
+    except (OSError, ValueError, RuntimeError, TypeError, SafetensorError, HfHubHTTPError) as error:
+        raise ModelError(
+            f"The weights of {name} cannot be loaded: {first_line(error)}. If the files are damaged, copy or download "
+            "them anew."
+        ) from error
     finally:
         transformers.utils.logging.set_verbosity(verbosity)
         if progress_bars:

@@ -10,14 +10,17 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.example_inputs import traced
 from hf_transfer_kit.backbones.heads import find_head, last_layers
 from hf_transfer_kit.backbones.unwrapping import plain_model, timm_model
 from hf_transfer_kit.errors import ModelError, SettingsError, first_line
 
+MOST_CLASSES = 1_000_000
 _COUNTS = ("num_labels", "num_classes", "n_classes")
 
 
+@checked_arguments()
 def replace_head(
     model: nn.Module,
     num_labels: int | None = None,
@@ -51,7 +54,7 @@ def replace_head(
         SettingsError: When the number of classes is missing, below 1 or contradicts ``id2label``, or rows are not
             finite, not one a class, or not as wide as what the last layer reads.
     """
-    id2label = _checked_labels(num_labels, id2label)
+    id2label = checked_labels(num_labels, id2label)
     if not isinstance(init, Tensor) and init not in ("default", "zeros"):
         raise SettingsError(f"init={init!r} is unknown; choose 'default' or 'zeros', or give a tensor of rows.")
     inner, prefix = plain_model(model)
@@ -256,12 +259,27 @@ def _initialize_rest(model: nn.Module) -> None:
                 initialize_module(inner, layer)
 
 
-def _checked_labels(num_labels: int | None, id2label: Mapping[int, str] | None) -> dict[int, str]:
+def checked_labels(num_labels: int | None, id2label: Mapping[int, str] | None) -> dict[int, str]:
+    """Index -> name of the classes of a head; ``LABEL_0`` and so on where they have no names.
+
+    Raises:
+        SettingsError: When there is no class, an index is left out, or two classes have one name.
+    """
+    if id2label is not None and (not isinstance(id2label, Mapping) or not id2label):
+        raise SettingsError(f"id2label={id2label!r} names no class; give index -> name for each, such as {{0: 'cat'}}.")
     if id2label is None:
         if isinstance(num_labels, bool) or not isinstance(num_labels, int) or num_labels < 1:
             raise SettingsError(f"num_labels={num_labels!r}: give the number of classes, at least 1, or id2label.")
+        if num_labels > MOST_CLASSES:
+            raise SettingsError(f"num_labels={num_labels}: give the number of classes, at most {MOST_CLASSES:,}.")
         return {index: f"LABEL_{index}" for index in range(num_labels)}
-    labels = {int(index): str(label) for index, label in id2label.items()}
+    try:
+        labels = {int(index): str(label) for index, label in id2label.items()}
+    except (TypeError, ValueError):
+        raise SettingsError(f"id2label={dict(id2label)!r}: the classes are counted 0, 1, 2, ...") from None
+    names = list(labels.values())
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise SettingsError(f"id2label gives two classes the name {twice[0]!r}. Give each its own.")
     if sorted(labels) != list(range(len(labels))) or num_labels not in (None, len(labels)):
         raise SettingsError(
             f"id2label names the classes {sorted(labels)} and num_labels is {num_labels}; the classes must be "

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from hf_transfer_kit.data.memory import SomeRows
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.values import LabelledRows, MapRows
 
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
@@ -42,16 +43,27 @@ class ClassBalance:
     margin: float = 0.0
 
     def __post_init__(self) -> None:
+        given = self.weights
+        if given is not None and not isinstance(given, str) and not (isinstance(given, Mapping) and given):
+            raise SettingsError(f"class_weights={self.weights!r} is neither 'balanced' nor class -> weight.")
         if not (self.margin == 0 or _is_weight(self.margin)):
             raise SettingsError(f"margin={self.margin!r} must be a finite number, at least 0.")
         if isinstance(self.weights, str) and self.weights != "balanced":
-            raise SettingsError(f"class_weights={self.weights!r} is unknown; give 'balanced' or class -> weight.")
+            raise SettingsError(
+                f"class_weights={self.weights!r} is unknown; give 'balanced' or class -> weight."
+                f"{did_you_mean(self.weights, ['balanced'])}"
+            )
         if isinstance(self.weights, Mapping) and not all(_is_weight(value) for value in self.weights.values()):
             raise SettingsError(f"class_weights={dict(self.weights)} must map classes to finite numbers above 0.")
         if self.sampler not in (None, "balanced"):
-            raise SettingsError(f"sampler={self.sampler!r} is unknown; give 'balanced' or leave it out.")
+            raise SettingsError(
+                f"sampler={self.sampler!r} is unknown; give 'balanced' or leave it out."
+                f"{did_you_mean(self.sampler, ['balanced'])}"
+            )
         if self.metric not in METRICS:
-            raise SettingsError(f"metric={self.metric!r} is unknown; choose {', '.join(METRICS)}.")
+            raise SettingsError(
+                f"metric={self.metric!r} is unknown; choose {', '.join(METRICS)}.{did_you_mean(self.metric, METRICS)}"
+            )
         if self.weights == "balanced" and self.sampler == "balanced":
             raise SettingsError("Balanced weights and a balanced sampler balance twice: choose one of them.")
 

@@ -9,6 +9,7 @@ from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from hf_transfer_kit.data.label_kinds import is_list, item_of
 from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.near_names import did_you_mean
 
 _LABEL_NAMES = ("label", "labels", "target", "class", "category", "y")
 _TEXT_NAMES = ("text", "sentence", "content", "tokens", "words")
@@ -55,7 +56,7 @@ def find_columns(
             if name not in candidates:
                 raise DataError(
                     f"input_column={name!r} holds no image, text or sound; the columns are {_listed(data)}. "
-                    "Give the name of one that does."
+                    f"Give the name of one that does.{did_you_mean(name, data.column_names)}"
                 )
         return Columns(names, label, candidates[names[0]])
     kinds = [modality] if modality else ["image", "audio", "text"]
@@ -87,7 +88,7 @@ def check_columns(splits: Mapping[str, Dataset], columns: Columns, further: Sequ
         if missing and split == "train":
             raise DataError(
                 f"There is no column {', '.join(map(repr, missing))}; the columns are {_listed(data)}. Name one "
-                "of these."
+                f"of these.{did_you_mean(missing[0], data.column_names)}"
             )
         if missing:
             raise DataError(
@@ -115,7 +116,10 @@ def _word_modality(feature: object) -> str | None:
 def _label_column(data: Dataset, label_column: str | None, *, required: bool, words: bool = False) -> str | None:
     if label_column is not None:
         if label_column not in data.features:
-            raise DataError(f"There is no column {label_column!r} for the label; the columns are {_listed(data)}.")
+            raise DataError(
+                f"There is no column {label_column!r} for the label; the columns are {_listed(data)}."
+                f"{did_you_mean(label_column, data.column_names)}"
+            )
         return label_column
     named = [name for name in _LABEL_NAMES if name in data.features]
     if named:

@@ -17,6 +17,9 @@ from torchvision.transforms.v2 import functional as F
 from hf_transfer_kit.data.decoding import rgb_image
 from hf_transfer_kit.errors import DataError, first_line
 
+LEAST_SIDE, MOST_SIDE = 8, 8192
+"""Sides in pixels between which a picture shows something, and fits into memory."""
+
 
 @dataclass(frozen=True)
 class ImageGeometry:

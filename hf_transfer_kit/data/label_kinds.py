@@ -10,6 +10,7 @@ from datasets import ClassLabel, Dataset, List, Value
 
 from hf_transfer_kit.data.class_names import places, shared_names
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 
 CLASSIFICATION = "classification"
 TOKEN_CLASSIFICATION = "token_classification"
@@ -160,8 +161,13 @@ def renamed(names: Sequence[str], new: Mapping[str, str] | Sequence[str] | None)
     if isinstance(new, Mapping):
         known = {str(old): str(name) for old, name in new.items()}
         if unknown := [old for old in known if old not in names]:
-            raise SettingsError(f"There is no class {', '.join(unknown)} to rename; there are {', '.join(names)}.")
+            raise SettingsError(
+                f"There is no class {', '.join(unknown)} to rename; there are {', '.join(names)}."
+                f"{did_you_mean(unknown[0], names)}"
+            )
         found = tuple(known.get(name, name) for name in names)
+    elif isinstance(new, str) or not isinstance(new, Sequence):
+        raise SettingsError(f"The new names of classes are {new!r}; give a list of names, or old -> new.")
     elif len(new) == len(names):
         found = tuple(map(str, new))
     else:
@@ -187,7 +193,10 @@ def check_task_type(task_type: str) -> None:
         SettingsError: With the types.
     """
     if task_type != CLASSIFICATION and task_type not in LABEL_KINDS:
-        raise SettingsError(f"task_type={task_type!r} is unknown; choose {', '.join((CLASSIFICATION, *LABEL_KINDS))}.")
+        raise SettingsError(
+            f"task_type={task_type!r} is unknown; choose {', '.join((CLASSIFICATION, *LABEL_KINDS))}."
+            f"{did_you_mean(task_type, (CLASSIFICATION, *LABEL_KINDS))}"
+        )
 
 
 def is_number(feature: object) -> bool:

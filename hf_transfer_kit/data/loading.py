@@ -9,6 +9,7 @@ from typing import cast
 
 from datasets import ClassLabel, Dataset
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.data.class_names import is_class, is_text
 from hf_transfer_kit.data.columns import Columns, check_columns, find_columns
 from hf_transfer_kit.data.decoding import readable_rows, require_soundfile
@@ -31,9 +32,10 @@ from hf_transfer_kit.data.labels import (
     with_present_classes,
 )
 from hf_transfer_kit.data.row_choice import ROW, numbered_rows
-from hf_transfer_kit.data.splits import make_splits
+from hf_transfer_kit.data.splits import check_size, make_splits
 from hf_transfer_kit.data.stored_splits import SPLIT_NAMES, display_name, stored_splits
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.options import check_seed
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class LoadedData:
         return replace(self, **splits, label_column=label_column, label_names=names, task_type=task_type)
 
 
+@checked_arguments(own_words_first=True)
 def load_data(
     name_or_path: str | Path,
     *,
@@ -142,8 +145,8 @@ def load_data(
     rename_classes: Mapping[str, str] | Sequence[str] | None = None,
     keep_columns: Sequence[str] = (),
     train_size: int | float | None = None,
-    validation_size: float = 0.2,
-    test_size: float = 0.2,
+    validation_size: int | float = 0.2,
+    test_size: int | float = 0.2,
     missing_label: str | int | None = None,
     skip_bad_rows: bool = False,
     seed: int = 0,
@@ -174,8 +177,8 @@ def load_data(
             these names.
         keep_columns: Further columns that rows keep, such as labels of other tasks (see ``LoadedData.relabelled``).
         train_size: Rows to train on, stratified: a count, or a share in (0, 1]; None for all.
-        validation_size: Share held out where there is no validation split.
-        test_size: Share held out where there is no test split.
+        validation_size: Share in (0, 1) held out where there is no validation split, or a whole number of rows.
+        test_size: The same where there is no test split.
         missing_label: A value that stands for no label, beside None. Numbers have no such value by themselves.
         skip_bad_rows: Leave rows out that cannot be read, and count them.
         seed: Seed of subsets and of splits that are made.
@@ -183,9 +186,12 @@ def load_data(
     Raises:
         DataError: When the data cannot be found or read, or columns, labels, classes or sizes do not fit.
         SettingsError: When ``keep_rows`` has one text where a list of values belongs, the type of task is unknown or
-            needs labels that may be missing, or names of classes do not fit.
+            needs labels that may be missing, names of classes do not fit, or a seed or a size is out of range.
     """
     check_task_type(task_type)
+    check_seed("load_data", seed)
+    check_size("validation_size", validation_size)
+    check_size("test_size", test_size)
     if not labelled and (task_type != CLASSIFICATION or rename_classes):
         raise SettingsError(
             f"Rows without labels are known for classification alone, with the names that classes have, but "

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.data.class_balance import ClassBalance
 from hf_transfer_kit.data.collating import NOT_LABELLED, ImageCollator, TextCollator
 from hf_transfer_kit.data.decoding import undecoded
-from hf_transfer_kit.data.images import ImageGeometry, image_augmentation, image_geometry
+from hf_transfer_kit.data.images import LEAST_SIDE, MOST_SIDE, ImageGeometry, image_augmentation, image_geometry
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION, TOKEN_CLASSIFICATION
 from hf_transfer_kit.data.labels import class_values
 from hf_transfer_kit.data.loading import LoadedData
@@ -21,6 +22,7 @@ from hf_transfer_kit.data.memory import Rows, held_or_lazy
 from hf_transfer_kit.data.raw_inputs import InputSizes, RawInputs, SoundInputs, encoded, token_rows
 from hf_transfer_kit.data.sounds import decoded_waves, usual_longest
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.options import check_int, check_number
 from hf_transfer_kit.values import Collator, KnownCollator, LabelledRows, MapRows
 
 SPLITS = ("train", "validation", "test")
@@ -95,6 +97,7 @@ class _Inputs(NamedTuple):
     words: Mapping[str, Sequence[Sequence[int | None]]] | None = None
 
 
+@checked_arguments(own_words_first=True)
 def prepare_data(
     data: LoadedData,
     processor: Any,
@@ -117,7 +120,7 @@ def prepare_data(
         data: Loaded splits.
         processor: The checkpoint's image processor, tokenizer or feature extractor.
         augment: Random crops and mirror images of training pictures; ``"no_flip"`` leaves mirroring out.
-        image_size: Another side of the pictures in pixels.
+        image_size: Another side of the pictures in pixels, 8 to 8192.
         max_length: Longest text in tokens; longer ones are cut.
         max_seconds: Longest sound in seconds; None takes the length that 99 % of them keep within, at most 10.
         channels: 1 makes pictures grey, 3 leaves their colours; None is the processor's.
@@ -127,13 +130,18 @@ def prepare_data(
 
     Raises:
         DataError: When the processor does not fit the data, or ``like`` holds another kind of inputs.
-        SettingsError: When ``augment`` is unknown or asked for data without pictures, or when ``like`` had other sizes
-            than those given, or another processor.
+        SettingsError: When a size is out of range, ``augment`` is unknown or asked for data without pictures, or when
+            ``like`` had other sizes than those given, or another processor.
     """
     if augment not in (False, True, "no_flip"):
         raise SettingsError(f"augment={augment!r} is unknown; choose True, False or 'no_flip'.")
     if augment and data.modality != "image":
         raise SettingsError(f"Augmentation is for images, but {data.name} holds {data.modality}. Leave --augment out.")
+    if image_size is not None:
+        check_int("prepare_data", "image_size", image_size, low=LEAST_SIDE, high=MOST_SIDE)
+    check_int("prepare_data", "max_length", max_length, low=1)
+    if max_seconds is not None:
+        check_number("prepare_data", "max_seconds", max_seconds, low=0, above=True)
     makers = {"image": _images, "text": _texts, "audio": _sounds}
     if channels not in (None, 1, 3):
         raise SettingsError(f"channels={channels!r}: pictures have 1 (grey) or 3 (colours).")
@@ -256,6 +264,12 @@ def _texts(data: LoadedData, tokenizer: Any, sizes: InputSizes, memory_limit: in
         raise DataError(
             f"{type(tokenizer).__name__} does not say which word a token is of, but {data.name} has a class for each "
             "word. Use a fast tokenizer (tokenizer.json)."
+        )
+    kept_for = getattr(tokenizer, "num_special_tokens_to_add", lambda pair: 0)(len(data.input_columns) > 1)
+    if sizes.max_length <= kept_for:
+        raise SettingsError(
+            f"max_length={sizes.max_length} leaves nothing of a text: {kept_for} tokens are the tokenizer's own. Give "
+            f"more than that."
         )
     inputs, words = {}, {}
     for split in SPLITS:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.contents import contents_hash
 from hf_transfer_kit.data.labels import class_values
@@ -20,6 +21,7 @@ from hf_transfer_kit.values import MapRows
 logger = get_logger(__name__)
 
 
+@checked_arguments()
 def replayed_rows(new: MapRows, old: MapRows, *, per_class: int = 20, seed: int = 0) -> JoinedRows:
     """New rows to train on, and a few old ones behind them.
 

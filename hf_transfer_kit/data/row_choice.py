@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from datasets import ClassLabel, Dataset, Value
 
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 
 ROW = "row_as_given"
 """Column with the place that a row had in the split it was given in, which is what messages call it."""
@@ -28,9 +29,13 @@ def numbered_rows(
         DataError: When there is no such column, it holds no plain values, or a split has no row left.
         SettingsError: When the values of a column are one text instead of a list.
     """
+    if not isinstance(keep_rows, Mapping | None):
+        raise SettingsError(f"keep_rows={keep_rows!r} is no mapping; give column -> list of values.")
     for column, values in (keep_rows or {}).items():
         if isinstance(values, str):
             raise SettingsError(f"keep_rows[{column!r}] is the text {values!r}; give a list of values: [{values!r}].")
+        if not isinstance(values, Iterable):
+            raise SettingsError(f"keep_rows[{column!r}] is {values!r}; give a list of values: [{values!r}].")
     numbered = {}
     for split, data in splits.items():
         places = np.arange(len(data))
@@ -60,7 +65,7 @@ def _as_text(data: Dataset, column: str) -> np.ndarray:
     if column not in data.features:
         raise DataError(
             f"keep_rows names the column {column!r}, but the columns are {', '.join(data.column_names)}. Name one of "
-            "these."
+            f"these.{did_you_mean(column, data.column_names)}"
         )
     feature = data.features[column]
     if not isinstance(feature, Value | ClassLabel):

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from datasets import Dataset
 from sklearn.model_selection import train_test_split
 
 from hf_transfer_kit.data.labels import all_labelled, class_values
 from hf_transfer_kit.errors import DataError
+
+
+def check_size(what: str, size: float | int) -> None:
+    """Refuses what is neither a number of rows nor a share of them.
+
+    Raises:
+        DataError: When it is no share in (0, 1) and no whole number, or 1.0, which might be either.
+    """
+    is_number = isinstance(size, int | float) and not isinstance(size, bool)
+    if not is_number or not (0 < size < 1 or (1 <= size < math.inf and size == int(size) and repr(size) != "1.0")):
+        raise DataError(f"{what} of {size!r} is neither a whole number of rows nor a share above 0 and below 1.")
 
 
 def split_off(data: Dataset, label: str | None, size: float | int, *, seed: int, what: str) -> tuple[Dataset, Dataset]:
@@ -20,8 +33,9 @@ def split_off(data: Dataset, label: str | None, size: float | int, *, seed: int,
         DataError: When the size is out of range, or a class has too few rows.
     """
     rows = len(data)
+    check_size(what, size)
     count = round(size * rows) if size < 1 else int(size)
-    if not 0 < count < rows or count != size >= 1:
+    if not 0 < count < rows:
         raise DataError(
             f"{what} of {size} cannot be cut from {rows} rows: give a number from 1 to {rows - 1}, or a share."
         )
@@ -41,9 +55,11 @@ def subset(data: Dataset, label: str | None, size: float | int, *, seed: int) ->
         DataError: When there are fewer rows than asked for.
     """
     rows = len(data)
-    count = round(size * rows) if isinstance(size, float) else size
+    if isinstance(size, bool) or not isinstance(size, int | float):
+        raise DataError(f"train_size={size!r} is neither a whole number of rows nor a share such as 0.1.")
     if isinstance(size, float) and not 0 < size <= 1:
         raise DataError(f"train_size={size} is no share in (0, 1]; for rows give a whole number.")
+    count = round(size * rows) if isinstance(size, float) else size
     if count <= 0:
         raise DataError(f"train_size={size} leaves nothing to train on: give a number from 1 to {rows}, or a share.")
     if count > rows:
@@ -61,8 +77,8 @@ def make_splits(
     label: str | None,
     *,
     train_size: float | int | None,
-    validation_size: float,
-    test_size: float,
+    validation_size: float | int,
+    test_size: float | int,
     seed: int,
 ) -> dict[str, Dataset]:
     """Train, validation and test, made where missing; a test split that is given is never mixed with the others.
@@ -79,7 +95,8 @@ def make_splits(
         pool = len(train)
         train, rest = subset(train, label, train_size, seed=seed)
         if validation is None and rest is not None:
-            count = min(round(validation_size * pool), max(100, len(train)), len(rest))
+            wanted = round(validation_size * pool) if validation_size < 1 else int(validation_size)
+            count = min(wanted, max(100, len(train)), len(rest))
             classes = (
                 len(np.unique(class_values(rest, label))) if label is not None and all_labelled(rest, label) else 1
             )

@@ -14,6 +14,7 @@ from hf_transfer_kit.data.split_words import SPLIT_NAMES, files_by_split, rename
 from hf_transfer_kit.data.tables import KINDS, read_tables
 from hf_transfer_kit.errors import DataError, first_line
 from hf_transfer_kit.logs import get_logger
+from hf_transfer_kit.near_names import did_you_mean
 
 logger = get_logger(__name__)
 
@@ -110,7 +111,7 @@ def _hub(name: str, *, config_name: str | None, revision: str | None) -> Dataset
     except (DatasetNotFoundError, OSError, ValueError, RuntimeError) as error:
         raise DataError(
             f"{name} is no local path, no embedded dataset ({', '.join(EMBEDDED)}), and could not be loaded from "
-            f"the Hub ({first_line(error)})."
+            f"the Hub ({first_line(error)}).{did_you_mean(name, EMBEDDED)}"
         ) from error
 
 

@@ -17,7 +17,7 @@ from datasets import Dataset, Features, Value, concatenate_datasets, load_datase
 
 from hf_transfer_kit.data.class_names import is_class
 from hf_transfer_kit.data.labels import with_shared_classes
-from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.errors import DataError, first_line
 from hf_transfer_kit.logs import get_logger
 
 logger = get_logger(__name__)
@@ -51,7 +51,7 @@ def read_tables(files: Sequence[Path]) -> Dataset:
     except DataError:
         raise
     except Exception as error:  # each reader has its own
-        reason = str(error.__cause__ or error).splitlines()[0]
+        reason = first_line(error.__cause__ or error)
         raise DataError(f"{files[0].name} cannot be read as {kind}: {reason}") from error
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 from torch import nn
 from transformers import default_data_collator
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.layer_groups import layer_groups
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.splitting import Split, find_split
@@ -67,6 +68,7 @@ class CachedBoundaries:
         return attach_boundaries(model, self._splits[k], caches, self._sample)
 
 
+@checked_arguments(own_words_first=True)
 def cache_boundaries(
     model: nn.Module,
     datasets: Mapping[str, Any],
@@ -92,6 +94,8 @@ def cache_boundaries(
         SettingsError: When an argument is not allowed, or the budget is exceeded.
         DataError: When a dataset is empty or changes its length, or the disk is full.
     """
+    if not datasets:
+        raise SettingsError("cache_boundaries: there is no dataset; give one or more, by name.")
     options = CacheOptions(batch_size, dtype, cache_dir, cache_budget, fingerprint, progress)
     collate = collator or default_data_collator
     device = usual_device(model)

@@ -16,7 +16,7 @@ def bytes_of(budget: int | float | str) -> int:
     Raises:
         SettingsError: When the text cannot be read or is negative.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([A-Za-z]*)\s*", str(budget))
+    found = re.fullmatch(r"\s*([0-9]{1,30}(?:\.[0-9]*)?)\s*([A-Za-z]*)\s*", str(budget))
     if found is None or found[2].upper() not in _UNITS:
         raise SettingsError(
             f"cache_budget={budget!r} is no size; write bytes, or a number and KB, MB, GB, KiB, MiB or GiB."

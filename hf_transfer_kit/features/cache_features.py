@@ -12,6 +12,7 @@ from typing import Any, cast
 from torch import nn
 from transformers import default_data_collator
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.splitting.sample import usual_device
 from hf_transfer_kit.backbones.unwrapping import plain_model
@@ -28,10 +29,12 @@ from hf_transfer_kit.features.precision import check_dtype
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.features.shards import Column
 from hf_transfer_kit.features.store import Store, default_cache_dir, find_store
+from hf_transfer_kit.near_names import did_you_mean
 
 _FORMAT = 1
 
 
+@checked_arguments(own_words_first=True)
 def cache_features(
     model: nn.Module,
     dataset: Any,
@@ -133,7 +136,10 @@ def _hooked(network: nn.Module, tap: Tap, pooling: str | None, without: Sequence
 
 def _check_settings(pooling: str | None, batch_size: int, dtype: str, keep_columns: Sequence[str]) -> None:
     if pooling is not None and pooling not in POOLINGS:
-        raise SettingsError(f"pooling={pooling!r} is unknown; choose {', '.join(map(repr, POOLINGS))} or None.")
+        raise SettingsError(
+            f"pooling={pooling!r} is unknown; choose {', '.join(map(repr, POOLINGS))} or None."
+            f"{did_you_mean(pooling, POOLINGS)}"
+        )
     if batch_size < 1:
         raise SettingsError(f"batch_size={batch_size}, but a batch has 1 row or more.")
     check_dtype(dtype)

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 from transformers import default_data_collator
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.splitting import Split, SuffixMode, check_split, find_split
 from hf_transfer_kit.backbones.splitting.sample import Sample, make_sample, usual_device
@@ -90,6 +91,7 @@ class CachedPrefix:
         self.rejoin()
 
 
+@checked_arguments(own_words_first=True)
 def cache_prefix(
     model: nn.Module,
     k: int,

@@ -23,6 +23,7 @@ from hf_transfer_kit.backbones.feature_maps import (
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.features.pooling import pooled_positions
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.values import LayerGroup
 
 POOLED = "pooled"
@@ -70,6 +71,7 @@ def find_tap(model: nn.Module, layer: str | int, *, example_inputs: Callable[[],
         raise SettingsError(
             f"layer={layer!r} is no layer group of {type(model).__name__} before its head. Choose 'pooled', a depth "
             f"from 0 to {len(body) - 1}, or one of {', '.join(group.name for group in body)}."
+            f"{did_you_mean(layer, [POOLED, *(group.name for group in body)])}"
         )
     return Tap(chosen.name, tuple(group_output(chosen, first=chosen is body[0])), False)
 

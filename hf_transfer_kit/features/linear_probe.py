@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.feature_maps import head_input, logits_layer
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import ModelError, SettingsError
@@ -17,6 +18,7 @@ from hf_transfer_kit.features.body_fingerprint import body_fingerprint
 from hf_transfer_kit.features.cached_features import CachedFeatures
 from hf_transfer_kit.features.probe_fitting import KINDS, Fit, cross_validated, fit_all
 from hf_transfer_kit.features.probe_rows import Features, LabelledRows, Rows, feature_rows, labelled_rows
+from hf_transfer_kit.near_names import did_you_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +130,7 @@ class LinearProbe:
             )
 
 
+@checked_arguments(own_words_first=True)
 def linear_probe(
     features: Features,
     labels: Sequence[int] | np.ndarray | None = None,
@@ -163,7 +166,9 @@ def linear_probe(
         DataError: When features and labels do not fit each other, or there are fewer than two classes.
     """
     if kind not in KINDS:
-        raise SettingsError(f"kind={kind!r} is unknown; choose {', '.join(map(repr, KINDS))}.")
+        raise SettingsError(
+            f"kind={kind!r} is unknown; choose {', '.join(map(repr, KINDS))}.{did_you_mean(kind, KINDS)}"
+        )
     train = labelled_rows(features, labels, name="features", training=True)
     held = None if validation is None else _pair(validation, "validation", train.width)
     tested = None if test is None else _pair(test, "test", train.width)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 
 POOLINGS = ("mean", "first", "last")
 
@@ -34,7 +35,9 @@ def pooled_positions(positions: Tensor, mask: Tensor | None, *, how: str) -> Ten
         summed = positions.masked_fill(~mask[..., None], 0).sum(dim=1, dtype=dtype)  # (B, D)
         return (summed / counts.clamp(min=1)[:, None]).to(positions.dtype)
     if how not in POOLINGS:
-        raise SettingsError(f"pooling={how!r} is unknown; choose {', '.join(map(repr, POOLINGS))} or None.")
+        raise SettingsError(
+            f"pooling={how!r} is unknown; choose {', '.join(map(repr, POOLINGS))} or None.{did_you_mean(how, POOLINGS)}"
+        )
     place = mask.int().argmax(dim=1)
     if how == "last":
         place = mask.shape[1] - 1 - mask.flip(1).int().argmax(dim=1)

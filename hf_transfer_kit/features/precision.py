@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -13,7 +14,9 @@ DTYPES = ("float32", "float16", "bfloat16")
 def check_dtype(dtype: str) -> None:
     """Raises SettingsError when tensors cannot be kept as ``dtype``."""
     if dtype not in DTYPES:
-        raise SettingsError(f"dtype={dtype!r} is unknown; choose {', '.join(map(repr, DTYPES))}.")
+        raise SettingsError(
+            f"dtype={dtype!r} is unknown; choose {', '.join(map(repr, DTYPES))}.{did_you_mean(dtype, DTYPES)}"
+        )
 
 
 def narrowed(values: Tensor, dtype: str, start: int) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 from hf_transfer_kit.errors import DataError, SettingsError, first_line
 from hf_transfer_kit.features.reading import IN_PLACE_LIMIT, copied, mapped_bytes
 from hf_transfer_kit.features.shards import Column, Shard, arrow_features, checked_columns, read_shard
+from hf_transfer_kit.near_names import did_you_mean
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -183,7 +184,10 @@ class Store:
         by_name = {column.name: column for column in self.columns}
         unknown = [name for name in names or () if name not in by_name]
         if unknown:
-            raise DataError(f"There is no column {unknown[0]!r}; choose from {', '.join(map(repr, by_name))}.")
+            raise DataError(
+                f"There is no column {unknown[0]!r}; choose from {', '.join(map(repr, by_name))}."
+                f"{did_you_mean(unknown[0], by_name)}"
+            )
         return list(self.columns) if names is None else [by_name[name] for name in names]
 
     def _take(self, column: Column, shards: np.ndarray, inside: np.ndarray) -> Tensor | list[Tensor]:

@@ -14,6 +14,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from transformers import PreTrainedModel
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.errors import HubError, SettingsError, TransferKitError
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.hub.adapter_alone import is_adapter_alone, stage_adapter
@@ -26,6 +27,7 @@ from hf_transfer_kit.reports import TransferReport
 T = TypeVar("T")
 
 
+@checked_arguments()
 def push_transfer_model(
     folder_or_model: str | Path | PreTrainedModel,
     repo_id: str,

@@ -11,6 +11,7 @@ from typing import Any, cast
 from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer, TimmWrapperImageProcessor
 from transformers.utils import cached_file
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.data import InputSizes, RawInputs
 from hf_transfer_kit.errors import ModelError, first_line
 
@@ -38,6 +39,7 @@ def save_inputs(folder: str | Path, inputs: RawInputs | Mapping[str, RawInputs])
     (folder / FILE).write_text(json.dumps(inputs.settings(), indent=2, sort_keys=True) + "\n")
 
 
+@checked_arguments()
 def load_inputs(name_or_path: str | Path, *, input: str | None = None, revision: str | None = None) -> RawInputs:
     """What makes the batches that a saved model was measured on: ``model(**load_inputs(name)(["speech.wav"]))``.
 

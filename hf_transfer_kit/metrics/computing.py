@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from transformers import EvalPrediction
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.metrics.classification import Accuracy, BalancedAccuracy, MacroF1, top_k_share
+from hf_transfer_kit.options import check_int
 
 IGNORED = -100
 
 
+@checked_arguments()
 def classification_metrics(
     label_names: Sequence[str], *, top_k: int | None = None
 ) -> Callable[[EvalPrediction], dict[str, float]]:
@@ -25,6 +28,8 @@ def classification_metrics(
         A function from logits of shape (rows, classes) (or (rows, tokens, classes)) and classes to fractions in
         [0, 1]; rows or tokens labelled -100 do not count.
     """
+    if top_k is not None:
+        check_int("classification_metrics", "top_k", top_k, low=1)
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         scores = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions

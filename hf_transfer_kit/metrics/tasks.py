@@ -14,6 +14,7 @@ from hf_transfer_kit.metrics.computing import IGNORED, classification_metrics
 from hf_transfer_kit.metrics.entities import EntityF1
 from hf_transfer_kit.metrics.regression import MeanSquaredError, Pearson, Spearman
 from hf_transfer_kit.metrics.transcripts import ErrorRate, collapsed
+from hf_transfer_kit.near_names import did_you_mean
 
 ERRORS = ("error_rate", "mse")
 """Metrics of which less is better, and beginnings of the names of such."""
@@ -68,7 +69,9 @@ def task_metrics(task_type: str, label_names: Sequence[str] = (), *, blank: int 
         "ctc": lambda: TaskMetrics(_transcripts(blank), ("error_rate", "accuracy")),
     }
     if task_type not in makers:
-        raise SettingsError(f"There is no type of task {task_type!r}; choose {', '.join(makers)}.")
+        raise SettingsError(
+            f"There is no type of task {task_type!r}; choose {', '.join(makers)}.{did_you_mean(task_type, makers)}"
+        )
     return makers[task_type]()
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.multitask.label_tensors import LABEL_TENSORS, PLACES_OF_TOKENS, is_missing, numbers_of
 from hf_transfer_kit.multitask.source import TaskRow
+from hf_transfer_kit.near_names import did_you_mean
 
 _OF_TASKS = ("rows", "labels")
 
@@ -41,6 +43,7 @@ class MultiTaskCollator:
         SettingsError: When there is no collator, or a task's type or input is unknown.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         collators: Mapping[str, Callable[[list[Mapping[str, Any]]], Mapping[str, Any]]],
@@ -51,6 +54,9 @@ class MultiTaskCollator:
                 "collators must name one for each input, such as {'default': DataCollatorWithPadding(tokenizer)}, but "
                 f"is {collators!r}."
             )
+        for task, settings in tasks.items():
+            if not isinstance(settings, Mapping):
+                raise SettingsError(f"{task} has the settings {settings!r}; give a mapping with its type.")
         self.collators = collators
         self.tasks = tasks
         only = next(iter(collators)) if len(collators) == 1 else "default"
@@ -58,7 +64,10 @@ class MultiTaskCollator:
         for task, settings in tasks.items():
             kind = settings.get("type")
             if kind not in LABEL_TENSORS:
-                raise SettingsError(f"{task} has type={kind!r}, which is unknown; choose {', '.join(LABEL_TENSORS)}.")
+                raise SettingsError(
+                    f"{task} has type={kind!r}, which is unknown; choose {', '.join(LABEL_TENSORS)}."
+                    f"{did_you_mean(kind, LABEL_TENSORS)}"
+                )
             if self._input_of[task] not in collators:
                 raise SettingsError(
                     f"{task} reads the input {self._input_of[task]!r}, which has no collator; there are those of "

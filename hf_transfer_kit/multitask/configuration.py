@@ -10,9 +10,12 @@ from typing import Any, ClassVar
 from torch import nn
 from transformers import AutoConfig, PreTrainedConfig
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.held import held_config
+from hf_transfer_kit.backbones.new_heads import MOST_CLASSES
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask.heads import HEADS
+from hf_transfer_kit.near_names import did_you_mean
 
 DEFAULT_INPUT = "default"
 SEPARATOR = "__"
@@ -49,6 +52,7 @@ class MultiTaskConfig(PreTrainedConfig):
     model_type = "multi_task"
     sub_configs: ClassVar[dict[str, Any]] = {"backbone_config": AutoConfig}
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         backbone_config: PreTrainedConfig | Mapping[str, Any] | None = None,
@@ -62,7 +66,10 @@ class MultiTaskConfig(PreTrainedConfig):
         backbone_config = held_config(backbone_config)
         inputs = _checked_inputs(inputs, shared_from)
         if batch_norm not in BATCH_NORMS:
-            raise SettingsError(f"batch_norm={batch_norm!r} is unknown; choose {' or '.join(map(repr, BATCH_NORMS))}.")
+            raise SettingsError(
+                f"batch_norm={batch_norm!r} is unknown; choose {' or '.join(map(repr, BATCH_NORMS))}."
+                f"{did_you_mean(batch_norm, BATCH_NORMS)}"
+            )
         tasks = _checked_tasks(tasks, inputs)
         unused = [name for name in inputs if tasks and all(task["input"] != name for task in tasks.values())]
         if unused:
@@ -113,9 +120,14 @@ def _checked_inputs(inputs: Any, shared_from: int) -> dict[str, dict]:
 
 
 def _checked_tasks(tasks: Any, inputs: Mapping[str, dict]) -> dict[str, dict]:
-    pairs = list(tasks.items() if isinstance(tasks, Mapping) else tasks or ())
+    pairs = tasks.items() if isinstance(tasks, Mapping) else [] if tasks is None else tasks
+    if isinstance(pairs, str) or not isinstance(pairs, Iterable):
+        raise SettingsError(f"tasks={tasks!r} must map names to settings, such as {{'a': {{'type': ...}}}}.")
     checked: dict[str, dict] = {}
-    for name, settings in pairs:
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[1], Mapping):
+            raise SettingsError(f"tasks holds {pair!r:.200}, which is no name with a mapping of settings.")
+        name, settings = pair
         _check_name("task", name)
         if name in checked:
             raise SettingsError(f"Two tasks are called {name!r}, so they would share one head. Give each its own name.")
@@ -128,7 +140,10 @@ def _checked_tasks(tasks: Any, inputs: Mapping[str, dict]) -> dict[str, dict]:
 def _checked_task(name: str, settings: dict[str, Any], inputs: Mapping[str, dict]) -> dict[str, Any]:
     kind = settings.get("type")
     if kind not in HEADS:
-        raise SettingsError(f"Task {name!r} has type={kind!r}, which is unknown; choose one of {', '.join(HEADS)}.")
+        raise SettingsError(
+            f"Task {name!r} has type={kind!r}, which is unknown; choose one of {', '.join(HEADS)}."
+            f"{did_you_mean(kind, HEADS)}"
+        )
     head = HEADS[kind]
     _check_known(f"Task {name!r}", settings, (*_TASK_SETTINGS, *head.options))
     given = settings.get("input")
@@ -159,8 +174,11 @@ def _checked_labels(
 ) -> tuple[int, dict[int, str] | None]:
     names = settings.get("id2label")
     if names is None:
-        if isinstance(num_labels, bool) or not isinstance(num_labels, int) or num_labels < 1:
-            raise SettingsError(f"Task {name!r} has num_labels={num_labels!r}: give a whole number, at least 1.")
+        if isinstance(num_labels, bool) or not isinstance(num_labels, int) or not 1 <= num_labels <= MOST_CLASSES:
+            raise SettingsError(
+                f"Task {name!r} has num_labels={num_labels!r}: give a whole number, at least 1 and at most "
+                f"{MOST_CLASSES:,}."
+            )
         return num_labels, None
     pairs = names.items() if isinstance(names, Mapping) else enumerate(names)
     id2label = {int(index): str(label) for index, label in pairs}  # JSON turns indices into strings
@@ -190,4 +208,7 @@ def _check_name(what: str, name: Any) -> None:
 def _check_known(owner: str, settings: Mapping[str, Any], known: Iterable[str]) -> None:
     unknown = [key for key in settings if key not in known]
     if unknown:
-        raise SettingsError(f"{owner} has unknown settings {', '.join(unknown)}; known are {', '.join(known)}.")
+        raise SettingsError(
+            f"{owner} has unknown settings {', '.join(unknown)}; known are {', '.join(known)}."
+            f"{did_you_mean(unknown[0], known)}"
+        )

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.multitask.mixing import check_seed, epoch_rows, mixing_shares, whole_counts
 from hf_transfer_kit.multitask.source import Source, TaskRow, check_sources
@@ -44,6 +45,7 @@ class MultiTaskDataset(TorchDataset):
             row of an epoch, or, per task, a source is labelled for several tasks.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         sources: Mapping[str, Source],

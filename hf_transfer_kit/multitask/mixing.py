@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 
 MIXINGS: Mapping[str, Callable[[int, float], float]] = {
     "proportional": lambda size, temperature: size,
@@ -37,16 +38,20 @@ def mixing_shares(
     Raises:
         SettingsError: When the rule is unknown, weights do not fit the sources, or the temperature is not above 0.
     """
+    if not sizes or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes.values()):
+        raise SettingsError(f"sizes={dict(sizes)} must give one source or more its number of rows, at least 1.")
     if isinstance(mixing, Mapping):
         weights = checked_weights(mixing, sizes)
-    elif mixing in MIXINGS:
-        if not 0 < temperature < math.inf:
-            raise SettingsError(f"temperature={temperature} must be above 0; 1 mixes by size, a high one equally.")
+    elif isinstance(mixing, str) and mixing in MIXINGS:
+        if not isinstance(temperature, int | float) or not 1e-3 <= temperature < math.inf:
+            raise SettingsError(
+                f"temperature={temperature!r} must be above 0, and 0.001 or more; 1 mixes by size, a high one equally."
+            )
         weights = {name: MIXINGS[mixing](size, temperature) for name, size in sizes.items()}
     else:
         raise SettingsError(
             f"mixing={mixing!r} is unknown; choose {', '.join(map(repr, MIXINGS))}, or give a weight for each source: "
-            f"{', '.join(sizes)}."
+            f"{', '.join(sizes)}.{did_you_mean(mixing, MIXINGS)}"
         )
     total = sum(weights.values())
     return {name: weight / total for name, weight in weights.items()}
@@ -64,7 +69,7 @@ def checked_weights(weights: Mapping[str, float], sources: Mapping[str, object])
         found = f"{', '.join(missing)} has none" if missing else f"{', '.join(unknown)} is no source"
         raise SettingsError(f"mixing needs one weight for each of the sources {', '.join(sources)}, but {found}.")
     for name, weight in weights.items():
-        if not 0 < weight < math.inf:
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
             raise SettingsError(
                 f"mixing gives {name} the weight {weight}, but weights must be above 0. Leave the source out if it is "
                 "not to be read."
@@ -78,7 +83,7 @@ def check_seed(seed: int) -> None:
     Raises:
         SettingsError: When it is no whole number, at least 0.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise SettingsError(f"seed={seed!r} must be a whole number, at least 0.")
 
 

@@ -32,6 +32,7 @@ from hf_transfer_kit.multitask.packed_batch import PackedBatch, unpack
 from hf_transfer_kit.multitask.row_counts import at_least_one, loss_shares
 from hf_transfer_kit.multitask.stems import check_channels, own_modules, parameters_of, separate_inputs
 from hf_transfer_kit.multitask.trunk import FeatureReader, Features, fitting_network, head_dropout, new_network
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.tuning.scalars import record_scalars
 
 _UNFREEZE = (
@@ -341,7 +342,10 @@ class MultiTaskModel(PreTrainedModel):
 
     def _check_task(self, task: str) -> None:
         if task not in self.config.tasks:
-            raise SettingsError(f"There is no task {task!r}; the model has {', '.join(self.config.tasks)}.")
+            raise SettingsError(
+                f"There is no task {task!r}; the model has {', '.join(self.config.tasks)}."
+                f"{did_you_mean(task, self.config.tasks)}"
+            )
 
     def _init_weights(self, module: nn.Module) -> None:
         """Nothing: the trunk initialises its own, and heads are made with the weights they begin with."""

@@ -23,12 +23,14 @@ from transformers import (
     TrainingArguments,
 )
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.seeded_eval_mode import preserved_random_state
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.values import RateCurve
 
 
+@checked_arguments(own_words_first=True)
 def find_learning_rate(
     make_trainer: Callable[[], Trainer],
     *,

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.checking import is_number
@@ -52,6 +53,7 @@ def rate_factors(
     return factors
 
 
+@checked_arguments(own_words_first=True)
 def layerwise_optimizer(
     model: nn.Module | None,
     args: TrainingArguments,

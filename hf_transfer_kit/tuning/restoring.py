@@ -15,6 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.networks import GIVEN
 
@@ -33,6 +34,7 @@ class RestoreWeights(TrainerCallback):
         SettingsError: When training starts, if weights are missing from the checkpoint under every name.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(self, checkpoint: str | Path | bool | None) -> None:
         self.checkpoint = checkpoint
 

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.logs import get_logger
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.tuning.networks import GIVEN
 
 logger = get_logger(__name__)
@@ -30,9 +32,12 @@ class RoundWeights(TrainerCallback):
         SettingsError: When ``dtype`` is another one.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(self, dtype: str) -> None:
         if dtype not in STORED:
-            raise SettingsError(f"dtype={dtype!r} is unknown; choose {', '.join(map(repr, STORED))}.")
+            raise SettingsError(
+                f"dtype={dtype!r} is unknown; choose {', '.join(map(repr, STORED))}.{did_you_mean(dtype, STORED)}"
+            )
         self.dtype = dtype
 
     def on_train_end(

@@ -9,8 +9,10 @@ from typing import Any, ClassVar, cast
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.held import held_config
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.zero_shot.methods import ALL_METHODS
 
 
@@ -36,6 +38,7 @@ class ZeroShotConfig(PreTrainedConfig):
     model_type = "zero_shot"
     sub_configs: ClassVar[dict[str, Any]] = {"backbone_config": AutoConfig}
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         backbone_config: PreTrainedConfig | Mapping[str, Any] | None = None,
@@ -49,7 +52,10 @@ class ZeroShotConfig(PreTrainedConfig):
         **kwargs: Any,
     ) -> None:
         if method not in ALL_METHODS:
-            raise SettingsError(f"method={method!r} is unknown; choose one of {', '.join(ALL_METHODS)}.")
+            raise SettingsError(
+                f"method={method!r} is unknown; choose one of {', '.join(ALL_METHODS)}."
+                f"{did_you_mean(method, ALL_METHODS)}"
+            )
         if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not math.isfinite(gamma):
             raise SettingsError(f"gamma={gamma!r}: give a finite number, 0 for no calibration.")
         backbone_config = held_config(backbone_config)

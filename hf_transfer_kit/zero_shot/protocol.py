@@ -10,6 +10,7 @@ from math import comb
 import numpy as np
 
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,15 @@ def hold_out(classes: Sequence[str], unseen: Sequence[str]) -> HoldOut:
     """All classes but ``unseen`` are seen.
 
     Raises:
-        SettingsError: When an unseen one is no class.
+        SettingsError: When an unseen one is no class, or is named twice.
     """
     if unknown := [name for name in unseen if name not in classes]:
-        raise SettingsError(f"{', '.join(unknown)} is no class; the classes are {', '.join(classes)}.")
+        raise SettingsError(
+            f"{', '.join(unknown)} is no class; the classes are {', '.join(classes)}."
+            f"{did_you_mean(unknown[0], classes)}"
+        )
+    if twice := [name for place, name in enumerate(unseen) if name in unseen[:place]]:
+        raise SettingsError(f"{twice[0]} is named twice among the unseen classes. Leave one out.")
     return HoldOut(tuple(name for name in classes if name not in unseen), tuple(unseen))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ import torch
 from datasets import Dataset
 
 from hf_transfer_kit.data.tables import KINDS, read_tables
-from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.errors import DataError, SettingsError, first_line
 from hf_transfer_kit.logs import get_logger
+from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.options import check_number
 from hf_transfer_kit.zero_shot.methods.method import common_unit
 
 MISSING = ("refuse", "mean")
@@ -43,7 +46,10 @@ class AttributeTable:
     values: np.ndarray
 
     def __post_init__(self) -> None:
-        values = np.asarray(self.values, dtype=np.float64)
+        try:
+            values = np.asarray(self.values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"The values of the table are no matrix of numbers: {first_line(error)}.") from error
         object.__setattr__(self, "classes", tuple(map(str, self.classes)))
         object.__setattr__(self, "attributes", tuple(map(str, self.attributes)))
         object.__setattr__(self, "values", values)
@@ -94,13 +100,24 @@ class AttributeTable:
             SettingsError: When ``missing`` is unknown.
         """
         if missing not in MISSING:
-            raise SettingsError(f"missing={missing!r} is unknown; choose {' or '.join(map(repr, MISSING))}.")
+            raise SettingsError(
+                f"missing={missing!r} is unknown; choose {' or '.join(map(repr, MISSING))}."
+                f"{did_you_mean(missing, MISSING)}"
+            )
+        if unknown is not None:
+            check_number("AttributeTable.of", "unknown", unknown, low=-math.inf)
         if isinstance(source, AttributeTable):
             return source
         if isinstance(source, Mapping):
             classes, attributes, cells = _from_mapping(source)
+        elif isinstance(source, Dataset):
+            classes, attributes, cells = _from_rows(source, class_column)
         else:
-            data = source if isinstance(source, Dataset) else _file(Path(source))
+            if not isinstance(source, str | Path):
+                raise DataError(
+                    f"{source!r} is no table: give a file, a dataset, or class -> values of its attributes."
+                )
+            data = _file(Path(source))
             classes, attributes, cells = _from_rows(data, class_column)
         values = _numbers(classes, attributes, cells)
         if unknown is not None:
@@ -214,7 +231,7 @@ class AttributeTable:
 
 
 def _file(path: Path) -> Dataset:
-    if path.suffix.lower() not in KINDS or not path.is_file():
+    if path.suffix.lower() not in KINDS or "\0" in str(path) or not path.is_file():
         raise DataError(f"{path} is no table: give a file that ends in {', '.join(KINDS)}.")
     return read_tables([path])
 
@@ -223,10 +240,16 @@ def _from_rows(data: Dataset, class_column: str | None) -> tuple[list[str], list
     if class_column is None:
         texts = [name for name, f in data.features.items() if "string" in str(getattr(f, "dtype", ""))]
         if not texts:
-            raise DataError(f"No column holds names of classes; the columns are {_listed(data.column_names)}.")
+            raise DataError(
+                f"No column holds names of classes; the columns are {_listed(data.column_names)}."
+                f"{did_you_mean(class_column, data.column_names)}"
+            )
         class_column = texts[0]
     if class_column not in data.column_names:
-        raise DataError(f"There is no column {class_column!r}; the columns are {_listed(data.column_names)}.")
+        raise DataError(
+            f"There is no column {class_column!r}; the columns are {_listed(data.column_names)}."
+            f"{did_you_mean(class_column, data.column_names)}"
+        )
     attributes = [name for name in data.column_names if name != class_column]
     numbering = [name for name in attributes if _only_numbers_rows(name, data[name][:])]
     if numbering and len(numbering) < len(attributes):
@@ -250,6 +273,13 @@ def _from_mapping(source: Mapping[str, Any]) -> tuple[list[str], list[str], list
     if not classes:
         raise DataError("The table is empty: give class -> values of its attributes.")
     first = next(iter(source.values()))
+    kind = Mapping if isinstance(first, Mapping) else Sequence | np.ndarray
+    for name, row in source.items():
+        if isinstance(row, str | bytes) or not isinstance(row, kind):
+            raise DataError(
+                f"{name!r} is described by {row!r}: give every class a list of numbers, or every class attribute -> "
+                "number."
+            )
     if isinstance(first, Mapping):
         attributes = list(first)
         for name, row in source.items():
@@ -272,7 +302,7 @@ def _numbers(classes: Sequence[str], attributes: Sequence[str], cells: list[list
         cell = cells[row][column]
         try:
             values[row, column] = np.nan if cell is None else float(cell)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise DataError(
                 f"{attributes[column]!r} of {classes[row]!r} is {cell!r}, but attributes are numbers: 1 and 0 for yes "
                 "and no."

@@ -56,7 +56,7 @@ def test_inputs_are_prepared_as_they_say_and_alike_within_one(loaded):
     ("tasks", "settings", "message"),
     [
         ("[1, 2]", {}, "--tasks holds a list, but must map names to settings"),
-        ("{a", {}, "--tasks is not valid YAML"),
+        ("{a", {}, "--tasks is no YAML that can be read"),
         ({}, {}, "--tasks names no task"),
         ({"a": {"label": "b"}}, {}, "a has no dataset"),
         ({"a": {"dataset": "digits", "colour": "red"}}, {}, "a has unknown settings colour; known are dataset"),

@@ -16,6 +16,7 @@ from hf_transfer_kit.adaptation.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.adaptation.generalisation.flat_region import flat_region
 from hf_transfer_kit.adaptation.generalisation.reestimation import reestimate_on_sources
 from hf_transfer_kit.adaptation.generalisation.several_sources import SeveralSources
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.logs import get_logger
@@ -67,6 +68,7 @@ class SWAD(TrainerCallback):
             holds no means; at the first step after an evaluation that had no ``metric``.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         sources: SeveralSources | None = None,

@@ -9,9 +9,11 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from hf_transfer_kit.adaptation.configuration import BATCH_NORMS
 from hf_transfer_kit.adaptation.generalisation.objectives import SOURCES_OBJECTIVES
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.held import held_config
+from hf_transfer_kit.backbones.new_heads import MOST_CLASSES
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.options import check_choice
+from hf_transfer_kit.options import check_choice, check_int
 
 
 class SeveralSourcesConfig(PreTrainedConfig):
@@ -35,6 +37,7 @@ class SeveralSourcesConfig(PreTrainedConfig):
     model_type = "several_sources"
     sub_configs: ClassVar[dict[str, Any]] = {"backbone_config": AutoConfig}
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         backbone_config: PreTrainedConfig | Mapping[str, Any] | None = None,
@@ -52,6 +55,8 @@ class SeveralSourcesConfig(PreTrainedConfig):
             raise SettingsError(f"sources={sources!r} must be a list of names, one or more, none twice.")
         backbone_config = held_config(backbone_config)
         if backbone_config is not None:
+            if num_labels is not None:
+                check_int(type(self).__name__, "num_labels", num_labels, low=1, high=MOST_CLASSES)
             if num_labels is not None and num_labels != backbone_config.num_labels:
                 backbone_config.num_labels = num_labels
             kwargs.pop("label2id", None)

@@ -11,8 +11,10 @@ from hf_transfer_kit.adaptation.batch_norm import batch_norms
 from hf_transfer_kit.adaptation.generalisation.batch_norm import keep_as_source, pool
 from hf_transfer_kit.adaptation.generalisation.several_sources import SeveralSources, SourcesCollator
 from hf_transfer_kit.adaptation.reestimation import reestimate_batch_norm
+from hf_transfer_kit.argument_types import checked_arguments
 
 
+@checked_arguments()
 def reestimate_on_sources(
     model: nn.Module,
     sources: SeveralSources,

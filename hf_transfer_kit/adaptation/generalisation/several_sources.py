@@ -12,8 +12,10 @@ from torch.utils.data import Dataset as TorchDataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.adaptation.domain_pairs import changed_inputs, checked_change, class_names, shuffled_places
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.data.labels import check_same_classes
 from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.options import check_seed
 from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.values import MapRows
 
@@ -43,6 +45,7 @@ class SeveralSources(TorchDataset):
         DataError: When there is no source, one is empty or has no length, or two name their classes and these differ.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(self, sources: Mapping[str, MapRows], *, seed: int = 0) -> None:
         if not sources:
             raise DataError("There is no source. Give one or more, by name: {'photo': rows, 'cartoon': rows}.")
@@ -52,6 +55,7 @@ class SeveralSources(TorchDataset):
                     f"The source {name!r} has no rows that can be counted, and every step needs one. Check its split "
                     "or its filter; streams cannot be read here."
                 )
+        check_seed("SeveralSources", seed)
         first = class_names(next(iter(sources.values())))
         for rows in sources.values():
             check_same_classes(first, class_names(rows))
@@ -130,6 +134,7 @@ class SourcesCollator:
         SettingsError: When ``change`` cannot be called.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         collator: Callable[[list[Mapping[str, Any]]], Mapping[str, Any]],

@@ -21,6 +21,7 @@ from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.labels import LABEL_COLUMNS
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.logs import get_logger
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_int
 from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.values import MapRows
@@ -108,7 +109,9 @@ class TargetScores(TrainerCallback):
     ) -> None:
         for name in scores:
             if name not in SCORES:
-                raise SettingsError(f"The score {name!r} is unknown; choose among {', '.join(SCORES)}.")
+                raise SettingsError(
+                    f"The score {name!r} is unknown; choose among {', '.join(SCORES)}.{did_you_mean(name, SCORES)}"
+                )
         self.source = source
         self.target = target
         self.collator = collator

@@ -12,6 +12,7 @@ from hf_transfer_kit.adaptation.scores.prediction_matrix import class_correlatio
 from hf_transfer_kit.adaptation.scores.predictions import information, mean_entropy, source_accuracy
 from hf_transfer_kit.adaptation.scores.proxy_distance import proxy_a_distance
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -80,5 +81,7 @@ def target_scores(outputs: DomainOutputs, names: Sequence[str] | None = None) ->
     names = tuple(SCORES) if names is None else names
     for name in names:
         if name not in SCORES:
-            raise SettingsError(f"The score {name!r} is unknown; choose among {', '.join(SCORES)}.")
+            raise SettingsError(
+                f"The score {name!r} is unknown; choose among {', '.join(SCORES)}.{did_you_mean(name, SCORES)}"
+            )
     return {name: float(SCORES[name].value(outputs)) for name in names}

@@ -10,6 +10,7 @@ from torchjd.aggregation import AlignedMTLWeighting
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer
+from hf_transfer_kit.near_names import did_you_mean
 
 _SCALES = ("min", "median", "rmse")
 
@@ -32,7 +33,10 @@ class AlignedMTL(GradientBalancer):
     def __init__(self, tasks: Sequence[str], *, scale: str = "min", sum_rows: bool = False) -> None:
         super().__init__(tasks, sum_rows=sum_rows)
         if scale not in _SCALES:
-            raise SettingsError(f"aligned_mtl: scale={scale!r} is unknown; choose {' or '.join(map(repr, _SCALES))}.")
+            raise SettingsError(
+                f"aligned_mtl: scale={scale!r} is unknown; choose {' or '.join(map(repr, _SCALES))}."
+                f"{did_you_mean(scale, _SCALES)}"
+            )
         self.weighting = AlignedMTLWeighting(scale_mode=cast(Literal["min", "median", "rmse"], scale))
 
     def gradient_weights(self, gramian: Tensor, present: list[int]) -> Tensor:

@@ -25,6 +25,7 @@ from hf_transfer_kit.adaptation.domain_pairs import evenly_spread
 from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection.adapting.methods import LAST
 from hf_transfer_kit.selection.contest.not_finite import check_finite
 from hf_transfer_kit.tuning.networks import GIVEN
@@ -74,7 +75,10 @@ class KeepBest(TrainerCallback):
         max_rows: int = 1000,
     ) -> None:
         if select != LAST and select not in SCORES:
-            raise SettingsError(f"select={select!r} is unknown; choose {LAST} or one of {', '.join(SCORES)}.")
+            raise SettingsError(
+                f"select={select!r} is unknown; choose {LAST} or one of {', '.join(SCORES)}."
+                f"{did_you_mean(select, [LAST, *SCORES])}"
+            )
         self.source = source
         self.target = target
         self.target_train = target_train

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from hf_transfer_kit.adaptation import SCORES, agreement, diagnose
 from hf_transfer_kit.adaptation.label_shift import shift_diagnosis
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection.adapting.mapping import feature_map
 from hf_transfer_kit.selection.adapting.methods import (
     LAST,
@@ -222,7 +223,10 @@ def _check(methods: Sequence[AdaptationMethod], seeds: Sequence[int], select: st
             f"method of {', '.join(METHODS)}."
         )
     if select != LAST and select not in SCORES:
-        raise SettingsError(f"select={select!r} is unknown; choose {LAST} or one of {', '.join(SCORES)}.")
+        raise SettingsError(
+            f"select={select!r} is unknown; choose {LAST} or one of {', '.join(SCORES)}."
+            f"{did_you_mean(select, [LAST, *SCORES])}"
+        )
 
 
 def _result(

@@ -14,9 +14,10 @@ from hf_transfer_kit.adaptation import ALIGNMENTS, OBJECTIVES, SOURCE_FREE
 from hf_transfer_kit.adaptation.configuration import BATCH_NORMS
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_choice, check_number
 from hf_transfer_kit.registering import Summaries
-from hf_transfer_kit.selection.contest.option_texts import read_text
+from hf_transfer_kit.selection.contest.option_texts import check_known, check_option_types, read_text
 
 LAST = "last"
 """In place of a score: the weights at the end are kept."""
@@ -111,9 +112,10 @@ def make_source_free_method(specification: str, *, invert: bool = False) -> Adap
     if name not in SOURCE_FREE_METHODS:
         raise SettingsError(
             f"{name!r} is no method without source rows; choose from {', '.join(SOURCE_FREE_METHODS)}. With source "
-            f"rows there are {', '.join(METHODS)}."
+            f"rows there are {', '.join(METHODS)}.{did_you_mean(name, SOURCE_FREE_METHODS)}"
         )
     method = SOURCE_FREE.get(name)
+    check_option_types(specification, given, AdaptationMethod, *filter(None, [method]))
     allowed = set(inspect.signature(method).parameters) - {"width", "num_labels"} if method else set()
     general = ("reestimate", "teacher") if method else ()
     options = _of_objective(specification, given, allowed, general)
@@ -144,11 +146,18 @@ def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
     """
     name, given = read_text(specification)
     if name not in METHODS:
-        raise SettingsError(f"There is no method {name!r}; choose from {', '.join(METHODS)}.")
+        raise SettingsError(
+            f"There is no method {name!r}; choose from {', '.join(METHODS)}.{did_you_mean(name, METHODS)}"
+        )
     if name == SHALLOW:
-        check_choice(name, "alignment", given.get("alignment", "coral"), tuple(ALIGNMENTS))
+        align = ALIGNMENTS[check_choice(name, "alignment", given.get("alignment", "coral"), tuple(ALIGNMENTS))]
+        of_alignment = inspect.signature(align).parameters.values()
+        allowed = ["alignment", *(option.name for option in of_alignment if option.kind is option.KEYWORD_ONLY)]
+        check_known(specification, given, allowed, owner=name)
+        check_option_types(specification, given, align)
         return AdaptationMethod(specification, name, given)
     method = OBJECTIVES.get(name, OBJECTIVES[SOURCE_ONLY])
+    check_option_types(specification, given, AdaptationMethod, method)
     allowed = set(inspect.signature(method).parameters) - {"width", "num_labels"}
     general = (*_OF_EVERY_METHOD, *(_OF_WEIGHING if method.weighs_source else ()))
     options = _of_objective(specification, given, allowed, general)
@@ -175,9 +184,5 @@ def _of_objective(
     specification: str, given: Mapping[str, Any], allowed: Collection[str], general: Collection[str]
 ) -> dict[str, Any]:
     """The given options that are the objective's; others must be among the general ones."""
-    if unknown := sorted(set(given) - set(allowed) - set(general)):
-        raise SettingsError(
-            f"{specification!r}: {', '.join(unknown)} is no option of {specification.partition(':')[0]}; its options "
-            f"are {', '.join([*sorted(allowed), *general]) or 'none'}. Write name:option=value."
-        )
+    check_known(specification, given, [*sorted(allowed), *general], owner=specification.partition(":")[0])
     return {key: value for key, value in given.items() if key in allowed}

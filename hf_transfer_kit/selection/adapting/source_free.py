@@ -25,6 +25,7 @@ from hf_transfer_kit.adaptation import (
 )
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection.adapting.checkpoint_selection import KeepBest, evenly_spread_accuracy
 from hf_transfer_kit.selection.adapting.comparing import AdaptationComparison, summary_of, with_best_score
 from hf_transfer_kit.selection.adapting.methods import LAST, AdaptationMethod, make_source_free_method
@@ -251,6 +252,7 @@ def checked_source_free(
     if select != LAST and select not in able:
         raise SettingsError(
             f"select={select!r} does not choose without source rows; choose {LAST} or one of {', '.join(able)}."
+            f"{did_you_mean(select, [LAST, *able])}"
         )
     return found
 

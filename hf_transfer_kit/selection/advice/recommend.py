@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from transformers import PreTrainedModel
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import load_model, load_processor, modality_of
 from hf_transfer_kit.data import PreparedData, load_data, prepare_data
 from hf_transfer_kit.errors import SettingsError
@@ -29,6 +30,7 @@ from hf_transfer_kit.values import DomainDistance, Recommendation
 _BATCH_SIZE = 32
 
 
+@checked_arguments()
 def recommend(
     model: PreTrainedModel | str | Path,
     dataset: PreparedData | str | Path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from hf_transfer_kit.argument_types import check_types, hints_of
 from hf_transfer_kit.errors import SettingsError
 
 # AdamW's customary rates: a fresh linear layer bears a large one, pretrained weights a small one, random weights lie
@@ -36,6 +37,9 @@ class Budget:
     learning_rate: float | None = None
 
     def __post_init__(self) -> None:
+        check_types("Budget", vars(self), hints_of(Budget))
+        if self.learning_rate is not None and self.learning_rate <= 0:
+            raise SettingsError(f"Budget: learning_rate={self.learning_rate} must be above 0.")
         if self.max_steps < 1 or self.batch_size < 1 or self.evaluations < 1:
             raise SettingsError(
                 f"A budget of {self.max_steps} steps, {self.batch_size} rows a step and {self.evaluations} evaluations "

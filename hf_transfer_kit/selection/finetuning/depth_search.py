@@ -11,12 +11,14 @@ from typing import Any, cast
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import SPLITS, PreparedData
 from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features import CachedBoundaries, cache_boundaries
 from hf_transfer_kit.features.cache_budget import bytes_of
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.halving import (
     Rung,
@@ -44,6 +46,7 @@ from hf_transfer_kit.values import DepthResult, DepthSearch, LayerGroups
 DIRECTIONS = ("first", "last")
 
 
+@checked_arguments()
 def search_freeze_depth(
     make_model: Callable[[int], PreTrainedModel],
     data: PreparedData,
@@ -269,7 +272,9 @@ def _checked_depths(
     groups: LayerGroups, depths: Sequence[int] | None, direction: str, seeds: Sequence[int], share: float
 ) -> tuple[int, ...]:
     if direction not in DIRECTIONS:
-        raise SettingsError(f"direction={direction!r} is unknown; choose 'first' or 'last'.")
+        raise SettingsError(
+            f"direction={direction!r} is unknown; choose 'first' or 'last'.{did_you_mean(direction, DIRECTIONS)}"
+        )
     if not 0 < share <= 1:
         raise SettingsError(f"share={share} is outside (0, 1]: it is the part of an exhaustive search to spend.")
     if not seeds or len(set(seeds)) < len(seeds):

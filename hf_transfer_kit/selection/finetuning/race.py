@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import SettingsError
@@ -72,6 +73,7 @@ class Comparison(Outcome):
         return next(result for result in self.results if result.strategy == strategy)
 
 
+@checked_arguments()
 def compare_strategies(
     make_model: Callable[[int], PreTrainedModel],
     data: PreparedData,

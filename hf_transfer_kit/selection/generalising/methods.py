@@ -13,8 +13,9 @@ from torch import Tensor
 from hf_transfer_kit.adaptation import SOURCES_OBJECTIVES, SWAD
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_choice, check_number
-from hf_transfer_kit.selection.contest.option_texts import read_text
+from hf_transfer_kit.selection.contest.option_texts import check_known, check_option_types, read_text
 
 JOINT = "joint"
 PER_DOMAIN = "per_domain_bn"
@@ -86,16 +87,16 @@ def make_generalisation_method(specification: str, *, invert: bool = False) -> G
     """
     name, given = read_text(specification)
     if name not in METHODS:
-        raise SettingsError(f"There is no method {name!r} for several sources; choose from {', '.join(METHODS)}.")
+        raise SettingsError(
+            f"There is no method {name!r} for several sources; choose from {', '.join(METHODS)}."
+            f"{did_you_mean(name, METHODS)}"
+        )
     objective = SOURCES_OBJECTIVES[JOINT if name == PER_DOMAIN else name]
     allowed = set(inspect.signature(objective).parameters) - {"count"}
     average = check_choice(name, "average", given.get("average", "none"), ("none", "swad"))
     general = [option for option in _OF_EVERY_METHOD if average == "swad" or option not in _SWAD]
-    if unknown := sorted(set(given) - allowed - set(general)):
-        raise SettingsError(
-            f"{specification!r}: {', '.join(unknown)} is no option of {name}; its options are "
-            f"{', '.join([*sorted(allowed), *general])}. Write name:option=value."
-        )
+    check_known(specification, given, [*sorted(allowed), *general], owner=name)
+    check_option_types(specification, given, GeneralisationMethod, objective, *([SWAD] if average == "swad" else []))
     options = {key: value for key, value in given.items() if key in allowed}
     averaging = {key: value for key, value in given.items() if key in _SWAD}
     objective(count=2, **options)  # trials: both know the range of their options

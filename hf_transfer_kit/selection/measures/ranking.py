@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from transformers import AutoConfig, PreTrainedModel
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import load_model, load_processor, modality_of
 from hf_transfer_kit.data import LoadedData, load_data, prepare_data
 from hf_transfer_kit.errors import DataError, SettingsError, TransferKitError, first_line
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection.advice.measuring import stratified_rows
 from hf_transfer_kit.selection.examples.fresh_networks import FRESH_NETWORKS, fresh_network, fresh_processor
 from hf_transfer_kit.selection.finetuning.running import to_channels_last
@@ -27,6 +29,7 @@ DEFAULT_SCORE = "knn_accuracy"
 _DRAWS = 2_000
 
 
+@checked_arguments()
 def rank_sources(
     checkpoints: Sequence[str | Path],
     dataset: str | Path | LoadedData,
@@ -70,7 +73,11 @@ def rank_sources(
     if not names or len(set(names)) < len(names):
         raise SettingsError(f"checkpoints={names} must hold one candidate or more, and none twice.")
     if by not in NAMES:
-        raise SettingsError(f"by={by!r} is unknown; choose among {', '.join(NAMES)}.")
+        raise SettingsError(f"by={by!r} is unknown; choose among {', '.join(NAMES)}.{did_you_mean(by, NAMES)}")
+    if unknown := [name for name in scores if name not in NAMES]:
+        raise SettingsError(
+            f"scores={unknown} are unknown; choose among {', '.join(NAMES)}.{did_you_mean(unknown[0], NAMES)}"
+        )
     if max_rows < 2:
         raise SettingsError(f"max_rows={max_rows} is too few to score; give hundreds.")
     data = _few_rows(dataset if isinstance(dataset, LoadedData) else load_data(dataset, seed=seed), max_rows, seed=seed)

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.feature_maps import head_input, logits_layer
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.features import CachedFeatures, cache_features
 from hf_transfer_kit.features.probe_rows import Features, feature_rows, labelled_rows
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection.measures.scores import FEATURE_SCORES, SOURCE_CLASS_SCORES
 from hf_transfer_kit.selection.measures.scores.half_samples import half_sample_error
 from hf_transfer_kit.values import Score, Transferability
@@ -20,6 +22,7 @@ from hf_transfer_kit.values import Score, Transferability
 NAMES = (*FEATURE_SCORES, *SOURCE_CLASS_SCORES)
 
 
+@checked_arguments()
 def transferability(
     features_or_model: Features | nn.Module,
     labels: Sequence[int] | np.ndarray | Tensor | None = None,
@@ -56,7 +59,9 @@ def transferability(
         DataError: When rows are not finite, do not fit each other, are fewer than their classes, or all of one class.
     """
     if unknown := [name for name in scores if name not in NAMES]:
-        raise SettingsError(f"scores={unknown} are unknown; choose among {', '.join(NAMES)}.")
+        raise SettingsError(
+            f"scores={unknown} are unknown; choose among {', '.join(NAMES)}.{did_you_mean(unknown[0], NAMES)}"
+        )
     if isinstance(draws, bool) or not isinstance(draws, int) or draws < 0 or draws == 1:
         raise SettingsError(f"draws={draws!r} is out of range; give 0 for no errors, or a whole number of 2 or more.")
     left_out: dict[str, str] = {}

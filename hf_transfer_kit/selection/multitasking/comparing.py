@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask import MultiTaskModel, delta_m
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.candidate import Candidate
 from hf_transfer_kit.selection.contest.contest import Contest
@@ -213,7 +214,10 @@ def _check(methods: Sequence[MultiTaskMethod], tasks: TaskSet, seeds: Sequence[i
             f"{', '.join(name for name in METHODS if name != SINGLE)}."
         )
     if source_task is not None and source_task not in tasks.names:
-        raise SettingsError(f"source_task={source_task!r} is no task; the tasks are {', '.join(tasks.names)}.")
+        raise SettingsError(
+            f"source_task={source_task!r} is no task; the tasks are {', '.join(tasks.names)}."
+            f"{did_you_mean(source_task, tasks.names)}"
+        )
     if source_task is not None and len(tasks.names) == 1:
         raise SettingsError(f"{source_task!r} is the only task, so nothing can be learned after it. Add another task.")
     continuing = [method.text for method in methods if method.continues]

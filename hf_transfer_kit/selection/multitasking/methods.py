@@ -10,7 +10,9 @@ from typing import Any, cast
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask import BALANCERS, MIXINGS, Balancer
 from hf_transfer_kit.multitask.balancing import GradientBalancer
-from hf_transfer_kit.selection.contest.option_texts import read_text
+from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.options import check_choice, check_number
+from hf_transfer_kit.selection.contest.option_texts import check_known, check_option_types, read_text
 
 SINGLE = "single"
 MULTITASK = "multitask"
@@ -98,21 +100,16 @@ def make_method(specification: str) -> MultiTaskMethod:
     """
     name, given = read_text(specification)
     if name not in METHODS:
-        raise SettingsError(f"There is no method {name!r}; choose from {', '.join(METHODS)}.")
-    balancing = given.get("balancing", "fixed")
-    if balancing not in BALANCERS:
         raise SettingsError(
-            f"{specification!r}: balancing={balancing!r} is unknown; choose from {', '.join(BALANCERS)}."
+            f"There is no method {name!r}; choose from {', '.join(METHODS)}.{did_you_mean(name, METHODS)}"
         )
+    balancing = check_choice(repr(specification), "balancing", given.get("balancing", "fixed"), tuple(BALANCERS))
     of_balancer = set(inspect.signature(BALANCERS[balancing]).parameters) - {"tasks", "weights"}
     own = {"replay": ("rows",), "lwf": ("weight",)}.get(name, ())
     allowed = ("shared_from",) if name == SINGLE else (*_OF_ALL, *own, *sorted(of_balancer))
-    if unknown := sorted(set(given) - set(allowed)):
-        raise SettingsError(
-            f"{specification!r}: {', '.join(unknown)} is no option of {name}"
-            f"{'' if name == SINGLE else f' with balancing={balancing}'}; its options are {', '.join(allowed)}. Write "
-            "name:option=value."
-        )
+    owner = name if name == SINGLE else f"{name} with balancing={balancing}"
+    check_known(specification, given, allowed, owner=owner)
+    check_option_types(specification, given, MultiTaskMethod, BALANCERS[balancing])
     found = MultiTaskMethod(
         specification,
         name,
@@ -127,11 +124,10 @@ def make_method(specification: str) -> MultiTaskMethod:
 
 
 def _check(method: MultiTaskMethod) -> None:
-    if method.mixing not in MIXINGS:
-        raise SettingsError(f"{method.text!r}: mixing={method.mixing!r} is unknown; choose {', '.join(MIXINGS)}.")
+    check_choice(repr(method.text), "mixing", method.mixing, tuple(MIXINGS))
+    check_number(repr(method.text), "temperature", method.temperature, low=0, above=True)
+    check_number(repr(method.text), "weight", method.weight, low=0, above=True)
     whole = {"rows": (method.rows, 1), "shared_from": (method.shared_from or 0, 0)}
     for name, (value, least) in whole.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise SettingsError(f"{method.text!r}: {name}={value!r} must be a whole number, at least {least}.")
-    if not isinstance(method.weight, int | float) or not method.weight > 0:
-        raise SettingsError(f"{method.text!r}: weight={method.weight!r} must be a number above 0.")

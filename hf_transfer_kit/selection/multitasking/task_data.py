@@ -15,6 +15,7 @@ from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.metrics import ERRORS, TaskMetrics, task_metrics
 from hf_transfer_kit.multitask import DEFAULT_INPUT, MultiTaskCollator, Source, WithLabels
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection.finetuning.running import training_classes
 from hf_transfer_kit.values import TaskDescription
 
@@ -51,7 +52,7 @@ class TaskData:
         if self.metric is not None and self.metric not in self.metrics.names:
             raise SettingsError(
                 f"{self.name} has metric={self.metric!r}, but {self.loaded.task_type} is judged by "
-                f"{', '.join(self.metrics.names)}. Give one of these."
+                f"{', '.join(self.metrics.names)}. Give one of these.{did_you_mean(self.metric, self.metrics.names)}"
             )
 
         if self.prepared.balance.sentence and self.loaded.task_type != CLASSIFICATION:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-import yaml
-
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.selection.contest.option_texts import check_known, check_option_types, read_options
 from hf_transfer_kit.selection.strategies import STRATEGIES, Strategy
 from hf_transfer_kit.selection.strategies.freeze_first import AUTO
 
@@ -24,21 +24,20 @@ def make_strategy(specification: str | Strategy) -> Strategy:
     """
     if isinstance(specification, Strategy):
         return specification
+    if not isinstance(specification, str):
+        raise SettingsError(f"{specification!r} is no strategy: give a text such as 'freeze_first:k=3'.")
     name, _, options = specification.partition(":")
     if name not in STRATEGIES:
-        raise SettingsError(f"There is no strategy {name!r}; choose from {', '.join(STRATEGIES)}.")
+        raise SettingsError(
+            f"There is no strategy {name!r}; choose from {', '.join(STRATEGIES)}.{did_you_mean(name, STRATEGIES)}"
+        )
     allowed = [field.name for field in fields(STRATEGIES[name])]
-    values = {}
     if options == AUTO and "k" in allowed:
         options = f"k={AUTO}"
-    for option in filter(None, options.split(",")):
-        key, equals, value = option.partition("=")
-        if not equals or key not in allowed:
-            known = f"its options are {', '.join(allowed)}" if allowed else "it has no options"
-            raise SettingsError(
-                f"{specification!r}: {option!r} is no option of {name}; {known}. Write name:option=value."
-            )
-        values[key] = yaml.safe_load(value)
+    # Options without a value are looked at as well, for their name may be what is wrong.
+    check_known(specification, [o.partition("=")[0] for o in options.split(",") if o], allowed, owner=name)
+    values = read_options(specification, options)
+    check_option_types(specification, values, STRATEGIES[name])
     return STRATEGIES[name](**values)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.features import linear_probe
 from hf_transfer_kit.metrics import per_class_accuracy
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_choice
 from hf_transfer_kit.selection.unseen_classes.data import FeatureMaker, SplitFeatures
 from hf_transfer_kit.selection.unseen_classes.first_split import FirstSplit
@@ -164,7 +165,10 @@ def _tables_and_pairs(
 ) -> tuple[dict[str, AttributeTable], list[tuple[str, str]]]:
     """Name -> table, and table and method of everything that is fitted."""
     if unknown := [name for name in methods if name not in _KNOWN]:
-        raise SettingsError(f"{', '.join(map(repr, unknown))} is no method; choose {', '.join(_KNOWN)}.")
+        raise SettingsError(
+            f"{', '.join(map(repr, unknown))} is no method; choose {', '.join(_KNOWN)}."
+            f"{did_you_mean(unknown[0], _KNOWN)}"
+        )
     if table is None and prompts is None:
         raise SettingsError("Nothing describes the classes: give a table of attributes, or prompts.")
     tables = {name: given for name, given in ((ATTRIBUTES, table), (PROMPTS, prompts)) if given is not None}

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.options import check_choice
 from hf_transfer_kit.tuning.conservative.anchor import fingerprint_of
 from hf_transfer_kit.tuning.shared_rows import own_batches, sum_over_processes
 
+LABELS = ("empirical", "sampled")
 _ROWS_IN_KEY = 16
 
 
@@ -53,8 +55,7 @@ def estimate_fisher(
     Raises:
         SettingsError: When ``labels`` is unknown, or there are no rows.
     """
-    if labels not in ("empirical", "sampled"):
-        raise SettingsError(f"labels={labels!r} is unknown; choose 'empirical' or 'sampled'.")
+    check_choice("estimate_fisher", "labels", labels, LABELS)
     parameters = {name: parameter for name, parameter in model.named_parameters() if name in set(names)}
     first = next(iter(parameters.values()))
     totals = {

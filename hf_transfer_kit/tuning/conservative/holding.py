@@ -20,8 +20,15 @@ Selector = str | int
 
 
 def pairs(groups: Mapping[Selector, float] | Sequence[Sequence] | None) -> list[tuple[Selector, float]]:
-    """Selector and strength, in order; also from the lists that a checkpoint's JSON makes of them."""
+    """Selector and strength, in order; also from the lists that a checkpoint's JSON makes of them.
+
+    Raises:
+        SettingsError: When something else is among them.
+    """
     items = groups.items() if isinstance(groups, Mapping) else groups or ()
+    for item in items:
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise SettingsError(f"groups holds {item!r}; give selector -> strength, such as {{'body': 0.1}}.")
     return [(selector, strength) for selector, strength in items]
 
 

@@ -12,10 +12,13 @@ from torch.utils.data import DataLoader
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.options import check_int
 from hf_transfer_kit.tuning.conservative.anchor import (
     Anchor,
     AnchorKeeper,
@@ -62,6 +65,7 @@ class WeightInterpolation(NetworkCallback, ExportableState):
         SettingsError: When an argument is out of range; before training, when there is nothing to evaluate on.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         alphas: Sequence[float] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
@@ -77,10 +81,14 @@ class WeightInterpolation(NetworkCallback, ExportableState):
         if not alphas or not all(0 <= alpha <= 1 for alpha in alphas):
             raise SettingsError(f"alphas={list(alphas)} must be one or more points in [0, 1].")
         if metric not in METRICS:
-            raise SettingsError(f"metric={metric!r} is unknown; choose {' or '.join(METRICS)}.")
+            raise SettingsError(
+                f"metric={metric!r} is unknown; choose {' or '.join(METRICS)}.{did_you_mean(metric, METRICS)}"
+            )
         self.alphas = alphas
         self.metric = metric
         self.eval_dataset = eval_dataset
+        if batch_size is not None:
+            check_int(type(self).__name__, "batch_size", batch_size, low=1)
         self.batch_size = batch_size
         self.anchor = anchor
         self.head = head

@@ -11,9 +11,11 @@ from torch.utils.data import DataLoader
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.backbones.adapters import without_pretrained_value
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.tuning.checking import check_strength
 from hf_transfer_kit.tuning.conservative.anchor import AnchorKeeper, Source, stateful_callbacks
 from hf_transfer_kit.tuning.conservative.anchor_penalty import (
@@ -77,6 +79,7 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
 
     scalar_name: str
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         alpha: float = 0.01,
@@ -95,7 +98,7 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
         given = {"alpha": alpha, "beta": beta, **{f"groups[{k!r}]": v for k, v in pairs(groups)}}
         check_strength(type(self).__name__, **given)
         if norm not in NORMS:
-            raise SettingsError(f"norm={norm!r} is unknown; choose {', '.join(NORMS)}.")
+            raise SettingsError(f"norm={norm!r} is unknown; choose {', '.join(NORMS)}.{did_you_mean(norm, NORMS)}")
         if decoupled and clipped:
             raise SettingsError("decoupled=True moves the weights without a gradient, so clipped=True means nothing.")
         self.alpha = alpha

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.options import check_choice, check_int, check_seed
 from hf_transfer_kit.tuning.conservative.anchor import Source, stateful_callbacks
 from hf_transfer_kit.tuning.conservative.anchor_penalty import placed_like
-from hf_transfer_kit.tuning.conservative.fisher import estimate_fisher, fisher_key, normalised
+from hf_transfer_kit.tuning.conservative.fisher import LABELS, estimate_fisher, fisher_key, normalised
 from hf_transfer_kit.tuning.conservative.holding import Selector
 from hf_transfer_kit.tuning.conservative.l2sp import L2SP
 from hf_transfer_kit.tuning.networks import GIVEN
@@ -44,6 +46,7 @@ class L2SPFisher(L2SP):
         groups: As in ``L2SP``, and so are ``decoupled``, ``clipped``, ``anchor``, ``log_distances`` and ``name``.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         alpha: float = 0.01,
@@ -65,6 +68,10 @@ class L2SPFisher(L2SP):
         name: str | None = None,
         example_inputs: Any = None,
     ) -> None:
+        check_choice("L2SPFisher", "labels", labels, LABELS)
+        check_int("L2SPFisher", "num_samples", num_samples, low=1)
+        check_int("L2SPFisher", "batch_size", batch_size, low=1)
+        check_seed("L2SPFisher", seed)
         super().__init__(
             alpha,
             beta,

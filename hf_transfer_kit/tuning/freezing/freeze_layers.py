@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups, modality_of
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.logs import get_logger
@@ -57,6 +58,7 @@ class FreezeLayers(NetworkCallback):
         SettingsError: When not exactly one choice is given, or it does not fit the model (raised before training).
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         *unnamed: object,

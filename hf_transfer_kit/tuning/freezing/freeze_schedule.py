@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.tuning.freezing.schedule import Horizon, Plateau, Stage, parse_span, step_of
 from hf_transfer_kit.tuning.freezing.staged import StagedTraining
 from hf_transfer_kit.tuning.selecting import selected_names
 from hf_transfer_kit.values import LayerGroups
+from hf_transfer_kit.yaml_texts import read_yaml_file
 
 _KEYS = ("train", "until", "rates", "early_stopping")
 _STOPPING_KEYS = ("metric", "patience", "min_delta", "greater_is_better")
@@ -46,6 +48,7 @@ class FreezeSchedule(StagedTraining):
         SettingsError: When a stage cannot be read, or does not fit the model (before training).
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         stages: Sequence[Mapping[str, Any]] | Mapping[str, Any] | str | Path,
@@ -105,18 +108,19 @@ class FreezeSchedule(StagedTraining):
 def _written_stages(stages: object) -> list[dict[str, Any]]:
     """The stages as plain dicts, checked as far as that needs no model."""
     if isinstance(stages, (str, Path)):
-        path = Path(stages)
-        if not path.is_file():
-            raise SettingsError(f"FreezeSchedule: there is no file {str(stages)!r} with stages.")
-        try:
-            stages = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise SettingsError(f"FreezeSchedule: {str(path)!r} is no YAML: {error}.") from error
+        stages = read_yaml_file(stages, what=f"FreezeSchedule: {str(stages)!r}")
     if isinstance(stages, Mapping):
         if set(stages) != {"stages"}:
-            raise SettingsError(f"FreezeSchedule: a mapping must have the one key 'stages', not {sorted(stages)}.")
+            raise SettingsError(
+                f"FreezeSchedule: a mapping must have the one key 'stages', not {sorted(map(str, stages))}."
+            )
         stages = stages["stages"]
-    if not isinstance(stages, Sequence) or not stages or not all(isinstance(stage, Mapping) for stage in stages):
+    if (
+        isinstance(stages, str | bytes)
+        or not isinstance(stages, Sequence)
+        or not stages
+        or not all(isinstance(stage, Mapping) for stage in stages)
+    ):
         raise SettingsError('FreezeSchedule takes a list of stages such as {"until": 0.3, "train": "head"}.')
     for number, stage in enumerate(stages):
         _check_stage(number, stage, is_last=number == len(stages) - 1)
@@ -125,10 +129,13 @@ def _written_stages(stages: object) -> list[dict[str, Any]]:
 
 def _check_stage(number: int, stage: Mapping[str, Any], *, is_last: bool) -> None:
     where = f"FreezeSchedule: stage {number}"
-    unknown = sorted(set(stage) - set(_KEYS))
+    unknown = sorted(map(str, set(stage) - set(_KEYS)))
     if unknown:
-        raise SettingsError(f"{where} has unknown keys {', '.join(unknown)}; known are {', '.join(_KEYS)}.")
-    if not _listed(stage.get("train")):
+        raise SettingsError(
+            f"{where} has unknown keys {', '.join(unknown)}; known are {', '.join(_KEYS)}."
+            f"{did_you_mean(unknown[0], _KEYS)}"
+        )
+    if not _listed(stage.get("train")) or not all(_is_selector(selector) for selector in _listed(stage["train"])):
         raise SettingsError(f'{where} does not say what to train: give \'train\', such as "head" or ["head", -2].')
     stopping = stage.get("early_stopping")
     if stopping is not None:
@@ -148,8 +155,12 @@ def _check_stage(number: int, stage: Mapping[str, Any], *, is_last: bool) -> Non
     if not isinstance(rates, Mapping):
         raise SettingsError(f"{where}: rates={rates!r} must map selectors to factors, such as {{'body': 0.1}}.")
     for selector, factor in rates.items():
-        if isinstance(factor, bool) or not isinstance(factor, (int, float)) or factor < 0:
+        if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < math.inf:
             raise SettingsError(f"{where}: the rate of {selector!r} is {factor!r}; give a factor of at least 0.")
+
+
+def _is_selector(selector: object) -> bool:
+    return isinstance(selector, str | int) and not isinstance(selector, bool)
 
 
 def _listed(selectors: Any) -> list[str | int]:

@@ -17,6 +17,7 @@ from torch import nn
 
 from hf_transfer_kit.backbones.adapters import adapter_parameters, added_by_peft, is_under
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.values import LayerGroup
 
 BATCH_NORM = ("freeze", "update", "affine_only")
@@ -124,9 +125,14 @@ def frozen_by(model: nn.Module, *, owner: str) -> frozenset[str]:
 def check_options(*, batch_norm: str, dropout: str) -> None:
     """Raises SettingsError when one of the options is unknown."""
     if batch_norm not in BATCH_NORM:
-        raise SettingsError(f"batch_norm={batch_norm!r} is unknown; choose one of {', '.join(BATCH_NORM)}.")
+        raise SettingsError(
+            f"batch_norm={batch_norm!r} is unknown; choose one of {', '.join(BATCH_NORM)}."
+            f"{did_you_mean(batch_norm, BATCH_NORM)}"
+        )
     if dropout not in DROPOUT:
-        raise SettingsError(f"dropout={dropout!r} is unknown; choose one of {', '.join(DROPOUT)}.")
+        raise SettingsError(
+            f"dropout={dropout!r} is unknown; choose one of {', '.join(DROPOUT)}.{did_you_mean(dropout, DROPOUT)}"
+        )
 
 
 def is_held(module: nn.Module) -> bool:

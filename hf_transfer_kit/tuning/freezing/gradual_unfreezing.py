@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.tuning.freezing.schedule import Horizon, Plateau, Stage, parse_span, step_of, steps_in
 from hf_transfer_kit.tuning.freezing.staged import StagedTraining
 from hf_transfer_kit.values import LayerGroup, LayerGroups
@@ -41,6 +43,7 @@ class GradualUnfreezing(StagedTraining):
         SettingsError: When a value is out of range, or does not fit the model (before training).
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         *,
@@ -65,7 +68,9 @@ class GradualUnfreezing(StagedTraining):
             for span in spans:
                 parse_span(span)
         if order not in _ORDERS:
-            raise SettingsError(f"order={order!r} is unknown; choose one of {', '.join(_ORDERS)}.")
+            raise SettingsError(
+                f"order={order!r} is unknown; choose one of {', '.join(_ORDERS)}.{did_you_mean(order, _ORDERS)}"
+            )
         for name, value, least in (("groups_per_stage", groups_per_stage, 1), ("keep_frozen", keep_frozen, 0)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise SettingsError(f"{name}={value!r} must be a whole number, at least {least}.")

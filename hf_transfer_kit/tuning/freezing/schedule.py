@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.options import check_number
 
 _SPAN = re.compile(r"\s*(\d+(?:\.\d*)?)\s*(epochs?|steps?|%)\s*")
 _ROUNDING = 1e-6
@@ -52,8 +53,9 @@ class Plateau:
             raise SettingsError(f"metric={self.metric!r} is no name of a metric, such as 'eval_loss'.")
         if isinstance(self.patience, bool) or not isinstance(self.patience, int) or self.patience < 1:
             raise SettingsError(f"patience={self.patience!r} must be a whole number of evaluations, at least 1.")
-        if self.min_delta < 0:
-            raise SettingsError(f"min_delta={self.min_delta} is negative.")
+        check_number("early_stopping", "min_delta", self.min_delta, low=0)
+        if not isinstance(self.greater_is_better, bool | None):
+            raise SettingsError(f"greater_is_better={self.greater_is_better!r} must be true or false.")
 
     @property
     def key(self) -> str:
@@ -143,7 +145,7 @@ def parse_span(span: str | float) -> tuple[float, str]:
             amount, unit = amount / 100, "share"
     else:
         raise SettingsError(_unreadable(span))
-    if amount <= 0 or (unit == "share" and amount > 1):
+    if not 0 < amount < math.inf or (unit == "share" and amount > 1):
         raise SettingsError(_unreadable(span))
     return amount, unit
 

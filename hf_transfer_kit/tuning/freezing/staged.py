@@ -14,6 +14,7 @@ from transformers.trainer_utils import IntervalStrategy, has_length
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.tuning.freezing.distributed import (
     check_freezing,
     check_in_optimizer,
@@ -80,7 +81,10 @@ class StagedTraining(RunPart, ScalarCallback):
     ) -> None:
         check_options(batch_norm=batch_norm, dropout=dropout)
         if adapters not in _ADAPTERS:
-            raise SettingsError(f"adapters={adapters!r} is unknown; choose one of {', '.join(_ADAPTERS)}.")
+            raise SettingsError(
+                f"adapters={adapters!r} is unknown; choose one of {', '.join(_ADAPTERS)}."
+                f"{did_you_mean(adapters, _ADAPTERS)}"
+            )
         self.batch_norm = batch_norm
         self.dropout = dropout
         self.adapters = adapters

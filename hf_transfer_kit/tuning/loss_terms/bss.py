@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps, channel_axis, head_input, pooled
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.checking import check_strength
@@ -55,6 +56,7 @@ class BSS(LossTerm):
 
     scalar_name = "bss_penalty"
 
+    @checked_arguments(own_words_first=True)
     def __init__(self, *, alpha: float = 1e-3, k: int = 1, name: str | None = None) -> None:
         super().__init__(name=name)
         check_strength("BSS", alpha=alpha)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps, logits_layer
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.tuning.checking import check_strength
@@ -105,6 +106,7 @@ class CoTuning(LossTerm, ExportableState):
 
     scalar_name = "co_tuning_penalty"
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         *,

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps, body_modules, channel_axis, same_precision
 from hf_transfer_kit.errors import SettingsError
@@ -88,6 +89,7 @@ class DELTA(LossTerm, ExportableState):
 
     scalar_name = "delta_penalty"
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         *,

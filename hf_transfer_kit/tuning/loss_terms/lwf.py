@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps, logits_layer, same_precision
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.checking import check_strength, is_number
@@ -67,6 +68,7 @@ class LwF(LossTerm, ExportableState):
 
     scalar_name = "lwf_penalty"
 
+    @checked_arguments(own_words_first=True)
     def __init__(
         self,
         *,

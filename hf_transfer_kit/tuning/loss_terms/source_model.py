@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import TrainerState
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import find_head
 from hf_transfer_kit.backbones.adapters import added_by_peft, is_under
 from hf_transfer_kit.backbones.unwrapping import plain_model
@@ -29,6 +31,7 @@ class SourceModel:
         required: Whether a copy of the model will not do, because its head is new.
     """
 
+    @checked_arguments(own_words_first=True)
     def __init__(self, owner: str, given: nn.Module | str | Path | None = None, *, required: bool = False) -> None:
         self.required = required
         self.owner = owner
@@ -110,7 +113,7 @@ def load_source(model: nn.Module, name_or_path: str | Path) -> nn.Module:
         network, info = cast(Any, type(inner)).from_pretrained(
             str(name_or_path), use_safetensors=True, output_loading_info=True, dtype=torch.float32
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(
             f"source={str(name_or_path)!r} cannot be loaded as {type(inner).__name__}: {reason}"

@@ -262,7 +262,7 @@ def test_wrong_settings_are_told_at_once(settings, sentence):
     [
         ({"first": 5}, "first=5 is out of range: this model has 4 groups before the head"),
         ({"first": 0}, "from 1 to 4"),
-        ({"first": 1.5}, "first=1.5 is out of range"),
+        ({"first": 1.5}, "first=1.5 is not what it should be"),
         ({"but_last": 5}, "but_last=5 is out of range: this model has 4 groups, the head counted"),
         ({"fraction": 1.5}, r"fraction=1.5 is outside \(0, 1\]"),
         ({"names": "*"}, r"FreezeLayers\(names='\*'\) leaves nothing to train in BertForSequenceClassification"),

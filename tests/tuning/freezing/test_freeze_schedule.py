@@ -82,7 +82,7 @@ def test_early_stopping_of_a_stage_before_its_end(make_trainer):
     ("stages", "sentence"),
     [
         ([], r'takes a list of stages such as \{"until": 0.3, "train": "head"\}'),
-        ("nowhere.yaml", "there is no file 'nowhere.yaml' with stages"),
+        ("nowhere.yaml", "'nowhere.yaml': there is no such file"),
         ({"steps": []}, r"a mapping must have the one key 'stages', not \['steps'\]"),
         (
             [{"train": "head", "untl": 1}],

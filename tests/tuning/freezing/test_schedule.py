@@ -120,7 +120,7 @@ def test_whichever_comes_first():
         ({"metric": "", "patience": 1}, "metric='' is no name of a metric"),
         ({"metric": "loss", "patience": 0}, "patience=0 must be a whole number of evaluations, at least 1"),
         ({"metric": "loss", "patience": True}, "patience=True must be"),
-        ({"metric": "loss", "patience": 1, "min_delta": -1.0}, "min_delta=-1.0 is negative"),
+        ({"metric": "loss", "patience": 1, "min_delta": -1.0}, "min_delta=-1.0 is out of range"),
     ],
 )
 def test_wrong_plateaus_are_refused(settings, sentence):

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features.probe_rows import Features
+from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_int
 from hf_transfer_kit.selection.measures.distances.chance import beside_chance, dealt
 from hf_transfer_kit.selection.measures.distances.domain_rows import DomainRows, comparable_domains
@@ -18,6 +20,7 @@ from hf_transfer_kit.values.choosing import DomainDistance
 Labels = Sequence[int] | np.ndarray | None
 
 
+@checked_arguments()
 def domain_distance(
     source: Features,
     target: Features,
@@ -62,7 +65,10 @@ def domain_distance(
     kinds = [kind] if isinstance(kind, str) else list(kind)
     for name in kinds:
         if name not in DISTANCES:
-            raise SettingsError(f"kind={name!r} is unknown; choose among {', '.join(map(repr, DISTANCES))}.")
+            raise SettingsError(
+                f"kind={name!r} is unknown; choose among {', '.join(map(repr, DISTANCES))}."
+                f"{did_you_mean(name, DISTANCES)}"
+            )
     if not kinds:
         raise SettingsError(f"kind={kind!r} names no distance; choose among {', '.join(map(repr, DISTANCES))}.")
     check_int("domain_distance", "permutations", permutations, low=19)
