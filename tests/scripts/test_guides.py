@@ -1,4 +1,4 @@
-"""README and guides: their Python runs, their links lead somewhere, their commands name flags that exist."""
+"""README, CONTRIBUTING and guides: their Python runs, their links lead somewhere, their commands name flags that exist."""
 
 import ast
 import dataclasses
@@ -96,7 +96,7 @@ GIVEN = {
 
 
 @pytest.mark.parametrize("page", PYTHON_PAGES, ids=str)
-def test_the_python_of_a_page_runs_from_top_to_bottom(page, place, monkeypatch):
+def test_the_python_of_a_page_runs_from_top_to_bottom(page, place, monkeypatch, registries_as_before):
     monkeypatch.chdir(place)
     names = {"__name__": "page"}
     for given in re.findall(r"<!-- given: (.*?) -->", page.text):

@@ -40,7 +40,20 @@ BALANCERS: Registry[type[Balancer]] = Registry(
     ),
 )
 
-register_balancer = BALANCERS.register
-"""Adds a balancer under its ``name``; a decorator."""
+
+def register_balancer(balancer: type[Balancer]) -> type[Balancer]:
+    """Adds a balancer under its ``name``; a decorator.
+
+    Args:
+        balancer: A subclass of Balancer.
+
+    Returns:
+        The class.
+
+    Raises:
+        SettingsError: When it is no such class, or its name is no word or another's.
+    """
+    return BALANCERS.register(balancer)
+
 
 __all__ = ["BALANCERS", "Balancer", "BalancingEpochs", "GradientBalancer", "register_balancer"]

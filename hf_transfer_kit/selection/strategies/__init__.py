@@ -43,7 +43,20 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
     ),
 )
 
-register_strategy = STRATEGIES.register
-"""Adds a strategy, a frozen dataclass, under its ``name``; a decorator."""
+
+def register_strategy(strategy: type[Strategy]) -> type[Strategy]:
+    """Adds a strategy under its ``name``; a decorator.
+
+    Args:
+        strategy: A frozen dataclass, a subclass of Strategy; its fields are the options.
+
+    Returns:
+        The class.
+
+    Raises:
+        SettingsError: When it is no such class, or its name is no word or another's.
+    """
+    return STRATEGIES.register(strategy)
+
 
 __all__ = ["STRATEGIES", "Strategy", "register_strategy"]
