@@ -46,6 +46,12 @@ def reestimate_batch_norm(
 
     Raises:
         DataError: When there are no target rows, or a single one.
+
+    Example:
+        >>> before = model.resnet.embedder.embedder.normalization.running_mean.clone()
+        >>> _ = reestimate_batch_norm(model, target, collator)
+        >>> bool((model.resnet.embedder.embedder.normalization.running_mean != before).all())
+        True
     """
     if len(target) == 0:
         raise DataError("The target is empty, so there is nothing to gather BatchNorm statistics on.")
@@ -88,6 +94,10 @@ class ReestimateBatchNorm(TrainerCallback):
         collator: Rows -> batch; a ``DomainCollator`` will do.
         batch_size: Rows in a batch.
         max_rows: How many rows; None takes all.
+
+    Example:
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[ReestimateBatchNorm(target, collator)])
+        >>> _ = trainer.train()
     """
 
     def __init__(

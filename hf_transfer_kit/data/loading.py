@@ -172,6 +172,11 @@ def load_data(
         DataError: When the data cannot be found or read, or columns, labels, classes or sizes do not fit.
         SettingsError: When ``keep_rows`` has one text where a list of values belongs, the type of task is unknown or
             needs labels that may be missing, or names of classes do not fit.
+
+    Example:
+        >>> loaded = load_data(csv_file, train_size=8)
+        >>> loaded.label_names, loaded.sizes()
+        (('bad', 'good'), {'train': 8, 'validation': 3, 'test': 4})
     """
     check_task_type(task_type)
     if not labelled and (task_type != CLASSIFICATION or rename_classes):

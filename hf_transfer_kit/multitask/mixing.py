@@ -36,6 +36,10 @@ def mixing_shares(
 
     Raises:
         SettingsError: When the rule is unknown, weights do not fit the sources, or the temperature is not above 0.
+
+    Example:
+        >>> mixing_shares({"news": 900, "pairs": 100}, "temperature", temperature=2.0)
+        {'news': 0.75, 'pairs': 0.25}
     """
     if isinstance(mixing, Mapping):
         weights = checked_weights(mixing, sizes)

@@ -61,6 +61,16 @@ class MultiTaskModel(PreTrainedModel):
         balancer: None for the fixed weights, or a module called with the losses (task -> 0-dim tensor, the same tasks
             in every process) and the shared representation (a tensor, or a list of them that do not depend on each
             other), which gives the loss; its ``weights()``, where it has them, are recorded as ``weight_TASK``.
+
+    Example:
+        >>> tasks = {"class": {"type": "classification", "num_labels": 3}, "size": {"type": "regression"}}
+        >>> several = MultiTaskModel.from_backbone(model, tasks)
+        >>> rows = MultiTaskDataset({"pictures": Source(train, {"class": "labels"})})
+        >>> batch = MultiTaskCollator({"default": collator}, several.config.tasks)([rows[0], rows[1]])
+        >>> several.train()(**batch).loss.shape
+        torch.Size([])
+        >>> several.export("class").config.num_labels
+        3
     """
 
     config_class = MultiTaskConfig

@@ -28,6 +28,10 @@ class RestoreWeights(TrainerCallback):
 
     Raises:
         SettingsError: When training starts, if weights are missing from the checkpoint under every name.
+
+    Example:
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[RestoreWeights(None)])
+        >>> _ = trainer.train(resume_from_checkpoint=None)  # the same as given to the callback
     """
 
     def __init__(self, checkpoint: str | Path | bool | None) -> None:

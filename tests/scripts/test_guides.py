@@ -192,7 +192,9 @@ def flags_of():
             (call,) = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "parse_arguments"]
             module = _loaded(ROOT / "scripts" / script)
             kinds = [getattr(module, kind.id) for kind in call.args]
-            found[script] = {"--config"} | {f"--{f.name}" for kind in kinds for f in dataclasses.fields(kind)}
+            found[script] = {"--config", "--plugin"} | {
+                f"--{f.name}" for kind in kinds for f in dataclasses.fields(kind)
+            }
         return found[script]
 
     yield flags

@@ -52,6 +52,15 @@ def register_balancer(balancer: type[Balancer]) -> type[Balancer]:
 
     Raises:
         SettingsError: When it is no such class, or its name is no word or another's.
+
+    Example:
+        >>> @register_balancer
+        ... class Even(Balancer):
+        ...     name, summary = "even", "the mean of the losses"
+        ...     def combine(self, names, losses, shared):
+        ...         return torch.stack(losses).mean()
+        >>> BALANCERS["even"](["digit", "ink"]).tasks
+        ('digit', 'ink')
     """
     return BALANCERS.register(balancer)
 

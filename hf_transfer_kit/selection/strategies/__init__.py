@@ -55,6 +55,16 @@ def register_strategy(strategy: type[Strategy]) -> type[Strategy]:
 
     Raises:
         SettingsError: When it is no such class, or its name is no word or another's.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @register_strategy
+        ... @dataclass(frozen=True)
+        ... class Plain(Strategy):
+        ...     name = "plain"
+        ...     summary = "Nothing is added."
+        >>> make_strategy("plain")
+        Plain()
     """
     return STRATEGIES.register(strategy)
 
