@@ -179,7 +179,8 @@ class MultiTaskModel(PreTrainedModel):
         )
         with seeded(seed):
             new = cls(config).to(device=model.device, dtype=model.dtype)
-        carry_over(model, new, keep_classes=old_classes == "kept")
+        keep = old_classes == "kept"
+        carry_over(model.state_dict(), model.config, new.state_dict(), new.config, keep_classes=keep)
         return new
 
     def export(self, task: str) -> PreTrainedModel:
@@ -192,7 +193,7 @@ class MultiTaskModel(PreTrainedModel):
             SettingsError: When there is no such task.
         """
         self._check_task(task)
-        return plain_model_of(self, task)
+        return plain_model_of(self.trunk, self.heads[task], self.reader, self.config, task)
 
     def forward(
         self,
