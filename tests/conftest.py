@@ -120,6 +120,21 @@ def said():
 
 
 @pytest.fixture
+def registries_as_before():
+    """What a test registers is gone after it."""
+    from hf_transfer_kit.adaptation import OBJECTIVES, SCORES
+    from hf_transfer_kit.adaptation.objectives import SOURCE_FREE
+    from hf_transfer_kit.multitask import BALANCERS
+    from hf_transfer_kit.selection import STRATEGIES
+
+    kept = [(registry, dict(registry)) for registry in (STRATEGIES, OBJECTIVES, SOURCE_FREE, BALANCERS, SCORES)]
+    yield
+    for registry, members in kept:
+        registry.clear()
+        registry.update(members)
+
+
+@pytest.fixture
 def two_processes(tmp_path):
     """Runs a script's text in two processes with gloo, as under torchrun; its output is shown when it fails."""
 

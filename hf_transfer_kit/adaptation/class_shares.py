@@ -52,6 +52,17 @@ class TargetShares(RefreshedBuffer):
         collator: Rows -> batch.
         every: Steps between two estimates; None: each epoch.
         max_rows: Target rows that an estimate looks at, at most.
+
+    Example:
+        >>> pairs = DomainPairs(train, target)
+        >>> adapted = DomainAdversarialModel.from_classifier(model, method="dann")
+        >>> callbacks = [AdversarialSchedule(), TargetShares([row["labels"] for row in train], target, collator)]
+        >>> trainer = Trainer(
+        ...     adapted, args, train_dataset=pairs, data_collator=DomainCollator(collator), callbacks=callbacks
+        ... )
+        >>> _ = trainer.train()
+        >>> adapted.source_weights.shape
+        torch.Size([3])
     """
 
     file: ClassVar[str] = "target_shares.safetensors"

@@ -37,6 +37,11 @@ class DomainAdversarialConfig(PreTrainedConfig):
 
     Raises:
         SettingsError: When the method or the kind of statistics is unknown.
+
+    Example:
+        >>> config = DomainAdversarialConfig(model.config, method="mcc", method_options={"temperature": 2.0})
+        >>> config.method, config.num_labels
+        ('mcc', 3)
     """
 
     model_type = "domain_adversarial"

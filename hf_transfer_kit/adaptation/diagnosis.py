@@ -36,6 +36,11 @@ def diagnose(
 
     Raises:
         DataError: When nothing was logged that tells.
+
+    Example:
+        >>> log = [{"step": step, "class_loss": 0.05, "target_diversity": 0.1} for step in range(1, 11)]
+        >>> [found.name for found in diagnose(log)]
+        ['few classes take all']
     """
     entries = [entry for entry in log_history if "class_loss" in entry]
     if not entries:
@@ -61,6 +66,12 @@ def negative_adaptation(scores: Mapping[str, float], source_only: Mapping[str, f
 
     Returns:
         A finding, or None when at least half of the scores are no worse.
+
+    Example:
+        >>> negative_adaptation({"bnm": 0.9, "information": 1.2}, {"bnm": 0.7, "information": 1.0}) is None
+        True
+        >>> negative_adaptation({"bnm": 0.5, "information": 0.8}, {"bnm": 0.7, "information": 1.0}).name
+        'negative adaptation'
     """
     names = [name for name in _VOTES if name in scores and name in source_only]
     worse = [name for name in names if _worse(name, scores[name], source_only[name])]

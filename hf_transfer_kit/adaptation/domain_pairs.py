@@ -43,6 +43,12 @@ class SourceRows(TorchDataset):
 
     Args:
         rows: Map-style dataset of rows with labels.
+
+    Example:
+        >>> adapted = DomainAdversarialModel.from_classifier(model, method="dann")
+        >>> trainer = Trainer(adapted, args, eval_dataset=SourceRows(test), data_collator=DomainCollator(collator))
+        >>> trainer.evaluate()["eval_loss"] > 0
+        True
     """
 
     @checked_arguments(own_words_first=True)
@@ -68,6 +74,12 @@ class TargetRows(TorchDataset):
 
     Args:
         rows: Map-style dataset, with or without labels: those are dropped here.
+
+    Example:
+        >>> rows = TargetRows(target)
+        >>> batch = DomainCollator(collator)([rows[0], rows[1]])
+        >>> sorted(batch)
+        ['row_numbers', 'target_pixel_values']
     """
 
     @checked_arguments(own_words_first=True)
@@ -98,6 +110,10 @@ class DomainPairs(TorchDataset):
     Raises:
         DataError: When a domain is empty or has no length, when both name their classes and the names differ, or when
             ``target_columns`` names a column of labels or one that is missing.
+
+    Example:
+        >>> len(train), len(target), len(DomainPairs(train, target))
+        (12, 8, 12)
     """
 
     @checked_arguments(own_words_first=True)
@@ -195,6 +211,12 @@ class DomainCollator:
 
     Raises:
         SettingsError: When ``change`` cannot be called.
+
+    Example:
+        >>> pairs = DomainPairs(train, target)
+        >>> batch = DomainCollator(collator)([pairs[0], pairs[1]])
+        >>> sorted(batch)
+        ['labels', 'pixel_values', 'target_pixel_values']
     """
 
     @checked_arguments(own_words_first=True)

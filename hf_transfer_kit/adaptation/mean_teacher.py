@@ -65,6 +65,15 @@ class MeanTeacher(TrainerCallback):
     Raises:
         SettingsError: When an argument is out of range; before training, when the checkpoint holds no teacher or the
             best checkpoint is to be loaded at the end, which ``finish="teacher"`` would overwrite.
+
+    Example:
+        >>> pairs = DomainPairs(train, target)
+        >>> adapted = DomainAdversarialModel.from_classifier(model, method="self_training")
+        >>> callbacks = [AdversarialSchedule("constant"), MeanTeacher(decay=0.9, finish="teacher")]
+        >>> trainer = Trainer(
+        ...     adapted, args, train_dataset=pairs, data_collator=DomainCollator(collator), callbacks=callbacks
+        ... )
+        >>> _ = trainer.train()
     """
 
     def __init__(self, decay: float = 0.999, *, finish: str = "student") -> None:

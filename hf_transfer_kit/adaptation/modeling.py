@@ -64,6 +64,15 @@ class DomainAdversarialModel(PreTrainedModel):
         source_weights: How much source rows of each class count, buffer (C,) that is not saved, or None; written by
             ``TargetShares``.
         evaluate_as: ``"target"`` or ``"source"``: whose BatchNorm statistics evaluation uses.
+
+    Example:
+        >>> adapted = DomainAdversarialModel.from_classifier(model, method="dann")
+        >>> pairs = DomainPairs(train, target)
+        >>> batch = DomainCollator(collator)([pairs[0], pairs[1]])
+        >>> adapted.train()(**batch).loss.shape
+        torch.Size([])
+        >>> type(adapted.export_classifier()) is type(model)
+        True
     """
 
     config_class = DomainAdversarialConfig

@@ -27,7 +27,14 @@ Collator = Callable[[list[Any]], Mapping[str, Any]]
 def target_outputs(
     model: DomainAdversarialModel, target: Rows, collator: Collator, *, batch_size: int = 256
 ) -> tuple[Tensor, Tensor]:
-    """Logits (N, C) and features (N, D) of target rows, float32 on the CPU, as in evaluation; labels are not read."""
+    """Logits (N, C) and features (N, D) of target rows, float32 on the CPU, as in evaluation; labels are not read.
+
+    Example:
+        >>> adapted = DomainAdversarialModel.from_classifier(model, method="tent")
+        >>> logits, features = target_outputs(adapted, target, collator)
+        >>> logits.shape, features.shape
+        (torch.Size([8, 3]), torch.Size([8, 16]))
+    """
     labels = [name for name in target[0] if name in LABEL_COLUMNS]
     device = next(model.parameters()).device
     found: list[tuple[Tensor, Tensor]] = []
@@ -50,6 +57,15 @@ class PseudoLabels(RefreshedBuffer):
         collator: Rows -> batch.
         every: Steps between two labellings, at least 1; None: each epoch.
         batch_size: Rows a forward.
+
+    Example:
+        >>> rows = TargetRows(target)
+        >>> adapted = DomainAdversarialModel.from_classifier(model, method="shot")
+        >>> callbacks = [AdversarialSchedule("constant"), PseudoLabels(target, collator)]
+        >>> trainer = Trainer(
+        ...     adapted, args, train_dataset=rows, data_collator=DomainCollator(collator), callbacks=callbacks
+        ... )
+        >>> _ = trainer.train()
     """
 
     file: ClassVar[str] = "pseudo_labels.safetensors"

@@ -51,6 +51,12 @@ def reestimate_batch_norm(
 
     Raises:
         DataError: When there are no target rows, or a single one.
+
+    Example:
+        >>> before = model.resnet.embedder.embedder.normalization.running_mean.clone()
+        >>> _ = reestimate_batch_norm(model, target, collator)
+        >>> bool((model.resnet.embedder.embedder.normalization.running_mean != before).all())
+        True
     """
     _check_numbers("reestimate_batch_norm", batch_size, max_rows)
     if len(target) == 0:
@@ -94,6 +100,10 @@ class ReestimateBatchNorm(TrainerCallback):
         collator: Rows -> batch; a ``DomainCollator`` will do.
         batch_size: Rows in a batch.
         max_rows: How many rows; None takes all.
+
+    Example:
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[ReestimateBatchNorm(target, collator)])
+        >>> _ = trainer.train()
     """
 
     @checked_arguments(own_words_first=True)

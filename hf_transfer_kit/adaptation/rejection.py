@@ -44,6 +44,11 @@ class Rejection:
 
     Raises:
         SettingsError: When there is no such score.
+
+    Example:
+        >>> rejection = Rejection("entropy", threshold=0.8)
+        >>> rejection(logits).tolist()
+        [False, False, False, True]
     """
 
     score: str
@@ -116,6 +121,12 @@ def choose_rejection(known: Any, held_out_known: Any, held_out_unknown: Any) -> 
 
     Raises:
         DataError: When one of the three has no row, or a logit is not finite.
+
+    Example:
+        >>> unsure = np.ones((4, 3))
+        >>> found = choose_rejection(known=logits[:3], held_out_known=logits[:3], held_out_unknown=unsure)
+        >>> found.rejection(unsure).tolist()
+        [True, True, True, True]
     """
     given = [_finite(logits) for logits in (known, held_out_known, held_out_unknown)]
     if not all(len(logits) for logits in given):
@@ -153,6 +164,11 @@ def open_set_metrics(logits: Any, labels: Sequence[int] | np.ndarray, rejection:
 
     Raises:
         DataError: When the rows show known classes alone, or unknown ones alone.
+
+    Example:
+        >>> found = open_set_metrics(logits, [0, 1, 2, 3], Rejection("entropy", threshold=0.8))
+        >>> found["known_accuracy"], found["unknown_recall"], found["h_score"]
+        (1.0, 1.0, 1.0)
     """
     logits, true = _finite(logits), np.asarray(labels)
     unknown, rejected = true >= logits.shape[1], rejection(logits)

@@ -43,5 +43,11 @@ def reverse_gradient(features: Tensor, strength: Tensor) -> Tensor:
 
     Returns:
         ``features``, unchanged.
+
+    Example:
+        >>> features = torch.ones(2, 3, requires_grad=True)
+        >>> reverse_gradient(features, torch.tensor(0.5)).sum().backward()
+        >>> features.grad[0]
+        tensor([-0.5000, -0.5000, -0.5000])
     """
     return _Reversal.apply(features, torch.as_tensor(strength))

@@ -22,17 +22,31 @@ def dann_strength(progress: float, *, gamma: float = 10.0) -> float:
     Args:
         progress: How far training is, in [0, 1].
         gamma: How soon; at the default half of the strength is reached at p = 0.11.
+
+    Example:
+        >>> [round(dann_strength(p), 2) for p in (0.0, 0.11, 0.5, 1.0)]
+        [0.0, 0.5, 0.99, 1.0]
     """
     return 2.0 / (1.0 + math.exp(-gamma * progress)) - 1.0
 
 
 def linear_strength(progress: float) -> float:
-    """The progress itself."""
+    """The progress itself.
+
+    Example:
+        >>> linear_strength(0.3)
+        0.3
+    """
     return progress
 
 
 def constant_strength(progress: float) -> float:
-    """1 at every progress."""
+    """1 at every progress.
+
+    Example:
+        >>> constant_strength(0.3)
+        1.0
+    """
     return 1.0
 
 
@@ -61,6 +75,17 @@ class AdversarialSchedule(TrainerCallback):
     Raises:
         SettingsError: When the schedule is unknown, a number out of its range, or ``gamma`` given to another schedule;
             when training begins: when the model holds no ``strength`` to write.
+
+    Example:
+        >>> pairs = DomainPairs(train, target)
+        >>> adapted = DomainAdversarialModel.from_classifier(model, method="dann")
+        >>> callbacks = [AdversarialSchedule(highest=0.5)]
+        >>> trainer = Trainer(
+        ...     adapted, args, train_dataset=pairs, data_collator=DomainCollator(collator), callbacks=callbacks
+        ... )
+        >>> _ = trainer.train()
+        >>> round(float(adapted.strength), 3)
+        0.493
     """
 
     @checked_arguments(own_words_first=True)

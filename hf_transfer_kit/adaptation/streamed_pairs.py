@@ -27,6 +27,12 @@ class StreamedDomainPairs(IterableDataset):
 
     Raises:
         DataError: When both name their classes and the names differ; while iterating, when there is no target row.
+
+    Example:
+        >>> pairs = iter(StreamedDomainPairs(train, target))
+        >>> batch = DomainCollator(collator)([next(pairs), next(pairs)])
+        >>> sorted(batch)
+        ['labels', 'pixel_values', 'target_pixel_values']
     """
 
     def __init__(

@@ -28,6 +28,10 @@ def adaptable_layers(model: nn.Module, *, last: int | None = None) -> list[str]:
 
     Raises:
         ModelError: When there is none.
+
+    Example:
+        >>> adaptable_layers(text_model, last=1)[:2]
+        ['bert.pooler.dense']
     """
     body = layer_groups(model).body
     modules = {
@@ -48,12 +52,24 @@ def adaptable_layers(model: nn.Module, *, last: int | None = None) -> list[str]:
 
 
 def is_adapted(model: nn.Module) -> bool:
-    """Whether the model is wrapped by peft."""
+    """Whether the model is wrapped by peft.
+
+    Example:
+        >>> is_adapted(model)
+        False
+    """
     return hasattr(model, "peft_config") and hasattr(model, "merge_and_unload")
 
 
 def merged(model: nn.Module) -> nn.Module:
-    """A plain copy with the adapters' changes in its weights; the adapted model stays as it is."""
+    """A plain copy with the adapters' changes in its weights; the adapted model stays as it is.
+
+    Example:
+        >>> from peft import LoraConfig, get_peft_model
+        >>> adapted = get_peft_model(text_model, LoraConfig(target_modules=adaptable_layers(text_model)))
+        >>> is_adapted(adapted), is_adapted(merged(adapted))
+        (True, False)
+    """
     adapted: Any = copy.deepcopy(model)
     return adapted.merge_and_unload()
 

@@ -70,6 +70,10 @@ def load_towers(
     Raises:
         ModelError: When it has no text tower beside one for images or sounds, no scale of their cosines, or no
             tokenizer.
+
+    Example:
+        >>> load_towers(clip_folder).reads
+        'image'
     """
     name = str(name_or_path)
     config = checkpoint_config(name, trust_remote_code=trust_remote_code, revision=revision)
@@ -109,6 +113,11 @@ def class_embeddings(
         SettingsError: When there is no template, or one without ``{}``.
         DataError: When there is no name, or an empty one.
         ModelError: When the tokenizer does not tell the prompts apart, or the text tower does not read its tokens.
+
+    Example:
+        >>> rows = class_embeddings(["zebra", "horse"], towers, templates=["a photo of a {}."])
+        >>> rows.shape, rows.dtype
+        (torch.Size([2, 6]), torch.float64)
     """
     templates = checked_templates(TEMPLATES[towers.reads] if templates is None else templates)
     words = [str(name).replace("_", " ").replace("+", " ").strip() for name in names]
@@ -124,6 +133,10 @@ def checked_templates(templates: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         SettingsError: When there is none, or one without ``{}``.
+
+    Example:
+        >>> checked_templates(["a photo of a {}."])
+        ('a photo of a {}.',)
     """
     templates = (templates,) if isinstance(templates, str) else tuple(templates)
     if without := [template for template in templates if "{}" not in template]:

@@ -31,6 +31,11 @@ class DannMnistConfig(PreTrainedConfig):
 
     Raises:
         SettingsError: When nothing of a 28 x 28 image is left after so many convolutions.
+
+    Example:
+        >>> config = DannMnistConfig(batch_norm=True, num_labels=3)
+        >>> config.widths, config.hidden
+        ([32, 48], [100, 100])
     """
 
     model_type = "dann_mnist"
@@ -91,7 +96,12 @@ class DannMnistPreTrainedModel(PreTrainedModel):
 
 
 class DannMnistModel(DannMnistPreTrainedModel):
-    """Convolutions, each with maximum pooling by 2 and ReLU; the paper's two make 768 features of an image."""
+    """Convolutions, each with maximum pooling by 2 and ReLU; the paper's two make 768 features of an image.
+
+    Example:
+        >>> DannMnistModel(DannMnistConfig())(pixel_values=torch.zeros(2, 3, 28, 28)).pooler_output.shape
+        torch.Size([2, 768])
+    """
 
     def __init__(self, config: DannMnistConfig) -> None:
         super().__init__(config)
@@ -116,7 +126,13 @@ class DannMnistModel(DannMnistPreTrainedModel):
 
 
 class DannMnistForImageClassification(DannMnistPreTrainedModel):
-    """The network with its label head: hidden layers (the paper's two of 100), then the classes."""
+    """The network with its label head: hidden layers (the paper's two of 100), then the classes.
+
+    Example:
+        >>> network = DannMnistForImageClassification(DannMnistConfig(num_labels=3))
+        >>> network(pixel_values=torch.zeros(2, 3, 28, 28)).logits.shape
+        torch.Size([2, 3])
+    """
 
     def __init__(self, config: DannMnistConfig) -> None:
         super().__init__(config)

@@ -37,6 +37,11 @@ def extend_head(model: nn.Module, new_classes: Sequence[str] | int, *, seed: int
         SettingsError: When there is no new class, or a name is there already or given twice.
         ModelError: When the model has no head, when its outputs are not one a class, or when peft has put an adapter in
             the head's place; it is as before then.
+
+    Example:
+        >>> extended = extend_head(model, ["fox", "lynx"], seed=0)
+        >>> extended.config.num_labels, extended.config.id2label[4]
+        (5, 'lynx')
     """
     inner, _ = plain_model(model)
     layers = last_layers(inner)
@@ -78,6 +83,10 @@ def known_classes(model: nn.Module) -> tuple[str, ...]:
     Raises:
         ModelError: When its config has none, or numbers in their place (LABEL_0, ...): by them alone a class of new
             data cannot be told from one that is known.
+
+    Example:
+        >>> known_classes(replace_head(model, id2label={0: "cat", 1: "dog"}))
+        ('cat', 'dog')
     """
     inner, _ = plain_model(model)
     names = getattr(getattr(inner, "config", None), "id2label", None) or {}

@@ -27,6 +27,10 @@ def find_head(model: nn.Module) -> dict[str, nn.Module]:
     For transformers' task models these are the direct children outside the base model (a pooler that belongs to the
     task included), for timm networks the classifier; besides, and for any other module, the layers whose outputs
     become the logits in one traced forward.
+
+    Example:
+        >>> list(find_head(model))
+        ['classifier']
     """
     inner, prefix = plain_model(model)
     if _is_taken_off(inner):

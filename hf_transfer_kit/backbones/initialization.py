@@ -40,6 +40,12 @@ def reinitialize(model: nn.Module, last: int | None = None, *, all: bool = False
     Raises:
         SettingsError: When not exactly one of ``last`` and ``all`` is given, or ``last`` is out of range.
         ModelError: When a layer cannot be initialised because it has no rule for it.
+
+    Example:
+        >>> before = model.resnet.embedder.embedder.convolution.weight.clone()
+        >>> _ = reinitialize(model, all=True, seed=1)
+        >>> bool((model.resnet.embedder.embedder.convolution.weight != before).all())
+        True
     """
     groups = layer_groups(model) if last is not None else ()
     if (last is None) == (not all):

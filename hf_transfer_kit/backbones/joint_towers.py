@@ -15,7 +15,12 @@ from hf_transfer_kit.errors import ModelError
 
 
 def joint_modality(config: PreTrainedConfig) -> str | None:
-    """``"image"`` or ``"audio"`` for networks that put that and texts into one space; None for all others."""
+    """``"image"`` or ``"audio"`` for networks that put that and texts into one space; None for all others.
+
+    Example:
+        >>> joint_modality(towers.model.config), joint_modality(model.config)
+        ('image', None)
+    """
     if type(config) not in MODEL_MAPPING:
         return None
     try:

@@ -42,6 +42,13 @@ def layer_groups(model: nn.Module, *, example_inputs: Mapping[str, Any] | Any | 
 
     Raises:
         ModelError: When no forward could be made; says why.
+
+    Example:
+        >>> groups = layer_groups(model)
+        >>> [group.name for group in groups]
+        ['embedder', 'encoder.stages.0', 'encoder.stages.1', 'classifier']
+        >>> groups.head.num_parameters
+        51
     """
     inner, prefix = plain_model(model)
     if example_inputs is not None:

@@ -82,6 +82,12 @@ def load_model(
         SettingsError: When ``dtype`` is unknown.
         ModelError: When there is no such model, its files are missing or unsafe, it is no architecture with a
             classifier, its weights do not fit its architecture, or a head that was wanted is not among them.
+
+    Example:
+        >>> model.save_pretrained("checkpoint")
+        >>> loaded = load_model("checkpoint", id2label={0: "cat", 1: "dog"}, seed=0)
+        >>> loaded.config.num_labels
+        2
     """
     if dtype not in DTYPES:
         raise SettingsError(
@@ -164,6 +170,11 @@ def load_tower_classifier(
 
     Raises:
         ModelError: When there is no such checkpoint, or it has no two towers.
+
+    Example:
+        >>> classifier = load_tower_classifier(clip_folder, id2label={0: "zebra", 1: "horse"})
+        >>> classifier(pixel_values=torch.zeros(2, 3, 32, 32)).logits.shape
+        torch.Size([2, 2])
     """
     name = str(name_or_path)
     id2label = checked_labels(None, id2label)
@@ -201,6 +212,11 @@ def stored_dtype(name_or_path: str | Path, *, trust_remote_code: bool = False, r
     """The precision that most of a checkpoint's tensors are stored in: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
 
     It is read off the weights where they are on this machine, else off the config.
+
+    Example:
+        >>> model.half().save_pretrained("checkpoint")
+        >>> stored_dtype("checkpoint")
+        'float16'
     """
     name = str(name_or_path)
     config = checkpoint_config(name, pretrained=True, trust_remote_code=trust_remote_code, revision=revision)
@@ -238,6 +254,11 @@ def load_processor(name_or_path: str | Path, modality: str, *, revision: str | N
     Raises:
         ModelError: When it cannot be loaded.
         SettingsError: When the modality is unknown.
+
+    Example:
+        >>> _ = processor.save_pretrained("checkpoint")
+        >>> load_processor("checkpoint", "image").size["height"]
+        32
     """
     name = str(name_or_path)
     if modality not in _PROCESSORS:
@@ -266,6 +287,11 @@ def checkpoint_config(
     Raises:
         ModelError: When there is none, it cannot be read, or there are no safe weights beside it.
         SettingsError: When a folder is given with a revision.
+
+    Example:
+        >>> model.save_pretrained("checkpoint")
+        >>> checkpoint_config("checkpoint").model_type
+        'resnet'
     """
     path = Path(name)
     looks_local = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1

@@ -20,6 +20,10 @@ def modality_of(model: nn.Module) -> str:
 
     Raises:
         ModelError: When the model does not say what it reads.
+
+    Example:
+        >>> modality_of(model), modality_of(text_model)
+        ('image', 'text')
     """
     inner, _ = plain_model(model)
     if hasattr(inner, "pretrained_cfg"):

@@ -53,6 +53,11 @@ def replace_head(
             when it cannot run with as many; it is as before then.
         SettingsError: When the number of classes is missing, below 1 or contradicts ``id2label``, or rows are not
             finite, not one a class, or not as wide as what the last layer reads.
+
+    Example:
+        >>> _ = replace_head(model, id2label={0: "cat", 1: "dog"}, seed=0)
+        >>> model(pixel_values=torch.zeros(1, 3, 32, 32)).logits.shape, model.config.id2label[1]
+        (torch.Size([1, 2]), 'dog')
     """
     id2label = checked_labels(num_labels, id2label)
     if not isinstance(init, Tensor) and init not in ("default", "zeros"):

@@ -25,6 +25,15 @@ def register_head(model_class: type[nn.Module], *layers: str) -> None:
 
     Raises:
         SettingsError: When ``model_class`` is no class of modules, or no layer is named.
+
+    Example:
+        >>> class Measured(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.first, self.out = nn.Linear(4, 6), nn.Linear(6, 3)
+        >>> register_head(Measured, "out")
+        >>> replace_head(Measured(), 5).out
+        Linear(in_features=6, out_features=5, bias=True)
     """
     _heads[_checked_class(model_class, "register_head")] = _checked_names(layers, "register_head")
 
@@ -40,6 +49,16 @@ def register_architecture(model_class: type[nn.Module], groups: Sequence[str]) -
 
     Raises:
         SettingsError: When ``model_class`` is no class of modules, or no group is named.
+
+    Example:
+        >>> class Measured(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.first, self.second, self.out = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+        >>> register_architecture(Measured, ["first", "second"])
+        >>> register_head(Measured, "out")
+        >>> [group.name for group in layer_groups(Measured())]
+        ['first', 'second', 'out']
     """
     _architectures[_checked_class(model_class, "register_architecture")] = _checked_names(
         groups, "register_architecture"

@@ -37,6 +37,11 @@ class TorchvisionConfig(PreTrainedConfig):
 
     Raises:
         ModelError: When torchvision has no such classifier.
+
+    Example:
+        >>> config = TorchvisionConfig("mobilenet_v2", image_size=32, num_labels=3)
+        >>> config.architecture, config.num_labels
+        ('mobilenet_v2', 3)
     """
 
     model_type = "torchvision"
@@ -64,7 +69,13 @@ class TorchvisionConfig(PreTrainedConfig):
 
 
 class TorchvisionForImageClassification(PreTrainedModel):
-    """A torchvision network with its own head; GoogLeNet and Inception v3 with their auxiliary heads in training."""
+    """A torchvision network with its own head; GoogLeNet and Inception v3 with their auxiliary heads in training.
+
+    Example:
+        >>> network = TorchvisionForImageClassification(TorchvisionConfig("resnet18", image_size=32, num_labels=3))
+        >>> network(pixel_values=torch.zeros(2, 3, 32, 32)).logits.shape
+        torch.Size([2, 3])
+    """
 
     config_class = TorchvisionConfig
     base_model_prefix = "network"

@@ -34,6 +34,11 @@ class TowerConfig(PreTrainedConfig):
         reads: ``"image"`` or ``"audio"``.
         width: Features of the space that both towers share.
         left_away: Names of parts of the joint network that this tower does not run: the text tower and its like.
+
+    Example:
+        >>> config = TowerConfig(towers.model.config, reads="image", width=6, num_labels=3)
+        >>> config.reads, config.width
+        ('image', 6)
     """
 
     model_type = "joint_tower"
@@ -72,6 +77,12 @@ class TowerForClassification(PreTrainedModel):
     Args:
         config: The configuration.
         joint: The joint network, which loses what this tower does not run; None makes a random one.
+
+    Example:
+        >>> config = TowerConfig(towers.model.config, reads="image", width=6, num_labels=3)
+        >>> tower = TowerForClassification(config, joint=towers.model)
+        >>> tower(pixel_values=torch.zeros(2, 3, 32, 32)).logits.shape
+        torch.Size([2, 3])
     """
 
     config_class = TowerConfig

@@ -35,6 +35,11 @@ class ClassBalance:
 
     Raises:
         SettingsError: When a value is unknown, or both would balance the same rows twice.
+
+    Example:
+        >>> balance = ClassBalance(weights="balanced")
+        >>> balance.class_weights(np.array([0, 0, 0, 1]), ["cat", "dog"])
+        tensor([0.6667, 2.0000])
     """
 
     weights: str | Mapping[str, float] | None = None

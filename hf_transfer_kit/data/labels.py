@@ -161,6 +161,10 @@ def check_same_classes(source: Sequence[str] | None, target: Sequence[str] | Non
 
     Raises:
         DataError: With the classes in which they differ.
+
+    Example:
+        >>> check_same_classes(["cat", "dog"], ["cat", "dog"])  # the same: nothing is raised
+        >>> check_same_classes(["cat", "dog"], None)  # unknown: likewise
     """
     if source is None or target is None or tuple(source) == tuple(target):
         return

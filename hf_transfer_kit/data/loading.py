@@ -187,6 +187,11 @@ def load_data(
         DataError: When the data cannot be found or read, or columns, labels, classes or sizes do not fit.
         SettingsError: When ``keep_rows`` has one text where a list of values belongs, the type of task is unknown or
             needs labels that may be missing, names of classes do not fit, or a seed or a size is out of range.
+
+    Example:
+        >>> loaded = load_data(csv_file, train_size=8)
+        >>> loaded.label_names, loaded.sizes()
+        (('bad', 'good'), {'train': 8, 'validation': 3, 'test': 4})
     """
     check_task_type(task_type)
     check_seed("load_data", seed)

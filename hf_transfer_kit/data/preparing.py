@@ -132,6 +132,12 @@ def prepare_data(
         DataError: When the processor does not fit the data, or ``like`` holds another kind of inputs.
         SettingsError: When a size is out of range, ``augment`` is unknown or asked for data without pictures, or when
             ``like`` had other sizes than those given, or another processor.
+
+    Example:
+        >>> prepared = prepare_data(loaded, processor)
+        >>> batch = prepared.collator([prepared.train[0], prepared.train[1]])
+        >>> batch["pixel_values"].shape
+        torch.Size([2, 3, 32, 32])
     """
     if augment not in (False, True, "no_flip"):
         raise SettingsError(f"augment={augment!r} is unknown; choose True, False or 'no_flip'.")
@@ -178,7 +184,12 @@ def prepare_data(
 
 
 def raw_rows(data: LoadedData, split: str) -> Sequence[Any]:
-    """The inputs of a split's rows as they are stored: what ``RawInputs`` takes."""
+    """The inputs of a split's rows as they are stored: what ``RawInputs`` takes.
+
+    Example:
+        >>> raw_rows(load_data(csv_file), "test")[0]
+        'a sentence of few words w0'
+    """
     rows = getattr(data, split)
     if data.modality != "text":
         return undecoded(rows, data.input_columns[0], data.modality)

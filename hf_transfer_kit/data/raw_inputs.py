@@ -35,6 +35,10 @@ class InputSizes:
         max_length: Longest text in tokens.
         max_seconds: Longest sound in seconds; None for the usual length of the data.
         channels: Of pictures, 3 or 1; None for the processor's.
+
+    Example:
+        >>> InputSizes(image_size=32).image_size
+        32
     """
 
     image_size: int | None = None

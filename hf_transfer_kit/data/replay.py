@@ -36,6 +36,12 @@ def replayed_rows(new: MapRows, old: MapRows, *, per_class: int = 20, seed: int 
 
     Raises:
         SettingsError: When ``per_class`` is no number of rows.
+
+    Example:
+        >>> old = [row for row in train if row["labels"] < 2]
+        >>> new = [row for row in train if row["labels"] == 2]
+        >>> len(replayed_rows(new, old, per_class=1))
+        6
     """
     return JoinedRows([new, ChosenRows(old, few_places(np.array(classes_of(old)), per_class, seed=seed))])
 

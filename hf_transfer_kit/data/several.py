@@ -27,6 +27,11 @@ class LoadedSources:
 
     Raises:
         DataError: When there is none, or another holds other classes or another kind of inputs than the first.
+
+    Example:
+        >>> both = LoadedSources({"photo": loaded, "again": loaded})
+        >>> both.name, both.label_names[:3]
+        ('photo + again', ('0', '1', '2'))
     """
 
     parts: Mapping[str, LoadedData]
@@ -107,6 +112,11 @@ class UnionRows(TorchDataset):
     Args:
         parts: Map-style datasets whose rows have labels.
         seed: Of what is drawn.
+
+    Example:
+        >>> rows = UnionRows([data.train, other_data.train])
+        >>> len(data.train), len(other_data.train), len(rows)
+        (24, 24, 48)
     """
 
     def __init__(self, parts: Sequence[KnownRows], *, seed: int = 0) -> None:
@@ -143,7 +153,13 @@ class UnionRows(TorchDataset):
 
 
 def united(parts: Sequence[PreparedData], *, seed: int = 0) -> PreparedData:
-    """One source made of several, prepared alike: in every split each has as many rows; a single one as it is."""
+    """One source made of several, prepared alike: in every split each has as many rows; a single one as it is.
+
+    Example:
+        >>> union = united([data, other_data])
+        >>> len(data.train), len(other_data.train), len(union.train)
+        (24, 24, 48)
+    """
     if len(parts) == 1:
         return parts[0]
     splits: dict[str, Any] = {split: UnionRows([getattr(part, split) for part in parts], seed=seed) for split in SPLITS}
@@ -151,7 +167,12 @@ def united(parts: Sequence[PreparedData], *, seed: int = 0) -> PreparedData:
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:
-    """The names, those that come again with a number behind: books, books (2)."""
+    """The names, those that come again with a number behind: books, books (2).
+
+    Example:
+        >>> distinct_names(["books", "toys", "books"])
+        ['books', 'toys', 'books (2)']
+    """
     seen: dict[str, int] = {}
     found = []
     for name in names:

@@ -62,6 +62,14 @@ def build_store(
         SettingsError: When sizes, names or metadata cannot be stored.
         DataError: When the folder cannot be written or is full, a complete cache is damaged or holds something else,
             ``compute`` returns other than promised, or another process failed. Finished shards stay.
+
+    Example:
+        >>> def squares(start, stop):
+        ...     return {"square": torch.arange(start, stop)[:, None] ** 2}
+        >>> columns = [Column("square", "int64", (1,))]
+        >>> store = build_store("cache", "squares", columns, 10, squares, rows_per_shard=4)
+        >>> len(store), store.layout.shards
+        (10, 3)
     """
     ranks = Ranks()
     path = store_path(cache_dir, key)

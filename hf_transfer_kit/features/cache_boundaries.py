@@ -93,6 +93,11 @@ def cache_boundaries(
     Raises:
         SettingsError: When an argument is not allowed, or the budget is exceeded.
         DataError: When a dataset is empty or changes its length, or the disk is full.
+
+    Example:
+        >>> cached = cache_boundaries(model, {"train": train}, collator=collator, cache_dir="cache", progress=False)
+        >>> cached.depths
+        (1, 2, 3)
     """
     if not datasets:
         raise SettingsError("cache_boundaries: there is no dataset; give one or more, by name.")

@@ -82,6 +82,11 @@ def cache_features(
         ModelError: When the model has no weights, lies on several devices, or the layer gives no row for each row.
         DataError: When the data is a stream, empty, changes its length, does not fit the model, holds values too large
             for ``dtype``, or the folder cannot be written; no incomplete cache is left that looks complete.
+
+    Example:
+        >>> cached = cache_features(model, train, collator=collator, cache_dir="cache", progress=False)
+        >>> cached.features.shape, cached[0]["features"].shape
+        ((12, 16), torch.Size([16]))
     """
     _check_settings(pooling, batch_size, dtype, keep_columns)
     network, _ = plain_model(model)

@@ -134,6 +134,13 @@ def cache_prefix(
         SettingsError: When an argument is not allowed, or the budget is exceeded; the sentence names the choices.
         ModelError: When the model cannot be split there, or lies on several devices; the module is named.
         DataError: When the dataset is empty or changes its length, or the disk is full; finished caches stay.
+
+    Example:
+        >>> cached = cache_prefix(model, 2, {"train": train}, collator=collator, cache_dir="cache", progress=False)
+        >>> trainer = Trainer(model, args, train_dataset=cached["train"], data_collator=cached.collator)
+        >>> _ = trainer.train()
+        >>> cached.rejoin() is model
+        True
     """
     options = CacheOptions(batch_size, dtype, cache_dir, cache_budget, fingerprint, progress)
     named = dict(dataset) if isinstance(dataset, Mapping) else {"": dataset}

@@ -26,6 +26,11 @@ class CachedFeatures(Dataset):
     Args:
         store: What ``cache_features`` wrote.
         seconds: How long computing took; 0.0 where the cache was there already.
+
+    Example:
+        >>> cached = cache_features(model, train, collator=collator, cache_dir="cache", progress=False)
+        >>> type(cached) is CachedFeatures, cached.features.shape, cached[0]["labels"]
+        (True, (12, 16), 0)
     """
 
     def __init__(self, store: Store, *, seconds: float = 0.0) -> None:

@@ -36,6 +36,10 @@ class Column:
 
     Raises:
         SettingsError: When Arrow cannot hold such a column.
+
+    Example:
+        >>> Column("features", "float16", (768,))
+        Column(name='features', dtype='float16', shape=(768,))
     """
 
     name: str

@@ -32,7 +32,12 @@ _RESERVED = (".partial", ".lock")
 
 
 def default_cache_dir() -> Path:
-    """``$HF_TRANSFER_KIT_CACHE``, else ``hf_transfer_kit`` in the cache folder of ``datasets``."""
+    """``$HF_TRANSFER_KIT_CACHE``, else ``hf_transfer_kit`` in the cache folder of ``datasets``.
+
+    Example:
+        >>> default_cache_dir().is_absolute()
+        True
+    """
     return Path(os.environ.get("HF_TRANSFER_KIT_CACHE") or Path(config.HF_CACHE_HOME) / "hf_transfer_kit")
 
 
@@ -101,6 +106,10 @@ def find_store(cache_dir: str | Path, key: str) -> Store | None:
     Raises:
         DataError: When it is there but damaged.
         SettingsError: When the key cannot name a folder.
+
+    Example:
+        >>> find_store("cache", "squares") is None
+        True
     """
     path = store_path(cache_dir, key)
     return Store(path) if os.path.exists(path) else None  # also False where the folder may not be looked into
@@ -114,6 +123,15 @@ class Store:
 
     Raises:
         DataError: When a file is missing or damaged; the sentence names it.
+
+    Example:
+        >>> def squares(start, stop):
+        ...     return {"square": torch.arange(start, stop)[:, None] ** 2}
+        >>> columns = [Column("square", "int64", (1,))]
+        >>> store = build_store("cache", "squares", columns, 10, squares, rows_per_shard=4)
+        >>> Store(store.path).gather([3, 9])
+        {'square': tensor([[ 9],
+                [81]])}
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -27,7 +27,12 @@ from hf_transfer_kit.reports.filters import FILTERS
 
 
 class TransferCard(ModelCard):
-    """A model card made from a report. Needs no network; where there is one, the base model's licence is asked for."""
+    """A model card made from a report. Needs no network; where there is one, the base model's licence is asked for.
+
+    Example:
+        >>> card = TransferCard.from_report(report)
+        >>> card.data.license
+    """
 
     @classmethod
     def from_report(

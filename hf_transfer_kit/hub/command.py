@@ -12,7 +12,12 @@ def without_local_paths(command: str) -> str:
 
 
 def without_tokens(arguments: Sequence[str]) -> list[str]:
-    """The arguments of a command without ``--hub_token`` and its value, however short the flag was written."""
+    """The arguments of a command without ``--hub_token`` and its value, however short the flag was written.
+
+    Example:
+        >>> without_tokens(["--hub_token", "hf_secret", "--seed", "1"])
+        ['--seed', '1']
+    """
     kept, rest = [], iter(arguments)
     for argument in rest:
         name, equals, _ = argument.removeprefix("--").replace("-", "_").partition("=")

@@ -22,6 +22,13 @@ class EnergyMeter:
     Args:
         folder: Where the system shows its counters.
         every: Seconds between two readings.
+
+    Example:
+        >>> meter = EnergyMeter().start()
+        >>> used = meter.watt_hours()
+        >>> meter.stop()
+        >>> used is None or used >= 0
+        True
     """
 
     def __init__(self, folder: Path = POWERCAP, *, every: float = 30.0) -> None:

@@ -30,6 +30,15 @@ class KeepRaceReport:
         report: What is known before; ``started_race`` makes one.
         output_dir: Of the comparison; made when the first run begins.
         base_model: Hub name of the pretrained network, for the card.
+
+    Example:
+        >>> about = {"title": "a race", "model_name": "net", "dataset_name": "birds", "command": "python race.py"}
+        >>> data = {"modality": "image", "classes": ["cat", "dog"], "sizes": {}, "skipped_rows": 0}
+        >>> report = started_race("transfer", ["full", "head_only"], data=data, budget={"steps": 2}, seeds=[0], **about)
+        >>> keeper = KeepRaceReport(report, "race")
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=keeper.callbacks("full", seed=0))
+        >>> _ = trainer.train()
+        >>> keeper.done("full", {"accuracy": 0.75})
     """
 
     def __init__(self, report: TransferReport, output_dir: str | Path, *, base_model: str | None = None) -> None:
@@ -134,6 +143,13 @@ def started_race(
         budget: What each run may spend.
         seeds: Of the runs.
         command: The command that reproduces it.
+
+    Example:
+        >>> about = {"title": "a race", "model_name": "net", "dataset_name": "birds", "command": "python race.py"}
+        >>> data = {"modality": "image", "classes": ["cat", "dog"], "sizes": {}, "skipped_rows": 0}
+        >>> report = started_race("transfer", ["full", "head_only"], data=data, budget={"steps": 2}, seeds=[0], **about)
+        >>> report.metrics, report.winner
+        ({}, None)
     """
     return TransferReport(
         recipe=recipe,

@@ -31,6 +31,11 @@ class KeepReport(TrainerCallback):
     Args:
         report: What is known before training: title, plan, data, command, seed; ``started_report`` makes one.
         base_model: Hub name of the pretrained network, for the card.
+
+    Example:
+        >>> args.eval_strategy, args.eval_steps = "steps", 1
+        >>> trainer = Trainer(model, args, train_dataset=train, eval_dataset=test, callbacks=[KeepReport(report)])
+        >>> _ = trainer.train()
     """
 
     def __init__(self, report: TransferReport, *, base_model: str | None = None) -> None:
@@ -86,6 +91,16 @@ def started_report(
         seed: Of the run.
         command: The command that reproduces it.
         recipe: What is done.
+
+    Example:
+        >>> from hf_transfer_kit.selection import Budget
+        >>> prepared = prepare_data(loaded, processor)
+        >>> report = started_report(
+        ...     "full", model, model_name="net", data=loaded, prepared=prepared,
+        ...     budget=Budget(max_steps=2, batch_size=8), learning_rate=1e-3, seed=0, command="python finetune.py",
+        ... )
+        >>> report.recipe, report.metrics
+        ('finetune', {})
     """
     plan = {"strategy": strategy, "learning_rate": learning_rate, "max_steps": budget.max_steps}
     return TransferReport(

@@ -18,6 +18,9 @@ class NoPickleUploads(TrainerCallback):
     output folder. Before every push this adds a ``.gitignore`` to the folder, whose rules the Hub applies to files that
     huggingface_hub sends; files that the repository has already stay there. Loading the model needs none of them. With
     ``hub_strategy="checkpoint"`` a run cannot be resumed from the Hub then: optimizer states are pickles.
+
+    Example:
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[NoPickleUploads()])
     """
 
     def on_push_begin(

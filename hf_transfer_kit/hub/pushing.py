@@ -66,6 +66,12 @@ def push_transfer_model(
     Raises:
         HubError: When something must not be shared, or the Hub refuses; what lies in the folder stays as it is.
         SettingsError: When the name is none, or report and model do not come together.
+
+    Example:
+        >>> push_transfer_model("no_such_folder", "me/birds")
+        Traceback (most recent call last):
+            ...
+        hf_transfer_kit.errors.HubError: no_such_folder holds no report.json, so the run did not finish, or ...
     """
     check_repo_id(repo_id)
 
@@ -96,6 +102,12 @@ def check_destination(repo_id: str, *, token: str | None = None, retries: int = 
     Raises:
         SettingsError: When the name is none.
         HubError: When there is no token, or none that may write.
+
+    Example:
+        >>> check_destination("no such name")
+        Traceback (most recent call last):
+            ...
+        hf_transfer_kit.errors.SettingsError: 'no such name' is no name of a repository. Write user/name, ...
     """
     check_repo_id(repo_id)
 
@@ -132,7 +144,12 @@ def check_repo_id(repo_id: str) -> None:
 
 
 def push_command(folder: str | Path, repo_id: str, *, revision: str | None = None, private: bool | None = None) -> str:
-    """The command that pushes a folder later."""
+    """The command that pushes a folder later.
+
+    Example:
+        >>> push_command("outputs/transfer", "me/birds", private=True)
+        'python -m hf_transfer_kit.hub outputs/transfer me/birds --private'
+    """
     flags = [*(["--revision", revision] if revision else []), *(["--private"] if private else [])]
     return shlex.join(["python", "-m", "hf_transfer_kit.hub", str(folder), repo_id, *flags])
 

@@ -26,6 +26,12 @@ def save_inputs(folder: str | Path, inputs: RawInputs | Mapping[str, RawInputs])
         folder: Where the model lies; made when absent.
         inputs: ``PreparedData.raw_inputs`` of what the model was measured on; of several inputs by name, each in
             ``processors/NAME`` where they differ.
+
+    Example:
+        >>> from hf_transfer_kit.data import InputSizes, RawInputs
+        >>> save_inputs("saved", RawInputs("image", processor, InputSizes()))
+        >>> load_inputs("saved").modality
+        'image'
     """
     folder = Path(folder)
     if isinstance(inputs, Mapping):
@@ -50,6 +56,11 @@ def load_inputs(name_or_path: str | Path, *, input: str | None = None, revision:
 
     Raises:
         ModelError: When there is no inputs.json, or its processor cannot be loaded.
+
+    Example:
+        >>> inputs = load_inputs(finished)
+        >>> inputs.modality
+        'image'
     """
     name = str(name_or_path)
     own = None if input is None else {"subfolder": f"processors/{input}", "revision": revision}

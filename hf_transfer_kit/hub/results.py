@@ -34,6 +34,9 @@ def check_output_dir(output_dir: str | Path, *, overwrite: bool = False) -> None
 
     Raises:
         SettingsError: When there is a report and ``overwrite`` is False, or the path is a file.
+
+    Example:
+        >>> check_output_dir("new_folder")
     """
     folder = Path(output_dir)
     if folder.exists() and not folder.is_dir():
@@ -82,6 +85,12 @@ def save_results(
 
     Raises:
         SettingsError: When the licence is none of the Hub's or against that of the base, or a language no code.
+
+    Example:
+        >>> save_results("out", report, model, processor, {"seed": 0}, license="mit")
+        >>> import os
+        >>> {"README.md", "model.safetensors", "report.html", "report.json"} <= set(os.listdir("out"))
+        True
     """
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)

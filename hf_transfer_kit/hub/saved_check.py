@@ -53,6 +53,12 @@ def check_saved(
 
     Raises:
         ModelError: When a row gets other logits. The folder keeps all that was saved.
+
+    Example:
+        >>> prepared = prepare_data(loaded, processor)
+        >>> save_results("out", report, model, prepared.raw_inputs, {})
+        >>> check_saved("out", model, loaded, prepared, max_rows=4)
+        4
     """
     count = len(data.test) if max_rows is None else min(max_rows, len(data.test))
     measured = _measured(model, prepared, count, task)

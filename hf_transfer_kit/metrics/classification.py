@@ -20,7 +20,12 @@ def _info(description: str, features: dict[str, object]) -> evaluate.MetricInfo:
 
 
 class Accuracy(evaluate.Metric):
-    """Share of rows whose class is right: ``{"accuracy": float in [0, 1]}``."""
+    """Share of rows whose class is right: ``{"accuracy": float in [0, 1]}``.
+
+    Example:
+        >>> Accuracy().compute(predictions=[0, 1, 1], references=[0, 1, 2])
+        {'accuracy': 0.6666666666666666}
+    """
 
     def _info(self) -> evaluate.MetricInfo:
         return _info("Share of rows whose class is right.", _CLASSES)
@@ -30,7 +35,12 @@ class Accuracy(evaluate.Metric):
 
 
 class MacroF1(evaluate.Metric):
-    """F1 of each class that occurs, averaged with equal weight: ``{"macro_f1": float in [0, 1]}``."""
+    """F1 of each class that occurs, averaged with equal weight: ``{"macro_f1": float in [0, 1]}``.
+
+    Example:
+        >>> MacroF1().compute(predictions=[0, 1, 1], references=[0, 1, 0])
+        {'macro_f1': 0.6666666666666666}
+    """
 
     def _info(self) -> evaluate.MetricInfo:
         return _info("F1 averaged over classes with equal weight.", _CLASSES)
@@ -40,7 +50,12 @@ class MacroF1(evaluate.Metric):
 
 
 class BalancedAccuracy(evaluate.Metric):
-    """Accuracy within each class that occurs, averaged evenly: ``{"balanced_accuracy": float in [0, 1]}``."""
+    """Accuracy within each class that occurs, averaged evenly: ``{"balanced_accuracy": float in [0, 1]}``.
+
+    Example:
+        >>> BalancedAccuracy().compute(predictions=[0, 0, 0, 0], references=[0, 0, 0, 1])
+        {'balanced_accuracy': 0.5}
+    """
 
     def _info(self) -> evaluate.MetricInfo:
         return _info("Accuracy within each class, averaged with equal weight.", _CLASSES)
@@ -52,7 +67,12 @@ class BalancedAccuracy(evaluate.Metric):
 
 
 class ConfusionMatrix(evaluate.Metric):
-    """Counts by true and predicted class: ``{"confusion_matrix": nested list, [true][predicted]}``."""
+    """Counts by true and predicted class: ``{"confusion_matrix": nested list, [true][predicted]}``.
+
+    Example:
+        >>> ConfusionMatrix().compute(predictions=[0, 1, 1], references=[0, 1, 0])
+        {'confusion_matrix': [[1, 1], [0, 1]]}
+    """
 
     def _info(self) -> evaluate.MetricInfo:
         return _info("Counts by true and predicted class.", _CLASSES)
@@ -68,6 +88,10 @@ class TopKAccuracy(evaluate.Metric):
     """Share of rows whose class is among the k highest scores: ``{"top_k_accuracy": float in [0, 1]}``.
 
     ``predictions`` are scores of shape (rows, classes); ``k`` is given to ``compute`` (default 5).
+
+    Example:
+        >>> TopKAccuracy().compute(predictions=[[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], references=[1, 0], k=2)
+        {'top_k_accuracy': 0.5}
     """
 
     def _info(self) -> evaluate.MetricInfo:

@@ -27,6 +27,12 @@ def classification_metrics(
     Returns:
         A function from logits of shape (rows, classes) (or (rows, tokens, classes)) and classes to fractions in
         [0, 1]; rows or tokens labelled -100 do not count.
+
+    Example:
+        >>> metrics = classification_metrics(["cat", "dog", "fox"])
+        >>> trainer = Trainer(model, args, eval_dataset=test, compute_metrics=metrics)
+        >>> sorted(name for name in trainer.evaluate() if "acc" in name)
+        ['eval_accuracy', 'eval_balanced_accuracy']
     """
     if top_k is not None:
         check_int("classification_metrics", "top_k", top_k, low=1)

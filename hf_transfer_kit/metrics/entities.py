@@ -33,6 +33,10 @@ class EntityF1(evaluate.Metric):
     """F1 over entities, right only when type and both ends are: ``precision``, ``recall``, ``f1``, each in [0, 1].
 
     Predictions and references are tags of sentences, lists of lists of texts.
+
+    Example:
+        >>> EntityF1().compute(predictions=[["B-city", "O", "O"]], references=[["B-city", "O", "B-city"]])
+        {'precision': 1.0, 'recall': 0.5, 'f1': 0.6666666666666666}
     """
 
     def _info(self) -> evaluate.MetricInfo:

@@ -20,7 +20,12 @@ def _info(description: str) -> evaluate.MetricInfo:
 
 
 class Spearman(evaluate.Metric):
-    """Correlation of ranks: ``{"spearman": float in [-1, 1]}``; 0.0 where predictions are all the same."""
+    """Correlation of ranks: ``{"spearman": float in [-1, 1]}``; 0.0 where predictions are all the same.
+
+    Example:
+        >>> Spearman().compute(predictions=[1.0, 2.0, 3.0], references=[1.0, 4.0, 9.0])
+        {'spearman': 1.0}
+    """
 
     def _info(self) -> evaluate.MetricInfo:
         return _info("Correlation of the ranks of predictions and references.")
@@ -30,7 +35,12 @@ class Spearman(evaluate.Metric):
 
 
 class Pearson(evaluate.Metric):
-    """Linear correlation: ``{"pearson": float in [-1, 1]}``; 0.0 where predictions are all the same."""
+    """Linear correlation: ``{"pearson": float in [-1, 1]}``; 0.0 where predictions are all the same.
+
+    Example:
+        >>> Pearson().compute(predictions=[1.0, 2.0, 3.0], references=[-1.0, 0.0, -1.0])
+        {'pearson': 0.0}
+    """
 
     def _info(self) -> evaluate.MetricInfo:
         return _info("Linear correlation of predictions and references.")
@@ -40,7 +50,12 @@ class Pearson(evaluate.Metric):
 
 
 class MeanSquaredError(evaluate.Metric):
-    """``{"mse": float >= 0}``, in the square of the references' unit."""
+    """``{"mse": float >= 0}``, in the square of the references' unit.
+
+    Example:
+        >>> MeanSquaredError().compute(predictions=[1.0, 2.0], references=[1.0, 4.0])
+        {'mse': 2.0}
+    """
 
     def _info(self) -> evaluate.MetricInfo:
         return _info("Mean of squared differences.")

@@ -41,7 +41,12 @@ class SeenUnseenCurve:
 
 
 def harmonic_mean(seen: float, unseen: float) -> float:
-    """2 s u / (s + u), 0 where both are 0 (Xian et al. 2018)."""
+    """2 s u / (s + u), 0 where both are 0 (Xian et al. 2018).
+
+    Example:
+        >>> harmonic_mean(0.75, 0.25)
+        0.375
+    """
     return 2 * seen * unseen / (seen + unseen) if seen + unseen else 0.0
 
 
@@ -54,6 +59,10 @@ def per_class_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
 
     Raises:
         DataError: When there is no row.
+
+    Example:
+        >>> per_class_accuracy(np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0]))
+        0.5
     """
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     if not len(labels):
@@ -62,7 +71,12 @@ def per_class_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def stacked(scores: np.ndarray, seen: Sequence[bool] | np.ndarray, gamma: float) -> np.ndarray:
-    """Calibrated stacking: scores (N, C) with ``gamma`` subtracted from those of seen classes."""
+    """Calibrated stacking: scores (N, C) with ``gamma`` subtracted from those of seen classes.
+
+    Example:
+        >>> stacked(np.array([[0.6, 0.5]]), [True, False], 0.2)
+        array([[0.4, 0.5]])
+    """
     return np.asarray(scores) - gamma * np.asarray(seen, dtype=float)
 
 
@@ -76,6 +90,12 @@ def seen_unseen_curve(scores: np.ndarray, labels: np.ndarray, seen: Sequence[boo
 
     Raises:
         DataError: When there are no rows, or no classes, of either kind.
+
+    Example:
+        >>> scores = np.array([[0.9, 0.1, 0.0], [0.1, 0.8, 0.1], [0.6, 0.1, 0.5]])
+        >>> curve = seen_unseen_curve(scores, np.array([0, 1, 2]), [True, True, False])
+        >>> float(curve.area)
+        1.0
     """
     scores, labels, known = np.asarray(scores, dtype=float), np.asarray(labels), np.asarray(seen, dtype=bool)
     of_seen = known[labels]
@@ -121,6 +141,12 @@ class SeenUnseen(evaluate.Metric):
     ``harmonic_mean``               of the two
     ``ausuc``                       area under the seen-unseen curve, whatever gamma is
     =============================== ================================================================
+
+    Example:
+        >>> scores = [[0.9, 0.1, 0.0], [0.1, 0.8, 0.1], [0.6, 0.1, 0.5]]
+        >>> found = SeenUnseen().compute(predictions=scores, references=[0, 1, 2], seen=[True, True, False], gamma=0.2)
+        >>> found["generalised_unseen_accuracy"], found["harmonic_mean"]
+        (1.0, 1.0)
     """
 
     def _info(self) -> evaluate.MetricInfo:
@@ -155,6 +181,11 @@ def seen_unseen_accuracies(
 
     Raises:
         DataError: When there is no row, or ``seen`` does not fit.
+
+    Example:
+        >>> scores = np.array([[0.9, 0.1, 0.0], [0.1, 0.8, 0.1], [0.6, 0.1, 0.5]])
+        >>> seen_unseen_accuracies(scores, np.array([0, 1, 2]), [True, True, False], gamma=0.2)["harmonic_mean"]
+        1.0
     """
     known = np.asarray(seen, dtype=bool)
     if scores.ndim != 2 or known.shape != (scores.shape[1],):
@@ -183,6 +214,11 @@ def seen_unseen_metrics(seen: Sequence[bool] | np.ndarray) -> Callable[[EvalPred
 
     Args:
         seen: Of each class, in the order of the logits.
+
+    Example:
+        >>> trainer = Trainer(model, args, eval_dataset=test, compute_metrics=seen_unseen_metrics([True, True, False]))
+        >>> "eval_harmonic_mean" in trainer.evaluate()
+        True
     """
     seen = [bool(value) for value in seen]
 

@@ -28,6 +28,10 @@ class ErrorRate(evaluate.Metric):
     """Edits by symbol of the references: ``error_rate`` (>= 0, lower is better); ``accuracy``: the share without any.
 
     Predictions and references are lists of symbol indices.
+
+    Example:
+        >>> ErrorRate().compute(predictions=[[1, 2, 3]], references=[[1, 3]])
+        {'error_rate': 0.5, 'accuracy': 0.0}
     """
 
     def _info(self) -> evaluate.MetricInfo:

@@ -46,6 +46,12 @@ class TaskAffinity(nn.Module):
 
     Raises:
         SettingsError: When ``every`` is out of range, or ``balancer`` is none.
+
+    Example:
+        >>> losses = {"digit": torch.tensor(3.0, requires_grad=True), "ink": torch.tensor(1.0)}
+        >>> affinity = TaskAffinity(BALANCERS["fixed"](["digit", "ink"]), every=1)
+        >>> affinity.matrix().shape
+        torch.Size([2, 2])
     """
 
     sums: Tensor

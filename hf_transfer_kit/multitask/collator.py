@@ -41,6 +41,13 @@ class MultiTaskCollator:
 
     Raises:
         SettingsError: When there is no collator, or a task's type or input is unknown.
+
+    Example:
+        >>> tasks = {"class": {"type": "classification", "num_labels": 3}}
+        >>> rows = MultiTaskDataset({"pictures": Source(train, {"class": "labels"})})
+        >>> batch = MultiTaskCollator({"default": collator}, tasks)([rows[0], rows[1]])
+        >>> {name: tuple(tensor.shape) for name, tensor in batch.items()}
+        {'default__pixel_values': (2, 3, 32, 32), 'class__rows': (2,), 'class__labels': (2,), 'labels': (2,)}
     """
 
     @checked_arguments(own_words_first=True)

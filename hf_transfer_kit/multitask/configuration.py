@@ -47,6 +47,12 @@ class MultiTaskConfig(PreTrainedConfig):
 
     Raises:
         SettingsError: When a name, a type or a setting is unknown, missing, out of range or contradicts another.
+
+    Example:
+        >>> tasks = {"topic": {"type": "classification", "num_labels": 4}, "score": {"type": "regression"}}
+        >>> config = MultiTaskConfig(text_model.config, tasks)
+        >>> config.tasks["score"]["type"], config.tasks["score"]["weight"]
+        ('regression', 1.0)
     """
 
     model_type = "multi_task"

@@ -4,45 +4,49 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.multitask.configuration import MultiTaskConfig
 from hf_transfer_kit.multitask.stems import with_channels
-
-if TYPE_CHECKING:
-    from hf_transfer_kit.multitask.modeling import MultiTaskModel
 
 _OWN = re.compile(r"\.of\.([a-z0-9_]+)\.")
 
 
-def carry_over(old: MultiTaskModel, new: MultiTaskModel, *, keep_classes: bool = False) -> None:
-    """Copies the weights of ``old`` into ``new``, in place, wherever ``new`` has a place for them.
+def carry_over(
+    weights: Mapping[str, Tensor],
+    old: MultiTaskConfig,
+    state: Mapping[str, Tensor],
+    new: MultiTaskConfig,
+    *,
+    keep_classes: bool = False,
+) -> None:
+    """Copies the weights of a trained model into another one's, in place, wherever that has a place for them.
 
-    Layers that an input has for itself come from the same input's, else from those that ``old`` has there; a first
+    Layers that an input has for itself come from the same input's, else from those that the old one has there; a first
     convolution of another number of channels is made to fit, and an embedding of another size stays fresh. Heads come
     from the task of the same name, where it has the same type and outputs; with ``keep_classes`` also where it has
     further classes behind its old ones, whose weights begin fresh.
 
     Args:
-        old: Trained.
-        new: Of the same backbone.
+        weights: State of the trained model, by name.
+        old: Its configuration.
+        state: State of the other one, whose tensors are written to.
+        new: Its configuration, of the same backbone.
         keep_classes: Whether classes of a task stay beside new ones.
 
     Raises:
         SettingsError: With ``keep_classes``, when the first classes of a task are not those that it had.
     """
     grown = _grown_tasks(old, new) if keep_classes else set()
-    weights = old.state_dict()
-    first = next(iter(old.config.inputs))
+    first = next(iter(old.inputs))
     kept = {
         name
-        for name, task in new.config.tasks.items()
-        if name in old.config.tasks and all(task[key] == old.config.tasks[name][key] for key in ("type", "num_labels"))
+        for name, task in new.tasks.items()
+        if name in old.tasks and all(task[key] == old.tasks[name][key] for key in ("type", "num_labels"))
     }
-    state = new.state_dict()
     with torch.no_grad():
         for name, tensor in state.items():
             part, _, rest = name.partition(".")
@@ -57,11 +61,11 @@ def carry_over(old: MultiTaskModel, new: MultiTaskModel, *, keep_classes: bool =
                 tensor.copy_(fitting)
 
 
-def _grown_tasks(old: MultiTaskModel, new: MultiTaskModel) -> set[str]:
+def _grown_tasks(old: MultiTaskConfig, new: MultiTaskConfig) -> set[str]:
     """Tasks that have new classes behind those that they had."""
     grown = set()
-    for name, task in new.config.tasks.items():
-        had = old.config.tasks.get(name)
+    for name, task in new.tasks.items():
+        had = old.tasks.get(name)
         if had is None or "id2label" not in had:
             continue
         names, theirs = (list(settings.get("id2label", {}).values()) for settings in (task, had))

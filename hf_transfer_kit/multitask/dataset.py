@@ -43,6 +43,12 @@ class MultiTaskDataset(TorchDataset):
             different columns.
         SettingsError: When a setting is unknown or out of its range, weights do not fit the sources, a source gets no
             row of an epoch, or, per task, a source is labelled for several tasks.
+
+    Example:
+        >>> photos, drawings = Source(train, {"real": "labels"}), Source(target, {"drawn": "labels"})
+        >>> rows = MultiTaskDataset({"photos": photos, "drawings": drawings}, mixing="equal", seed=0)
+        >>> len(rows), rows[0].input
+        (20, 'default')
     """
 
     @checked_arguments(own_words_first=True)

@@ -26,6 +26,14 @@ class MultiTaskEpochs(TrainerCallback):
             round.
         SettingsError: When training begins: when another dataset is read, or several processes would be sent parts of
             packed batches.
+
+    Example:
+        >>> tasks = {"class": {"type": "classification", "num_labels": 3}}
+        >>> several = MultiTaskModel.from_backbone(model, tasks)
+        >>> rows = MultiTaskDataset({"pictures": Source(train, {"class": "labels"})})
+        >>> packed = MultiTaskCollator({"default": collator}, several.config.tasks)
+        >>> trainer = Trainer(several, args, train_dataset=rows, data_collator=packed, callbacks=[MultiTaskEpochs()])
+        >>> _ = trainer.train()
     """
 
     def on_train_begin(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -13,34 +13,35 @@ from hf_transfer_kit.backbones.heads import last_layer
 from hf_transfer_kit.backbones.new_heads import replace_head
 from hf_transfer_kit.backbones.precision import HALF
 from hf_transfer_kit.errors import ModelError
-from hf_transfer_kit.multitask.heads import HEADS
-from hf_transfer_kit.multitask.heads.head import Head
+from hf_transfer_kit.multitask.configuration import MultiTaskConfig
+from hf_transfer_kit.multitask.heads import HEADS, Head
 from hf_transfer_kit.multitask.stems import join_input
-from hf_transfer_kit.multitask.trunk import auto_class, load_body, restore_head
-
-if TYPE_CHECKING:
-    from hf_transfer_kit.multitask.modeling import MultiTaskModel
+from hf_transfer_kit.multitask.trunk import FeatureReader, auto_class, load_body, restore_head
 
 
-def plain_model_of(model: MultiTaskModel, task: str) -> PreTrainedModel:
+def plain_model_of(
+    trunk: PreTrainedModel, head: Head, reader: FeatureReader, config: MultiTaskConfig, task: str
+) -> PreTrainedModel:
     """A copy of trunk and head as the class of transformers for one task, its logits those of the multi-task model.
 
     Args:
-        model: The model; it stays as it is.
+        trunk: The network without its label head; it stays as it is.
+        head: Of the task, which stays likewise.
+        reader: What reads the trunk's features.
+        config: Of the multi-task model.
         task: One of its tasks.
 
     Raises:
         ModelError: When the class has no place for what the head learned.
     """
-    settings = model.config.tasks[task]
-    head = cast(Head, model.heads[task])
-    trunk = copy.deepcopy(model.trunk)
+    settings = config.tasks[task]
+    trunk = copy.deepcopy(trunk)
     merge_adapters(trunk)
     join_input(trunk, settings["input"])
     like = {"device": head.linear.weight.device, "dtype": head.linear.weight.dtype}
-    linear = nn.Linear(trunk_width(model), 1, bias=model.reader.has_bias, **like)
-    restore_head(trunk, model.reader.head_name, linear)
-    _tell_input(trunk.config, model.config.inputs[settings["input"]])
+    linear = nn.Linear(trunk_width(reader), 1, bias=reader.has_bias, **like)
+    restore_head(trunk, reader.head_name, linear)
+    _tell_input(trunk.config, config.inputs[settings["input"]])
     auto: Any = auto_class(trunk.config, settings["type"])
     if isinstance(trunk, auto._model_mapping[type(trunk.config)]):
         plain = trunk
@@ -64,9 +65,9 @@ def plain_model_of(model: MultiTaskModel, task: str) -> PreTrainedModel:
     return plain.eval()
 
 
-def trunk_width(model: MultiTaskModel) -> int:
+def trunk_width(reader: FeatureReader) -> int:
     """Features that enter the place of the trunk's own label head."""
-    return next(iter(model.reader.width.values()))
+    return next(iter(reader.width.values()))
 
 
 def _head_config(config: PreTrainedConfig, settings: dict[str, Any]) -> PreTrainedConfig:

@@ -26,6 +26,12 @@ def multi_task_metrics(metrics: Mapping[str, ComputeMetrics]) -> Callable[[EvalP
     Raises:
         SettingsError: When there is no task.
         DataError: From the function returned, when predictions are not told apart by task, or a task has no labels.
+
+    Example:
+        >>> metrics = multi_task_metrics({"digit": classification_metrics(["a", "b", "c"])})
+        >>> from transformers import EvalPrediction
+        >>> metrics(EvalPrediction({"digit": logits}, {"digit": np.array([0, 1, 2, 0])}))["digit_accuracy"]
+        1.0
     """
     if not metrics:
         raise SettingsError("multi_task_metrics: there is no task; give one function a task.")
@@ -64,6 +70,10 @@ def delta_m(multi: Mapping[str, float], single: Mapping[str, float], lower_is_be
     Raises:
         SettingsError: When there is no task, tasks differ, one of ``lower_is_better`` is unknown, or a value does not
             fit.
+
+    Example:
+        >>> round(delta_m({"digit": 0.88, "ink": 0.09}, {"digit": 0.80, "ink": 0.10}, lower_is_better=["ink"]), 3)
+        0.1
     """
     if not multi or set(multi) != set(single):
         raise SettingsError(

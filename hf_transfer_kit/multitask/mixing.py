@@ -37,6 +37,10 @@ def mixing_shares(
 
     Raises:
         SettingsError: When the rule is unknown, weights do not fit the sources, or the temperature is not above 0.
+
+    Example:
+        >>> mixing_shares({"news": 900, "pairs": 100}, "temperature", temperature=2.0)
+        {'news': 0.75, 'pairs': 0.25}
     """
     if not sizes or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes.values()):
         raise SettingsError(f"sizes={dict(sizes)} must give one source or more its number of rows, at least 1.")

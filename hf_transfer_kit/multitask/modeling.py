@@ -63,6 +63,16 @@ class MultiTaskModel(PreTrainedModel):
         balancer: None for the fixed weights, or a module called with the losses (task -> 0-dim tensor, the same tasks
             in every process) and the shared representation (a tensor, or a list of them that do not depend on each
             other), which gives the loss; its ``weights()``, where it has them, are recorded as ``weight_TASK``.
+
+    Example:
+        >>> tasks = {"class": {"type": "classification", "num_labels": 3}, "size": {"type": "regression"}}
+        >>> several = MultiTaskModel.from_backbone(model, tasks)
+        >>> rows = MultiTaskDataset({"pictures": Source(train, {"class": "labels"})})
+        >>> batch = MultiTaskCollator({"default": collator}, several.config.tasks)([rows[0], rows[1]])
+        >>> several.train()(**batch).loss.shape
+        torch.Size([])
+        >>> several.export("class").config.num_labels
+        3
     """
 
     config_class = MultiTaskConfig
@@ -174,7 +184,8 @@ class MultiTaskModel(PreTrainedModel):
         with seeded(seed):
             new = cls(config)
             cast(nn.Module, new).to(device=model.device, dtype=model.dtype)
-        carry_over(model, new, keep_classes=old_classes == "kept")
+        keep = old_classes == "kept"
+        carry_over(model.state_dict(), model.config, new.state_dict(), new.config, keep_classes=keep)
         return new
 
     def export(self, task: str) -> PreTrainedModel:
@@ -187,7 +198,7 @@ class MultiTaskModel(PreTrainedModel):
             SettingsError: When there is no such task.
         """
         self._check_task(task)
-        return plain_model_of(self, task)
+        return plain_model_of(self.trunk, self.heads[task], self.reader, self.config, task)
 
     def forward(
         self,

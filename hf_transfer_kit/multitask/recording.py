@@ -28,6 +28,11 @@ class WithLabels(TorchDataset):
 
     Raises:
         DataError: When a column has more or fewer values than there are rows.
+
+    Example:
+        >>> rows = WithLabels(train, {"bright": [True] * 12})
+        >>> rows[0]["bright"], rows[0]["labels"]
+        (True, 0)
     """
 
     def __init__(self, dataset: Any, columns: Mapping[str, Sequence[Any]], rows: Sequence[int] | None = None) -> None:
@@ -65,6 +70,10 @@ def record_logits(
 
     Returns:
         Logits, float32 of shape (N, C), in the order of the rows.
+
+    Example:
+        >>> record_logits(model, train, collator).shape
+        (12, 3)
     """
     device = next(model.parameters()).device
     more = {} if task is None else {"task": task}

@@ -18,6 +18,11 @@ class TaskRow(NamedTuple):
         input: Name of the input that the row goes into.
         values: What that input's collator gets of it.
         labels: Task -> label; missing ones are None or NaN, of classes also -100.
+
+    Example:
+        >>> row = Source(train, {"class": "labels"})[0]
+        >>> isinstance(row, TaskRow), row.input, list(row.values)
+        (True, 'default', ['pixel_values'])
     """
 
     input: str
@@ -41,6 +46,11 @@ class Source(TorchDataset):
 
     Raises:
         DataError: When rows have no column of that name.
+
+    Example:
+        >>> source = Source(train, {"class": "labels"})
+        >>> len(source), source[0].labels
+        (12, {'class': 0})
     """
 
     def __init__(

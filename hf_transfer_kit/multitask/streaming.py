@@ -38,6 +38,14 @@ class StreamedMultiTaskDataset(IterableDataset):
         DataError: When there is no source, or one without a task; while iterating, when a stream has no rows or lacks a
             column.
         SettingsError: When the mixing needs sizes, which streams do not have, or weights do not fit the sources.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> stream = Dataset.from_list([{"text": "a", "label": 0}]).to_iterable_dataset()
+        >>> photos = drawings = Source(stream, {"real": "label"})
+        >>> rows = iter(StreamedMultiTaskDataset({"photos": photos, "drawings": drawings}, seed=0))
+        >>> next(rows).input
+        'default'
     """
 
     def __init__(

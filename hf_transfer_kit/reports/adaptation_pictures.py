@@ -48,6 +48,10 @@ def feature_maps_picture(maps: Sequence[FeatureMap], class_names: Sequence[str])
     Args:
         maps: At least one.
         class_names: Names of all classes, at the indices that the maps hold.
+
+    Example:
+        >>> feature_maps_picture(adaptation.feature_maps, ["cat", "dog", "owl"]).startswith("<svg")
+        True
     """
     names = class_names if len(class_names) <= _MOST_IN_LEGEND else ()
     figure = Figure(figsize=(9, 4.2 * len(maps) + 0.5 + 0.25 * math.ceil(len(names) / 5)), layout="constrained")
@@ -86,6 +90,10 @@ def adaptation_bars(adaptation: Adaptation) -> str:
 
     Args:
         adaptation: At least one result has test metrics.
+
+    Example:
+        >>> adaptation_bars(adaptation).startswith("<svg")
+        True
     """
     results = [result for result in adaptation.results if result.test]
     figure = Figure(figsize=(9, 0.5 * len(results) + 1.1), layout="constrained")
@@ -122,6 +130,10 @@ def adaptation_scalars(result: AdaptationResult) -> str | None:
 
     Returns:
         The picture, or None where nothing to draw was logged.
+
+    Example:
+        >>> adaptation_scalars(adaptation.results[1]).startswith("<svg")
+        True
     """
     panels = _logged_panels(result.log)
     if not panels:

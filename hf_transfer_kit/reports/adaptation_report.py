@@ -55,6 +55,15 @@ def adaptation_report(
         notes: Warnings and limits for people.
         confusion: Of the saved model on the target's test rows; None where they have no labels.
         rates: Parameter's name in the classifier -> highest rate that it learned with; None: not known.
+
+    Example:
+        >>> made = adaptation_report(
+        ...     adaptation, model, model_name="net", data=loaded, source=loaded,
+        ...     prepared=prepare_data(loaded, processor), budget=budget, learning_rate=1e-3, seed=0,
+        ...     command="python adapt.py", seconds={"total": 1.0}, model_metrics={"accuracy": 0.83},
+        ... )
+        >>> made.winner, made.metrics
+        ('dann:weight=0.5', {'accuracy': 0.83})
     """
     chosen = adaptation.result(adaptation.chosen)
     others = [result for result in adaptation.results if result.method != adaptation.chosen]
@@ -99,7 +108,12 @@ def adaptation_report(
 
 
 def adaptation_table(adaptation: Adaptation) -> str:
-    """The table of methods for the console, the chosen one marked; a dash where labels or the score are missing."""
+    """The table of methods for the console, the chosen one marked; a dash where labels or the score are missing.
+
+    Example:
+        >>> [line.split()[1] for line in adaptation_table(adaptation).splitlines() if line.startswith("*")]
+        ['dann:weight=0.5']
+    """
     score, dash = adaptation.selected_by, "\N{EN DASH}"
     width = max(len(result.method) for result in adaptation.results)
     lines = [f"  {'method':<{width}} {'source val.':>11} {score:>15} {'target test':>15} {'seconds':>8}"]

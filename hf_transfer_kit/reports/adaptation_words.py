@@ -19,6 +19,10 @@ def adaptation_words(adaptation: Adaptation) -> dict[str, Any]:
         that learns from target labels, the last two None where they were not run; ``labelled``: whether there is
         accuracy on the target; ``sentence`` and ``outcome``; ``scores``: name -> ``TargetScore``, None for those of
         others.
+
+    Example:
+        >>> adaptation_words(adaptation)["outcome"]
+        'helped'
     """
     names = {name: None for result in adaptation.results for name in result.scores}
     return {
@@ -35,7 +39,12 @@ def adaptation_words(adaptation: Adaptation) -> dict[str, Any]:
 
 
 def unknown_sentence(adaptation: Adaptation) -> str:
-    """What the kept network rejects, at which price, and by what that was chosen; empty where it rejects nothing."""
+    """What the kept network rejects, at which price, and by what that was chosen; empty where it rejects nothing.
+
+    Example:
+        >>> unknown_sentence(adaptation)
+        ''
+    """
     found = adaptation.unknown_rows
     if found is None:
         return ""

@@ -52,6 +52,13 @@ def advice_report(
         command: The command that reproduces this.
         seed: Of rows and folds.
         seconds: Wall time by phase, ``total`` among them.
+
+    Example:
+        >>> plan = recommend(model, prepare_data(loaded, processor))
+        >>> about = {"model_name": "net", "command": "python advise.py", "seed": 0, "seconds": {"total": 1.0}}
+        >>> made = advice_report(plan, experience, model, data=loaded, ranking=None, **about)
+        >>> made.plan == plan.plan, made.metrics
+        (True, {})
     """
     evaluation: Mapping[str, Any] = experience.evaluation
     advice = Advice(

@@ -44,6 +44,13 @@ def comparison_report(
         recipe: What was done, such as ``"transfer"``.
         notes: Warnings and limits for people.
         other_sources: What other networks reached.
+
+    Example:
+        >>> comparison = compare_strategies(make_model, data, ["head_only"], args, budget)
+        >>> about = {"model_name": "net", "command": "python transfer.py", "seed": 0, "seconds": {"total": 1.0}}
+        >>> made = comparison_report(comparison, data=loaded, prepared=data, budget=budget, **about)
+        >>> made.winner
+        'head_only'
     """
     winner = comparison.result(comparison.winner)
     return TransferReport(
@@ -81,7 +88,12 @@ def comparison_report(
 
 
 def described_data(data: LoadedData | LoadedSources, prepared: PreparedData) -> dict[str, Any]:
-    """What a report says of the data: sizes, classes, fingerprints, how rows were prepared."""
+    """What a report says of the data: sizes, classes, fingerprints, how rows were prepared.
+
+    Example:
+        >>> described_data(loaded, prepare_data(loaded, processor))["sizes"]
+        {'train': 30, 'validation': 134, 'test': 271}
+    """
     return {
         "modality": data.modality,
         "classes": list(data.label_names),
@@ -108,14 +120,24 @@ def majority_notes(labels: tuple[str, ...], true: np.ndarray, winner: StrategyRe
 
 
 def confusion_table(labels: tuple[str, ...], true: np.ndarray, predicted: np.ndarray) -> ConfusionTable:
-    """Counts of (true class, predicted class) over test rows; both arrays are of shape (rows,)."""
+    """Counts of (true class, predicted class) over test rows; both arrays are of shape (rows,).
+
+    Example:
+        >>> confusion_table(("cat", "dog"), np.array([0, 0, 1]), np.array([0, 1, 1]))
+        ConfusionTable(labels=('cat', 'dog'), counts=((1, 1), (0, 1)))
+    """
     counts = np.zeros((len(labels), len(labels)), dtype=int)
     np.add.at(counts, (true, predicted), 1)
     return ConfusionTable(tuple(labels), tuple(tuple(int(count) for count in row) for row in counts))
 
 
 def strategy_table(report: TransferReport) -> str:
-    """The table of strategies for the console, the winner marked."""
+    """The table of strategies for the console, the winner marked.
+
+    Example:
+        >>> [line.split()[1] for line in strategy_table(report).splitlines() if line.startswith("*")]
+        ['full']
+    """
     header = f"{'strategy':<28} {'validation':>10} {'test':>7} {'spread':>7} {'trainable':>9} {'seconds':>8}"
     lines = [header]
     for result in report.results:

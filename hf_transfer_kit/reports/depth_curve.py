@@ -16,6 +16,10 @@ def depth_picture(search: DepthSearch) -> Figure:
     """Validation accuracy with error bars, and the cost of a training row, by depth; the chosen depth marked.
 
     Depths that were compared last stand in full colour, those cut before in grey with the steps they were given.
+
+    Example:
+        >>> len(depth_picture(search).axes)
+        2
     """
     figure = Figure(figsize=(9, 4), layout="constrained")
     accuracy, cost = figure.subplots(1, 2, width_ratios=(3, 2))
@@ -67,5 +71,9 @@ def depth_alt_text(search: DepthSearch) -> str:
 
 
 def save_depth_picture(search: DepthSearch, path: str | Path) -> None:
-    """Writes the picture; the ending of ``path`` decides the format (.png, .svg, .pdf)."""
+    """Writes the picture; the ending of ``path`` decides the format (.png, .svg, .pdf).
+
+    Example:
+        >>> save_depth_picture(search, "depth.svg")
+    """
     depth_picture(search).savefig(path, dpi=150)

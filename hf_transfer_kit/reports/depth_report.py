@@ -38,6 +38,14 @@ def depth_report(
         seeds: Those of the last rung.
         command: The command that reproduces the search.
         seconds: Wall time of everything.
+
+    Example:
+        >>> made = depth_report(
+        ...     search, model, model_name="net", data=loaded, prepared=prepare_data(loaded, processor), budget=budget,
+        ...     seeds=[0], command="python search_depth.py", seconds=1.0,
+        ... )
+        >>> made.plan["strategy"]
+        'freeze_first:k=2'
     """
     rows = layer_groups(model).rows()
     body = sum(not row["head"] for row in rows)
@@ -62,7 +70,12 @@ def depth_report(
 
 
 def depth_table(search: DepthSearch) -> str:
-    """The table of depths for the console, the chosen one marked."""
+    """The table of depths for the console, the chosen one marked.
+
+    Example:
+        >>> [line.split()[1] for line in depth_table(search).splitlines() if line.startswith("*")]
+        ['2']
+    """
     lines = [
         f"{'frozen':>8} {'last of them':<28} {'validation':>16} {'steps':>6} {'seeds':>5} {'seconds':>8} {'cost':>6}"
     ]

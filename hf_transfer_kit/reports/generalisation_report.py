@@ -53,6 +53,16 @@ def generalisation_report(
         notes: Warnings and limits for people.
         rates: Parameter's name in the classifier -> highest rate that it learned with; None: not known.
         confusion: Of the saved network on the test rows of the unseen domain, else of all sources.
+
+    Example:
+        >>> about = {"model_name": "net", "command": "python adapt.py", "seed": 0, "seconds": {"total": 1.0}}
+        >>> from hf_transfer_kit.data import LoadedSources
+        >>> sources, prepared = LoadedSources({"photo": loaded}), prepare_data(loaded, processor)
+        >>> made = generalisation_report(
+        ...     generalisation, model, sources=sources, prepared=prepared, budget=budget, learning_rate=1e-3, **about
+        ... )
+        >>> made.winner
+        'joint:average=swad'
     """
     result = found.result(found.chosen)
     metrics = {
@@ -98,7 +108,12 @@ def generalisation_report(
 
 
 def generalisation_table(found: Generalisation) -> str:
-    """The table of methods for the console: accuracy on each source left out, the chosen method marked."""
+    """The table of methods for the console: accuracy on each source left out, the chosen method marked.
+
+    Example:
+        >>> [line.split()[1] for line in generalisation_table(generalisation).splitlines() if line.startswith("*")]
+        ['joint:average=swad']
+    """
     width = max(len("method"), *(len(result.method) for result in found.results))
     columns = [max(11, len(name) + 4) for name in found.sources]
     heads = "  ".join(f"{f'- {name}':>{size}}" for name, size in zip(found.sources, columns, strict=True))

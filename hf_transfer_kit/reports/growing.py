@@ -7,7 +7,14 @@ from hf_transfer_kit.values import Growing
 
 
 def growing_table(found: Growing) -> str:
-    """Test accuracy on old classes before and after, on new ones and on all, and what was forgotten, in points."""
+    """Test accuracy on old classes before and after, on new ones and on all, and what was forgotten, in points.
+
+    Example:
+        >>> from hf_transfer_kit.values import Growing
+        >>> found = Growing(("cat", "dog"), ("fox",), ("replay",), overall=0.8, new=0.7, before=0.9, after=0.85)
+        >>> growing_table(found).split()[:3]
+        ['classes', 'number', 'rows']
+    """
     lines = [f"{'classes':<10} {'number':>6} {'rows':>6} {'before':>8} {'after':>8} {'forgotten':>10}"]
     rows = [
         ("old", len(found.old_classes), found.old_rows, found.before, found.after, found.forgetting),

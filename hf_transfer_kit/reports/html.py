@@ -36,7 +36,14 @@ from hf_transfer_kit.values import Adaptation, Advice, Generalisation, MultiTask
 
 
 def write_report(output_dir: str | Path, report: TransferReport) -> None:
-    """Writes report.html and report.json into ``output_dir``, in this order."""
+    """Writes report.html and report.json into ``output_dir``, in this order.
+
+    Example:
+        >>> write_report(".", report)
+        >>> import os
+        >>> sorted(os.listdir())
+        ['report.html', 'report.json']
+    """
     folder = Path(output_dir)
     (folder / "report.html").write_text(html_report(report), encoding="utf-8")
     text = json.dumps(_strict(report.to_json()), indent=2, ensure_ascii=False, default=str, allow_nan=False)
@@ -53,7 +60,12 @@ def _strict(value: Any) -> Any:
 
 
 def html_report(report: TransferReport) -> str:
-    """The page: no resource from outside, readable on a phone and in dark mode."""
+    """The page: no resource from outside, readable on a phone and in dark mode.
+
+    Example:
+        >>> "<html" in html_report(report)
+        True
+    """
     pictures = {}
     if report.results:
         pictures["bars"] = _inline(accuracy_bars(report.results, report.winner))

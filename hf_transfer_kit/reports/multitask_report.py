@@ -45,6 +45,15 @@ def multitask_report(
         command: The command that reproduces the run.
         seconds: Wall time by phase, ``total`` among them.
         notes: Warnings and limits for people.
+
+    Example:
+        >>> about = {"model_name": "net", "command": "python multitask.py", "seed": 0, "seconds": {"total": 1.0}}
+        >>> metrics = {"topic": {"accuracy": 0.74}, "spelling": {"error_rate": 0.3}, "score": {"spearman": 0.51}}
+        >>> made = multitask_report(
+        ...     multitasking, model, modality="text", model_metrics=metrics, budget=budget, learning_rate=1e-3, **about
+        ... )
+        >>> made.metrics["topic_accuracy"]
+        0.74
     """
     chosen = found.result(found.chosen)
     others = [result for result in found.results if result.method != found.chosen]
@@ -87,6 +96,10 @@ def described_tasks(tasks: Sequence[TaskDescription], modality: str) -> dict[str
     Args:
         tasks: In their order.
         modality: What the first of them reads.
+
+    Example:
+        >>> sorted(described_tasks(multitasking.tasks, "text"))
+        ['classes', 'fingerprints', 'modality', 'sizes', 'skipped_rows']
     """
     return {
         "modality": modality,
@@ -98,7 +111,12 @@ def described_tasks(tasks: Sequence[TaskDescription], modality: str) -> dict[str
 
 
 def multitask_table(found: MultiTasking) -> str:
-    """The table of methods for the console, the chosen one marked; test metrics, a dash where nothing is known."""
+    """The table of methods for the console, the chosen one marked; test metrics, a dash where nothing is known.
+
+    Example:
+        >>> [line.split()[1] for line in multitask_table(multitasking).splitlines() if line.startswith("*")]
+        ['multitask:shared_from=0']
+    """
     dash = "\N{EN DASH}"
     width = max(len("method"), *(len(result.method) for result in found.results))
     heads = [f"{task.name} ({task.metric})" for task in found.tasks]

@@ -39,6 +39,10 @@ def multitask_words(found: MultiTasking) -> dict[str, Any]:
         ``chosen`` and ``alone``: results of the chosen method and of ``single`` (None where it was not run);
         ``effects``: one ``TaskEffect`` a task; ``sentence``, ``outcome``, ``kept`` (of the source task; "" without);
         ``best``: task -> methods that are best on it; ``shown``: (task, value) -> text.
+
+    Example:
+        >>> multitask_words(multitasking)["outcome"]
+        'hurt'
     """
     effects = task_effects(found)
     outcomes = {effect.outcome for effect in effects}

@@ -64,6 +64,14 @@ class TransferReport:
         suspected: Training rows whose label the others contradict, where a probe was fitted.
         growing: What is left of the classes that a network came with, where it learned more beside them.
         watt_hours: What the machine counted of the processor's energy; None where it does not count.
+
+    Example:
+        >>> report = TransferReport(
+        ...     recipe="transfer", metrics={"accuracy": 0.75}, baselines={}, plan=None, layer_groups=None,
+        ...     data={"modality": "image", "classes": ["a", "b"], "sizes": {}, "fingerprints": {}, "skipped_rows": 0},
+        ...     seconds={"total": 12.0}, versions={}, seed=0, command="python transfer.py",
+        ... )
+        >>> write_report(".", report)
     """
 
     recipe: str
@@ -103,12 +111,23 @@ class TransferReport:
 
 
 def read_report(path: str | Path) -> TransferReport:
-    """Reads a report.json back; fields that reports of older versions lack keep their defaults."""
+    """Reads a report.json back; fields that reports of older versions lack keep their defaults.
+
+    Example:
+        >>> write_report(".", report)
+        >>> read_report("report.json") == report
+        True
+    """
     return read_value(TransferReport, json.loads(Path(path).read_text()))
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that a result depends on."""
+    """Versions of the libraries that a result depends on.
+
+    Example:
+        >>> sorted(library_versions())[:3]
+        ['accelerate', 'datasets', 'hf_transfer_kit']
+    """
     found = {}
     for library in _LIBRARIES:
         try:

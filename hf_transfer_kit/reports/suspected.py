@@ -22,6 +22,10 @@ def located(found: Sequence[SuspectedLabel], data: LoadedData) -> tuple[Suspecte
     Args:
         found: Rows by their place in ``data.train``.
         data: The splits as loaded.
+
+    Example:
+        >>> located(suspected, loaded)[0].row >= 0
+        True
     """
     places = data.given_rows.get("train")
     stored: Any = raw_rows(data, "train") if data.modality != "text" else {}
@@ -36,7 +40,12 @@ def located(found: Sequence[SuspectedLabel], data: LoadedData) -> tuple[Suspecte
 
 
 def suspected_lines(found: Sequence[SuspectedLabel], data: LoadedData) -> list[str]:
-    """The first of them for the console, with the beginning of their texts."""
+    """The first of them for the console, with the beginning of their texts.
+
+    Example:
+        >>> len(suspected_lines(suspected, loaded))
+        2
+    """
     texts = raw_rows(data, "train") if data.modality == "text" else None
     lines = []
     for suspect, place in zip(found[:_SHOWN], located(found, data), strict=False):

@@ -15,6 +15,10 @@ def zero_shot_words(found: UnseenClasses) -> dict[str, Any]:
         ``chosen``: the chosen result; ``sentence``, ``calibration`` and ``outcome``; ``labelled``: mean accuracy of a
         classifier that had the unseen classes' labels, or None; ``shown``: result and figure -> text;
         ``uncalibrated``: result -> accuracy on unseen classes among all without calibration.
+
+    Example:
+        >>> zero_shot_words(unseen_classes)["outcome"]
+        'helped'
     """
     chosen = found.result(found.chosen)
     return {

@@ -21,6 +21,13 @@ class LearnedRates(TrainerCallback):
 
     Attributes:
         highest: Name in ``model.named_parameters()`` -> highest rate, above 0; empty where nothing is known.
+
+    Example:
+        >>> rates = LearnedRates()
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[rates])
+        >>> _ = trainer.train()
+        >>> rates.highest["classifier.1.weight"] == args.learning_rate
+        True
     """
 
     def __init__(self) -> None:
@@ -64,5 +71,13 @@ class LearnedRates(TrainerCallback):
 
 
 def rates_of(callbacks: list[TrainerCallback]) -> Mapping[str, float]:
-    """What the ``LearnedRates`` among a Trainer's callbacks noted; empty where there is none."""
+    """What the ``LearnedRates`` among a Trainer's callbacks noted; empty where there is none.
+
+    Example:
+        >>> callbacks = [LearnedRates()]
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=callbacks)
+        >>> _ = trainer.train()
+        >>> len(rates_of(callbacks)) == len(list(model.parameters()))
+        True
+    """
     return next((dict(found.highest) for found in callbacks if isinstance(found, LearnedRates)), {})

@@ -30,6 +30,10 @@ class FairLossScale(NetworkCallback):
     Before training the model's loss is computed twice on two rows, for two values of ``num_items_in_batch``; where it
     is the same, Trainer is told not to rely on it. ``L2SP``, ``DELTA`` and the other parts that stand beside the loss
     do this by themselves; streams, and Trainers with a loss of their own, are left alone.
+
+    Example:
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[FairLossScale()])
+        >>> _ = trainer.train()
     """
 
     def on_train_begin(

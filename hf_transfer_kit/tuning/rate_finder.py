@@ -61,6 +61,11 @@ def find_learning_rate(
 
     Raises:
         SettingsError: When an argument is out of range, or the Trainer's own rate is 0, so that groups have no ratio.
+
+    Example:
+        >>> curve = find_learning_rate(lambda: Trainer(model, args, train_dataset=train), steps=5)
+        >>> len(curve.rates) <= 5
+        True
     """
     _check(start, end, steps, smoothing, diverged)
     if isinstance(make_trainer, Trainer) or not callable(make_trainer):

@@ -93,6 +93,13 @@ def layerwise_optimizer(
 
     Raises:
         SettingsError: When a factor is out of range, or ``args.optim`` builds its own parameter groups.
+
+    Example:
+        >>> optimizer = layerwise_optimizer(model, args, decay=0.5)
+        >>> trainer = Trainer(model, args, train_dataset=train, optimizer_cls_and_kwargs=optimizer)
+        >>> _ = trainer.create_optimizer()
+        >>> sorted({group["lr"] / args.learning_rate for group in trainer.optimizer.param_groups})
+        [0.125, 0.25, 0.5, 1.0]
     """
     for name, value in (("decay", decay), ("first_layers", first_layers), ("head", head)):
         if not is_number(value) and not (value is None and name == "first_layers"):

@@ -32,6 +32,10 @@ class RestoreWeights(TrainerCallback):
 
     Raises:
         SettingsError: When training starts, if weights are missing from the checkpoint under every name.
+
+    Example:
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[RestoreWeights(None)])
+        >>> _ = trainer.train(resume_from_checkpoint=None)  # the same as given to the callback
     """
 
     @checked_arguments(own_words_first=True)

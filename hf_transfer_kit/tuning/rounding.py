@@ -30,6 +30,13 @@ class RoundWeights(TrainerCallback):
 
     Raises:
         SettingsError: When ``dtype`` is another one.
+
+    Example:
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[RoundWeights("bfloat16")])
+        >>> _ = trainer.train()
+        >>> weight = model.classifier[1].weight
+        >>> bool((weight == weight.bfloat16().float()).all())
+        True
     """
 
     @checked_arguments(own_words_first=True)

@@ -40,6 +40,21 @@ def record_scalars(model: nn.Module, scalars: Mapping[str, torch.Tensor | float]
 
     Raises:
         SettingsError: When a name is one that Trainer logs itself, or a tensor has more than one element.
+
+    Example:
+        >>> class Net(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.layer = nn.Linear(2, 1)
+        ...     def forward(self, x, labels=None):
+        ...         out = self.layer(x)
+        ...         record_scalars(self, {"mean": out.mean()})
+        ...         return {"loss": out.square().mean()}
+        >>> rows = [{"x": torch.ones(2), "labels": 0}] * 4
+        >>> trainer = Trainer(Net(), args, train_dataset=rows, callbacks=[LogScalars()])
+        >>> _ = trainer.train()
+        >>> "mean" in trainer.state.log_history[0]
+        True
     """
     if not model.training:
         return
@@ -90,6 +105,16 @@ class ScalarCallback(NetworkCallback):
     Attributes:
         scalar_name: The name of its own scalar, which no other callback of the Trainer may have; None where it has no
             one name.
+
+    Example:
+        >>> class HeadNorm(ScalarCallback):
+        ...     scalar_name = "head_norm"
+        ...     def scalars(self, model):
+        ...         return {"head_norm": model.classifier[1].weight.norm().item()}
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[HeadNorm()])
+        >>> _ = trainer.train()
+        >>> "head_norm" in trainer.state.log_history[0]
+        True
     """
 
     scalar_name: str | None = None
@@ -175,7 +200,19 @@ def check_scalar_name(owner: str, name: object) -> None:
 
 
 class LogScalars(ScalarCallback):
-    """Logs what models hand in with ``record_scalars``: the mean over steps since the last log, and over processes."""
+    """Logs what models hand in with ``record_scalars``: the mean over steps since the last log, and over processes.
+
+    Example:
+        >>> adapted = DomainAdversarialModel.from_classifier(model, method="dann")
+        >>> pairs = DomainPairs(train, target)
+        >>> callbacks = [AdversarialSchedule(), LogScalars()]
+        >>> trainer = Trainer(
+        ...     adapted, args, train_dataset=pairs, data_collator=DomainCollator(collator), callbacks=callbacks
+        ... )
+        >>> _ = trainer.train()
+        >>> "domain_loss" in trainer.state.log_history[0]
+        True
+    """
 
     def on_train_begin(
         self,

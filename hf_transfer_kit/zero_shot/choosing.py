@@ -40,6 +40,12 @@ def spread_of(method: ZeroShotMethod, features: Tensor) -> float:
     """Standard deviation of the scores of seen classes on rows that were learned from: the unit of gamma.
 
     Methods, options and numbers of classes have scores of other sizes.
+
+    Example:
+        >>> rows, places = torch.from_numpy(features), torch.from_numpy(labels)
+        >>> method = fitted_method("eszsl", {}, rows, places, torch.from_numpy(table.values[:3]))
+        >>> spread_of(method, rows) > 0
+        True
     """
     return float(method.scores(features, method.signatures).std()) or 1.0
 
@@ -83,6 +89,12 @@ def choose_options(
 
     Raises:
         SettingsError: When there are fewer than 4 seen classes, or a number is out of range.
+
+    Example:
+        >>> rows, places = torch.from_numpy(features), torch.from_numpy(np.arange(60) % 4)
+        >>> found = choose_options("eszsl", rows, places, torch.from_numpy(table.values[:4]), splits=2)
+        >>> sorted(found.options)
+        ['gamma', 'penalty']
     """
     count = len(signatures)
     if count < 4 or splits < 1 or not (0 < share < 1 and 0 < held_rows < 1):

@@ -33,6 +33,11 @@ class ZeroShotConfig(PreTrainedConfig):
 
     Raises:
         SettingsError: When the method is unknown, a class or attribute stands twice, or gamma is no number.
+
+    Example:
+        >>> config = ZeroShotConfig(model.config, table.classes, table.attributes, table.classes[:4], method="eszsl")
+        >>> config.method, config.num_labels
+        ('eszsl', 6)
     """
 
     model_type = "zero_shot"

@@ -31,6 +31,11 @@ def prompted_classes(
         SettingsError: As ``class_embeddings``, like the next two.
         DataError: As above.
         ModelError: As above.
+
+    Example:
+        >>> found = prompted_classes(["zebra", "horse"], towers, templates=["a photo of a {}."])
+        >>> found.classes, found.values.shape
+        (('zebra', 'horse'), (2, 6))
     """
     values = class_embeddings(names, towers, templates=templates).numpy()
     return AttributeTable(tuple(names), tuple(f"dimension {place}" for place in range(values.shape[1])), values)
@@ -54,6 +59,12 @@ def described_classes(
     Raises:
         DataError: When there is no text, or an empty one.
         ModelError: When the encoder gives no positions.
+
+    Example:
+        >>> encoder = text_model.bert
+        >>> found = described_classes(["a sentence", "few words"], encoder, tokenizer)
+        >>> found.classes, found.values.shape
+        (('a sentence', 'few words'), (2, 8))
     """
     texts = dict(texts) if isinstance(texts, Mapping) else {name: name for name in texts}
     if empty := [name for name, text in texts.items() if not isinstance(text, str) or not text.strip()]:

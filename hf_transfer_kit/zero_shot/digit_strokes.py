@@ -38,5 +38,11 @@ _DIGITS = {
 
 
 def digit_strokes() -> AttributeTable:
-    """The ten digits x ``STROKES``."""
+    """The ten digits x ``STROKES``.
+
+    Example:
+        >>> strokes = digit_strokes()
+        >>> strokes.classes[:3], strokes.attributes[:2]
+        (('0', '1', '2'), ('closed loop above', 'closed loop below'))
+    """
     return AttributeTable.of({name: dict(zip(STROKES, row, strict=True)) for name, row in _DIGITS.items()})

@@ -30,6 +30,10 @@ def look_up(
     Raises:
         DataError: When there is another number of attributes, or a probability is none.
         SettingsError: When ``how`` is unknown.
+
+    Example:
+        >>> look_up(np.array([[0.9, 0.8, 0.1], [0.1, 0.2, 0.9]]), table)
+        ('zebra', 'gull')
     """
     check_choice("look_up", "how", how, LOOKUPS)
     given = torch.as_tensor(np.asarray(attributes, dtype=np.float64))

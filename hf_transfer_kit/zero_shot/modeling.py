@@ -51,6 +51,15 @@ class ZeroShotModel(PreTrainedModel):
         network: The network; its label head is an identity.
         head: The method.
         class_attributes: Values of the table, buffer (C, A).
+
+    Example:
+        >>> seen = ["horse", "zebra", "gull"]
+        >>> unseen = ZeroShotModel.from_backbone(model, table, seen=seen, method="eszsl")
+        >>> cached = cache_features(unseen.network, train, collator=collator, cache_dir="cache", progress=False)
+        >>> _ = unseen.fit(torch.from_numpy(cached.features), [seen[label] for label in cached.labels])
+        >>> _ = unseen.set_classes({"okapi": {"stripes": 0.5, "hooves": 1, "wings": 0}})
+        >>> unseen(pixel_values=torch.zeros(1, 3, 32, 32)).logits.shape
+        torch.Size([1, 7])
     """
 
     config_class = ZeroShotConfig

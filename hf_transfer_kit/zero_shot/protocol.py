@@ -66,6 +66,10 @@ def hold_out(classes: Sequence[str], unseen: Sequence[str]) -> HoldOut:
 
     Raises:
         SettingsError: When an unseen one is no class, or is named twice.
+
+    Example:
+        >>> hold_out(["horse", "zebra", "gull", "wasp"], ["zebra", "wasp"])
+        HoldOut(seen=('horse', 'gull'), unseen=('zebra', 'wasp'))
     """
     if unknown := [name for name in unseen if name not in classes]:
         raise SettingsError(
@@ -88,6 +92,11 @@ def random_hold_outs(classes: Sequence[str], unseen: int, *, count: int, seed: i
 
     Raises:
         SettingsError: When a number is out of range.
+
+    Example:
+        >>> splits = random_hold_outs(table.classes, 2, count=3, seed=0)
+        >>> len(splits), len(splits[0].seen), len(splits[0].unseen)
+        (3, 4, 2)
     """
     if not 2 <= unseen < len(classes) or count < 1:
         raise SettingsError(

@@ -39,6 +39,11 @@ class AttributeTable:
     Raises:
         DataError: When the shape does not fit, a name stands twice, a value is missing or not finite, or a row is all
             zeros.
+
+    Example:
+        >>> table = AttributeTable.of({"horse": {"stripes": 0, "hooves": 1}, "zebra": {"stripes": 1, "hooves": 1}})
+        >>> table.attributes, table.rows(["zebra"])
+        (('stripes', 'hooves'), array([[1., 1.]]))
     """
 
     classes: tuple[str, ...]

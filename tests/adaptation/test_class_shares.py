@@ -7,7 +7,7 @@ from torch.utils.data import default_collate
 from transformers import Trainer, TrainingArguments
 
 from hf_transfer_kit import DomainAdversarialModel, DomainCollator, DomainPairs
-from hf_transfer_kit.adaptation import TargetShares
+from hf_transfer_kit.adaptation import OBJECTIVES, TargetShares
 from hf_transfer_kit.adaptation.class_shares import share_weights
 from hf_transfer_kit.adaptation.objectives.domain_head import domain_loss, told_apart
 from hf_transfer_kit.errors import SettingsError
@@ -34,7 +34,7 @@ def test_weights_are_expected_over_source_shares_with_a_mean_of_one():
     assert torch.allclose(never[:3], torch.ones(3))
 
 
-@pytest.mark.parametrize("method", ["dann", "cdan", "vada"])
+@pytest.mark.parametrize("method", [name for name, kind in OBJECTIVES.items() if kind.weighs_source])
 def test_weights_reach_the_domain_loss_and_the_class_loss(method):
     torch.manual_seed(0)
     options = {"entropy": False} if method == "cdan" else {}

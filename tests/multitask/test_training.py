@@ -6,6 +6,7 @@ from multitask_packed import picture_model
 from torch.utils.data import default_collate
 from transformers import Trainer
 
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask import (
     BALANCERS,
     BalancingEpochs,
@@ -36,7 +37,13 @@ def _sources():
 def fit(training_arguments):
     def run(balancer, resume=None, **settings):
         model = picture_model()
-        model.balancer = TaskAffinity(BALANCERS[balancer](["real", "drawn"]), every=2, sum_rows=True)
+        try:
+            balanced = BALANCERS[balancer](["real", "drawn"])
+        except SettingsError as error:
+            if "lacks packages" in str(error):
+                pytest.skip(str(error))
+            raise
+        model.balancer = TaskAffinity(balanced, every=2, sum_rows=True)
         trainer = Trainer(
             model,
             training_arguments(per_device_train_batch_size=4, max_steps=7, learning_rate=1e-2, **settings),
@@ -50,7 +57,7 @@ def fit(training_arguments):
     return run
 
 
-@pytest.mark.parametrize("balancer", ["fixed", "uncertainty", "dwa", "rlw", "gradnorm", "pcgrad", "upgrad"])
+@pytest.mark.parametrize("balancer", BALANCERS)
 def test_a_resumed_run_ends_bit_for_bit_where_one_that_never_stopped_ends(fit, tmp_path, balancer):
     whole, log = fit(balancer, save_strategy="steps", save_steps=3)
     resumed, _ = fit(balancer, resume=str(tmp_path / "run" / "checkpoint-3"))

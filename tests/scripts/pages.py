@@ -9,7 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = sorted((ROOT / "scripts" / "guides").glob("*.md"))
 INDEX = ROOT / "scripts" / "README.md"
-PAGES = [ROOT / "README.md", INDEX, *GUIDES, ROOT / "model_cards" / "README.md"]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+PAGES = [ROOT / "README.md", CONTRIBUTING, INDEX, *GUIDES, ROOT / "model_cards" / "README.md"]
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

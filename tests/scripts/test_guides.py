@@ -1,4 +1,4 @@
-"""README and guides: their Python runs, their links lead somewhere, their commands name flags that exist."""
+"""README, CONTRIBUTING and guides: their Python runs, their links lead somewhere, their commands name flags that exist."""
 
 import ast
 import dataclasses
@@ -96,7 +96,7 @@ GIVEN = {
 
 
 @pytest.mark.parametrize("page", PYTHON_PAGES, ids=str)
-def test_the_python_of_a_page_runs_from_top_to_bottom(page, place, monkeypatch):
+def test_the_python_of_a_page_runs_from_top_to_bottom(page, place, monkeypatch, registries_as_before):
     monkeypatch.chdir(place)
     names = {"__name__": "page"}
     for given in re.findall(r"<!-- given: (.*?) -->", page.text):
@@ -192,7 +192,9 @@ def flags_of():
             (call,) = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "parse_arguments"]
             module = _loaded(ROOT / "scripts" / script)
             kinds = [getattr(module, kind.id) for kind in call.args]
-            found[script] = {"--config"} | {f"--{f.name}" for kind in kinds for f in dataclasses.fields(kind)}
+            found[script] = {"--config", "--plugin"} | {
+                f"--{f.name}" for kind in kinds for f in dataclasses.fields(kind)
+            }
         return found[script]
 
     yield flags

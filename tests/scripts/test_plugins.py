@@ -1,78 +1,49 @@
-"""Members registered from a file outside the package, run by the scripts with a flag."""
+"""The page "Add a method": its file, outside the package, is run by the scripts with a flag; what is refused."""
 
 import csv
 import json
+import shlex
 
 import pytest
+from scripts.pages import CONTRIBUTING, Page
 from scripts.test_scripts import run
 
-from hf_transfer_kit.adaptation import OBJECTIVES, SCORES, Objective, TargetScore, register_objective, register_score
+from hf_transfer_kit.adaptation import OBJECTIVES, Objective, TargetScore, register_objective, register_score
 from hf_transfer_kit.adaptation.objectives import METHODS, SOURCE_FREE
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.multitask import BALANCERS, Balancer, register_balancer
+from hf_transfer_kit.multitask import Balancer, register_balancer
 from hf_transfer_kit.registering import load_plugins
-from hf_transfer_kit.selection import STRATEGIES, Strategy, register_strategy
+from hf_transfer_kit.selection import Strategy, register_strategy
 from hf_transfer_kit.selection.adapting import METHODS as TEXTS
 
-PLUGIN = """
-from dataclasses import dataclass
-from typing import ClassVar
-
-from hf_transfer_kit.adaptation import Objective, TargetScore, register_objective, register_score
-from hf_transfer_kit.multitask import BALANCERS, register_balancer
-from hf_transfer_kit.selection import register_strategy
-from hf_transfer_kit.selection.strategies.full import Full
-
-
-@register_strategy
-@dataclass(frozen=True)
-class Careful(Full):
-    name: ClassVar[str] = "careful"
-    summary: ClassVar[str] = "All weights, said to be careful."
-
-
-@register_objective
-class MeanGap(Objective):
-    name = "mean_gap"
-    summary = "squared distance of the mean features"
-
-    def __init__(self, *, width, num_labels, weight=1.0):
-        super().__init__(width=width, num_labels=num_labels)
-        self.weight = weight
-
-    def compute_terms(self, batch):
-        gap = batch.source_features.mean(0) - batch.target_features.mean(0)
-        return {"gap_loss": self.weight * gap.square().sum()}
-
-
-register_score("surest", TargetScore(True, "largest logit", lambda o: float(o.target_logits.max())))
-
-
-@register_balancer
-class Even(BALANCERS["fixed"]):
-    name = "even"
-"""
+PLUGIN, _ = Page(CONTRIBUTING).blocks("python")
+COMMANDS = {line.split()[1]: shlex.split(line)[2:] for line in Page(CONTRIBUTING).commands() if "--plugin" in line}
+FAST = ("--max_steps", "4", "--evaluations", "2", "--per_device_train_batch_size", "8")
 
 
 @pytest.fixture
 def plugin(tmp_path):
-    path = tmp_path / "mine.py"
+    path = tmp_path / "my_methods.py"
     path.write_text(PLUGIN)
     return path
 
 
-FAST = ("--max_steps", "4", "--evaluations", "2", "--per_device_train_batch_size", "8")
+def flags_of(script, plugin, *further):
+    """Those of the page's command for a script, with the file where it lies and few steps."""
+    flags = [plugin if flag == "my_methods.py" else flag for flag in COMMANDS[f"scripts/{script}"]]
+    return [*flags, *further, *FAST]
 
 
 def test_a_strategy_of_a_file_races(plugin, tmp_path):
     out = tmp_path / "out"
-    flags = ["--plugin", plugin, "--strategies", "careful", "head_only", "--seeds", "0", "--output_dir", out, *FAST]
+    flags = flags_of("transfer.py", plugin, "--seeds", "0", "--output_dir", out)
     run("transfer.py", *flags)
     with (out / "results.csv").open() as file:
-        assert {row["candidate"] for row in csv.DictReader(file)} == {"careful", "head_only"}
+        assert {row["candidate"] for row in csv.DictReader(file)} == {"head_only", "last_groups"}
+    assert flags[:2] == ["--plugin", plugin]
     refused = run("transfer.py", *flags[2:], "--overwrite_output_dir", ok=False)
     assert refused.returncode == 2
-    assert "There is no strategy 'careful'" in refused.stderr
+    assert "There is no strategy 'last_groups'" in refused.stderr
 
 
 def test_worker_processes_know_the_file_and_give_the_same(plugin, tmp_path):
@@ -88,44 +59,23 @@ def test_worker_processes_know_the_file_and_give_the_same(plugin, tmp_path):
 
 def test_an_objective_and_a_score_of_a_file_adapt(plugin, tmp_path):
     out = tmp_path / "out"
-    run(
-        "adapt.py",
-        "--plugin",
-        plugin,
-        "--method",
-        "mean_gap:weight=0.5",
-        "--select",
-        "surest",
-        "--output_dir",
-        out,
-        *FAST,
-    )
+    run("adapt.py", *flags_of("adapt.py", plugin, "--output_dir", out))
     report = json.loads((out / "report.json").read_text())["adaptation"]
-    assert report["selected_by"] == "surest"
+    assert report["selected_by"] == "confidence"
     (own,) = [result for result in report["results"] if result["method"] == "mean_gap:weight=0.5"]
-    assert own["summary"] == "squared distance of the mean features"
-    assert "surest" in own["scores"]
+    assert own["summary"] == "equal mean features"
+    assert 0.1 <= own["scores"]["confidence"] <= 1
     assert any("gap_loss" in entry for entry in own["log"])
 
 
 def test_a_balancer_of_a_file_balances(plugin, tmp_path):
     out = tmp_path / "out"
-    run("multitask.py", "--plugin", plugin, "--method", "multitask:balancing=even", "--output_dir", out, *FAST)
+    run("multitask.py", *flags_of("multitask.py", plugin, "--output_dir", out))
     (result,) = json.loads((out / "report.json").read_text())["multitasking"]["results"]
-    assert result["method"] == "multitask:balancing=even"
+    assert result["method"] == "multitask:balancing=worst_first"
 
 
-@pytest.fixture
-def as_before():
-    """What a test registers is gone after it."""
-    kept = [(registry, dict(registry)) for registry in (STRATEGIES, OBJECTIVES, SOURCE_FREE, BALANCERS, SCORES)]
-    yield
-    for registry, members in kept:
-        registry.clear()
-        registry.update(members)
-
-
-def test_members_are_known_everywhere_at_once(as_before):
+def test_members_are_known_everywhere_at_once(registries_as_before):
     class Mine(Objective):
         name = "mine"
         summary = "mine"
@@ -153,7 +103,7 @@ def test_members_are_known_everywhere_at_once(as_before):
     ("register", "base"),
     [(register_strategy, Strategy), (register_objective, Objective), (register_balancer, Balancer)],
 )
-def test_what_does_not_fit_is_refused(register, base, as_before):
+def test_what_does_not_fit_is_refused(register, base, registries_as_before):
     with pytest.raises(SettingsError, match=f"register a subclass of .*{base.__name__}"):
         register(dict)
     taken = {register_strategy: "full", register_objective: "dann", register_balancer: "fixed"}[register]
@@ -163,7 +113,7 @@ def test_what_does_not_fit_is_refused(register, base, as_before):
         register(type("Other", (base,), {"name": "two words", "summary": "x"}))
 
 
-def test_scores_and_plugins_that_do_not_fit_are_refused(as_before, tmp_path):
+def test_scores_and_plugins_that_do_not_fit_are_refused(registries_as_before, tmp_path):
     with pytest.raises(SettingsError, match="'bnm' is a score already"):
         register_score("bnm", TargetScore(True, "mine", lambda o: 0.0))
     with pytest.raises(SettingsError, match="is a TargetScore"):

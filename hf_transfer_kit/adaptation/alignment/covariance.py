@@ -28,6 +28,11 @@ def align_covariance(
     Raises:
         SettingsError: When ``ridge`` is out of range.
         DataError: When the domains do not fit each other.
+
+    Example:
+        >>> source, aligned = align_covariance(features, target_features)
+        >>> source.shape, bool(np.allclose(source, aligned))
+        ((60, 4), True)
     """
     source, target = align_standardised(source, target)
     if ridge is None:

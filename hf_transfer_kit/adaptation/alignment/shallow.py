@@ -88,6 +88,11 @@ def shallow_adaptation(
     Raises:
         SettingsError: When the method is unknown, or an option is out of range.
         DataError: When features and labels, or the domains, do not fit each other.
+
+    Example:
+        >>> found = shallow_adaptation((features, labels), target_features, method="coral")
+        >>> found.accuracy(labels) > 0.9
+        True
     """
     align = ALIGNMENTS[check_choice("shallow_adaptation", "method", method, tuple(ALIGNMENTS))]
     features, labels = (source, source.labels) if isinstance(source, CachedFeatures) else source

@@ -35,6 +35,11 @@ def align_standardised(source: Features, target: Features) -> tuple[np.ndarray, 
 
     Raises:
         DataError: When the domains do not fit each other.
+
+    Example:
+        >>> source, aligned = align_standardised(features, target_features)
+        >>> bool(np.allclose(source, aligned))
+        True
     """
     source, target = both_domains(source, target)
     return standardised(source), standardised(target)

@@ -23,6 +23,11 @@ def align_subspace(source: Features, target: Features, *, components: int = 50) 
     Raises:
         SettingsError: When ``components`` is out of range.
         DataError: When the domains do not fit each other.
+
+    Example:
+        >>> source, aligned = align_subspace(features, target_features, components=2)
+        >>> source.shape, aligned.shape
+        ((60, 2), (60, 2))
     """
     check_int("subspace", "components", components, low=1)
     source, target = align_standardised(source, target)

@@ -25,6 +25,12 @@ def align_transport(source: Features, target: Features, *, entropy: float = 0.05
 
     Raises:
         SettingsError: When ``entropy`` is out of range, or POT is not installed.
+
+    Example:
+        >>> import ot  # of the package POT
+        >>> source, aligned = align_transport(features, target_features)
+        >>> source.shape, aligned.shape
+        ((60, 4), (60, 4))
         DataError: When the domains do not fit each other.
     """
     check_number("transport", "entropy", entropy, low=0, above=True)

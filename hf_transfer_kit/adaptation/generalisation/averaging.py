@@ -66,6 +66,14 @@ class SWAD(TrainerCallback):
         SettingsError: When an argument is out of range; before training, when there are no evaluations, the best
             checkpoint is to be loaded at the end, BatchNorm has no rows to gather statistics on, or the checkpoint
             holds no means; at the first step after an evaluation that had no ``metric``.
+
+    Example:
+        >>> args.eval_strategy, args.eval_steps = "steps", 1
+        >>> swad = SWAD(SeveralSources({"photo": train, "art": target}), collator)
+        >>> trainer = Trainer(model, args, train_dataset=train, eval_dataset=test, callbacks=[swad])
+        >>> _ = trainer.train()
+        >>> swad.steps
+        (2, 2)
     """
 
     @checked_arguments(own_words_first=True)

@@ -32,6 +32,11 @@ class SeveralSourcesConfig(PreTrainedConfig):
 
     Raises:
         SettingsError: When the method, the kind of statistics or a name does not fit.
+
+    Example:
+        >>> config = SeveralSourcesConfig(model.config, sources=["photo", "art"], method="coral")
+        >>> config.sources, config.num_labels
+        (['photo', 'art'], 3)
     """
 
     model_type = "several_sources"

@@ -22,6 +22,10 @@ def flat_region(
 
     Returns:
         Two indices into ``losses``; None for what has not been seen yet.
+
+    Example:
+        >>> flat_region([1.0, 0.6, 0.4, 0.41, 0.42, 0.7, 0.8], start_patience=3, end_patience=2)
+        (2, 5)
     """
     starts = range(len(losses) - start_patience + 1)
     start = next((i for i in starts if losses[i] <= min(losses[i : i + start_patience])), None)

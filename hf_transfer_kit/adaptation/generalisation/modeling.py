@@ -48,6 +48,15 @@ class SeveralSourcesModel(PreTrainedModel):
 
     Raises:
         ModelError: When each source is to have statistics of its own and the network has no BatchNorm.
+
+    Example:
+        >>> sources = SeveralSources({"photo": train, "art": target})
+        >>> several = SeveralSourcesModel.from_classifier(model, sources=sources.names, method="coral")
+        >>> batch = SourcesCollator(collator)([sources[0], sources[1]])
+        >>> several.train()(**batch).loss.shape
+        torch.Size([])
+        >>> type(several.export_classifier()) is type(model)
+        True
     """
 
     config_class = SeveralSourcesConfig

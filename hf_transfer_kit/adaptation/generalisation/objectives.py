@@ -18,7 +18,14 @@ from hf_transfer_kit.options import check_number
 
 @dataclass(frozen=True)
 class SourcesBatch:
-    """One step's view of all sources, with gradients; ``B`` rows, ``K`` sources."""
+    """One step's view of all sources, with gradients; ``B`` rows, ``K`` sources.
+
+    Example:
+        >>> domains = torch.tensor([0, 0, 1, 1])
+        >>> batch = SourcesBatch(torch.randn(4, 8), losses=torch.tensor([1.0, 2.0, 3.0, 4.0]), domains=domains, count=2)
+        >>> batch.sums()
+        (tensor([3., 7.]), tensor([2., 2.]))
+    """
 
     features: Tensor
     """Pooled features, (B, D)."""
@@ -68,6 +75,18 @@ class SourcesObjective(InFloat32):
 
     Args:
         count: K, how many sources.
+
+    Example:
+        >>> class Worst(SourcesObjective):
+        ...     name, summary = "worst", "the worst source alone"
+        ...     def weights(self, sums, rows):
+        ...         means = sums / rows.clamp_min(1)
+        ...         return (means == means.max()).to(means.dtype)
+        >>> domains = torch.tensor([0, 0, 1, 1])
+        >>> batch = SourcesBatch(torch.randn(4, 8), losses=torch.tensor([1.0, 2.0, 3.0, 4.0]), domains=domains, count=2)
+        >>> value, logged = Worst(count=2).loss(batch)
+        >>> float(value)
+        3.5
     """
 
     name: ClassVar[str]

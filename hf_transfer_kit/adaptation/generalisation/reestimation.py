@@ -35,6 +35,11 @@ def reestimate_on_sources(
 
     Returns:
         The model.
+
+    Example:
+        >>> sources = SeveralSources({"photo": train, "art": target})
+        >>> reestimate_on_sources(model, sources, collator) is model
+        True
     """
     norms = batch_norms(model)
     plain = collator.collator if isinstance(collator, SourcesCollator) else collator

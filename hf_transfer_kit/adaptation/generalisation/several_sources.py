@@ -43,6 +43,11 @@ class SeveralSources(TorchDataset):
 
     Raises:
         DataError: When there is no source, one is empty or has no length, or two name their classes and these differ.
+
+    Example:
+        >>> sources = SeveralSources({"photo": train, "art": target})
+        >>> sources.names, len(sources)
+        (('photo', 'art'), 12)
     """
 
     @checked_arguments(own_words_first=True)
@@ -105,7 +110,17 @@ class SeveralSources(TorchDataset):
 
 
 class ReshuffleSources(TrainerCallback):
-    """Tells ``SeveralSources`` which epoch it is, a resumed run's too."""
+    """Tells ``SeveralSources`` which epoch it is, a resumed run's too.
+
+    Example:
+        >>> sources = SeveralSources({"photo": train, "art": target})
+        >>> several = SeveralSourcesModel.from_classifier(model, sources=sources.names)
+        >>> callbacks = [ReshuffleSources()]
+        >>> trainer = Trainer(
+        ...     several, args, train_dataset=sources, data_collator=SourcesCollator(collator), callbacks=callbacks
+        ... )
+        >>> _ = trainer.train()
+    """
 
     def on_epoch_begin(
         self,
@@ -132,6 +147,11 @@ class SourcesCollator:
 
     Raises:
         SettingsError: When ``change`` cannot be called.
+
+    Example:
+        >>> sources = SeveralSources({"photo": train, "art": target})
+        >>> SourcesCollator(collator)([sources[0], sources[1]])["domains"]
+        tensor([0, 1, 0, 1])
     """
 
     @checked_arguments(own_words_first=True)

@@ -58,6 +58,16 @@ def register_objective(objective: type[Objective]) -> type[Objective]:
 
     Raises:
         SettingsError: When it is no subclass of Objective, or its name is another's.
+
+    Example:
+        >>> @register_objective
+        ... class MeanGap(Objective):
+        ...     name = "mean_gap"
+        ...     summary = "equal mean features"
+        ...     def compute_terms(self, batch):
+        ...         return {"gap_loss": (batch.source_features.mean(0) - batch.target_features.mean(0)).square().sum()}
+        >>> DomainAdversarialModel.from_classifier(model, method="mean_gap").objective.name
+        'mean_gap'
     """
     for registry in (OBJECTIVES, SOURCE_FREE):
         registry.check(objective)

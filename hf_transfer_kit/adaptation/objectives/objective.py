@@ -97,6 +97,15 @@ class Objective(InFloat32):
     Args:
         width: D, how many features the backbone gives.
         num_labels: C, how many classes.
+
+    Example:
+        >>> class MeanGap(Objective):
+        ...     name = "mean_gap"
+        ...     summary = "equal mean features"
+        ...     def compute_terms(self, batch):
+        ...         return {"gap_loss": (batch.source_features.mean(0) - batch.target_features.mean(0)).square().sum()}
+        >>> MeanGap(width=4, num_labels=3).width
+        4
     """
 
     name: ClassVar[str]

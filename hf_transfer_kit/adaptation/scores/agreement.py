@@ -43,6 +43,11 @@ def agreement(scores: Sequence[float], accuracies: Sequence[float], *, larger_is
 
     Raises:
         DataError: When there are none, or not as many of both.
+
+    Example:
+        >>> found = agreement([0.2, 0.9, 0.5], [0.61, 0.80, 0.72], larger_is_better=True)
+        >>> found.chosen, found.accuracy, found.rank_correlation
+        (1, 0.8, 1.0)
     """
     if len(scores) != len(accuracies) or not len(scores):
         raise DataError(f"There are {len(scores)} scores and {len(accuracies)} accuracies; give one of each, or more.")

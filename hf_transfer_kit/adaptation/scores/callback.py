@@ -51,6 +51,12 @@ def domain_outputs(
     Raises:
         ModelError: When it is another model.
         DataError: When a domain is empty, or source rows come without labels.
+
+    Example:
+        >>> adapted = DomainAdversarialModel.from_classifier(model, method="dann")
+        >>> outputs = domain_outputs(adapted, test, target, collator)
+        >>> outputs.target_logits.shape, outputs.source_labels.shape
+        ((8, 3), (6,))
     """
     inner, _ = plain_model(model)
     if not isinstance(inner, DomainAdversarialModel):
@@ -95,6 +101,13 @@ class TargetScores(TrainerCallback):
         SettingsError: When a score is unknown, a number out of range, or (when Trainer is made) Trainer is to choose by
             a score the wrong way round.
         ModelError: At the first evaluation, when the model is no DomainAdversarialModel.
+
+    Example:
+        >>> adapted = DomainAdversarialModel.from_classifier(model, method="dann")
+        >>> scores = TargetScores(test, target, collator, scores=["bnm", "information"])
+        >>> trainer = Trainer(adapted, args, eval_dataset=test, data_collator=collator, callbacks=[scores])
+        >>> 0 < trainer.evaluate()["eval_bnm"] <= 1
+        True
     """
 
     def __init__(

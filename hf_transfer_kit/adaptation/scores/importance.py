@@ -59,5 +59,10 @@ def deep_embedded_validation(source: np.ndarray, target: np.ndarray, losses: np.
 
     Raises:
         DataError: When a domain has fewer than two rows, or the losses are of other rows.
+
+    Example:
+        >>> losses = (np.arange(60) % 5 == 0).astype(float)
+        >>> 0 <= deep_embedded_validation(features, target_features, losses) <= 1
+        True
     """
     return weighted_risk(losses, importance_weights(source, target, seed=seed))

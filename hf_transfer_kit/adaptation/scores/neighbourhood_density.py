@@ -23,6 +23,10 @@ def soft_neighbourhood_density(logits: np.ndarray, *, temperature: float = 0.05,
 
     Raises:
         SettingsError: When ``temperature`` is not above 0.
+
+    Example:
+        >>> round(soft_neighbourhood_density(np.concatenate([logits, logits])), 3)
+        0.009
     """
     if not temperature > 0:
         raise SettingsError(f"temperature={temperature!r} is out of range; give a number above 0, such as 0.05.")

@@ -14,6 +14,10 @@ def nuclear_norm(logits: np.ndarray) -> float:
 
     Args:
         logits: (T, C).
+
+    Example:
+        >>> round(nuclear_norm(logits), 3)
+        0.88
     """
     p = probabilities(logits)
     return float(np.linalg.svd(p, compute_uv=False).sum() / np.sqrt(len(p) * min(p.shape)))
@@ -27,6 +31,10 @@ def class_correlation(logits: np.ndarray) -> float:
 
     Args:
         logits: (T, C).
+
+    Example:
+        >>> round(class_correlation(logits), 3)
+        0.981
     """
     p = probabilities(logits)
     k = p.T @ p

@@ -13,6 +13,10 @@ def source_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     Args:
         logits: (S, C).
         labels: (S,).
+
+    Example:
+        >>> source_accuracy(logits, np.array([0, 1, 2, 1]))
+        0.75
     """
     return float(np.mean(np.asarray(logits).argmax(1) == np.asarray(labels)))
 
@@ -24,6 +28,10 @@ def mean_entropy(logits: np.ndarray) -> float:
 
     Args:
         logits: (T, C).
+
+    Example:
+        >>> round(mean_entropy(logits), 3)
+        0.408
     """
     return float(entropies(probabilities(logits)).mean())
 
@@ -33,6 +41,10 @@ def information(logits: np.ndarray) -> float:
 
     Args:
         logits: (T, C).
+
+    Example:
+        >>> round(information(logits), 3)
+        0.691
     """
     rows = probabilities(logits)
     return float(entropies(rows.mean(0)) - entropies(rows).mean())

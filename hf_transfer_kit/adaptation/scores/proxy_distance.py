@@ -20,6 +20,10 @@ def proxy_a_distance(source: np.ndarray, target: np.ndarray, *, seed: int = 0) -
 
     Raises:
         DataError: When a domain has fewer than two rows.
+
+    Example:
+        >>> proxy_a_distance(features, features + 100.0)
+        2.0
     """
     own, other = source_probabilities(source, target, seed=seed)
     return a_distance(float((np.mean(own <= 0.5) + np.mean(other > 0.5)) / 2))

@@ -24,6 +24,11 @@ class TargetScore:
         summary: For people.
         value: Outputs -> number.
         needs_source: Whether it reads rows of the source.
+
+    Example:
+        >>> score = TargetScore(True, "largest logit", lambda outputs: float(outputs.target_logits.max()))
+        >>> score.larger_is_better, score.needs_source
+        (True, False)
     """
 
     larger_is_better: bool
@@ -59,6 +64,12 @@ def register_score(name: str, score: TargetScore) -> TargetScore:
 
     Raises:
         SettingsError: When it is no TargetScore, or the name is no word or another's.
+
+    Example:
+        >>> score = TargetScore(True, "largest logit", lambda outputs: float(outputs.target_logits.max()))
+        >>> _ = register_score("surest", score)
+        >>> "surest" in SCORES
+        True
     """
     if not isinstance(score, TargetScore) or not name.isidentifier():
         raise SettingsError(f"{name!r} with {score!r}: a score has a word for its name, and is a TargetScore.")
@@ -77,6 +88,12 @@ def target_scores(outputs: DomainOutputs, names: Sequence[str] | None = None) ->
 
     Raises:
         SettingsError: When a name is unknown.
+
+    Example:
+        >>> adapted = DomainAdversarialModel.from_classifier(model, method="dann")
+        >>> scores = target_scores(domain_outputs(adapted, test, target, collator), ["bnm", "information"])
+        >>> list(scores)
+        ['bnm', 'information']
     """
     names = tuple(SCORES) if names is None else names
     for name in names:

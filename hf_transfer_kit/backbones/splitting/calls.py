@@ -17,7 +17,12 @@ from hf_transfer_kit.values import LayerGroup
 
 
 def unit_modules(groups: Sequence[LayerGroup]) -> dict[str, nn.Module]:
-    """The modules that groups are made of, by qualified name, each module once."""
+    """The modules that groups are made of, by qualified name, each module once.
+
+    Example:
+        >>> list(unit_modules(layer_groups(model).groups))[-1]
+        'classifier'
+    """
     found: dict[int, tuple[str, nn.Module]] = {}
     for group in groups:
         for name, module in group.modules.items():
@@ -57,6 +62,11 @@ class CallRecorder:
         entered: Qualified name -> module whose inputs are caught.
         wanted: Names of tensors; only these are kept, copied, and the forward ends when all are there. None keeps all,
             uncopied.
+
+    Example:
+        >>> calls, output = CallRecorder({"head": model.classifier}).run(model, collator(train[:2]))
+        >>> [call.unit for call in calls]
+        ['head']
     """
 
     def __init__(

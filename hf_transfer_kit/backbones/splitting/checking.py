@@ -58,6 +58,12 @@ def check_split(
 
     Raises:
         ModelError: When outputs or gradients differ.
+
+    Example:
+        >>> cached = cache_prefix(model, 2, train, collator=collator, cache_dir="cache", progress=False)
+        >>> whole, stored = collator(train[:2]), cached.collator([cached.dataset[0], cached.dataset[1]])
+        >>> check_split(cached.mode, whole, stored, tolerance=1e-5) < 1e-5
+        True
     """
     model, depth = mode.model, mode.split.depth
     parts = list(unit_modules(layer_groups(model)).values())

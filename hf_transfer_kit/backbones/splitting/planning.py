@@ -44,6 +44,13 @@ def find_split(model: nn.Module, depth: int, sample: Sample, *, tolerance: float
     Raises:
         SettingsError: When ``depth`` is out of range.
         ModelError: When the model cannot be split there; says what stands in the way.
+
+    Example:
+        >>> from hf_transfer_kit.backbones.splitting.sample import Sample
+        >>> sample = Sample((0, 1), batch=collator(train[:2]), alone=collator(train[:1]))
+        >>> split = find_split(model.eval(), 2, sample)
+        >>> split.depth, [tensor.row for tensor in split.live]
+        (2, [(8, 8, 8)])
     """
     groups = layer_groups(model)
     limit = len(groups.body)

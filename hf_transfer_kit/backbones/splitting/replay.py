@@ -112,6 +112,14 @@ class SuffixMode:
     Args:
         model: The model.
         split: Where it is cut.
+
+    Example:
+        >>> from hf_transfer_kit.backbones.splitting.sample import Sample
+        >>> sample = Sample((0, 1), batch=collator(train[:2]), alone=collator(train[:1]))
+        >>> split = find_split(model.eval(), 2, sample)
+        >>> mode = SuffixMode(model, split).on()
+        >>> mode.off() is model
+        True
     """
 
     def __init__(self, model: nn.Module, split: Split) -> None:

@@ -40,7 +40,29 @@ BALANCERS: Registry[Balancer] = Registry(
     ),
 )
 
-register_balancer = BALANCERS.register
-"""Adds a balancer under its ``name``; a decorator."""
+
+def register_balancer(balancer: type[Balancer]) -> type[Balancer]:
+    """Adds a balancer under its ``name``; a decorator.
+
+    Args:
+        balancer: A subclass of Balancer.
+
+    Returns:
+        The class.
+
+    Raises:
+        SettingsError: When it is no such class, or its name is no word or another's.
+
+    Example:
+        >>> @register_balancer
+        ... class Even(Balancer):
+        ...     name, summary = "even", "the mean of the losses"
+        ...     def combine(self, names, losses, shared):
+        ...         return torch.stack(losses).mean()
+        >>> BALANCERS["even"](["digit", "ink"]).tasks
+        ('digit', 'ink')
+    """
+    return BALANCERS.register(balancer)
+
 
 __all__ = ["BALANCERS", "Balancer", "BalancingEpochs", "GradientBalancer", "register_balancer"]

@@ -24,6 +24,15 @@ class Balancer(nn.Module):
 
     Raises:
         SettingsError: When there is none, or a name stands twice.
+
+    Example:
+        >>> class Even(Balancer):
+        ...     name, summary = "even", "the mean of the losses"
+        ...     def combine(self, names, losses, shared):
+        ...         return torch.stack(losses).mean()
+        >>> losses = {"digit": torch.tensor(3.0, requires_grad=True), "ink": torch.tensor(1.0)}
+        >>> float(Even(["digit", "ink"])(losses))
+        2.0
     """
 
     name: ClassVar[str]

@@ -15,6 +15,12 @@ class BalancingEpochs(TrainerCallback):
     """Calls ``end_epoch`` of every balancer in the model after each epoch, before a checkpoint of that epoch is saved.
 
     ``dwa`` needs it; the others do not look.
+
+    Example:
+        >>> tasks = {"digit": {"type": "classification", "num_labels": 3}, "size": {"type": "regression"}}
+        >>> several = MultiTaskModel.from_backbone(model, tasks)
+        >>> several.balancer = BALANCERS["dwa"](list(tasks))
+        >>> trainer = Trainer(several, args, callbacks=[BalancingEpochs()])
     """
 
     def on_epoch_end(

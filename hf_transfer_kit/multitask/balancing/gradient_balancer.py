@@ -40,6 +40,17 @@ class GradientBalancer(Balancer):
     Args:
         tasks: Names of all tasks.
         sum_rows: Whether weights follow from gradients summed over rows; False by default.
+
+    Example:
+        >>> class Equal(GradientBalancer):
+        ...     name, summary = "equal", "every gradient counts alike"
+        ...     def gradient_weights(self, gramian, tasks):
+        ...         return torch.ones(len(gramian), dtype=gramian.dtype)
+        >>> shared = torch.ones(2, 3, requires_grad=True)
+        >>> balancer = Equal(["digit", "ink"])
+        >>> balancer({"digit": shared.sum(), "ink": shared.square().sum()}, shared).backward()
+        >>> balancer.weights()
+        {'digit': 1.0, 'ink': 1.0}
     """
 
     scale_free = True

@@ -31,6 +31,14 @@ class Head(nn.Module):
         problem_type: transformers' word for the loss, None where its class knows but one.
         default_labels: Number of outputs where a configuration names none; None where it must.
         options: Further settings that a task of this kind may have, with their defaults; arguments of the class.
+
+    Example:
+        >>> class Cold(Head):
+        ...     kind = "cold"
+        ...     def forward(self, features):
+        ...         return super().forward(features) / 10
+        >>> Cold(8, 3)(torch.zeros(2, 8)).shape
+        torch.Size([2, 3])
     """
 
     kind: ClassVar[str]

@@ -59,6 +59,17 @@ class KeepBest(TrainerCallback):
 
     Raises:
         SettingsError: When the score is unknown.
+
+    Example:
+        >>> keep = KeepBest(data.validation, other_data.validation, data.collator, every=1, select="bnm")
+        >>> adapted = DomainAdversarialModel.from_classifier(make_model(0), method="mmd")
+        >>> trainer = Trainer(
+        ...     adapted, args, train_dataset=DomainPairs(data.train, other_data.train),
+        ...     data_collator=DomainCollator(data.collator), callbacks=[AdversarialSchedule(), keep],
+        ... )
+        >>> _ = trainer.train()
+        >>> [point.step for point in keep.points], keep.kept_step in (1, 2)
+        ([1, 2], True)
     """
 
     def __init__(

@@ -115,6 +115,11 @@ def compare_adaptations(
         NotFiniteError: When every method broke.
         SettingsError: Before anything is trained, when a method, a score or the seeds do not fit.
         DataError: When a method needs labels that the target does not have.
+
+    Example:
+        >>> found = compare_adaptations(["source_only", "mmd"], make_model, domains, args, budget, select="bnm")
+        >>> [result.method for result in found.results]
+        ['source_only', 'mmd']
     """
     chosen_methods = [make_method(m) if isinstance(m, str) else m for m in methods]
     _check(chosen_methods, seeds, select)

@@ -143,6 +143,10 @@ def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
 
     Raises:
         SettingsError: When the name or an option is unknown or out of range.
+
+    Example:
+        >>> make_method("dann:weight=0.5,view=1").text
+        'dann:weight=0.5,view=1'
     """
     name, given = read_text(specification)
     if name not in METHODS:

@@ -32,6 +32,11 @@ def open_domains(domains: Domains) -> tuple[Domains, PreparedData | None]:
 
     Returns:
         The domains to adapt in, and the target with all of its test rows, None where these have no labels.
+
+    Example:
+        >>> known, whole = open_domains(domains)
+        >>> len(known.target.test), len(whole.test)
+        (15, 15)
     """
     target = domains.target
     bare: dict[str, Any] = {split: _unlabelled(getattr(target, split)) for split in ("train", "validation")}
@@ -50,6 +55,10 @@ def held_out_classes(label_names: Sequence[str], *, seed: int = 0) -> tuple[int,
 
     Raises:
         SettingsError: When there are fewer than three classes: two must stay to be told apart.
+
+    Example:
+        >>> held_out_classes(["cat", "dog", "fox", "owl", "bat", "ant"], seed=0)
+        (2, 3)
     """
     if len(label_names) < 3:
         raise SettingsError(
@@ -91,6 +100,13 @@ def find_rejection(
 
     Raises:
         SettingsError: When fewer than two classes would stay, or one is unknown.
+
+    Example:
+        >>> method = make_method("mmd")
+        >>> run = run_adaptation(method, make_model, domains, args, budget, seed=0, select="last")
+        >>> choice, unknown = find_rejection(method, run, make_model, domains, args, budget, select="last")
+        >>> unknown.held_out, 0 <= unknown.held_out_auroc <= 1
+        (('top',), True)
     """
     names = domains.source.label_names
     held_out = held_out_classes(names, seed=run.seed) if held_out is None else tuple(sorted(set(held_out)))
@@ -121,7 +137,15 @@ def find_rejection(
 
 
 def judged(unknown: UnknownRows, choice: RejectionChoice, run: AdaptationRun, target: PreparedData) -> UnknownRows:
-    """The same with figures of the target's test rows, looked at once, where they show known and unknown classes."""
+    """The same with figures of the target's test rows, looked at once, where they show known and unknown classes.
+
+    Example:
+        >>> method = make_method("mmd")
+        >>> run = run_adaptation(method, make_model, domains, args, budget, seed=0, select="last")
+        >>> choice, unknown = find_rejection(method, run, make_model, domains, args, budget, select="last")
+        >>> judged(unknown, choice, run, domains.target) == unknown  # its test rows are all of known classes
+        True
+    """
     labels = np.asarray(target.test.classes)
     unknown_rows = labels >= len(target_names(run))
     if unknown_rows.all() or not unknown_rows.any():

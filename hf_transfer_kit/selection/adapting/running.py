@@ -53,6 +53,11 @@ class Domains:
         target: Its training and validation labels, where it has them, are for evaluation alone.
         labelled: Splits of the target that have labels.
         pretrained: Whether networks begin with weights learned elsewhere.
+
+    Example:
+        >>> domains = Domains(data, other_data, labelled=("validation", "test"))
+        >>> domains.labelled, domains.pretrained
+        (('validation', 'test'), True)
     """
 
     source: PreparedData
@@ -144,6 +149,11 @@ def run_adaptation(
 
     Raises:
         DataError: When the method needs labels of target training rows and there are none.
+
+    Example:
+        >>> run = run_adaptation(make_method("mmd"), make_model, domains, args, budget, seed=0, select="bnm")
+        >>> sorted(run.scores)[:2]
+        ['bnm', 'corr_c']
     """
     if method.uses_target_labels and "train" not in domains.labelled:
         raise DataError(f"{method.text} learns from labels of the target, which has none. Leave it out.")

@@ -50,6 +50,11 @@ class TargetAlone:
         rows: Its splits, prepared with the network's processor; labels are for evaluation alone.
         labelled: Splits that have labels.
         label_names: The network's classes, in the order of its logits.
+
+    Example:
+        >>> target = TargetAlone(data, labelled=("test",), label_names=data.label_names)
+        >>> target.labelled
+        ('test',)
     """
 
     rows: PreparedData
@@ -98,6 +103,12 @@ def compare_source_free(
     Raises:
         SettingsError: When a method, the score or the seeds do not fit, before anything is trained.
         NotFiniteError: When every method broke.
+
+    Example:
+        >>> target = TargetAlone(data, labelled=("test",), label_names=data.label_names)
+        >>> found = compare_source_free(["tent"], lambda: make_model(0), target, args, budget)
+        >>> [result.method for result in found.results]
+        ['tent']
     """
     chosen = checked_source_free(methods, seeds=seeds, select=select, invert=invert)
     contest = Contest(
@@ -240,6 +251,10 @@ def checked_source_free(
 
     Raises:
         SettingsError: When a method, the score or the seeds do not fit.
+
+    Example:
+        >>> [method.text for method in checked_source_free(["tent", "shot:view=1"], seeds=[0], select="bnm")]
+        ['tent', 'shot:view=1']
     """
     found = [make_source_free_method(text, invert=invert) for text in methods]
     texts = [method.text for method in found]

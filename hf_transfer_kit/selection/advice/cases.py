@@ -93,12 +93,24 @@ class Experience:
 
 @cache
 def measured_experience() -> Experience:
-    """The grid that comes with the package; ``scripts/benchmarks/advisor_fit.py`` makes it."""
+    """The grid that comes with the package; ``scripts/benchmarks/advisor_fit.py`` makes it.
+
+    Example:
+        >>> experience = measured_experience()
+        >>> len(experience.cases)
+        51
+    """
     return experience_from(json.loads((files(__package__) / "cases.json").read_text()))
 
 
 def experience_from(values: Mapping[str, Any]) -> Experience:
-    """What ``Experience.to_json`` wrote."""
+    """What ``Experience.to_json`` wrote.
+
+    Example:
+        >>> experience = measured_experience()
+        >>> experience_from(experience.to_json()) == experience
+        True
+    """
     return Experience(
         tuple(_case(case) for case in values["cases"]),
         Settings(**values["settings"]),

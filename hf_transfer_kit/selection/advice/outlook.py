@@ -33,6 +33,12 @@ def outlook(measures: CaseMeasures, cases: Sequence[Case], strength: float) -> t
 
     Returns:
         Best first.
+
+    Example:
+        >>> cases = measured_experience().cases
+        >>> best = outlook(cases[0].measures, cases, strength=1.0)[0]
+        >>> best.strategy
+        'head_only'
     """
     places = np.array([place(case.measures) for case in cases])  # (N, 3)
     mean, spread = places.mean(0), places.std(0)

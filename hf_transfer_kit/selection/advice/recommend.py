@@ -65,6 +65,11 @@ def recommend(
     Raises:
         SettingsError: When a model is given with the name of a dataset and the network's processor is not known.
         DataError: When the training rows hold one class, or one row a class.
+
+    Example:
+        >>> plan = recommend(model, data)
+        >>> plan.strategy in STRATEGIES
+        True
     """
     network, data = _loaded(model, dataset, seed=seed, preparation=preparation)
     rows = min(_BATCH_SIZE, len(data.train))

@@ -29,6 +29,10 @@ class Budget:
         batch_size: Rows a step, over all processes and accumulated batches.
         evaluations: How often the validation split is looked at during a run, the end included.
         learning_rate: One rate for all strategies; None gives each the default of its kind (``DEFAULT_RATES``).
+
+    Example:
+        >>> Budget(max_steps=300, batch_size=32, evaluations=5)
+        Budget(max_steps=300, batch_size=32, evaluations=5, learning_rate=None)
     """
 
     max_steps: int
@@ -57,5 +61,10 @@ class Budget:
 
 
 def default_steps(rows: int, batch_size: int, modality: str, *, least: int = 50, most: int = 300) -> int:
-    """Steps for the usual number of passes over ``rows`` rows, at least ``least`` and at most ``most``."""
+    """Steps for the usual number of passes over ``rows`` rows, at least ``least`` and at most ``most``.
+
+    Example:
+        >>> default_steps(1000, 32, "image")
+        250
+    """
     return min(max(math.ceil(DEFAULT_EPOCHS[modality] * rows / batch_size), least), most)

@@ -18,6 +18,9 @@ class ProgressLine(TrainerCallback):
     Args:
         title: What runs, such as ``"head_only, seed 0"``.
         width: Columns kept for the title.
+
+    Example:
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[ProgressLine("head_only, seed 0")])
     """
 
     def __init__(self, title: str, width: int = 32) -> None:

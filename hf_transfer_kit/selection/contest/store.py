@@ -48,6 +48,13 @@ class RunStore:
         folder: Made when the first run is kept.
         facts: Plain values that every run's figures depend on beside what ``run_key`` knows, such as a rounding.
         tell: Called with a sentence for each run that is taken from the store; None says nothing.
+
+    Example:
+        >>> store = RunStore("runs")
+        >>> found = compare_strategies(make_model, data, ["head_only"], args, budget, store=store)
+        >>> again = compare_strategies(make_model, data, ["head_only"], args, budget, store=store)  # trains nothing
+        >>> again.results[0].validation == found.results[0].validation
+        True
     """
 
     def __init__(

@@ -110,6 +110,11 @@ def fresh_network(name: str, label_names: Sequence[str], *, seed: int = 0) -> Pr
         name: Which.
         label_names: Names of the classes.
         seed: Of the weights; the global state is not touched.
+
+    Example:
+        >>> network = fresh_network("dann_mnist", ["cat", "dog"], seed=0)
+        >>> network.config.num_labels
+        2
     """
     names = dict(enumerate(label_names))
     network = FRESH_NETWORKS[name]
@@ -120,5 +125,10 @@ def fresh_network(name: str, label_names: Sequence[str], *, seed: int = 0) -> Pr
 
 
 def fresh_processor(name: str) -> object:
-    """The processor of a network of ``FRESH_NETWORKS``."""
+    """The processor of a network of ``FRESH_NETWORKS``.
+
+    Example:
+        >>> fresh_processor("dann_mnist").size["height"]
+        28
+    """
     return FRESH_NETWORKS[name].processor()

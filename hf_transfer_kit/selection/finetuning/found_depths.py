@@ -37,6 +37,11 @@ def with_found_depths(
         budget: What a full run may spend.
         seeds: Seeds of the search.
         search: Further arguments of ``search_freeze_depth``.
+
+    Example:
+        >>> strategies, searches = with_found_depths([make_strategy("full")], make_model, data, args, budget, seeds=[0])
+        >>> [strategy.name for strategy in strategies], searches
+        (['full'], ())
     """
     found: list[Strategy] = []
     searches = []

@@ -31,6 +31,11 @@ class OtherSource:
         make_model: Seed -> freshly loaded pretrained model with a fresh head.
         data: The same rows, prepared as this network reads them.
         caches: Of its frozen first layers.
+
+    Example:
+        >>> other = OtherSource("another network", make_model, data)
+        >>> other.name, other.make_model(0).config.num_labels
+        ('another network', 3)
     """
 
     name: str
@@ -77,6 +82,13 @@ def compare_sources(
         SettingsError: When no strategy starts from pretrained weights, names repeat, or an option does not fit a
             network; before the first run.
         DataError: When a network's test rows are not those of the first race.
+
+    Example:
+        >>> other = OtherSource("another network", make_model, data)
+        >>> found = compare_strategies(make_model, data, ["head_only"], args, budget)
+        >>> (result,) = compare_sources(found, "mine", [other], ["head_only"], args, budget)
+        >>> result.source, result.verdict.outcome in ("helped", "hurt", "undecided")
+        ('another network', True)
     """
     strategies = check_sources(name, others, strategies, seed=seeds[0])
     found = []
@@ -114,6 +126,11 @@ def check_sources(
 
     Raises:
         SettingsError: When none starts from pretrained weights, names repeat, or an option does not fit a network.
+
+    Example:
+        >>> other = OtherSource("another network", make_model, data)
+        >>> [strategy.name for strategy in check_sources("mine", [other], ["head_only", "from_scratch"])]
+        ['head_only']
     """
     carried = [strategy for strategy in map(make_strategy, strategies) if strategy.pretrained]
     names = [name, *(other.name for other in others)]

@@ -115,6 +115,13 @@ def compare_strategies(
         NotFiniteError: When every strategy broke.
         SettingsError: When strategies or seeds are missing or repeated, or an option does not fit the model; always
             before the first run.
+
+    Example:
+        >>> found = compare_strategies(make_model, data, ["head_only", "full"], args, budget, seeds=[0])
+        >>> [result.strategy for result in found.results]
+        ['head_only', 'full']
+        >>> found.winner in ("head_only", "full")
+        True
     """
     racing: Sequence[Strategy] = [make_strategy(strategy) for strategy in strategies]
     texts = [strategy_text(strategy) for strategy in racing]
@@ -215,7 +222,14 @@ def _before_training(
 
 
 def single_run(strategy: Strategy, run: Run, *, learning_rate: float) -> Comparison:
-    """One run of one strategy as a comparison without a contender; there is no verdict."""
+    """One run of one strategy as a comparison without a contender; there is no verdict.
+
+    Example:
+        >>> strategy = make_strategy("head_only")
+        >>> run = run_strategy(strategy, make_model, data, args, budget, seed=0)
+        >>> single_run(strategy, run, learning_rate=0.01).winner
+        'head_only'
+    """
     text = strategy_text(strategy)
     return Comparison(
         results=(summarize(text, strategy.summary, [run]),),
@@ -243,7 +257,14 @@ def _told(make_model: Callable[[int], PreTrainedModel], data: PreparedData) -> C
 
 
 def validate_strategies(strategies: Sequence[Strategy], model: PreTrainedModel) -> None:
-    """Raises SettingsError when a strategy, or an option of it, does not fit the model."""
+    """Raises SettingsError when a strategy, or an option of it, does not fit the model.
+
+    Example:
+        >>> validate_strategies([make_strategy("freeze_first:k=9")], model)
+        Traceback (most recent call last):
+            ...
+        hf_transfer_kit.errors.SettingsError: freeze_first:k=9 is out of range: this model has 3 layer ...
+    """
     groups = layer_groups(model)
     for strategy in strategies:
         strategy.validate(groups)

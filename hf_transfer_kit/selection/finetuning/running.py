@@ -96,6 +96,11 @@ def run_strategy(
 
     Returns:
         The run; on every process the same. Its model is whole, cached or not.
+
+    Example:
+        >>> run = run_strategy(make_strategy("head_only"), make_model, data, args, budget, seed=0, test=False)
+        >>> sorted(run.validation)
+        ['accuracy', 'balanced_accuracy', 'loss', 'macro_f1']
     """
     model = strategy.prepare_model(make_model(seed), seed=seed)
     run_args = run_arguments(args, budget, strategy, modality=data.modality, seed=seed)
@@ -117,6 +122,11 @@ def readable_data(
         model: The prepared model; after the block it is whole and ordinary.
         data: The prepared splits.
         attach: Model and number of groups -> the attached cache, or None to go without.
+
+    Example:
+        >>> with readable_data(make_strategy("head_only"), model, data, attach=None) as rows:
+        ...     rows is data
+        True
     """
     to_channels_last(model, data)
     frozen = strategy.frozen_prefix(layer_groups(model)) if attach else 0
@@ -141,7 +151,14 @@ def to_channels_last(model: PreTrainedModel, data: PreparedData) -> PreTrainedMo
 
 
 def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: float, test: bool = True) -> Run:
-    """Evaluates a trained Trainer on the validation and, if asked to, the test split; every process gets the same."""
+    """Evaluates a trained Trainer on the validation and, if asked to, the test split; every process gets the same.
+
+    Example:
+        >>> trainer = make_trainer(make_strategy("head_only"), model, data, args)
+        >>> run = finished_run(trainer, data, seed=0, seconds=1.0)
+        >>> sorted(run.validation)
+        ['accuracy', 'balanced_accuracy', 'loss', 'macro_f1']
+    """
     seen: list[np.ndarray] = []
     with _also(trainer, lambda prediction: seen.append(_classes(prediction.predictions) == prediction.label_ids)):
         validation = trainer.evaluate(metric_key_prefix="eval")
@@ -198,7 +215,13 @@ def make_trainer(
     *,
     callbacks: tuple[TrainerCallback, ...] = (),
 ) -> Trainer:
-    """The stock Trainer with what the strategy adds, its callbacks and its optimizer, and the data's class balance."""
+    """The stock Trainer with what the strategy adds, its callbacks and its optimizer, and the data's class balance.
+
+    Example:
+        >>> trainer = make_trainer(make_strategy("head_only"), model, data, args)
+        >>> [type(callback).__name__ for callback in trainer.callback_handler.callbacks if "Freeze" in str(callback)]
+        ['FreezeLayers']
+    """
     balance = data.balance
     wants = balance.weights is not None or balance.sampler is not None or balance.margin > 0
     classes = training_classes(data) if wants else np.empty(0, dtype=int)

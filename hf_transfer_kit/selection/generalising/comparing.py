@@ -98,6 +98,11 @@ def compare_generalisation(
         NotFiniteError: When every method broke, or the chosen one did on all sources.
         SettingsError: Before anything is trained, when a method, the seeds, the sources or ``select`` do not fit.
         ModelError: Before anything is trained, when a method needs BatchNorm and the network has none.
+
+    Example:
+        >>> found = compare_generalisation(["joint"], make_model, sources, args, budget)
+        >>> found.found.chosen
+        'joint'
     """
     chosen = checked_generalisation(methods, seeds=seeds, select=select, invert=invert)
     if len(sources.rows) < 2:
@@ -140,6 +145,10 @@ def checked_generalisation(
 
     Raises:
         SettingsError: When a method, the seeds or ``select`` do not fit.
+
+    Example:
+        >>> [method.text for method in checked_generalisation(["joint", "coral:weight=0.1"], seeds=[0])]
+        ['joint', 'coral:weight=0.1']
     """
     found = [make_generalisation_method(m, invert=invert) if isinstance(m, str) else m for m in methods]
     texts = [method.text for method in found]
@@ -161,6 +170,9 @@ def check_batch_norm(network: PreTrainedModel) -> None:
 
     Raises:
         ModelError: With the class of the network.
+
+    Example:
+        >>> check_batch_norm(model)  # it has some: nothing is raised
     """
     if not batch_norms(network):
         raise ModelError(

@@ -84,6 +84,10 @@ def make_generalisation_method(specification: str, *, invert: bool = False) -> G
 
     Raises:
         SettingsError: When the name or an option is unknown or out of range.
+
+    Example:
+        >>> make_generalisation_method("coral:weight=0.1,average=swad").text
+        'coral:weight=0.1,average=swad'
     """
     name, given = read_text(specification)
     if name not in METHODS:

@@ -121,6 +121,11 @@ def run_generalisation(
         select: ``"accuracy"``: the weights with the best mean accuracy on validation rows of the sources are kept;
             ``"last"``. A method that averages weights keeps its average.
         callbacks: Further ones.
+
+    Example:
+        >>> run = run_generalisation(make_generalisation_method("joint"), make_model, sources, args, budget, seed=0)
+        >>> sorted(run.validation)
+        ['green', 'red']
     """
     first = sources.first
     learned = {

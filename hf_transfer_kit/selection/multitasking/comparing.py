@@ -90,6 +90,13 @@ def compare_multitask(
     Raises:
         NotFiniteError: When every method broke, or the source task did.
         SettingsError: Before anything is trained, when a method, the seeds or the source task do not fit.
+
+    Example:
+        >>> prepared = prepare_data(loaded, processor)
+        >>> tasks = TaskSet([TaskData(name, loaded, prepared, group="digits") for name in ("digit", "again")])
+        >>> comparison = compare_multitask(["multitask"], lambda seed: model, tasks, args, budget)
+        >>> comparison.chosen
+        'multitask'
     """
     chosen_methods = [make_method(m) if isinstance(m, str) else m for m in methods]
     _check(chosen_methods, tasks, seeds, source_task)

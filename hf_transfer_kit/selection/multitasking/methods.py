@@ -97,6 +97,10 @@ def make_method(specification: str) -> MultiTaskMethod:
 
     Raises:
         SettingsError: When the name or an option is unknown or out of range.
+
+    Example:
+        >>> make_method("multitask:balancing=uncertainty").balancing
+        'uncertainty'
     """
     name, given = read_text(specification)
     if name not in METHODS:

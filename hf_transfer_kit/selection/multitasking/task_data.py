@@ -38,6 +38,11 @@ class TaskData:
 
     Raises:
         SettingsError: When its type has no such metric, or no classes whose rows could be balanced.
+
+    Example:
+        >>> digit = TaskData("digit", loaded, prepare_data(loaded, processor), group="digits")
+        >>> digit.name, digit.metrics.names[0]
+        ('digit', 'accuracy')
     """
 
     name: str
@@ -128,6 +133,12 @@ class TaskSet:
     Raises:
         SettingsError: When there is no task, or two have one name.
         DataError: When tasks of one group do not label the same rows.
+
+    Example:
+        >>> digit = TaskData("digit", loaded, prepare_data(loaded, processor), group="digits")
+        >>> tasks = TaskSet([digit])
+        >>> [task.name for task in tasks.tasks]
+        ['digit']
     """
 
     tasks: Sequence[TaskData]

@@ -43,7 +43,30 @@ STRATEGIES: Registry[Strategy] = Registry(
     ),
 )
 
-register_strategy = STRATEGIES.register
-"""Adds a strategy, a frozen dataclass, under its ``name``; a decorator."""
+
+def register_strategy(strategy: type[Strategy]) -> type[Strategy]:
+    """Adds a strategy under its ``name``; a decorator.
+
+    Args:
+        strategy: A frozen dataclass, a subclass of Strategy; its fields are the options.
+
+    Returns:
+        The class.
+
+    Raises:
+        SettingsError: When it is no such class, or its name is no word or another's.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @register_strategy
+        ... @dataclass(frozen=True)
+        ... class Plain(Strategy):
+        ...     name = "plain"
+        ...     summary = "Nothing is added."
+        >>> make_strategy("plain")
+        Plain()
+    """
+    return STRATEGIES.register(strategy)
+
 
 __all__ = ["STRATEGIES", "Strategy", "register_strategy"]

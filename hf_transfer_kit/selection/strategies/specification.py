@@ -21,6 +21,10 @@ def make_strategy(specification: str | Strategy) -> Strategy:
 
     Raises:
         SettingsError: When the name or an option is unknown, or the text cannot be read.
+
+    Example:
+        >>> make_strategy("freeze_first:k=3")
+        FreezeFirst(k=3)
     """
     if isinstance(specification, Strategy):
         return specification
@@ -42,7 +46,12 @@ def make_strategy(specification: str | Strategy) -> Strategy:
 
 
 def strategy_text(strategy: Strategy) -> str:
-    """The text that ``make_strategy`` turns into this strategy; options at their default are left out."""
+    """The text that ``make_strategy`` turns into this strategy; options at their default are left out.
+
+    Example:
+        >>> strategy_text(make_strategy("freeze_first:k=3"))
+        'freeze_first:k=3'
+    """
     options = [
         f"{field.name}={value}"
         for field in fields(strategy)

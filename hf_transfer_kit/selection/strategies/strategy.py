@@ -24,6 +24,18 @@ class Strategy:
         pretrained: Whether the run starts from the pretrained weights.
         rate_kind: Which default learning rate fits, when the user gives none: ``"head"`` (fresh weights on fixed
             features), ``"body"`` (pretrained weights move) or ``"scratch"``.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class SmallSteps(Strategy):
+        ...     name = "small_steps"
+        ...     summary = "The whole network at a tenth of the rate."
+        ...     factor: float = 0.1
+        ...     def optimizer(self, model, args):
+        ...         return torch.optim.AdamW, {"lr": self.factor * args.learning_rate}
+        >>> strategy_text(SmallSteps(factor=0.2))
+        'small_steps:factor=0.2'
     """
 
     name: ClassVar[str]

@@ -87,6 +87,14 @@ def compare_zero_shot(
         SettingsError: When a method is unknown or named twice, lacks the table that it reads, or there is no method or
             split.
         DataError: When a class has no row in a table, or no test row.
+
+    Example:
+        >>> from hf_transfer_kit.zero_shot import digit_strokes, random_hold_outs
+        >>> make = frozen_features(model, prepare_data(loaded, processor), digit_strokes(), cache_dir="cache")
+        >>> splits = random_hold_outs(loaded.label_names, 3, count=1)
+        >>> comparison = compare_zero_shot(["eszsl"], make, digit_strokes(), splits)
+        >>> comparison.found.chosen
+        'eszsl'
     """
     tables, pairs = _tables_and_pairs(methods, table, other_tables or {}, prompts, partner)
     _check(methods, hold_outs, tables)

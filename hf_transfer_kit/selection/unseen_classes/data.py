@@ -24,7 +24,13 @@ from hf_transfer_kit.zero_shot import AttributeTable, HoldOut, ZeroShotModel
 
 @dataclass(frozen=True, eq=False)
 class NamedRows:
-    """Features (N, D), float64, and the name of each row's class."""
+    """Features (N, D), float64, and the name of each row's class.
+
+    Example:
+        >>> rows = NamedRows(torch.zeros(2, 16, dtype=torch.float64), ("horse", "gull"))
+        >>> rows.places(["gull", "horse"])
+        tensor([1, 0])
+    """
 
     features: Tensor
     names: tuple[str, ...]
@@ -55,6 +61,12 @@ class SplitFeatures:
         model: Whose network gave the features.
         train: Rows to learn from; those of unseen classes are dropped before anything is learned.
         test: Rows of all classes for the final figures.
+
+    Example:
+        >>> rows = NamedRows(torch.zeros(2, 16, dtype=torch.float64), ("horse", "gull"))
+        >>> network = ZeroShotModel.from_backbone(model, table)
+        >>> SplitFeatures(network, train=rows, test=rows).train.names
+        ('horse', 'gull')
     """
 
     model: ZeroShotModel
@@ -81,6 +93,12 @@ def frozen_features(
         table: Describes all classes.
         batch_size: Rows of a forward.
         cache_dir: Where features are kept; None is the library's own place.
+
+    Example:
+        >>> from hf_transfer_kit.zero_shot import digit_strokes, hold_out
+        >>> make = frozen_features(model, prepare_data(loaded, processor), digit_strokes(), cache_dir="cache")
+        >>> make(0, hold_out(loaded.label_names, ["3", "8"])).train.features.shape[1]
+        16
     """
 
     @cache
@@ -126,6 +144,13 @@ def trained_features(
         method: Whose loss teaches the network.
         balanced: Whether rows of small classes are trained on several times, so that all have as many.
         callbacks: Title -> callbacks of that run, such as ``FreezeLayers`` or ``L2SP``.
+
+    Example:
+        >>> from hf_transfer_kit.zero_shot import digit_strokes
+        >>> prepared = prepare_data(loaded, processor)
+        >>> make = trained_features(lambda seed: model, prepared, digit_strokes(), args, method="ale")
+        >>> callable(make)  # make(0, hold_out(loaded.label_names, ["3", "8"])) trains a network
+        True
     """
     both: ConcatDataset[Any] = ConcatDataset([cast(Dataset, rows) for rows in (data.train, data.validation)])
     names = _names(data, "train", "validation")

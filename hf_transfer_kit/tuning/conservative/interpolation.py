@@ -63,6 +63,13 @@ class WeightInterpolation(NetworkCallback, ExportableState):
 
     Raises:
         SettingsError: When an argument is out of range; before training, when there is nothing to evaluate on.
+
+    Example:
+        >>> callbacks = [WeightInterpolation([0.0, 0.5, 1.0])]
+        >>> trainer = Trainer(model, args, train_dataset=train, eval_dataset=test, callbacks=callbacks)
+        >>> _ = trainer.train()
+        >>> [entry["interpolation/alpha"] for entry in trainer.state.log_history if "interpolation/alpha" in entry]
+        [0.0, 0.5, 1.0]
     """
 
     @checked_arguments(own_words_first=True)

@@ -75,6 +75,12 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
     Raises:
         SettingsError: When a value is out of range; before training, when the model, the optimizer or the checkpoint
             does not allow it.
+
+    Example:
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[L2SP(alpha=0.01, beta=0.01)])
+        >>> _ = trainer.train()
+        >>> "l2sp_penalty" in trainer.state.log_history[0]
+        True
     """
 
     scalar_name: str

@@ -44,6 +44,10 @@ class L2SPFisher(L2SP):
         normalise: Divide F by its mean, so that alpha means what it means in ``L2SP``.
         seed: Of the choice of rows and of drawn labels.
         groups: As in ``L2SP``, and so are ``decoupled``, ``clipped``, ``anchor``, ``log_distances`` and ``name``.
+
+    Example:
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[L2SPFisher(num_samples=4)])
+        >>> _ = trainer.train()
     """
 
     @checked_arguments(own_words_first=True)

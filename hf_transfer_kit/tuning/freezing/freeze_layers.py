@@ -56,6 +56,11 @@ class FreezeLayers(NetworkCallback):
 
     Raises:
         SettingsError: When not exactly one choice is given, or it does not fit the model (raised before training).
+
+    Example:
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[FreezeLayers(first=1)])
+        >>> [all(p.requires_grad for p in group.parameters.values()) for group in layer_groups(model)]
+        [False, True, True, True]
     """
 
     @checked_arguments(own_words_first=True)

@@ -46,6 +46,11 @@ class FreezeSchedule(StagedTraining):
 
     Raises:
         SettingsError: When a stage cannot be read, or does not fit the model (before training).
+
+    Example:
+        >>> stages = [{"train": "head", "until": 0.5}, {"train": "all", "rates": {"body": 0.1}}]
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[FreezeSchedule(stages, quiet=True)])
+        >>> _ = trainer.train()
     """
 
     @checked_arguments(own_words_first=True)

@@ -41,6 +41,11 @@ class GradualUnfreezing(StagedTraining):
 
     Raises:
         SettingsError: When a value is out of range, or does not fit the model (before training).
+
+    Example:
+        >>> callbacks = [GradualUnfreezing(groups_per_stage=3, quiet=True)]
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=callbacks)
+        >>> _ = trainer.train()
     """
 
     @checked_arguments(own_words_first=True)

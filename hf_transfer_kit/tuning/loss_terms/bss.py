@@ -52,6 +52,12 @@ class BSS(LossTerm):
         SettingsError: When a value is out of range (at once), or Trainer does not use the model's loss (before
             training where the arguments show it, else at the first step).
         ModelError: When the model has no head.
+
+    Example:
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[BSS(alpha=0.001)])
+        >>> _ = trainer.train()
+        >>> "bss_penalty" in trainer.state.log_history[0]
+        True
     """
 
     scalar_name = "bss_penalty"

@@ -102,6 +102,15 @@ class CoTuning(LossTerm, ExportableState):
         SettingsError: When ``alpha`` is negative; when widths differ, the source's last layer is not in the
             optimizer, or the checkpoint that is resumed had another source (before training).
         DataError: When the training data is a stream or its labels are no class indices (before training).
+
+    Example:
+        >>> import copy
+        >>> source = copy.deepcopy(model)
+        >>> _ = replace_head(model, 3, seed=1)
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[CoTuning(source=source)])
+        >>> _ = trainer.train()
+        >>> "co_tuning_penalty" in trainer.state.log_history[0]
+        True
     """
 
     scalar_name = "co_tuning_penalty"

@@ -85,6 +85,12 @@ class DELTA(LossTerm, ExportableState):
     Raises:
         SettingsError: When a value is out of range (at once); when the checkpoint that is resumed had another source,
             or Trainer does not use the model's loss (before training where the arguments show it).
+
+    Example:
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[DELTA(alpha=1.0, layers=2)])
+        >>> _ = trainer.train()
+        >>> "delta_penalty" in trainer.state.log_history[0]
+        True
     """
 
     scalar_name = "delta_penalty"

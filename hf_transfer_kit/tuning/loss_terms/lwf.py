@@ -64,6 +64,15 @@ class LwF(LossTerm, ExportableState):
         SettingsError: When a value is out of range or ``source`` is missing (at once); when widths differ, the model's
             first classes are not the source's with ``own_head``, or the checkpoint that is resumed had another source
             (before training).
+
+    Example:
+        >>> import copy
+        >>> source = copy.deepcopy(model)
+        >>> _ = replace_head(model, 3, seed=1)
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[LwF(source=source)])
+        >>> _ = trainer.train()
+        >>> "lwf_penalty" in trainer.state.log_history[0]
+        True
     """
 
     scalar_name = "lwf_penalty"

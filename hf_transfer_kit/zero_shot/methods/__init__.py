@@ -39,6 +39,12 @@ def fitted_method(
 
     Raises:
         SettingsError: When an option is out of range.
+
+    Example:
+        >>> rows, places = torch.from_numpy(features), torch.from_numpy(labels)
+        >>> method = fitted_method("eszsl", {}, rows, places, torch.from_numpy(table.values[:3]))
+        >>> method.scores(rows, torch.from_numpy(table.values)).shape
+        torch.Size([60, 6])
     """
     if balanced:
         places = torch.from_numpy(balanced_places(labels.numpy(), seed=0))

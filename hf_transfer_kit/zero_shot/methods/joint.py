@@ -66,6 +66,11 @@ class JointMix(ZeroShotMethod):
 
     Raises:
         SettingsError: When an option is out of range, or there are no attributes beside the embeddings.
+
+    Example:
+        >>> method = JointMix(width=4, attributes=7, seen=3, partner="eszsl", weight=0.25)
+        >>> method.name, method.weight
+        ('joint_mix', 0.25)
     """
 
     name: ClassVar[str] = "joint_mix"

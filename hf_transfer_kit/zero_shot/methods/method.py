@@ -32,6 +32,15 @@ class ZeroShotMethod(nn.Module):
             attributes in a unit of their own, which are brought to the span of the others over the seen classes.
         mean: Of each feature over the rows that ``fit`` saw, buffer (D,); 0 before.
         deviation: The same, 1 before.
+
+    Example:
+        >>> method = METHODS["eszsl"](width=4, attributes=3, seen=3)
+        >>> isinstance(method, ZeroShotMethod)
+        True
+        >>> rows, places = torch.from_numpy(features), torch.from_numpy(labels)
+        >>> _ = method.double().fit(rows, places, torch.from_numpy(table.values[:3]))
+        >>> method.scores(rows, torch.from_numpy(table.values)).shape
+        torch.Size([60, 6])
     """
 
     name: ClassVar[str]

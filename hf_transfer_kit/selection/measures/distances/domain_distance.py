@@ -61,6 +61,11 @@ def domain_distance(
         SettingsError: When a kind is unknown, or a number is out of range.
         DataError: When a domain has fewer than two rows, values that are not finite, another width than the other; when
             all rows are equal; when labels are given for one domain only, or no class is in both.
+
+    Example:
+        >>> found = domain_distance(features, target_features, kind="coral", permutations=19)
+        >>> found.p_value
+        0.05
     """
     kinds = [kind] if isinstance(kind, str) else list(kind)
     for name in kinds:

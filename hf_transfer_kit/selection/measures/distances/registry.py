@@ -22,6 +22,13 @@ class Distance:
         summary: For people.
         measure: Rows of both domains (N, D), deals (P, N) that say whether a row is of the source, and a seed ->
             values (P,). What the deals share is computed once.
+
+    Example:
+        >>> def of_means(source, target, deals, seed):
+        ...     rows = np.concatenate([source, target])
+        ...     return np.array([np.linalg.norm(rows[deal].mean(0) - rows[~deal].mean(0)) for deal in deals])
+        >>> Distance("distance of the means", of_means).summary
+        'distance of the means'
     """
 
     summary: str

@@ -20,6 +20,10 @@ def h_score(features: np.ndarray, labels: np.ndarray, *, shrinkage: float | None
 
     Returns:
         In [0, C - 1] for C classes.
+
+    Example:
+        >>> round(h_score(features, labels), 2) > 0
+        True
     """
     centred = np.asarray(features, dtype=np.float64)
     centred = centred - centred.mean(0)

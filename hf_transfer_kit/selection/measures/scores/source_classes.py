@@ -16,6 +16,11 @@ def leep(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
     Returns:
         At most 0.
+
+    Example:
+        >>> probabilities = np.eye(3)[labels] * 0.97 + 0.01
+        >>> leep(probabilities, labels) <= 0
+        True
     """
     probabilities = np.asarray(probabilities, dtype=np.float64)
     classes, index = np.unique(labels, return_inverse=True)
@@ -36,6 +41,10 @@ def negative_conditional_entropy(probabilities: np.ndarray, labels: np.ndarray) 
 
     Returns:
         At most 0.
+
+    Example:
+        >>> abs(negative_conditional_entropy(np.eye(3)[labels], labels))
+        0.0
     """
     source = np.argmax(probabilities, axis=1)
     classes, index = np.unique(labels, return_inverse=True)

@@ -18,6 +18,10 @@ def trans_rate(features: np.ndarray, labels: np.ndarray, *, distortion: float = 
 
     Returns:
         A number in nats.
+
+    Example:
+        >>> trans_rate(features, labels) > 0
+        True
     """
     rows = np.asarray(features, dtype=np.float64)
     rows = rows - rows.mean(0)
