@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from hf_transfer_kit.data import EMBEDDED
 from hf_transfer_kit.hub import check_output_dir
+from hf_transfer_kit.hub.command import DATA_SETTINGS, MODEL_SETTINGS, OTHER_SETTINGS
 from hf_transfer_kit.hub.output_folder import RESULTS
 from hf_transfer_kit.selection import FRESH_NETWORKS
 
-_DATA = ("dataset", "source", "target", "unseen", "replay", "source_data", "attributes")
-_MODELS = ("model_name_or_path", "source_model", "other_sources", "models", "describe_with")
-_SETTINGS = ("deepspeed", "fsdp_config", "accelerator_config")
 # Of mappings the entries that name files.
 _NESTED = {"tasks": ("dataset",), "inputs": ("processor",)}
 
@@ -29,7 +27,8 @@ def checked_output(args, *arguments: object, names: Sequence[str] = RESULTS) -> 
     Raises:
         SettingsError: As ``check_output_dir``.
     """
-    data, models = ({f"--{name}": _named(name, arguments) for name in names} for names in (_DATA, _MODELS))
+    kinds = (DATA_SETTINGS, MODEL_SETTINGS)
+    data, models = ({f"--{name}": _named(name, arguments) for name in settings} for settings in kinds)
     data["--tasks"], models["--inputs"] = (_nested(name, arguments) for name in ("tasks", "inputs"))
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir, names=names, data=data, models=models)
 
@@ -43,7 +42,7 @@ def absolute(name: str, value: object) -> object:
         return {key: _absolute_entries(entry, _NESTED[name]) for key, entry in value.items()}
     if name == "unseen" and isinstance(value, list):  # classes of zero_shot.py
         return value
-    if name in (*_DATA, *_MODELS, *_SETTINGS):
+    if name in (*DATA_SETTINGS, *MODEL_SETTINGS, *OTHER_SETTINGS):
         return [_absolute(text) for text in value] if isinstance(value, list) else _absolute(value)
     return value
 
