@@ -25,7 +25,7 @@ from hf_transfer_kit.reports import (
     multitask_words,
     zero_shot_words,
 )
-from hf_transfer_kit.reports.escaping import code_fence, code_span, mapped, markdown_text, plain_text
+from hf_transfer_kit.reports.escaping import code_fence, code_span, mapped, markdown_text, plain_code, plain_text
 from hf_transfer_kit.reports.filters import FILTERS
 
 
@@ -90,7 +90,7 @@ class TransferCard(ModelCard):
                 planned=[code_span(name) for name in report.data.get(UNFINISHED, {}).get("planned", ())],
                 source=f"[{named}](https://huggingface.co/{named})" if named else code_span(report.model_name),
                 from_scratch=_from_scratch(report),
-                command=without_local_paths(report.command),
+                command=plain_code(without_local_paths(report.command)),
                 usage=None if adapter_alone else usage_snippet(report, module=module, raw_inputs=raw_inputs),
                 adapter=adapter_snippet(report, named, alone=adapter_alone),
                 pictures={_picture(path): markdown_text(words) for path, words in (pictures or {}).items()},

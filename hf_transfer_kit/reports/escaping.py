@@ -22,6 +22,8 @@ _UNSEEN = re.compile(
 _NEWLINES = {"\n": "⏎", "\r": "⏎", "\t": " "}
 _MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\`*[]~|"} | {"<": "&lt;", "&": "&amp;"})
 
+_EDGE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # inside a word it makes nothing slanted
+
 
 def plain_text(text: str) -> str:
     """One line in which everything is seen: control characters and marks of direction as ``<U+202E>``, breaks as ⏎.
@@ -31,12 +33,21 @@ def plain_text(text: str) -> str:
     if len(text) > _LONGEST:
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
         text = f"{text[: _LONGEST // 2]}… ({len(text):,} characters, {digest})"
-    return _UNSEEN.sub(lambda found: _NEWLINES.get(found[0], f"<U+{ord(found[0]):04X}>"), text)
+    return _UNSEEN.sub(lambda found: _NEWLINES.get(found[0], _named(found)), text)
+
+
+def plain_code(code: str) -> str:
+    """A command or a program with its lines, in which everything else is seen."""
+    return "\n".join(_UNSEEN.sub(_named, line) for line in code.split("\n"))
+
+
+def _named(found: re.Match[str]) -> str:
+    return f"<U+{ord(found[0]):04X}>"
 
 
 def markdown_text(text: str) -> str:
     """The same for a paragraph, a heading or a cell of Markdown: no tag, link, picture, code or column comes of it."""
-    return plain_text(text).translate(_MARKDOWN)
+    return _EDGE_UNDERSCORE.sub(r"\\_", plain_text(text).translate(_MARKDOWN))
 
 
 def code_span(text: str) -> str:

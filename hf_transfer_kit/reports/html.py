@@ -6,6 +6,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hf_transfer_kit.reports.adaptation_words import adaptation_words
 from hf_transfer_kit.reports.advice_pictures import outlook_picture, quadrants_picture, ranking_picture
 from hf_transfer_kit.reports.advice_words import advice_sentence
 from hf_transfer_kit.reports.depth_curve import depth_alt_text, depth_picture
-from hf_transfer_kit.reports.escaping import mapped, plain_text
+from hf_transfer_kit.reports.escaping import mapped, plain_code, plain_text
 from hf_transfer_kit.reports.filters import FILTERS
 from hf_transfer_kit.reports.generalisation_pictures import left_out_picture
 from hf_transfer_kit.reports.generalisation_words import generalisation_words
@@ -56,7 +57,7 @@ def _strict(value: Any) -> Any:
 
 def html_report(report: TransferReport) -> str:
     """The page: no resource from outside, readable on a phone and in dark mode; names are text, whatever they hold."""
-    report = mapped(report, plain_text)
+    report = replace(mapped(report, plain_text), command=plain_code(report.command))
     pictures = {}
     if report.results:
         pictures["bars"] = _inline(accuracy_bars(report.results, report.winner))
