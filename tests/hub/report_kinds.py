@@ -32,9 +32,10 @@ _NAMES = re.compile(
 )
 
 
-def named(report: TransferReport, name: str) -> TransferReport:
-    """The report with names that end in this one."""
-    return mapped(report, lambda text: _NAMES.sub(lambda found: f"{found[0]}{name}", text))
+def named(report: TransferReport, *names: str) -> TransferReport:
+    """The report with its names followed by these, each by another where there are several."""
+    words = list(dict.fromkeys(re.findall(r"\w+", _NAMES.pattern.partition("(?:")[2])))
+    return mapped(report, lambda text: _NAMES.sub(lambda at: at[0] + names[words.index(at[0]) % len(names)], text))
 
 
 def transfer() -> TransferReport:
@@ -76,7 +77,7 @@ def advice() -> TransferReport:
     outlook = (StrategyOutlook("full", 0.0, 0.01), StrategyOutlook("mine", -0.1, 0.02))
     found = Recommendation(
         "full", "small, similar", {"strategy": "full"}, ("net knows birds.",), 0.6, ("More rows of cat.",), outlook,
-        measures, ({"name": "base on birds", "full": 0.5},),
+        measures, ({"source": "base", "target": "birds", "rows": 30, "rows_per_class": 10.0, "full": 0.5, "mine": 0.4},),
     )  # fmt: skip
     cases = (CasePoint("base on birds", 30.0, 0.2, "full"), CasePoint("rival on birds", 40.0, 0.1, "mine"))
     shown = Advice(found, 60.0, 0.1, cases, 0.6, {"advice": 0.02, "full": 0.03})
