@@ -11,6 +11,8 @@ from typing import Any
 
 MANIFEST = "hf_transfer_kit.json"
 """Its name in every output folder."""
+STAGED = ".unfinished-"
+"""How the names of half-written things begin; the number of their process follows."""
 _ABOUT = "Files that hf_transfer_kit wrote here. It replaces, pushes and cleans these alone; all else is yours."
 
 
@@ -29,7 +31,7 @@ def written_files(folder: str | Path) -> dict[str, dict[str, Any]]:
 
 def write_manifest(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     """Writes the manifest, whole or not at all."""
-    staged = folder / f".{MANIFEST}.unfinished"
+    staged = folder / f"{STAGED}{os.getpid()}-manifest"
     text = json.dumps({"about": _ABOUT, "files": dict(sorted(files.items()))}, indent=2)
     staged.write_bytes((text + "\n").encode("utf-8", "backslashreplace"))
     os.replace(staged, folder / MANIFEST)

@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.hub.manifest import described, foreign_files, is_as_written, write_manifest, written_files
-
-_STAGED = ".unfinished-"
+from hf_transfer_kit.hub.manifest import STAGED, described, foreign_files, is_as_written, write_manifest, written_files
 
 
 @contextmanager
@@ -31,7 +29,7 @@ def written_beside(output_dir: str | Path, *, whole: bool = False, overwrite: bo
     """
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(dir=folder, prefix=f"{_STAGED}{os.getpid()}-"))
+    staged = Path(tempfile.mkdtemp(dir=folder, prefix=f"{STAGED}{os.getpid()}-"))
     try:
         yield staged
         _place(staged, folder, whole=whole, overwrite=overwrite)
@@ -41,9 +39,13 @@ def written_beside(output_dir: str | Path, *, whole: bool = False, overwrite: bo
 
 def remove_leftovers(folder: Path) -> None:
     """Removes what runs that were killed while they wrote have left, but not what a process that lives is writing."""
-    for path in folder.glob(f"{_STAGED}*"):
-        if path.is_dir() and not path.is_symlink() and not _lives(path.name.removeprefix(_STAGED).partition("-")[0]):
+    for path in folder.glob(f"{STAGED}*"):
+        if path.is_symlink() or _lives(path.name.removeprefix(STAGED).partition("-")[0]):
+            continue
+        if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
+        elif path.name.endswith("-manifest"):
+            path.unlink(missing_ok=True)
 
 
 def _place(staged: Path, folder: Path, *, whole: bool, overwrite: bool) -> None:

@@ -199,10 +199,12 @@ def test_leftovers_of_a_killed_run_are_removed_but_not_what_a_living_one_writes(
     for name in (f".unfinished-{killed}-abc", ".unfinished-report", f".unfinished-{os.getppid()}-abc", "unfinished"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_text("half")
+    (tmp_path / f".unfinished-{killed}-manifest").write_text("{")
+    (tmp_path / ".unfinished-mine.txt").write_text("mine")
     (tmp_path / ".unfinished-link").symlink_to(tmp_path / "unfinished")
     check_output_dir(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
-        f".unfinished-{os.getppid()}-abc", "unfinished", ".unfinished-link",
+        f".unfinished-{os.getppid()}-abc", "unfinished", ".unfinished-link", ".unfinished-mine.txt",
     }  # fmt: skip
     assert (tmp_path / "unfinished" / "model.safetensors").exists()
 
