@@ -135,7 +135,10 @@ def _flags_of(path: str, known: set[str]) -> list[str]:
             if isinstance(entry, str) and entry.startswith("-") and not _is_number(entry):
                 # It would be read as a flag of its own, one of those that a file cannot give among them.
                 raise SettingsError(f"--config {path}: {name} is {entry!r}, but no value begins with a dash.")
-        flags += [f"--{name}", *map(str, entries)]
+        if len(entries) == 1 and str(entries[0]).startswith("-"):
+            flags.append(f"--{name}={entries[0]}")  # argparse takes -1e-05 for a flag otherwise
+        else:
+            flags += [f"--{name}", *map(str, entries)]
     return flags
 
 
