@@ -19,6 +19,7 @@ from pathlib import Path
 
 from arguments import ComparisonArguments, KeptModelArguments, WeightArguments, check_choice
 from domain_arguments import DomainArguments
+from places import checked_output
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from several_sources import DEFAULT as SEVERAL
 from several_sources import generalise, wants_generalisation
@@ -27,7 +28,7 @@ from source_free import adapt_source_free
 
 from hf_transfer_kit.adaptation.scores import SCORES
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
+from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race, written_beside
 from hf_transfer_kit.reports import (
     adaptation_report,
     adaptation_table,
@@ -95,7 +96,7 @@ def main() -> None:
         KeptModelArguments, DomainArguments, AdaptArguments, WeightArguments, AdaptTrainingArguments
     )
     balance = weight_args.balance()
-    check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    checked_output(args, model_args, domain_args)
     sharing = Sharing(args, model_args.base_model or domain_args.source_model)
     if domain_args.open_target and (not domain_args.source or domain_args.target is None):
         raise SettingsError("--open_target is about the classes of --source and of --target: give both.")
@@ -150,7 +151,9 @@ def main() -> None:
         seeds=adapt_args.seeds,
         command=command_line(),
     )
-    kept = KeepRaceReport(started_as, args.output_dir, base_model=model_args.base_model)
+    kept = KeepRaceReport(
+        started_as, args.output_dir, base_model=model_args.base_model, overwrite=args.overwrite_output_dir
+    )
     with args.run_executor() as executor:
         comparison = compare_adaptations(
             methods,
@@ -239,7 +242,8 @@ def main() -> None:
     )
     check_saved(args.output_dir, classifier, target, prepared_target)
     if rejection is not None:
-        rejection.save(args.output_dir)
+        with written_beside(args.output_dir, overwrite=args.overwrite_output_dir) as staged:
+            rejection.save(staged)
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")
     sharing.push()
 

@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
 from arguments import (
     BalanceArguments,
     DataArguments,
@@ -22,12 +21,14 @@ from arguments import (
     check_choice,
     uses_embedded_example,
 )
-from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
+from places import checked_output
+from settings import command_line, parse_arguments, resolved_config, sentences_for_errors, write_settings
 from sharing import refuse_push
 
 from hf_transfer_kit.data import load_data
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.hub import check_output_dir
+from hf_transfer_kit.hub import written_beside
+from hf_transfer_kit.hub.output_folder import REPORT
 from hf_transfer_kit.reports import advice_report, suspected_lines, write_report
 from hf_transfer_kit.selection import measured_experience, rank_sources, recommend
 from hf_transfer_kit.selection.measures.ranking import DEFAULT_SCORE
@@ -60,7 +61,7 @@ def main() -> None:
         ModelArguments, DataArguments, AdviceArguments, BalanceArguments, KitTrainingArguments
     )
     balance_args.balance()  # refused now, not when the plan runs
-    check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    checked_output(args, model_args, data_args, advice_args, names=(*REPORT, "plan.yaml"))
     refuse_push(args, "finetune.py --config plan.yaml leaves one")
     candidates = list(dict.fromkeys([*filter(None, [model_args.model_name_or_path]), *advice_args.models]))
     if not candidates:
@@ -110,12 +111,8 @@ def main() -> None:
     if not args.should_save:
         return
     folder = Path(args.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     run = {**resolved_config(model_args, data_args, balance_args, args), **found.plan}
-    comment = "".join(f"# {line}\n" for line in str(found).splitlines())
-    (folder / "plan.yaml").write_text(comment + yaml.safe_dump(run, sort_keys=True, allow_unicode=True))
     config = resolved_config(model_args, data_args, advice_args, balance_args, args)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=True, allow_unicode=True))
     report = advice_report(
         found,
         experience,
@@ -131,7 +128,10 @@ def main() -> None:
             "measuring": found.measures.seconds,
         },
     )
-    write_report(folder, report)
+    with written_beside(folder, whole=True, overwrite=args.overwrite_output_dir) as staged:
+        write_settings(staged / "plan.yaml", run, comment=str(found))
+        write_settings(staged / "config.yaml", config)
+        write_report(staged, report)
     print(f"The report is {folder / 'report.html'}; scripts/finetune.py --config {folder / 'plan.yaml'} runs the plan.")
 
 

@@ -30,6 +30,7 @@ from hf_transfer_kit.data import EMBEDDED, METRICS, ClassBalance, LoadedData, Pr
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.features.cache_budget import bytes_of
 from hf_transfer_kit.features.precision import DTYPES as CACHE_DTYPES
+from hf_transfer_kit.hub import check_output_dir, written_beside
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection import (
     FRESH_NETWORKS,
@@ -351,7 +352,10 @@ class KitTrainingArguments(TrainingArguments):
     """All of TrainingArguments, with the defaults that short comparisons on small data want."""
 
     output_dir: str | None = field(default=None, metadata={"help": "Folder for report, card, model and settings."})
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "Replace a report that is there."})
+    overwrite_output_dir: bool = field(
+        default=False,
+        metadata={"help": "Replace a report that is there, and others' files under names that are written."},
+    )
     learning_rate: float | None = field(default=None, metadata={"help": "Default: one that suits the strategy."})
     num_train_epochs: float | None = field(
         default=None, metadata={"help": "Default: 8, for texts 3, within 50 to 300 steps."}
@@ -370,8 +374,8 @@ class KitTrainingArguments(TrainingArguments):
 
     @property
     def card(self) -> dict[str, object]:
-        """What ``save_results`` writes into the card for the user."""
-        return {"license": self.license, "language": self.language}
+        """What ``save_results`` writes into the card for the user, and whether it may replace files of others."""
+        return {"license": self.license, "language": self.language, "overwrite": self.overwrite_output_dir}
 
     def __post_init__(self) -> None:
         self.output_dir = self.output_dir or f"outputs/{Path(sys.argv[0]).stem}"
@@ -458,7 +462,15 @@ def uses_embedded_example(
             f"both, the embedded example runs.{did_you_mean(data_args.dataset, EMBEDDED)}"
         )
     print("Embedded example: a source network learns scikit-learn's digits first.")
-    model_args.model_name_or_path = train_digits_source(Path(args.output_dir) / "digits_network", args)
+    folder = Path(args.output_dir) / "digits_network"
+    check_output_dir(folder, overwrite=args.overwrite_output_dir)
+    if args.should_save:
+        with written_beside(folder, whole=True, overwrite=args.overwrite_output_dir) as staged:
+            train_digits_source(staged, args)
+    else:
+        train_digits_source(folder, args)
+    with args.main_process_first():  # the others wait until it lies there
+        model_args.model_name_or_path = str(folder)
     data_args.dataset = data_args.dataset or "digits_m"
     data_args.train_size = data_args.train_size or train_size
     return True

@@ -9,15 +9,14 @@ arguments it extracts the features of digits on photographs from a small network
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from arguments import DataArguments, KitTrainingArguments, NetworkArguments, check_choice, uses_embedded_example
 from datasets.arrow_writer import ArrowWriter
+from places import checked_output
 from safetensors.torch import save_file
 from settings import command_line, parse_arguments, sentences_for_errors
 from sharing import refuse_push
@@ -27,8 +26,10 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features import CachedFeatures, cache_features
 from hf_transfer_kit.features.pooling import POOLINGS
 from hf_transfer_kit.features.precision import DTYPES
+from hf_transfer_kit.hub import written_beside
 
 SUMMARY = "features.json"
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass
@@ -93,6 +94,8 @@ def main() -> None:
     feature_args.check()
     refuse_push(args, "share its features with the push_to_hub of datasets")
     folder = Path(args.output_dir)
+    files = [f"{split}.{feature_args.format}" for split in SPLITS]
+    checked_output(args, model_args, data_args, names=(SUMMARY, *files))
     if (folder / SUMMARY).exists() and not args.overwrite_output_dir:
         raise SettingsError(
             f"--output_dir {folder} holds features already. Choose another folder, or give --overwrite_output_dir."
@@ -105,9 +108,9 @@ def main() -> None:
     with args.main_process_first():
         data = data_args.prepare(loaded, model_args.processor(model))
 
-    splits = {}
-    for split in ("train", "validation", "test"):
-        cached = cache_features(
+    cached_splits = {}
+    for split in SPLITS:
+        cached_splits[split] = cache_features(
             model,
             getattr(data, split),
             layer=feature_args.layer_name,
@@ -118,49 +121,38 @@ def main() -> None:
             cache_dir=feature_args.cache_dir,
             progress=not args.disable_tqdm,
         )
-        file = folder / f"{split}.{feature_args.format}"
-        if args.should_save:
-            whole_or_not(file, lambda path, cached=cached: WRITERS[feature_args.format](path, cached))
-        splits[split] = described(cached, file)
-        if args.should_save:
+    splits = {split: described(cached, f"{split}.{feature_args.format}") for split, cached in cached_splits.items()}
+    if not args.should_save:
+        return
+    summary = {
+        "model": model_args.display_name,
+        "dataset": loaded.name,
+        "layer": feature_args.layer,
+        "pooling": feature_args.pooling,
+        "dtype": feature_args.dtype,
+        "label_names": list(loaded.label_names),
+        "splits": splits,
+        "seconds": round(time.perf_counter() - started, 3),
+        "command": command_line(),
+    }
+    with written_beside(folder, whole=True, overwrite=args.overwrite_output_dir) as staged:
+        for split, cached in cached_splits.items():
+            WRITERS[feature_args.format](staged / splits[split]["file"], cached)
             print(f"{split}: {len(cached)} rows of {splits[split]['shape']} in {cached.seconds:.1f} s")
-    if args.should_save:
-        summary = {
-            "model": model_args.display_name,
-            "dataset": loaded.name,
-            "layer": feature_args.layer,
-            "pooling": feature_args.pooling,
-            "dtype": feature_args.dtype,
-            "label_names": list(loaded.label_names),
-            "splits": splits,
-            "seconds": round(time.perf_counter() - started, 3),
-            "command": command_line(),
-        }
-        whole_or_not(folder / SUMMARY, lambda path: path.write_text(json.dumps(summary, indent=2) + "\n"))
-        print(f"The features are in {folder}; {SUMMARY} says what they are.")
+        (staged / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
+    print(f"The features are in {folder}; {SUMMARY} says what they are.")
 
 
-def described(cached: CachedFeatures, file: Path) -> dict[str, object]:
+def described(cached: CachedFeatures, file: str) -> dict[str, object]:
     """What ``features.json`` says of a split; null in the shape is a length that differs from row to row."""
     shape = next(column.shape for column in cached.store.columns if column.name == "features")
     return {
-        "file": file.name,
+        "file": file,
         "rows": len(cached),
         "shape": list(shape),
         "fingerprint": cached.store.path.name,
         "seconds": round(cached.seconds, 3),
     }
-
-
-def whole_or_not(file: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file under another name and renames it: one that was interrupted does not look complete."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f"{file.name}.unfinished")
-    try:
-        write(unfinished)
-        os.replace(unfinished, file)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

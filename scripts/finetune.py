@@ -22,10 +22,11 @@ from arguments import (
     uses_embedded_example,
 )
 from growing_arguments import GrowingArguments
+from places import checked_output
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 
-from hf_transfer_kit.hub import KeepReport, check_output_dir, check_saved, save_results, started_report
+from hf_transfer_kit.hub import KeepReport, check_saved, save_results, started_report
 from hf_transfer_kit.reports import comparison_report, growing_table, located, strategy_table, suspected_lines
 from hf_transfer_kit.selection import (
     STRATEGIES,
@@ -67,7 +68,7 @@ def main() -> None:
         BalanceArguments,
         KitTrainingArguments,
     )
-    check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    checked_output(args, model_args, data_args, growing_args)
     balance = balance_args.balance()
     sharing = Sharing(args, model_args.base_model)
     advised = strategy_args.strategy == "auto"
@@ -121,7 +122,7 @@ def main() -> None:
         seed=args.seed,
         command=command_line(),
     )
-    kept = KeepReport(started_as, base_model=model_args.base_model)
+    kept = KeepReport(started_as, base_model=model_args.base_model, overwrite=args.overwrite_output_dir)
     resume = {"true": True, "false": None}.get(str(args.resume_from_checkpoint).lower(), args.resume_from_checkpoint)
     training_started = time.perf_counter()
     before = growing.before(data, args) if growing else None

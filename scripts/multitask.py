@@ -17,11 +17,12 @@ from pathlib import Path
 
 from arguments import BalanceArguments, ComparisonArguments, KeptModelArguments, PreparationArguments
 from kept_tasks import growing_of_tasks
+from places import checked_output
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 from task_arguments import TaskArguments
 
-from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
+from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
 from hf_transfer_kit.reports import described_tasks, growing_table, multitask_report, multitask_table
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.multitasking import METHODS, compare_multitask, make_method
@@ -58,7 +59,7 @@ def main() -> None:
         KeptModelArguments, TaskArguments, PreparationArguments, MethodArguments, BalanceArguments, ComparisonArguments
     )
     balance = balance_args.balance()
-    check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    checked_output(args, model_args, task_args)
     sharing = Sharing(args, model_args.base_model)
     methods = [make_method(text) for text in method_args.method]
     if task_args.tasks is None:
@@ -86,7 +87,9 @@ def main() -> None:
         seeds=method_args.seeds,
         command=command_line(),
     )
-    kept = KeepRaceReport(started_as, args.output_dir, base_model=model_args.base_model)
+    kept = KeepRaceReport(
+        started_as, args.output_dir, base_model=model_args.base_model, overwrite=args.overwrite_output_dir
+    )
     with args.run_executor() as executor:
         comparison = compare_multitask(
             methods,

@@ -14,7 +14,6 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import yaml
 from arguments import (
     BalanceArguments,
     CacheArguments,
@@ -24,10 +23,12 @@ from arguments import (
     check_choice,
     uses_embedded_example,
 )
-from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
+from places import checked_output
+from settings import command_line, parse_arguments, resolved_config, sentences_for_errors, write_settings
 from sharing import refuse_push
 
-from hf_transfer_kit.hub import check_output_dir
+from hf_transfer_kit.hub import written_beside
+from hf_transfer_kit.hub.output_folder import REPORT
 from hf_transfer_kit.reports import depth_report, depth_table, save_depth_picture, write_report
 from hf_transfer_kit.selection import ProgressLine, search_freeze_depth
 
@@ -54,7 +55,7 @@ def main() -> None:
         ModelArguments, DataArguments, SearchArguments, CacheArguments, BalanceArguments, KitTrainingArguments
     )
     balance = balance_args.balance()
-    check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    checked_output(args, model_args, data_args, names=(*REPORT, "depth.json", "depth.svg", "finetune.yaml"))
     refuse_push(args, "scripts/finetune.py --config finetune.yaml --push_to_hub trains one and pushes it")
     uses_embedded_example(model_args, data_args, args)
     with args.main_process_first():
@@ -92,18 +93,18 @@ def main() -> None:
     )
     print(depth_table(search), search.sentence, sep="\n")
     folder = Path(args.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "depth.json").write_text(json.dumps(asdict(search), indent=2) + "\n")
-    save_depth_picture(search, folder / "depth.svg")
     run = {
         **resolved_config(model_args, data_args, cache_args, balance_args, args),
         "strategy": search.strategy,
         "max_steps": budget.max_steps,
     }
-    (folder / "finetune.yaml").write_text(yaml.safe_dump(run, sort_keys=True, allow_unicode=True))
     config = resolved_config(model_args, data_args, search_args, cache_args, balance_args, args)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=True, allow_unicode=True))
-    write_report(folder, report)
+    with written_beside(folder, whole=True, overwrite=args.overwrite_output_dir) as staged:
+        (staged / "depth.json").write_text(json.dumps(asdict(search), indent=2) + "\n")
+        save_depth_picture(search, staged / "depth.svg")
+        write_settings(staged / "finetune.yaml", run)
+        write_settings(staged / "config.yaml", config)
+        write_report(staged, report)
     print(f"The report is {folder / 'report.html'}; scripts/finetune.py --config {folder / 'finetune.yaml'} trains it.")
 
 

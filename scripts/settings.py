@@ -18,41 +18,36 @@ from typing import NoReturn, get_type_hints
 import datasets
 import torch
 import transformers
+import yaml
 from flag_values import check_machine, check_values
 from foreign_errors import is_foreign, sentence_of, status_of
+from places import absolute
 from transformers import HfArgumentParser, TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError, TransferKitError, first_line
 from hf_transfer_kit.hub import without_tokens
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.registering import load_plugins
+from hf_transfer_kit.reports.escaping import plain_text
 from hf_transfer_kit.selection.contest.store import RunStore
 from hf_transfer_kit.yaml_texts import read_yaml_file
 
 # Settings that are about one run on one machine.
 _OF_ONE_RUN = (
-    "output_dir", "overwrite_output_dir", "local_rank", "cache_dir", "store", "workers", "executor", "ray_address",
-    "push_to_hub", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push",
+    "output_dir", "local_rank", "cache_dir", "store", "workers", "executor", "ray_address", "resume_from_checkpoint",
+    "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push",
 )  # fmt: skip
-_PATHS = (
-    "model_name_or_path",
-    "dataset",
-    "source",
-    "source_model",
-    "target",
-    "unseen",
-    "tasks",
-    "inputs",
-    "other_sources",
-    "replay",
-)
+# What runs somebody's code, replaces files, or lets something leave this machine: said on the command line alone, for a
+# settings file may be somebody else's. None of them is saved.
+_COMMAND_LINE_ONLY = ("trust_remote_code", "plugin", "overwrite_output_dir", "push_to_hub", "hub_token")
 
 
 def parse_arguments(*kinds: type, argv: list[str] | None = None) -> tuple:
     """Instances of the given dataclasses from ``--config file.yaml`` and the command line, flags winning.
 
     Raises:
-        SettingsError: When the file cannot be read or holds a name that is no flag.
+        SettingsError: When the file cannot be read, or holds a name that is no flag or that only the command line may
+            give.
     """
     argv = _with_plugins(list(sys.argv[1:] if argv is None else argv))
     parser = _Parser(kinds, allow_abbrev=False)  # --metric is not to be read as --metric_for_best_model
@@ -199,6 +194,7 @@ def _flags_of(path: str, known: Mapping[str, str]) -> list[str]:
         return []
     if not isinstance(values, dict):
         raise SettingsError(f"--config {path} holds no names with values. --help lists the flags.")
+    _refuse_switches(path, values)
     if unknown := [str(name) for name in values if name not in known]:
         raise SettingsError(
             f"--config {path} holds names no flag has: {', '.join(sorted(unknown))}. --help lists the flags."
@@ -214,20 +210,43 @@ def _flags_of(path: str, known: Mapping[str, str]) -> list[str]:
         if isinstance(value, list) and (not several or any(isinstance(entry, dict | list) for entry in value)):
             what = "a list of lists or mappings" if several else "a list"
             raise SettingsError(f"--config {path}: {name} is {what}, which its flag does not take. Give a value.")
-        if not several:
-            flags.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
-            continue
-        # Behind a flag, an entry that looks like one would be one.
-        if looks := next((entry for entry in value if str(entry).startswith("--")), None):
-            raise SettingsError(f"--config {path}: {name} holds {looks!r}, which looks like a flag. Leave it out.")
-        flags += [f"--{name}", *map(str, value)]
+        entries = value if several else [json.dumps(value) if isinstance(value, dict) else value]
+        for entry in entries:
+            if isinstance(entry, str) and entry.startswith("-") and not _is_number(entry):
+                # It would be read as a flag of its own, one of those that a file cannot give among them.
+                raise SettingsError(f"--config {path}: {name} is {entry!r}, but no value begins with a dash.")
+        if not several or (len(entries) == 1 and str(entries[0]).startswith("-")):
+            flags.append(f"--{name}={entries[0]}")  # argparse takes -1e-05 for a flag otherwise
+        else:
+            flags += [f"--{name}", *map(str, entries)]
     return flags
+
+
+def _refuse_switches(path: str, values: object) -> None:
+    if not isinstance(values, dict):
+        return
+    names = [str(name).strip("-").replace("-", "_") for name, value in values.items() if value not in (None, False)]
+    if given := [name for name in _COMMAND_LINE_ONLY if name in names]:
+        raise SettingsError(
+            f"--config {path} sets {', '.join(given)}, which only the command line may: a settings file may be "
+            f"somebody else's, and this runs code, replaces files or sends something away. If you want it, type "
+            f"--{given[0]}."
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def resolved_config(*arguments: object) -> dict[str, object]:
     """All settings that ``--config`` can read back: the kit's own, and Trainer's where they differ from the default.
 
-    Tokens are left out, and so is what only this run is about (its output folder).
+    Tokens are left out, and so is what only this run is about (its output folder) and what only the command line may
+    give. Paths are absolute, so that the file serves from any folder.
     """
     config: dict[str, object] = {}
     for argument in arguments:
@@ -235,22 +254,26 @@ def resolved_config(*arguments: object) -> dict[str, object]:
         default = type(argument)()
         for f in dataclasses.fields(argument):
             value = getattr(argument, f.name)
-            private = "token" in f.name or f.name in _OF_ONE_RUN
+            private = "token" in f.name or f.name in (*_OF_ONE_RUN, *_COMMAND_LINE_ONLY)
             if private or value is None or (training and value == getattr(default, f.name)):
                 continue
             value = getattr(value, "value", value)
             if isinstance(value, (bool, int, float, str, list, dict)):
-                config[f.name] = _portable(value) if f.name in _PATHS else value
+                config[f.name] = absolute(f.name, value)
     return config
 
 
-def _portable(value: object) -> object:
-    """A path, or paths wherever they stand in a mapping or list, as seen from the working folder."""
-    if isinstance(value, dict):
-        return {key: _portable(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_portable(inner) for inner in value]
-    return portable(value) if isinstance(value, str) else value
+def write_settings(path: Path, settings: dict[str, object], *, comment: str = "") -> None:
+    """Writes a file that ``--config`` reads back.
+
+    Args:
+        path: Of the file.
+        settings: As ``resolved_config`` gives them.
+        comment: Lines for people, above them.
+    """
+    lines = "".join(f"# {plain_text(line)}\n" for line in comment.splitlines())
+    text = yaml.safe_dump(settings, sort_keys=True, allow_unicode=True)
+    path.write_text(lines + text, encoding="utf-8")
 
 
 def portable(text: str, *, cut: bool = False) -> str:

@@ -92,6 +92,7 @@ def generalise(
         ),
         args.output_dir,
         base_model=model_args.base_model,
+        overwrite=args.overwrite_output_dir,
     )
     with args.run_executor() as executor:
         comparison = compare_generalisation(

@@ -82,6 +82,7 @@ def adapt_source_free(
         ),
         args.output_dir,
         base_model=model_args.base_model,
+        overwrite=args.overwrite_output_dir,
     )
     with args.run_executor() as executor:
         comparison = compare_source_free(

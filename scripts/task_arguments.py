@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -139,6 +140,11 @@ class TaskArguments:
                     f"{did_you_mean(unknown[0], _OF_TASK)}"
                 )
             given = settings.get("input") or self._default_input()
+            if not isinstance(given, str) or not re.fullmatch(r"\w[\w .-]*", given):
+                raise SettingsError(
+                    f"--tasks: {name} reads the input {given!r}, but an input's processor is saved in a folder of its "
+                    "name: write letters, digits, '-', '_', '.' and spaces."
+                )
             if self.inputs and given not in self.inputs:
                 raise SettingsError(
                     f"--tasks: {name} reads the input {given!r}, but the inputs are {', '.join(self.inputs)}. Give it "

@@ -21,11 +21,12 @@ from arguments import (
     KeptModelArguments,
     uses_embedded_example,
 )
+from places import checked_output
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 
 from hf_transfer_kit.data import ClassBalance, LoadedData
-from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
+from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
 from hf_transfer_kit.reports import comparison_report, described_data, strategy_table
 from hf_transfer_kit.selection import (
     OtherSource,
@@ -84,7 +85,7 @@ def main() -> None:
     model_args, data_args, race_args, cache_args, balance_args, args = parse_arguments(
         KeptModelArguments, DataArguments, RaceArguments, CacheArguments, BalanceArguments, ComparisonArguments
     )
-    check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    checked_output(args, model_args, data_args, race_args)
     balance = balance_args.balance()
     sharing = Sharing(args, model_args.base_model)
     strategies = [make_strategy(text) for text in race_args.strategies]
@@ -123,7 +124,9 @@ def main() -> None:
         seeds=race_args.seeds,
         command=command_line(),
     )
-    kept = KeepRaceReport(started_as, args.output_dir, base_model=model_args.base_model)
+    kept = KeepRaceReport(
+        started_as, args.output_dir, base_model=model_args.base_model, overwrite=args.overwrite_output_dir
+    )
     with args.run_executor() as executor:
         comparison = compare_strategies(
             make_model,

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from arguments import DataArguments, KitTrainingArguments, ModelArguments, check_choice
+from places import checked_output
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 from transformers import AutoModel
@@ -26,7 +27,7 @@ from hf_transfer_kit.backbones import TEMPLATES, checked_templates, checkpoint_c
 from hf_transfer_kit.backbones.loading import loaded_weights
 from hf_transfer_kit.data import ClassBalance
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.hub import KeepRaceReport, check_output_dir, check_saved, save_results, started_race
+from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.reports import described_data, zero_shot_report, zero_shot_table
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
@@ -149,7 +150,7 @@ def main() -> None:
     model_args, data_args, shot_args, args = parse_arguments(
         ModelArguments, DataArguments, ZeroShotArguments, KitTrainingArguments
     )
-    check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
+    checked_output(args, model_args, data_args, shot_args)
     balance = ClassBalance(sampler=shot_args.sampler)
     sharing = Sharing(args, model_args.base_model)
     if data_args.dataset is None and shot_args.attributes is None:
@@ -186,6 +187,7 @@ def main() -> None:
         ),
         args.output_dir,
         base_model=model_args.base_model,
+        overwrite=args.overwrite_output_dir,
     )
     if shot_args.train_network:
         args.max_steps = shot_args.train_network

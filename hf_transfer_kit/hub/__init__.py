@@ -6,9 +6,11 @@ from hf_transfer_kit.hub.energy import EnergyMeter
 from hf_transfer_kit.hub.live_race_report import KeepRaceReport, started_race
 from hf_transfer_kit.hub.live_report import KeepReport, started_report
 from hf_transfer_kit.hub.no_pickle import NoPickleUploads
+from hf_transfer_kit.hub.output_folder import check_output_dir
+from hf_transfer_kit.hub.placing import written_beside
 from hf_transfer_kit.hub.pushing import check_destination, push_command, push_transfer_model
 from hf_transfer_kit.hub.raw_inputs import load_inputs, save_inputs
-from hf_transfer_kit.hub.results import check_output_dir, save_results
+from hf_transfer_kit.hub.results import save_results
 from hf_transfer_kit.hub.saved_check import check_saved
 
 __all__ = [
@@ -28,4 +30,5 @@ __all__ = [
     "started_race",
     "started_report",
     "without_tokens",
+    "written_beside",
 ]

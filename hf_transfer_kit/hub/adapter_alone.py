@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from huggingface_hub import ModelCard
 from hf_transfer_kit.errors import HubError
 from hf_transfer_kit.hub.card import TransferCard
 from hf_transfer_kit.hub.card_pictures import save_card_pictures
+from hf_transfer_kit.hub.manifest import described, write_manifest
 from hf_transfer_kit.hub.shareable import checked_report, shareable_files
 
 _SETTINGS, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -41,10 +43,13 @@ def stage_adapter(folder: Path, staged: Path) -> None:
             "with its card. Push the adapter from the run's output folder."
         )
     report = checked_report(home)
-    for file in shareable_files(home):
+    shared = shareable_files(home)
+    for file in shared:
         if len(file.parts) == 1 and file.suffix != ".safetensors" and file.name not in ("config.json", "README.md"):
             shutil.copyfile(home / file, staged / file)
     for name in (_SETTINGS, _WEIGHTS):
+        if Path(os.path.relpath(folder, home)) / name not in shared:
+            raise HubError(f"{folder / name} was not written by the run in {home}, so it is not pushed as its result.")
         shutil.copyfile(folder / name, staged / name)
     of_run = ModelCard.load(home / "README.md", ignore_metadata_errors=True).data
     card = TransferCard.from_report(
@@ -57,3 +62,8 @@ def stage_adapter(folder: Path, staged: Path) -> None:
         adapter_alone=True,
     )
     card.save(staged / "README.md")
+    write_manifest(staged, {path.relative_to(staged).as_posix(): described(path) for path in _files(staged)})
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]

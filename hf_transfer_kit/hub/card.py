@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 from huggingface_hub import ModelCard
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 
 import hf_transfer_kit
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub.command import without_local_paths
 from hf_transfer_kit.hub.hardware import hardware
 from hf_transfer_kit.hub.licence import licence_of
-from hf_transfer_kit.hub.metadata import card_metadata, on_hub, recipe_of
+from hf_transfer_kit.hub.metadata import UNFINISHED, card_metadata, on_hub, recipe_of
 from hf_transfer_kit.hub.usage import adapter_snippet, usage_snippet
 from hf_transfer_kit.reports import (
     TransferReport,
@@ -23,6 +25,7 @@ from hf_transfer_kit.reports import (
     multitask_words,
     zero_shot_words,
 )
+from hf_transfer_kit.reports.escaping import code_fence, code_span, mapped, markdown_text, plain_code, plain_text
 from hf_transfer_kit.reports.filters import FILTERS
 
 
@@ -59,13 +62,14 @@ class TransferCard(ModelCard):
             language: Codes of the data's languages.
             datasets: Names of the data; those that are not the Hub's are left out.
             widget: Examples that the model's page offers.
-            pictures: Path in the repository -> what is seen there.
+            pictures: Path in the repository -> what is seen there. A picture from elsewhere is refused.
             model_class: Of the saved model, for how to load it; None: a class of transformers.
             adapter_alone: Whether the repository holds an adapter without the network it changes.
             raw_inputs: Whether ``save_inputs`` has left inputs.json beside the model.
 
         Raises:
-            SettingsError: When the licence is none of the Hub's or against that of the base, or a language no code.
+            SettingsError: When the licence is none of the Hub's or against that of the base, a language no code, or the
+                path of a picture leads out of the repository.
         """
         origin = base_model if base_model and not _from_scratch(report) else None
         named = origin if on_hub(origin) else None
@@ -80,25 +84,43 @@ class TransferCard(ModelCard):
             adapter_alone=adapter_alone,
         )
         module = model_class.__module__.removesuffix(".modeling") if model_class and _of_kit(model_class) else None
+        shown = mapped(report, markdown_text)  # names of others are text in it, no tags, links or columns
         text = (
             _environment()
             .get_template(f"{recipe_of(report)}.md.jinja")
             .render(
                 card_data=data.to_yaml(),
-                report=report,
-                source=f"[{named}](https://huggingface.co/{named})" if named else f"`{report.model_name}`",
+                report=shown,
+                winner=code_span(str(report.winner)),
+                planned=[code_span(name) for name in report.data.get(UNFINISHED, {}).get("planned", ())],
+                source=f"[{named}](https://huggingface.co/{named})" if named else code_span(report.model_name),
                 from_scratch=_from_scratch(report),
-                command=without_local_paths(report.command),
+                command=plain_code(without_local_paths(report.command)),
                 usage=None if adapter_alone else usage_snippet(report, module=module, raw_inputs=raw_inputs),
                 adapter=adapter_snippet(report, named, alone=adapter_alone),
-                pictures=dict(pictures or {}),
+                pictures={_picture(path): markdown_text(words) for path, words in (pictures or {}).items()},
                 hardware=hardware(),
                 licence=licence,
-                licence_note=licence_note,
-                **_words(report),
+                licence_note=markdown_text(licence_note) if licence_note else None,
+                **_words(shown),
             )
         )
         return cls(text, ignore_metadata_errors=False)
+
+
+def _picture(path: str) -> str:
+    """The address of a picture in the repository.
+
+    Raises:
+        SettingsError: When it leads out of it, or is a script.
+    """
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path or urlsplit(path).scheme:
+        raise SettingsError(
+            f"{plain_text(path)} is no picture in the repository; give a path relative to it, such as "
+            "pictures/curves.svg."
+        )
+    return quote(path.encode("utf-8", "replace"), safe="/")
 
 
 def _words(report: TransferReport) -> dict[str, Any]:
@@ -131,6 +153,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(FILTERS)
     environment.filters["seconds"] = _duration
+    environment.filters["fence"] = code_fence
     return environment
 
 

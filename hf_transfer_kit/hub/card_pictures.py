@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hf_transfer_kit.reports import TransferReport
 from hf_transfer_kit.reports.adaptation_pictures import adaptation_scalars, feature_maps_picture
+from hf_transfer_kit.reports.escaping import mapped, plain_text
 from hf_transfer_kit.reports.generalisation_pictures import left_out_picture
 from hf_transfer_kit.reports.multitask_pictures import gain_bars, task_losses_picture
 from hf_transfer_kit.reports.pictures import learning_curves
@@ -19,6 +20,7 @@ def save_card_pictures(folder: Path, report: TransferReport) -> dict[str, str]:
         Path relative to the folder -> what the picture shows, for those who do not see it.
     """
     found = {}
+    report = mapped(report, plain_text)
     for name, (svg, words) in _drawn(report).items():
         if svg is not None:
             path = folder / "pictures" / f"{name}.svg"

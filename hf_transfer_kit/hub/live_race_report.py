@@ -30,6 +30,7 @@ class KeepRaceReport:
         report: What is known before; ``started_race`` makes one.
         output_dir: Of the comparison; made when the first run begins.
         base_model: Hub name of the pretrained network, for the card.
+        overwrite: Whether files of others under these names are replaced.
 
     Example:
         >>> about = {"title": "a race", "model_name": "net", "dataset_name": "birds", "command": "python race.py"}
@@ -41,10 +42,18 @@ class KeepRaceReport:
         >>> keeper.done("full", {"accuracy": 0.75})
     """
 
-    def __init__(self, report: TransferReport, output_dir: str | Path, *, base_model: str | None = None) -> None:
+    def __init__(
+        self,
+        report: TransferReport,
+        output_dir: str | Path,
+        *,
+        base_model: str | None = None,
+        overwrite: bool = False,
+    ) -> None:
         self.report = report
         self.output_dir = Path(output_dir)
         self.base_model = base_model
+        self.overwrite = overwrite
         self.started = time.perf_counter()
         self._done: list[dict[str, Any]] = []
         self._running: dict[str, Any] = {"running": None, "step": 0, "max_steps": 0, "evaluations": []}
@@ -78,7 +87,7 @@ class KeepRaceReport:
     def write(self) -> None:
         """Writes what is known now, in the first process."""
         if Ranks().rank == 0:
-            write_unfinished(self.output_dir, self._report(), self.base_model)
+            write_unfinished(self.output_dir, self._report(), self.base_model, overwrite=self.overwrite)
 
     def _report(self) -> TransferReport:
         planned = self.report.data[UNFINISHED]["planned"]

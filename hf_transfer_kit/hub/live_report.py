@@ -31,6 +31,7 @@ class KeepReport(TrainerCallback):
     Args:
         report: What is known before training: title, plan, data, command, seed; ``started_report`` makes one.
         base_model: Hub name of the pretrained network, for the card.
+        overwrite: Whether files of others under these names are replaced.
 
     Example:
         >>> args.eval_strategy, args.eval_steps = "steps", 1
@@ -38,9 +39,10 @@ class KeepReport(TrainerCallback):
         >>> _ = trainer.train()
     """
 
-    def __init__(self, report: TransferReport, *, base_model: str | None = None) -> None:
+    def __init__(self, report: TransferReport, *, base_model: str | None = None, overwrite: bool = False) -> None:
         self.report = report
         self.base_model = base_model
+        self.overwrite = overwrite
         self.started = time.perf_counter()
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -62,7 +64,7 @@ class KeepReport(TrainerCallback):
                 *self.report.notes,
             ),
         )
-        write_unfinished(Path(cast(str, args.output_dir)), report, self.base_model)
+        write_unfinished(Path(cast(str, args.output_dir)), report, self.base_model, overwrite=self.overwrite)
 
 
 def started_report(

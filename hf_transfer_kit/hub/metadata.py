@@ -12,6 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from hf_transfer_kit.data.embedded import EMBEDDED
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.reports import TransferReport
+from hf_transfer_kit.reports.escaping import plain_text
 
 PIPELINES = {"image": "image-classification", "text": "text-classification", "audio": "audio-classification"}
 UNFINISHED = "unfinished"
@@ -59,7 +60,7 @@ def card_metadata(
         language=languages or None,
         datasets=of_hub or None,
         widget=list(widget) if widget else None,
-        model_name=report.title,
+        model_name=plain_text(report.title),
         eval_results=_results(report, pipeline, of_hub),
     )
 
@@ -123,7 +124,7 @@ def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[st
             task_type=task_type,
             # Of several datasets the last is the one that was tested on: the target.
             dataset_type=datasets[-1] if datasets and not several else _slug(dataset),
-            dataset_name=dataset,
+            dataset_name=plain_text(dataset),
             dataset_split="test",
             metric_type=name,
             metric_value=round(value, 6),
@@ -141,9 +142,9 @@ def _tags(report: TransferReport) -> list[str]:
     }
     recipe = recipe_of(report)
     kind = [kinds[recipe]] if recipe in kinds else []
-    winner = [report.winner.partition(":")[0]] if report.winner else []
+    winner = [plain_text(report.winner.partition(":")[0])] if report.winner else []
     return ["transfer-learning", *kind, "hf_transfer_kit", *winner]
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^\w-]+", "-", name.lower()).strip("-") or "dataset"
+    return re.sub(r"[^\w-]+", "-", name.lower())[:96].strip("-") or "dataset"

@@ -20,7 +20,7 @@ from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.hub.adapter_alone import is_adapter_alone, stage_adapter
 from hf_transfer_kit.hub.results import save_results
 from hf_transfer_kit.hub.retrying import with_retries
-from hf_transfer_kit.hub.shareable import check_figures, check_texts, checked_report, shareable_files
+from hf_transfer_kit.hub.shareable import check_figures, check_texts, checked_report, shareable_files, shared_content
 from hf_transfer_kit.hub.usage import at_repository
 from hf_transfer_kit.reports import TransferReport
 
@@ -43,10 +43,11 @@ def push_transfer_model(
 ) -> CommitInfo:
     """Pushes a run's results to the Hub in one commit: model, processor, card, report, settings, pictures.
 
-    Nothing else of the folder leaves: no pickle, no checkpoints, no caches (``hf_transfer_kit.hub.shareable``), and
-    nothing at all when the evaluation gave no figures or a text holds a token or a path of this machine. Faults that
-    pass are waited for; weights that arrived are not sent again, neither then nor when it is pushed later. With several
-    processes the first one pushes, and all return its commit, or raise its error.
+    What leaves are the files that the folder's manifest names, and no other, whatever lies beside them or is linked
+    there (``hf_transfer_kit.hub.shareable``); nothing at all when the evaluation gave no figures, a file holds a token,
+    or a text a path of this machine. Faults that pass are waited for; weights that arrived are not sent again, neither
+    then nor when it is pushed later. With several processes the first one pushes, and all return its commit, or raise
+    its error.
 
     Args:
         folder_or_model: A finished output folder, its ``adapter/`` to push that alone, or a model with its ``report``.
@@ -208,8 +209,10 @@ def _push_folder(
 
 
 def _content(path: Path, repo_id: str) -> Path | bytes:
-    """A file as it is; the card with snippets that load from the repository."""
-    return at_repository(path.read_text(encoding="utf-8"), repo_id).encode() if path.name == "README.md" else path
+    """A file as it is; the card with snippets that load from the repository, settings without paths of this machine."""
+    if path.name == "README.md":
+        return at_repository(path.read_text(encoding="utf-8"), repo_id).encode()
+    return shared_content(path) or path
 
 
 def _by_the_first_process(work: Callable[[], T]) -> T:

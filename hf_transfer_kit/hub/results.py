@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,34 +16,14 @@ from transformers import PreTrainedModel
 
 from hf_transfer_kit.backbones import is_adapted, merged
 from hf_transfer_kit.data import RawInputs
-from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub.card import TransferCard
 from hf_transfer_kit.hub.card_pictures import save_card_pictures
 from hf_transfer_kit.hub.command import without_local_paths
+from hf_transfer_kit.hub.placing import written_beside
 from hf_transfer_kit.hub.raw_inputs import save_inputs
-from hf_transfer_kit.hub.unfinished import is_unfinished
 from hf_transfer_kit.reports import TransferReport, write_report
 from hf_transfer_kit.selection.contest.outcome import COLUMNS, run_rows
 from hf_transfer_kit.tuning.rounding import stored_state
-
-
-def check_output_dir(output_dir: str | Path, *, overwrite: bool = False) -> None:
-    """Refuses a folder that holds a finished run's report already, before any work is done.
-
-    Raises:
-        SettingsError: When there is a report and ``overwrite`` is False, or the path is a file.
-
-    Example:
-        >>> check_output_dir("new_folder")
-    """
-    folder = Path(output_dir)
-    if folder.exists() and not folder.is_dir():
-        raise SettingsError(f"--output_dir {output_dir} is a file; give a folder.")
-    if (folder / "report.json").exists() and not overwrite and not is_unfinished(folder):
-        raise SettingsError(
-            f"--output_dir {output_dir} holds a report already. Choose another folder, or give --overwrite_output_dir "
-            "to replace it."
-        )
 
 
 def save_results(
@@ -61,12 +39,14 @@ def save_results(
     language: str | Sequence[str] | None = None,
     watt_hours: float | None = None,
     dtype: str = "float32",
+    overwrite: bool = False,
 ) -> None:
     """Writes report.json, report.html, results.csv (of a comparison), README.md (the card), config.yaml, the model and
-    its processor.
+    its processor, and hf_transfer_kit.json, the manifest that names them.
 
     Everything is written into a folder beside and then moved, report.json last: a run that is interrupted here leaves
-    no report that looks complete.
+    no report that looks complete. Files that the kit left there earlier and that are not written again are removed;
+    those of others stay.
 
     Args:
         output_dir: The run's folder; made when absent.
@@ -82,9 +62,11 @@ def save_results(
         watt_hours: What the run took, where the machine counted it (``EnergyMeter``).
         dtype: What float32 weights are stored as, ``"float16"`` or ``"bfloat16"`` for half the size, where that changes
             none of them (see ``RoundWeights``); the config names float32, in which they are computed with.
+        overwrite: Whether files of others under the same names are replaced.
 
     Raises:
-        SettingsError: When the licence is none of the Hub's or against that of the base, or a language no code.
+        SettingsError: When the licence is none of the Hub's or against that of the base, or a language no code; or when
+            a file of others is in the way: all that was to be written is then kept in a folder beside it, and named.
 
     Example:
         >>> save_results("out", report, model, processor, {"seed": 0}, license="mit")
@@ -92,12 +74,9 @@ def save_results(
         >>> {"README.md", "model.safetensors", "report.html", "report.json"} <= set(os.listdir("out"))
         True
     """
-    folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     counted = report.watt_hours if watt_hours is None else watt_hours
     report = replace(report, command=without_local_paths(report.command), watt_hours=counted)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
-        staged = Path(temporary)
+    with written_beside(output_dir, whole=True, overwrite=overwrite) as staged:
         cast(nn.Module, model).to(memory_format=torch.contiguous_format)
         if is_adapted(model):
             _save_adapter(model, staged / "adapter")
@@ -128,18 +107,13 @@ def save_results(
         card.save(staged / "README.md")
         # Mappings inside keep their order, which may be that of tasks.
         settings = yaml.safe_dump(dict(sorted(config.items())), sort_keys=False, allow_unicode=True)
-        (staged / "config.yaml").write_text(settings)
+        (staged / "config.yaml").write_text(settings, encoding="utf-8")
         write_report(staged, report)
         if report.runs:
-            with (staged / "results.csv").open("w", newline="") as file:
+            with (staged / "results.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
                 writer = csv.writer(file)
                 writer.writerow(COLUMNS)
                 writer.writerows(run_rows(report.runs))
-        for path in sorted(staged.iterdir(), key=lambda path: path.name == "report.json"):
-            target = folder / path.name
-            if target.is_dir():
-                shutil.rmtree(target)
-            path.replace(target)
 
 
 def _stored_as(dtype: str) -> str:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar, cast
 
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError
 
 from hf_transfer_kit.errors import HubError, first_line
+from hf_transfer_kit.logs import get_logger
 
 T = TypeVar("T")
-_PASSING = (408, 429, 500, 502, 503, 504)
+_CONCURRENT = (409, 412)  # somebody else's commit came in between
+_PASSING = (408, 429, 500, 502, 503, 504, *_CONCURRENT)
 _LONGEST_WAIT = 60.0
+_LONGEST_ASKED_WAIT = 300.0
 
 
 def with_retries(
@@ -25,9 +30,11 @@ def with_retries(
     wait: float = 1.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """What ``ask`` returns, tried again after faults that pass: 429, 408, 5xx, and connections that break.
+    """What ``ask`` returns, tried again after faults that pass: 429, 408, 5xx, connections that break, and 409 and 412,
+    when somebody else's commit came in between.
 
-    The n-th wait is ``wait * 2**n`` seconds, at most a minute, or what the Hub's Retry-After asks for. Parts of
+    The n-th wait is ``wait * 2**n`` seconds, at most a minute, or what the Hub's Retry-After asks for, which is told.
+    Where it asks for more than five minutes, these are waited for once, and then it is given up. Parts of
     ``huggingface_hub`` have such a loop of their own; making a repository, the check of the card and the commit do not.
 
     Args:
@@ -40,6 +47,7 @@ def with_retries(
     Raises:
         HubError: When the Hub refuses, or after the last try; the sentence says what to do.
     """
+    waited_longest = False
     for attempt in range(retries + 1):
         try:
             return ask()
@@ -47,9 +55,14 @@ def with_retries(
             if isinstance(error, HubError):
                 raise
             cause = _cause(error)
-            if attempt == retries or not _passes(cause):
+            asked = _asked_wait(cause)
+            too_long = asked is not None and asked > _LONGEST_ASKED_WAIT
+            if attempt == retries or not _passes(cause) or (too_long and waited_longest):
                 raise HubError(_sentence(cause, about, attempt + 1)) from error
-            sleep(_asked_wait(cause) or min(wait * 2**attempt, _LONGEST_WAIT))
+            waited_longest = waited_longest or too_long
+            if asked:
+                _tell_wait(asked, about)
+            sleep(min(asked, _LONGEST_ASKED_WAIT) if asked else min(wait * 2**attempt, _LONGEST_WAIT))
     raise AssertionError("unreachable")
 
 
@@ -76,8 +89,20 @@ def _passes(error: BaseException) -> bool:
 
 
 def _asked_wait(error: BaseException) -> float | None:
+    """Seconds that the Hub asks to wait, which it says as such or as a time of day."""
     asked = cast(Any, error).response.headers.get("Retry-After", "") if _status(error) else ""
-    return float(asked) if asked.isdigit() else None
+    if asked.isascii() and asked.isdigit():
+        return float(asked[:9])
+    try:
+        at = parsedate_to_datetime(asked)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
+
+
+def _tell_wait(asked: float, about: str) -> None:
+    limit = f"; {_LONGEST_ASKED_WAIT:.0f} s are waited for" if asked > _LONGEST_ASKED_WAIT else ""
+    get_logger(__name__).warning("The Hub asks to wait %.0f s before %s is asked for again%s.", asked, about, limit)
 
 
 def _sentence(error: BaseException, about: str, tries: int) -> str:
@@ -94,7 +119,21 @@ def _sentence(error: BaseException, about: str, tries: int) -> str:
         )
     if status == 404:
         return f"The Hub has no {about} that this token may see (404). Check the name and the revision."
+    if status in _CONCURRENT:
+        return (
+            f"Somebody else's change to {about} came in between {tries} time{'s' if tries > 1 else ''} ({status}). Try "
+            "again when nobody else pushes there."
+        )
     if _passes(error):
+        asked = _asked_wait(error) or 0.0
+        if asked > _LONGEST_ASKED_WAIT:
+            return (
+                f"The Hub asks to wait {_duration(asked)} before {about} is asked for again ({status}). Try again then."
+            )
         what = "asked to wait (429)" if status == 429 else f"answered {status}" if status else "broke the connection"
         return f"The Hub {what} {tries} time{'s' if tries > 1 else ''} while {about} was asked for. Try again later."
     return f"The Hub refused what was asked of {about}: {first_line(error)}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"

@@ -1,4 +1,4 @@
-"""What of a run's folder may be shared: which files, and that no text in them tells a secret or a place."""
+"""What of a run's folder may be shared: the files that the run wrote, where none tells a secret or a place."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hf_transfer_kit.errors import HubError, first_line
+from hf_transfer_kit.hub.command import settings_without_local_paths
+from hf_transfer_kit.hub.manifest import MANIFEST, is_as_written, linked, written_files
 from hf_transfer_kit.hub.metadata import UNFINISHED
+from hf_transfer_kit.hub.secrets import secret_in, told_in
 from hf_transfer_kit.reports import TransferReport, read_report
 
-# Weights without code, settings, words and pictures. Pickle (*.bin, *.pt, *.pkl, training_args.bin) is not among them.
-SUFFIXES = (
-    ".safetensors", ".json", ".yaml", ".md", ".html", ".txt", ".jinja", ".model", ".csv", ".png", ".jpg", ".svg",
-)  # fmt: skip
-# Checkpoints, trackers' logs, caches and source networks lie beside the results and stay at home.
-FOLDERS = ("adapter", "processors", "pictures")
 _TEXTS = (".json", ".yaml", ".md", ".html", ".txt", ".jinja", ".csv", ".svg")
-_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")
 _ABSOLUTE = re.compile(r"(?<![\w/.:~+,<-])(?:/[\w.@+-]+){2,}|\b[A-Za-z]:\\+Users\\+\w+")
 _OF_PEOPLE = (
     "home",
@@ -42,22 +38,53 @@ _VOCABULARIES = (
 
 
 def shareable_files(folder: Path) -> list[Path]:
-    """The files of a folder that may be uploaded, sorted, relative to it.
+    """The files that may be uploaded, sorted: those of the manifest and no other, whatever its name.
 
-    Those are files of ``SUFFIXES`` at its top and in ``FOLDERS``; hidden ones are left out.
+    Returns:
+        Paths relative to the folder. Without any weights at its top, those that are there.
+
+    Raises:
+        HubError: When there is no manifest, or a file of it is gone, a link, or (of weights) another than was measured.
     """
-    return sorted(
-        path.relative_to(folder)
-        for path in folder.rglob("*")
-        if path.is_file()
-        and path.suffix in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and (path.parent == folder or path.relative_to(folder).parts[0] in FOLDERS)
-    )
+    files = written_files(folder)
+    if not files:
+        raise HubError(
+            f"{folder} holds no {MANIFEST}, which names what the run wrote and so what may be pushed. Run the script "
+            "again, into a new folder; one run is all that a folder holds."
+        )
+    for name in files:
+        if linked(folder, name):
+            raise HubError(
+                f"{folder / name} is a link, and what it leads to may be anything, so nothing was pushed. Put the file "
+                "itself in its place."
+            )
+        if (folder / name).is_file() and name.endswith(".safetensors") and not is_as_written(folder, name, files):
+            raise HubError(
+                f"{folder / name} is not the file that the run wrote, so its figures do not hold for it, and nothing "
+                "was pushed. Run the script again."
+            )
+    there = [Path(name) for name in files if (folder / name).is_file()]
+    has_weights = any(file.suffix == ".safetensors" and len(file.parts) == 1 for file in there)
+    if has_weights and (gone := sorted(name for name in files if Path(name) not in there)):
+        raise HubError(
+            f"{', '.join(gone)} of {folder} is gone, so nothing was pushed. Run the script again, or take it out of "
+            f"{MANIFEST} if it is to stay away."
+        )
+    return sorted(there)
+
+
+def shared_content(path: Path) -> bytes | None:
+    """A file as it is pushed where that is not as it lies: settings name the last part of paths only; else None."""
+    if path.name != "config.yaml":
+        return None
+    return settings_without_local_paths(path.read_text(encoding="utf-8", errors="replace")).encode("utf-8", "replace")
 
 
 def check_texts(folder: Path, files: Sequence[Path], *, token: str | None = None) -> None:
-    """Refuses texts that hold an access token or a path of this machine.
+    """Refuses files that hold an access token, or a path of this machine in a text.
+
+    Tokens of the common services are looked for (``hf_transfer_kit.hub.secrets``), in the metadata of pictures and
+    weights too.
 
     Args:
         folder: Where the files are.
@@ -65,21 +92,22 @@ def check_texts(folder: Path, files: Sequence[Path], *, token: str | None = None
         token: The token in use, whatever its shape.
 
     Raises:
-        HubError: With the file and the line; a token is never repeated.
+        HubError: With the file, the kind or the line; a token is never repeated.
     """
     own = [str(place) for place in (Path.home(), Path.cwd(), folder.absolute()) if len(place.parts) > 1]
     for file in files:
-        if file.suffix not in _TEXTS:
+        shared = shared_content(folder / file)
+        told = list(told_in(folder / file)) if shared is None else [shared.decode()]
+        for text in told:
+            kind = "an access token" if token and token in text else secret_in(text)
+            if kind:
+                raise HubError(
+                    f"{file} holds {kind}, so nothing was pushed. Take it out there, and revoke it if the file was "
+                    "shared before."
+                )
+        if file.suffix not in _TEXTS or file.name in _VOCABULARIES:
             continue
-        text = (folder / file).read_text(encoding="utf-8", errors="replace")
-        if _TOKEN.search(text) or (token and token in text):
-            raise HubError(
-                f"{file} holds an access token, so nothing was pushed. Take it out there, and revoke the token if the "
-                "file was shared before."
-            )
-        if file.name in _VOCABULARIES:
-            continue
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(told[0].splitlines(), 1):
             if place := local_place(line, own):
                 raise HubError(
                     f"{file}, line {number}, names a place on this machine ({place}), so nothing was pushed. Write a "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from hf_transfer_kit.backbones.loading import classifier_class
 from hf_transfer_kit.hub.metadata import pipeline_of
 from hf_transfer_kit.reports import TransferReport
+from hf_transfer_kit.reports.escaping import quoted
 
 _ARGUMENTS = {"image": '"photo.jpg"', "text": '"a sentence"', "audio": '"speech.wav"'}
 _OPTIONS = {"text": ", truncation=True"}  # at the length that was measured
@@ -27,12 +28,12 @@ def usage_snippet(report: TransferReport, *, module: str | None = None, raw_inpu
     if report.multitasking:
         task = report.multitasking.tasks[0]
         several = len({other.input for other in report.multitasking.tasks}) > 1
-        ask = f'print(model(task="{task.name}", **inputs([{asked}])).logits)'
+        ask = f"print(model(task={quoted(task.name)}, **inputs([{asked}])).logits)"
         return _loaded(
             "AutoModel",
             "import hf_transfer_kit.multitask  # registers the class of the model\n",
             [ask] if raw_inputs else [],
-            f'plain = model.export("{task.name}")  # one task as an ordinary checkpoint',
+            f"plain = model.export({quoted(task.name)})  # one task as an ordinary checkpoint",
             "print(type(plain).__name__, plain.config.num_labels)",
             input=task.input if several else None,
         )
@@ -60,7 +61,7 @@ def usage_snippet(report: TransferReport, *, module: str | None = None, raw_inpu
 
 def _loaded(kind: str, registers: str, asking: Sequence[str], *further: str, input: str | None = None) -> str:
     """Loads the model, and its inputs where it is asked, and goes on."""
-    own = "" if input is None else f', input="{input}"'
+    own = "" if input is None else f", input={quoted(input)}"
     lines = [
         *(["from hf_transfer_kit import load_inputs"] if asking else []),
         f"from transformers import {kind}\n",
@@ -96,7 +97,7 @@ def adapter_snippet(report: TransferReport, base_model: str | None, *, alone: bo
         "from hf_transfer_kit import load_model\n"
         "from peft import PeftModel\n\n"
         f"{_HERE}\n"
-        f'base = load_model("{base_model or report.model_name}", num_labels={len(report.data["classes"])})\n'
+        f"base = load_model({quoted(base_model or report.model_name)}, num_labels={len(report.data['classes'])})\n"
         f"model = PeftModel.from_pretrained(base, name{place}).eval()\n"
         "print(model.active_adapter)"
     )

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hf_transfer_kit.reports.adaptation_words import BASELINES
-from hf_transfer_kit.reports.pictures import COLOURS, MUTED, short, svg_text
+from hf_transfer_kit.reports.pictures import COLOURS, MUTED, legend_label, short, svg_text
 from hf_transfer_kit.values import Adaptation, AdaptationResult, FeatureMap
 
 # Petroff 2021 ("Accessible color sequences for data visualization"): ten colours that people with any colour vision
@@ -66,8 +66,10 @@ def feature_maps_picture(maps: Sequence[FeatureMap], class_names: Sequence[str])
                     by_class, points[rows & (classes == index)], colours[index], filled=domain == "target",
                     gid=f"map-{row}-{domain}-class-{index}",
                 )  # fmt: skip
-        by_domain.set_title(f"{found.title}: by domain", fontsize=11)
-        by_class.set_title(f"{found.title}: by {'predicted class' if found.predicted else 'class'}", fontsize=11)
+        by_domain.set_title(f"{short(found.title, 40)}: by domain", fontsize=11)
+        by_class.set_title(
+            f"{short(found.title, 40)}: by {'predicted class' if found.predicted else 'class'}", fontsize=11
+        )
         for axes in (by_domain, by_class):
             axes.set(xticks=[], yticks=[])  # the axes of a t-SNE have no meaning
     _feature_legends(figure, names, colours)
@@ -150,7 +152,9 @@ def adaptation_scalars(result: AdaptationResult) -> str | None:
         for index, (name, label) in enumerate(names.items()):
             points = [(entry["step"], entry[name]) for entry in result.log if name in entry]
             style = {"color": COLOURS[index % len(COLOURS)], "linewidth": 1.6, "gid": f"scalar-{name}"}
-            axes.plot(*zip(*points, strict=True), marker="o" if len(points) == 1 else None, label=label, **style)
+            axes.plot(
+                *zip(*points, strict=True), marker="o" if len(points) == 1 else None, label=legend_label(label), **style
+            )
         if result.kept_steps:
             axes.axvline(result.kept_steps[0], color=_SOFT, linestyle=":", linewidth=1.4)
         if len(names) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from hf_transfer_kit.reports.pictures import COLOURS, MUTED, short, svg_text
+from hf_transfer_kit.reports.pictures import COLOURS, MUTED, legend_label, short, svg_text
 from hf_transfer_kit.values import Advice, Recommendation, SourceRanking
 
 
@@ -18,7 +18,7 @@ def outlook_picture(found: Recommendation) -> str:
         colour = COLOURS[0] if entry.strategy == found.strategy else MUTED
         axes.errorbar(100 * entry.difference, place, xerr=100 * entry.error, fmt="o", color=colour, capsize=3)
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(places, [entry.strategy for entry in found.outlook])
+    axes.set_yticks(places, [short(entry.strategy, 40) for entry in found.outlook])
     axes.set(xlabel="expected points of test accuracy against fine-tuning everything", ylim=(-0.6, len(places) - 0.4))
     return svg_text(figure)
 
@@ -36,7 +36,7 @@ def quadrants_picture(advice: Advice) -> str:
             color=COLOURS[index % len(COLOURS)],
             edgecolor="white",
             s=42,
-            label=winner,
+            label=legend_label(winner),
         )
     measures = advice.recommendation.measures
     axes.scatter([measures.rows_per_class], [100 * measures.gain], marker="*", s=260, color="black", label="this case")

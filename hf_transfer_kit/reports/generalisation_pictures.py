@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 from matplotlib.figure import Figure
 
-from hf_transfer_kit.reports.pictures import COLOURS, short, svg_text
+from hf_transfer_kit.reports.pictures import COLOURS, legend_label, short, svg_text
 from hf_transfer_kit.values import Generalisation
 
 _INK, _PALE = "#1c2733", "#e4e7eb"
@@ -33,7 +33,7 @@ def left_out_picture(found: Generalisation) -> str:
             axes.plot(values, row + offsets, linestyle="none", marker=".", markersize=5, color=colour, alpha=0.6)
             axes.plot(
                 [fmean(values)], [row], linestyle="none", marker=marker, markersize=9, color=colour,
-                markeredgecolor="white", label=f"{short(name)} left out" if row == 0 else None,
+                markeredgecolor="white", label=f"{legend_label(name, 18)} left out" if row == 0 else None,
                 gid=f"left-out-{result.method}-{name}",
             )  # fmt: skip
         axes.plot(

@@ -6,6 +6,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,7 @@ from hf_transfer_kit.reports.adaptation_words import adaptation_words
 from hf_transfer_kit.reports.advice_pictures import outlook_picture, quadrants_picture, ranking_picture
 from hf_transfer_kit.reports.advice_words import advice_sentence
 from hf_transfer_kit.reports.depth_curve import depth_alt_text, depth_picture
+from hf_transfer_kit.reports.escaping import mapped, plain_code, plain_text
 from hf_transfer_kit.reports.filters import FILTERS
 from hf_transfer_kit.reports.generalisation_pictures import left_out_picture
 from hf_transfer_kit.reports.generalisation_words import generalisation_words
@@ -47,7 +49,8 @@ def write_report(output_dir: str | Path, report: TransferReport) -> None:
     folder = Path(output_dir)
     (folder / "report.html").write_text(html_report(report), encoding="utf-8")
     text = json.dumps(_strict(report.to_json()), indent=2, ensure_ascii=False, default=str, allow_nan=False)
-    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    # A lone surrogate of a name is no UTF-8; with a backslash it is as JSON writes it.
+    (folder / "report.json").write_bytes((text + "\n").encode("utf-8", "backslashreplace"))
 
 
 def _strict(value: Any) -> Any:
@@ -60,12 +63,13 @@ def _strict(value: Any) -> Any:
 
 
 def html_report(report: TransferReport) -> str:
-    """The page: no resource from outside, readable on a phone and in dark mode.
+    """The page: no resource from outside, readable on a phone and in dark mode; names are text, whatever they hold.
 
     Example:
         >>> "<html" in html_report(report)
         True
     """
+    report = replace(mapped(report, plain_text), command=plain_code(report.command))
     pictures = {}
     if report.results:
         pictures["bars"] = _inline(accuracy_bars(report.results, report.winner))

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hf_transfer_kit.reports.multitask_words import alone
-from hf_transfer_kit.reports.pictures import COLOURS, MUTED, short, svg_text
+from hf_transfer_kit.reports.pictures import COLOURS, MUTED, legend_label, short, svg_text
 from hf_transfer_kit.values import MultiTasking, MultiTaskResult, TaskDescription
 
 _INK = "#1c2733"
@@ -82,7 +82,7 @@ def task_losses_picture(result: MultiTaskResult, tasks: Sequence[TaskDescription
     for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for index, (name, points) in enumerate(lines.items()):
             style = {"color": COLOURS[index % len(COLOURS)], "linestyle": _STYLES[index // len(COLOURS) % len(_STYLES)]}
-            axes.plot(*zip(*points, strict=True), label=short(name), linewidth=1.6, **style)
+            axes.plot(*zip(*points, strict=True), label=legend_label(name, 18), linewidth=1.6, **style)
         axes.set_title(title, fontsize=11)
         axes.set_xlabel("step")
         axes.set_ylim(bottom=0)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from hf_transfer_kit.reports.escaping import plain_text
 from hf_transfer_kit.values import ConfusionTable, StrategyResult
 
 # Okabe & Ito 2008: eight colours that people with any colour vision tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 MUTED = "#9DB4C0"
 _MOST_CLASSES = 20
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def learning_curves(results: Sequence[StrategyResult]) -> str:
@@ -22,7 +25,12 @@ def learning_curves(results: Sequence[StrategyResult]) -> str:
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     accuracy, loss = figure.subplots(1, 2)
     for index, result in enumerate(results):
-        style = {"color": COLOURS[index % len(COLOURS)], "marker": "o", "markersize": 4, "label": result.strategy}
+        style = {
+            "color": COLOURS[index % len(COLOURS)],
+            "marker": "o",
+            "markersize": 4,
+            "label": legend_label(result.strategy),
+        }
         if result.strategy == "from_scratch":
             style |= {"linestyle": "--"}
         points = [point for point in result.curve if point.accuracy is not None]
@@ -52,7 +60,7 @@ def accuracy_bars(results: Sequence[StrategyResult], winner: str | None) -> str:
         )
         axes.text(min(value + spread, 0.97) + 0.01, row, f"{value:.1%}", va="center", fontsize=9)
     axes.set(xlim=(0, 1.08), xlabel="test accuracy")
-    axes.set_yticks(range(len(results)), [result.strategy for result in results])
+    axes.set_yticks(range(len(results)), [short(result.strategy, 40) for result in results])
     axes.invert_yaxis()
     return svg_text(figure)
 
@@ -88,8 +96,15 @@ def most_confused(confusion: ConfusionTable, limit: int) -> ConfusionTable:
 
 def short(label: str, limit: int = 18) -> str:
     """A label for a picture: not longer than ``limit``, and not taken for a formula."""
-    label = label.replace("$", r"\$")
-    return label if len(label) <= limit else label[: limit - 1] + "…"
+    label = plain_text(label)
+    label = label if len(label) <= limit else label[: limit - 1] + "…"
+    return label.replace("$", r"\$")
+
+
+def legend_label(label: str, limit: int = 40) -> str:
+    """The same for a line or a bar: matplotlib leaves those that begin with an underscore out of legends."""
+    label = short(label, limit)
+    return f"\N{THIN SPACE}{label}" if label.startswith("_") else label
 
 
 def svg_text(figure: Figure) -> str:
@@ -99,4 +114,4 @@ def svg_text(figure: Figure) -> str:
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "hf_transfer_kit"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text[text.index("<svg") :])

@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 from matplotlib.figure import Figure
 
-from hf_transfer_kit.reports.pictures import COLOURS, MUTED, short, svg_text
+from hf_transfer_kit.reports.pictures import COLOURS, MUTED, legend_label, short, svg_text
 from hf_transfer_kit.values import UnseenClasses
 
 _LINES = tuple(colour for colour in COLOURS if colour != "#F0E442")  # yellow is no line's colour on white
@@ -46,7 +46,9 @@ def seen_unseen_picture(found: UnseenClasses) -> str:
         chosen = line.name == found.chosen
         style = "-" if index < len(_LINES) else "--"
         colour = _LINES[index % len(_LINES)]
-        axes.plot(line.seen, line.unseen, style, color=colour, linewidth=2.4 if chosen else 1.2, label=line.name)
+        axes.plot(
+            line.seen, line.unseen, style, color=colour, linewidth=2.4 if chosen else 1.2, label=legend_label(line.name)
+        )
         axes.plot(*line.point, marker="o", color=colour, markersize=8 if chosen else 5)
     axes.set(xlabel="accuracy on seen classes", ylabel="accuracy on unseen classes", xlim=(0, 1.02), ylim=(0, 1.02))
     axes.legend(fontsize=8, frameon=False)

@@ -10,6 +10,7 @@ folders beside the repository are written out again, from the run's config.yaml,
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import shutil
@@ -75,6 +76,7 @@ def written_out(command: str, config: Path) -> str:
     if not config.is_file():
         return command
     values = [value for found in yaml.safe_load(config.read_text()).values() for value in _texts(found)]
+    values = [os.path.relpath(value) if os.path.isabs(value) else value for value in values]
     whole = {Path(value).name: value for value in values if re.match(r"\.\./[^.]", value)}
     return shlex.join(whole.get(word, word) for word in shlex.split(command))
 

@@ -83,7 +83,9 @@ def killed(started, training_arguments, tmp_path):
 
 def test_what_is_done_and_what_ran_is_in_all_three_files(killed):
     folder, first = killed
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "report.html", "report.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md", "hf_transfer_kit.json", "report.html", "report.json",
+    ]  # fmt: skip
     report = read_report(folder / "report.json")
     kept = report.data["unfinished"]
     assert kept["planned"] == list(STRATEGIES)

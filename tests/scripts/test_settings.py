@@ -1,0 +1,142 @@
+"""Settings files: what they may not set, what they cannot smuggle in, and paths that are found from anywhere."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hf_transfer_kit.errors import SettingsError
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+@pytest.fixture
+def settings(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import settings
+
+    yield settings
+    for name in ("settings", "places"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def places(settings):
+    import places
+
+    return places
+
+
+@dataclass
+class Flags:
+    dataset: str | None = None
+    source: list[str] = field(default_factory=list)
+    model_name_or_path: str | None = None
+    trust_remote_code: bool = False
+    overwrite_output_dir: bool = False
+    push_to_hub: bool = False
+    hub_token: str | None = None
+    seed: int = 0
+    rate: float = 0.0
+
+
+def parsed(settings, tmp_path, text, *argv):
+    path = tmp_path / "shared.yaml"
+    path.write_text(text)
+    return settings.parse_arguments(Flags, argv=["--config", str(path), *argv])[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("trust_remote_code: true", "trust_remote_code"),
+        ("trust_remote_code: 'false'", "trust_remote_code"),
+        ("trust-remote-code: true", "trust_remote_code"),
+        ("--trust_remote_code: yes", "trust_remote_code"),
+        ("plugin: evil.py", "plugin"),
+        ("plugin: [evil.py]", "plugin"),
+        ("overwrite_output_dir: true", "overwrite_output_dir"),
+        ("push_to_hub: true", "push_to_hub"),
+        ("hub_token: sesame", "hub_token"),
+    ],
+)
+def test_what_runs_code_or_sends_away_is_refused_in_a_file_by_name(settings, tmp_path, text, name):
+    with pytest.raises(SettingsError, match=rf"sets {name}, which only the command line may") as refused:
+        parsed(settings, tmp_path, f"seed: 1\n{text}\n")
+    assert "sesame" not in str(refused.value)
+
+
+def test_on_the_command_line_it_may(settings, tmp_path):
+    flags = parsed(settings, tmp_path, "seed: 3\ntrust_remote_code: false\n", "--trust_remote_code", "--rate", "-1")
+    assert (flags.trust_remote_code, flags.seed, flags.rate) == (True, 3, -1.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["dataset: --trust_remote_code", "source: [a, --trust_remote_code, 'true']", "dataset: --trust", "source: ['-h']"],
+)
+def test_a_value_cannot_be_a_flag(settings, tmp_path, text):
+    with pytest.raises(SettingsError, match="no value begins with a dash"):
+        parsed(settings, tmp_path, text)
+    assert parsed(settings, tmp_path, "rate: -1e-3").rate == -1e-3
+    assert parsed(settings, tmp_path, "seed: '-2'").seed == -2
+
+
+def test_saved_settings_hold_no_switch_and_paths_that_serve_anywhere(settings, tmp_path, monkeypatch):
+    (tmp_path / "birds").mkdir()
+    (tmp_path / "net").mkdir()
+    monkeypatch.chdir(tmp_path)
+    flags = Flags("birds", [str(tmp_path / "birds"), "digits", "me/hub"], "net", True, True, True, "sesame")
+    config = settings.resolved_config(flags)
+    assert config == {
+        "dataset": str(tmp_path / "birds"), "source": [str(tmp_path / "birds"), "digits", "me/hub"],
+        "model_name_or_path": str(tmp_path / "net"), "seed": 0, "rate": 0.0,
+    }  # fmt: skip
+    monkeypatch.chdir("/")
+    again = parsed(settings, tmp_path, yaml.safe_dump(config))
+    assert Path(again.dataset).is_dir()
+    assert settings.resolved_config(again) == config
+
+
+def test_of_tasks_only_what_names_files_is_a_path(places, tmp_path, monkeypatch):
+    for name in ("birds", "grey"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    tasks = {"kind": {"dataset": "birds", "input": "grey"}, "digit": {"dataset": "digits"}}
+    assert places.absolute("tasks", tasks)["kind"] == {"dataset": str(tmp_path / "birds"), "input": "grey"}
+    assert places.absolute("tasks", tasks)["digit"] == {"dataset": "digits"}
+    assert places.absolute("unseen", ["grey"]) == ["grey"]
+    assert places.absolute("unseen", "grey") == str(tmp_path / "grey")
+    assert places.absolute("label_column", "grey") == "grey"
+
+
+def test_the_comment_of_a_file_cannot_break_it(settings, tmp_path):
+    settings.write_settings(tmp_path / "plan.yaml", {"seed": 1}, comment="a\x00b\nc\u2028dataset: evil\x85seed: 2")
+    assert yaml.safe_load((tmp_path / "plan.yaml").read_text(encoding="utf-8")) == {"seed": 1}
+
+
+def test_the_output_is_apart_from_whatever_a_flag_reads(places, tmp_path, monkeypatch):
+    @dataclass
+    class Args:
+        output_dir: str
+        overwrite_output_dir: bool = True
+
+    @dataclass
+    class Tasks:
+        tasks: dict
+
+    (tmp_path / "birds").mkdir()
+    monkeypatch.chdir(tmp_path)
+    tasks = Tasks({"kind": {"dataset": "birds"}})
+    for flags, flag in (
+        (Flags(dataset="birds"), "dataset"),
+        (Flags(source=["digits", "birds"]), "source"),
+        (tasks, "tasks"),
+    ):
+        with pytest.raises(SettingsError, match=f"lies in the folder of --{flag}"):
+            places.checked_output(Args("birds/out"), flags)
+    with pytest.raises(SettingsError, match="is the folder of --model_name_or_path"):
+        places.checked_output(Args("birds"), Flags(model_name_or_path="birds"))
+    places.checked_output(Args("out"), Flags(dataset="birds", model_name_or_path="birds"), tasks)
