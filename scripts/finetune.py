@@ -22,6 +22,7 @@ from arguments import (
     uses_embedded_example,
 )
 from growing_arguments import GrowingArguments
+from resuming import resume_point
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 
@@ -40,7 +41,7 @@ from hf_transfer_kit.selection import (
     validate_strategies,
     with_found_depths,
 )
-from hf_transfer_kit.tuning import RestoreWeights
+from hf_transfer_kit.tuning import GuardCheckpoints, RestoreWeights
 
 
 @dataclass
@@ -122,14 +123,24 @@ def main() -> None:
         command=command_line(),
     )
     kept = KeepReport(started_as, base_model=model_args.base_model)
-    resume = {"true": True, "false": None}.get(str(args.resume_from_checkpoint).lower(), args.resume_from_checkpoint)
+    facts = {
+        "strategy": strategy_text(strategy),
+        "network": model_args.display_name,
+        "dataset": loaded.name,
+        "classes": len(data.label_names),
+        "training rows": len(data.train),
+        "seed": args.seed,
+        "learning rate": args.learning_rate,
+        "rows a step": budget.batch_size,
+    }
+    resume = resume_point(args, facts)
     training_started = time.perf_counter()
     before = growing.before(data, args) if growing else None
     # What an old network says beside the new one it says of inputs, not of what frozen layers made of them.
     attach = None if growing else caches.attach
     keeping = growing.callbacks() if growing else ()
     with readable_data(strategy, model, data, attach) as rows:
-        parts = (RestoreWeights(resume), *keeping, *model_args.rounding(), progress, kept)
+        parts = (RestoreWeights(resume), GuardCheckpoints(facts), *keeping, *model_args.rounding(), progress, kept)
         trainer = make_trainer(strategy, model, rows, args, callbacks=parts)
         trainer.train(resume_from_checkpoint=resume)
         run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)

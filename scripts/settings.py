@@ -18,7 +18,8 @@ import transformers
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
-from hf_transfer_kit.errors import SettingsError, TransferKitError
+from hf_transfer_kit.disk import is_full
+from hf_transfer_kit.errors import FullDiskError, SettingsError, TransferKitError
 from hf_transfer_kit.hub import without_tokens
 from hf_transfer_kit.registering import load_plugins
 from hf_transfer_kit.selection.contest.store import RunStore
@@ -66,8 +67,12 @@ def sentences_for_errors(main: Callable[[], None]) -> None:
     try:
         main()
     except TransferKitError as error:
+        _leave_where_full(error)
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         sys.exit(2)
+    except Exception as error:
+        _leave_where_full(error)
+        raise
     except KeyboardInterrupt:
         print(f"\n{Path(sys.argv[0]).name}: stopped.{_how_to_go_on()}", file=sys.stderr)
         sys.exit(130)
@@ -76,6 +81,21 @@ def sentences_for_errors(main: Callable[[], None]) -> None:
         # several processes holds the group as well.
         gc.collect()
         torch.distributed.destroy_process_group()
+
+
+def _leave_where_full(error: Exception) -> None:
+    """Ends the script with a sentence and exit status 1 where a disk is full; else returns."""
+    if not is_full(error):
+        return
+    sentence = str(error)
+    if not isinstance(error, FullDiskError):
+        place = f" to write {portable(str(error.filename), cut=True)}" if getattr(error, "filename", None) else ""
+        sentence = (
+            f"No space is left on a disk{place}. What was written before is as it was: free some space, or name other "
+            "disks (--output_dir, --cache_dir), and give the same command again."
+        )
+    print(f"{Path(sys.argv[0]).name}: {sentence}{_how_to_go_on()}", file=sys.stderr)
+    sys.exit(1)
 
 
 def _with_plugins(argv: list[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -15,7 +14,8 @@ from datasets.utils import tqdm
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.disk import is_full
+from hf_transfer_kit.errors import DataError, FullDiskError, SettingsError
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.features.shards import Column, checked_columns, read_shard, shard_batch, write_shard
 from hf_transfer_kit.features.store import MANIFEST, Layout, Store, find_store, store_path
@@ -25,7 +25,6 @@ logger = get_logger(__name__)
 
 LAYOUT = "layout.json"
 _LOCK_SECONDS = 20.0  # well below the time after which processes that wait for the first one give up
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Compute = Callable[[int, int], Mapping[str, Tensor | Sequence[Tensor]]]
 
@@ -170,7 +169,7 @@ def _check_space(partial: Path, layout: Layout, missing: Sequence[int]) -> None:
     rows = sum(stop - start for start, stop in map(layout.span, missing))
     needed, free = rows * sum(row_bytes), shutil.disk_usage(partial).free
     if needed > free:
-        raise DataError(
+        raise FullDiskError(
             f"The cache needs {needed / 2**20:,.1f} MiB more, but {partial.parent} has {free / 2**20:,.1f} MiB free. "
             "Free some, name another cache_dir (or HF_TRANSFER_KIT_CACHE), or store a smaller dtype. Other caches are "
             "as they were."
@@ -238,8 +237,8 @@ def _write_text(file: Path, text: str) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> DataError:
-    if error.errno in _FULL:
-        return DataError(
+    if is_full(error):
+        return FullDiskError(
             f"No space is left to write {path}. Free some, name another cache_dir (or HF_TRANSFER_KIT_CACHE), or store "
             "a smaller dtype, and run again: what is finished stays and is not computed again."
         )
