@@ -9,7 +9,9 @@ that learned scikit-learn's digits on 100 labelled digits on photographs.
 
 from __future__ import annotations
 
+import copy
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,13 +25,16 @@ from arguments import (
 )
 from growing_arguments import GrowingArguments
 from resuming import resume_point
-from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
+from settings import command_line, parse_arguments, resolved_config, sentences_for_errors, typed
 from sharing import Sharing
+from transformers import IntervalStrategy
 
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepReport, check_output_dir, check_saved, save_results, started_report
 from hf_transfer_kit.reports import comparison_report, growing_table, located, strategy_table, suspected_lines
 from hf_transfer_kit.selection import (
     STRATEGIES,
+    Budget,
     ProgressLine,
     finished_run,
     make_strategy,
@@ -57,6 +62,29 @@ class StrategyArguments:
     )
 
 
+def evaluated(args: KitTrainingArguments, budget: Budget, typed: Collection[str]) -> KitTrainingArguments:
+    """The arguments with the evaluations that --evaluations asks for, where no flag of Trainer's asks for others.
+
+    Args:
+        args: As parsed.
+        budget: Says how many steps lie between two of them.
+        typed: Fields that the user gave.
+
+    Raises:
+        SettingsError: When both --evaluations and a flag of Trainer's say when.
+    """
+    own = [name for name in ("eval_strategy", "eval_steps") if name in typed]
+    if own and "evaluations" in typed:
+        raise SettingsError(f"--evaluations and --{own[0]} both say when the run is looked at: leave one out.")
+    args = copy.copy(args)
+    if "eval_strategy" not in own:
+        args.do_eval, args.eval_strategy = True, IntervalStrategy.STEPS
+        args.eval_steps = args.eval_steps if own else budget.eval_steps
+    if not {"logging_strategy", "logging_steps"} & set(typed):
+        args.logging_steps = min(args.logging_steps, budget.eval_steps)  # losses beside the evaluations' figures
+    return args
+
+
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, strategy_args, growing_args, cache_args, balance_args, args = parse_arguments(
@@ -67,6 +95,7 @@ def main() -> None:
         CacheArguments,
         BalanceArguments,
         KitTrainingArguments,
+        recipe="finetune",
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     balance = balance_args.balance()
@@ -141,7 +170,7 @@ def main() -> None:
     keeping = growing.callbacks() if growing else ()
     with readable_data(strategy, model, data, attach) as rows:
         parts = (RestoreWeights(resume), GuardCheckpoints(facts), *keeping, *model_args.rounding(), progress, kept)
-        trainer = make_trainer(strategy, model, rows, args, callbacks=parts)
+        trainer = make_trainer(strategy, model, rows, evaluated(args, budget, typed()), callbacks=parts)
         trainer.train(resume_from_checkpoint=resume)
         run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)
 

@@ -55,7 +55,13 @@ class MethodArguments:
 def main() -> None:
     started = time.perf_counter()
     model_args, task_args, preparation, method_args, balance_args, args = parse_arguments(
-        KeptModelArguments, TaskArguments, PreparationArguments, MethodArguments, BalanceArguments, ComparisonArguments
+        KeptModelArguments,
+        TaskArguments,
+        PreparationArguments,
+        MethodArguments,
+        BalanceArguments,
+        ComparisonArguments,
+        recipe="multitask",
     )
     balance = balance_args.balance()
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)

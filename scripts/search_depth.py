@@ -47,7 +47,13 @@ class SearchArguments:
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, search_args, cache_args, balance_args, args = parse_arguments(
-        ModelArguments, DataArguments, SearchArguments, CacheArguments, BalanceArguments, KitTrainingArguments
+        ModelArguments,
+        DataArguments,
+        SearchArguments,
+        CacheArguments,
+        BalanceArguments,
+        KitTrainingArguments,
+        recipe="search_depth",
     )
     balance = balance_args.balance()
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)

@@ -16,6 +16,7 @@ import datasets
 import torch
 import transformers
 import yaml
+from idle_flags import refuse_idle, typed_flags
 from transformers import HfArgumentParser, TrainingArguments
 
 from hf_transfer_kit.disk import is_full
@@ -43,11 +44,16 @@ _PATHS = (
 )
 
 
-def parse_arguments(*kinds: type, argv: list[str] | None = None) -> tuple:
+def parse_arguments(*kinds: type, recipe: str | None = None, argv: list[str] | None = None) -> tuple:
     """Instances of the given dataclasses from ``--config file.yaml`` and the command line, flags winning.
 
+    Args:
+        *kinds: The dataclasses.
+        recipe: Name of the script, whose idle flags are refused.
+        argv: The command line; default: that of the process.
+
     Raises:
-        SettingsError: When the file cannot be read or holds a name that is no flag.
+        SettingsError: When the file cannot be read or holds a name that is no flag, or a flag would do nothing.
     """
     argv = _with_plugins(list(sys.argv[1:] if argv is None else argv))
     parser = HfArgumentParser(kinds)
@@ -57,7 +63,18 @@ def parse_arguments(*kinds: type, argv: list[str] | None = None) -> tuple:
             raise SettingsError("--config needs the path of a YAML file after it.")
         known = {f.name for kind in kinds for f in dataclasses.fields(kind)}
         argv = [*_flags_of(argv[position + 1], known), *argv[:position], *argv[position + 2 :]]
+    given = typed_flags(kinds, argv)
+    refuse_idle(recipe, given)
+    _TYPED[:] = given
     return parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+
+
+_TYPED: list[str] = []
+
+
+def typed() -> frozenset[str]:
+    """Fields that the user gave a value, on the command line or in ``--config``."""
+    return frozenset(_TYPED)
 
 
 def sentences_for_errors(main: Callable[[], None]) -> None:

@@ -82,7 +82,13 @@ class RaceArguments:
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, race_args, cache_args, balance_args, args = parse_arguments(
-        KeptModelArguments, DataArguments, RaceArguments, CacheArguments, BalanceArguments, ComparisonArguments
+        KeptModelArguments,
+        DataArguments,
+        RaceArguments,
+        CacheArguments,
+        BalanceArguments,
+        ComparisonArguments,
+        recipe="transfer",
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     balance = balance_args.balance()
