@@ -29,7 +29,7 @@ from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.features.shards import Column
 from hf_transfer_kit.features.store import default_cache_dir, find_store
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def cache_features(
