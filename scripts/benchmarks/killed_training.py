@@ -70,7 +70,7 @@ def killed(
         raise SystemExit((folder / "log").read_text())
     took = time.perf_counter() - began
     found = {"kills": 0, "writing": 0, "failed": 0, "differ": 0}
-    for chain in range(2 * kills):  # a run may end before it is killed: another one is begun
+    for chain in range(2 * kills + 6):  # a run may end before it is killed: another one is begun
         cut = folder / f"cut{chain}"
         while True:
             left, writing = kills - found["kills"], (found["kills"] % 2 == 0) == first_while_writing
