@@ -98,7 +98,8 @@ def hints_of(owner: Callable[..., Any]) -> Mapping[str, Any]:
     """Annotations of a function's arguments, or of a class's fields and constructor; none where one cannot be had."""
     try:
         found = get_type_hints(owner)
-        return found | get_type_hints(owner.__init__) if isinstance(owner, type) else found
+        constructor: Any = getattr(owner, "__init__")  # noqa: B009 - of a class, whose own it is
+        return found | get_type_hints(constructor) if isinstance(owner, type) else found
     except NameError:  # imported for type checkers alone
         return {}
 
@@ -120,8 +121,10 @@ def _kind(part: Any) -> Any:
 
 def _in_words(part: Any) -> str:
     """A kind, and of lists and mappings of plain values what these are."""
-    inner = [_SEVERAL.get(entry) for entry in get_args(part)] if _kind(part) is not collections.abc.Callable else []
-    return f"{_WORDS[_kind(part)]} of {' to '.join(inner)}" if inner and all(inner) else _WORDS[_kind(part)]
+    entries = get_args(part) if _kind(part) is not collections.abc.Callable else ()
+    inner = [_SEVERAL[entry] for entry in entries if entry in _SEVERAL]
+    words = _WORDS[_kind(part)]
+    return f"{words} of {' to '.join(inner)}" if entries and len(inner) == len(entries) else words
 
 
 def _fits(value: object, hint: Any) -> bool:

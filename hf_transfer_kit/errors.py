@@ -15,6 +15,10 @@ class DataError(TransferKitError):
     """A dataset cannot be read, or its columns, labels or sizes do not fit the request."""
 
 
+class FullDiskError(DataError):
+    """No space is left for what was to be written; what was there before is as it was."""
+
+
 class SettingsError(TransferKitError):
     """An argument, a flag or a combination of them is not allowed."""
 

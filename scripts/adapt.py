@@ -93,7 +93,12 @@ class AdaptTrainingArguments(ComparisonArguments):
 def main() -> None:
     started = time.perf_counter()
     model_args, domain_args, adapt_args, weight_args, args = parse_arguments(
-        KeptModelArguments, DomainArguments, AdaptArguments, WeightArguments, AdaptTrainingArguments
+        KeptModelArguments,
+        DomainArguments,
+        AdaptArguments,
+        WeightArguments,
+        AdaptTrainingArguments,
+        recipe="adapt",
     )
     balance = weight_args.balance()
     checked_output(args, model_args, domain_args)

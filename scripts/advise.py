@@ -58,7 +58,12 @@ class AdviceArguments:
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, advice_args, balance_args, args = parse_arguments(
-        ModelArguments, DataArguments, AdviceArguments, BalanceArguments, KitTrainingArguments
+        ModelArguments,
+        DataArguments,
+        AdviceArguments,
+        BalanceArguments,
+        KitTrainingArguments,
+        recipe="advise",
     )
     balance_args.balance()  # refused now, not when the plan runs
     checked_output(args, model_args, data_args, advice_args, names=(*REPORT, "plan.yaml"))

@@ -89,7 +89,11 @@ WRITERS = {"arrow": write_arrow, "safetensors": write_safetensors}
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, feature_args, args = parse_arguments(
-        NetworkArguments, DataArguments, FeatureArguments, KitTrainingArguments
+        NetworkArguments,
+        DataArguments,
+        FeatureArguments,
+        KitTrainingArguments,
+        recipe="extract_features",
     )
     feature_args.check()
     refuse_push(args, "share its features with the push_to_hub of datasets")

@@ -9,7 +9,9 @@ that learned scikit-learn's digits on 100 labelled digits on photographs.
 
 from __future__ import annotations
 
+import copy
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,13 +25,17 @@ from arguments import (
 )
 from growing_arguments import GrowingArguments
 from places import checked_output
-from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
+from resuming import resume_point
+from settings import command_line, parse_arguments, resolved_config, sentences_for_errors, typed
 from sharing import Sharing
+from transformers import IntervalStrategy
 
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepReport, check_saved, save_results, started_report
 from hf_transfer_kit.reports import comparison_report, growing_table, located, strategy_table, suspected_lines
 from hf_transfer_kit.selection import (
     STRATEGIES,
+    Budget,
     ProgressLine,
     finished_run,
     make_strategy,
@@ -41,7 +47,7 @@ from hf_transfer_kit.selection import (
     validate_strategies,
     with_found_depths,
 )
-from hf_transfer_kit.tuning import RestoreWeights
+from hf_transfer_kit.tuning import GuardCheckpoints, RestoreWeights
 
 
 @dataclass
@@ -57,6 +63,29 @@ class StrategyArguments:
     )
 
 
+def evaluated(args: KitTrainingArguments, budget: Budget, typed: Collection[str]) -> KitTrainingArguments:
+    """The arguments with the evaluations that --evaluations asks for, where no flag of Trainer's asks for others.
+
+    Args:
+        args: As parsed.
+        budget: Says how many steps lie between two of them.
+        typed: Fields that the user gave.
+
+    Raises:
+        SettingsError: When both --evaluations and a flag of Trainer's say when.
+    """
+    own = [name for name in ("eval_strategy", "eval_steps") if name in typed]
+    if own and "evaluations" in typed:
+        raise SettingsError(f"--evaluations and --{own[0]} both say when the run is looked at: leave one out.")
+    args = copy.copy(args)
+    if "eval_strategy" not in own:
+        args.do_eval, args.eval_strategy = True, IntervalStrategy.STEPS
+        args.eval_steps = args.eval_steps if own else budget.eval_steps
+    if not {"logging_strategy", "logging_steps"} & set(typed):
+        args.logging_steps = min(args.logging_steps, budget.eval_steps)  # losses beside the evaluations' figures
+    return args
+
+
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, strategy_args, growing_args, cache_args, balance_args, args = parse_arguments(
@@ -67,6 +96,7 @@ def main() -> None:
         CacheArguments,
         BalanceArguments,
         KitTrainingArguments,
+        recipe="finetune",
     )
     checked_output(args, model_args, data_args, growing_args)
     balance = balance_args.balance()
@@ -123,15 +153,25 @@ def main() -> None:
         command=command_line(),
     )
     kept = KeepReport(started_as, base_model=model_args.base_model, overwrite=args.overwrite_output_dir)
-    resume = {"true": True, "false": None}.get(str(args.resume_from_checkpoint).lower(), args.resume_from_checkpoint)
+    facts = {
+        "strategy": strategy_text(strategy),
+        "network": model_args.display_name,
+        "dataset": loaded.name,
+        "classes": len(data.label_names),
+        "training rows": len(data.train),
+        "seed": args.seed,
+        "learning rate": args.learning_rate,
+        "rows a step": budget.batch_size,
+    }
+    resume = resume_point(args, facts)
     training_started = time.perf_counter()
     before = growing.before(data, args) if growing else None
     # What an old network says beside the new one it says of inputs, not of what frozen layers made of them.
     attach = None if growing else caches.attach
     keeping = growing.callbacks() if growing else ()
     with readable_data(strategy, model, data, attach) as rows:
-        parts = (RestoreWeights(resume), *keeping, *model_args.rounding(), progress, kept)
-        trainer = make_trainer(strategy, model, rows, args, callbacks=parts)
+        parts = (RestoreWeights(resume), GuardCheckpoints(facts), *keeping, *model_args.rounding(), progress, kept)
+        trainer = make_trainer(strategy, model, rows, evaluated(args, budget, typed()), callbacks=parts)
         trainer.train(resume_from_checkpoint=resume)
         run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)
 

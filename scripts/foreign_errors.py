@@ -11,14 +11,14 @@ import httpx2
 import pyarrow
 import torch
 from huggingface_hub.errors import HfHubHTTPError
+from places import portable
 from safetensors import SafetensorError
 
 import hf_transfer_kit
-from hf_transfer_kit.errors import NotFiniteError, TransferKitError, first_line
+from hf_transfer_kit.disk import is_full
+from hf_transfer_kit.errors import FullDiskError, NotFiniteError, TransferKitError, first_line
 
 _OF_FILES = {
-    errno.ENOSPC: "The disk is full",
-    errno.EDQUOT: "The quota of the disk is used up",
     errno.EROFS: "The disk can only be read",
     errno.EACCES: "The permission is missing",
     errno.EPERM: "It is not permitted",
@@ -29,21 +29,21 @@ _OF_FILES = {
     errno.EMFILE: "Too many files are open",
 }
 """FileNotFoundError is left out: what the kit itself does not find is a fault of its own, and shows where."""
-_FULL = re.compile(r"no space left|os error 28\b|unexpected pos \d+ vs \d+|PytorchStreamWriter failed", re.I)
 _MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.I)
 _SMALLER = "Give a smaller --per_device_train_batch_size and --per_device_eval_batch_size, or a smaller network."
 
 
 def sentence_of(error: BaseException) -> str | None:
     """What failed and what to do, for people; None for what nobody foresaw, whose trace is wanted."""
+    if (sentence := full_disk_sentence(error)) is not None:
+        return sentence
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in _OF_FILES:
             where = f" ({cause.filename})" if cause.filename else ""
-            return f"{_OF_FILES[cause.errno]}{where}. {_way_out(cause.errno)}"
-        if _FULL.search(str(cause)) and isinstance(
-            cause, (RuntimeError, SafetensorError, pyarrow.ArrowException, OSError)
-        ):
-            return f"{_OF_FILES[errno.ENOSPC]}. {_way_out(errno.ENOSPC)}"
+            return (
+                f"{_OF_FILES[cause.errno]}{where}. Give folders that can be written and files that can be read "
+                "(--output_dir, --cache_dir, --dataset)."
+            )
     if isinstance(error, torch.OutOfMemoryError):
         return f"The memory of the device does not suffice: {first_line(error)} {_SMALLER}"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _MEMORY.search(str(error))):
@@ -57,10 +57,24 @@ def sentence_of(error: BaseException) -> str | None:
     return None
 
 
+def full_disk_sentence(error: BaseException) -> str | None:
+    """What to do where a disk is full, whichever library met it; None where none is."""
+    if not is_full(error):
+        return None
+    if isinstance(error, FullDiskError):
+        return str(error)
+    name = next((cause.filename for cause in _causes(error) if isinstance(cause, OSError) and cause.filename), None)
+    place = f" to write {portable(str(name), cut=True)}" if name else ""
+    return (
+        f"No space is left on a disk{place}. What was written before is as it was: free some space, or name other "
+        "disks (--output_dir, --cache_dir), and give the same command again."
+    )
+
+
 def status_of(error: TransferKitError) -> int:
     """Exit status of what the kit raises on purpose: 2 for what was typed, 1 for what failed."""
     failed = any(isinstance(cause, OSError) and cause.errno in _OF_FILES for cause in _causes(error))
-    return 1 if failed or isinstance(error, NotFiniteError) else 2
+    return 1 if failed or is_full(error) or isinstance(error, NotFiniteError) else 2
 
 
 def is_foreign(error: BaseException) -> bool:
@@ -82,9 +96,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__cause__
-
-
-def _way_out(number: int) -> str:
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return "Make room, or give folders on another disk (--output_dir, --cache_dir), and run the command again."
-    return "Give folders that can be written and files that can be read (--output_dir, --cache_dir, --dataset)."

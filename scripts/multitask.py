@@ -56,7 +56,13 @@ class MethodArguments:
 def main() -> None:
     started = time.perf_counter()
     model_args, task_args, preparation, method_args, balance_args, args = parse_arguments(
-        KeptModelArguments, TaskArguments, PreparationArguments, MethodArguments, BalanceArguments, ComparisonArguments
+        KeptModelArguments,
+        TaskArguments,
+        PreparationArguments,
+        MethodArguments,
+        BalanceArguments,
+        ComparisonArguments,
+        recipe="multitask",
     )
     balance = balance_args.balance()
     checked_output(args, model_args, task_args)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hf_transfer_kit.data import EMBEDDED
 from hf_transfer_kit.hub import check_output_dir
@@ -78,3 +79,16 @@ def _nested(name: str, arguments: Sequence[object]) -> list[str]:
 
 def _fields(argument: object) -> set[str]:
     return {field.name for field in dataclasses.fields(argument)}
+
+
+def portable(text: str, *, cut: bool = False) -> str:
+    """A path as seen from the working folder; other text as it is.
+
+    Args:
+        text: Any argument.
+        cut: Of a path outside the working folder and its neighbours keep the last part only.
+    """
+    if not os.path.isabs(text):
+        return text
+    relative = os.path.relpath(text)
+    return Path(text).name if cut and relative.startswith("../..") else relative

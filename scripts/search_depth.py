@@ -52,7 +52,13 @@ class SearchArguments:
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, search_args, cache_args, balance_args, args = parse_arguments(
-        ModelArguments, DataArguments, SearchArguments, CacheArguments, BalanceArguments, KitTrainingArguments
+        ModelArguments,
+        DataArguments,
+        SearchArguments,
+        CacheArguments,
+        BalanceArguments,
+        KitTrainingArguments,
+        recipe="search_depth",
     )
     balance = balance_args.balance()
     checked_output(args, model_args, data_args, names=(*REPORT, "depth.json", "depth.svg", "finetune.yaml"))

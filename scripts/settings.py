@@ -20,8 +20,9 @@ import torch
 import transformers
 import yaml
 from flag_values import check_machine, check_values
-from foreign_errors import is_foreign, sentence_of, status_of
-from places import absolute
+from foreign_errors import full_disk_sentence, is_foreign, sentence_of, status_of
+from idle_flags import refuse_idle, typed_flags
+from places import absolute, portable
 from transformers import HfArgumentParser, TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError, TransferKitError, first_line
@@ -42,12 +43,17 @@ _OF_ONE_RUN = (
 _COMMAND_LINE_ONLY = ("trust_remote_code", "plugin", "overwrite_output_dir", "push_to_hub", "hub_token")
 
 
-def parse_arguments(*kinds: type, argv: list[str] | None = None) -> tuple:
+def parse_arguments(*kinds: type, recipe: str | None = None, argv: list[str] | None = None) -> tuple:
     """Instances of the given dataclasses from ``--config file.yaml`` and the command line, flags winning.
+
+    Args:
+        *kinds: The dataclasses.
+        recipe: Name of the script, whose idle flags are refused.
+        argv: The command line; default: that of the process.
 
     Raises:
         SettingsError: When the file cannot be read, or holds a name that is no flag or that only the command line may
-            give.
+            give; when a flag would do nothing, or a value is out of range.
     """
     argv = _with_plugins(list(sys.argv[1:] if argv is None else argv))
     parser = _Parser(kinds, allow_abbrev=False)  # --metric is not to be read as --metric_for_best_model
@@ -61,6 +67,9 @@ def parse_arguments(*kinds: type, argv: list[str] | None = None) -> tuple:
     given, unread = parser.parse_known_args(argv)
     if unread:
         raise SettingsError(_unread_sentence(unread[0], {name for name in parser.names if "-" not in name}))
+    typed_now = typed_flags(kinds, argv)
+    refuse_idle(recipe, typed_now)
+    _TYPED[:] = typed_now
     check_values({name: value for name, value in vars(given).items() if value != parser.get_default(name)})
     try:
         arguments = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
@@ -112,6 +121,14 @@ def _unread_sentence(word: str, names: Collection[str]) -> str:
     return f"{word} is no flag of {Path(sys.argv[0]).name}; --help lists them.{near}"
 
 
+_TYPED: list[str] = []
+
+
+def typed() -> frozenset[str]:
+    """Fields that the user gave a value, on the command line or in ``--config``."""
+    return frozenset(_TYPED)
+
+
 def sentences_for_errors(main: Callable[[], None]) -> None:
     """Runs a script; what is raised on purpose, or by files, devices and the Hub, ends it with a sentence alone.
 
@@ -124,7 +141,7 @@ def sentences_for_errors(main: Callable[[], None]) -> None:
         main()
         sys.stdout.flush()
     except TransferKitError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {full_disk_sentence(error) or error}", file=sys.stderr)
         sys.exit(status_of(error))
     except KeyboardInterrupt:
         print(f"\n{name}: stopped.{_how_to_go_on()}", file=sys.stderr)
@@ -274,19 +291,6 @@ def write_settings(path: Path, settings: dict[str, object], *, comment: str = ""
     lines = "".join(f"# {plain_text(line)}\n" for line in comment.splitlines())
     text = yaml.safe_dump(settings, sort_keys=True, allow_unicode=True)
     path.write_text(lines + text, encoding="utf-8")
-
-
-def portable(text: str, *, cut: bool = False) -> str:
-    """A path as seen from the working folder; other text as it is.
-
-    Args:
-        text: Any argument.
-        cut: Of a path outside the working folder and its neighbours keep the last part only.
-    """
-    if not os.path.isabs(text):
-        return text
-    relative = os.path.relpath(text)
-    return Path(text).name if cut and relative.startswith("../..") else relative
 
 
 def command_line() -> str:

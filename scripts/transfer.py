@@ -83,7 +83,13 @@ class RaceArguments:
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, race_args, cache_args, balance_args, args = parse_arguments(
-        KeptModelArguments, DataArguments, RaceArguments, CacheArguments, BalanceArguments, ComparisonArguments
+        KeptModelArguments,
+        DataArguments,
+        RaceArguments,
+        CacheArguments,
+        BalanceArguments,
+        ComparisonArguments,
+        recipe="transfer",
     )
     checked_output(args, model_args, data_args, race_args)
     balance = balance_args.balance()

@@ -13,6 +13,7 @@ their strokes, through a small network of random weights.
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,7 +149,11 @@ class ZeroShotArguments:
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, shot_args, args = parse_arguments(
-        ModelArguments, DataArguments, ZeroShotArguments, KitTrainingArguments
+        ModelArguments,
+        DataArguments,
+        ZeroShotArguments,
+        KitTrainingArguments,
+        recipe="zero_shot",
     )
     checked_output(args, model_args, data_args, shot_args)
     balance = ClassBalance(sampler=shot_args.sampler)
@@ -190,13 +195,14 @@ def main() -> None:
         overwrite=args.overwrite_output_dir,
     )
     if shot_args.train_network:
-        args.max_steps = shot_args.train_network
-        args.learning_rate = args.learning_rate or (1e-4 if model_args.pretrained else 1e-3)
+        training = copy.copy(args)
+        training.max_steps = shot_args.train_network
+        training.learning_rate = args.learning_rate or (1e-4 if model_args.pretrained else 1e-3)
         features = trained_features(
             make_network,
             prepared,
             prompts if shot_args.train_method == "joint" else table or prompts,
-            args,
+            training,
             method=shot_args.train_method,
             balanced=balance.sampler is not None,
             callbacks=lambda title: [ProgressLine(title), *kept.callbacks(title)],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import json
 import os
@@ -16,17 +15,18 @@ from datasets.utils import tqdm
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.disk import is_full
+from hf_transfer_kit.errors import DataError, FullDiskError, SettingsError
+from hf_transfer_kit.features.checksums import SUFFIX, file_hash, noted_hash
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.features.shards import Column, checked_columns, read_shard, shard_batch, write_shard
-from hf_transfer_kit.features.store import MANIFEST, Layout, Store, find_store, store_path
+from hf_transfer_kit.features.store import MANIFEST, Layout, Store, find_store, manifest_hash, store_path
 from hf_transfer_kit.logs import get_logger
 
 logger = get_logger(__name__)
 
 LAYOUT = "layout.json"
 _LOCK_SECONDS = 20.0  # well below the time after which processes that wait for the first one give up
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Compute = Callable[[int, int], Mapping[str, Tensor | Sequence[Tensor]]]
 
@@ -73,7 +73,7 @@ def build_store(
     """
     ranks = Ranks()
     path = store_path(cache_dir, key)
-    layout = _checked_layout(columns, rows, rows_per_shard)
+    layout = Layout(checked_columns(columns), rows, rows_per_shard)
     metadata = _checked_metadata(metadata)
     if len(asked := set(ranks.exchange((str(path), json.dumps(layout.as_json()))))) > 1:
         raise DataError(
@@ -88,14 +88,6 @@ def build_store(
                 _compute_missing(partial, layout, missing, compute, ranks, progress)
                 ranks.broadcast_from_main(lambda: _finish(partial, path, layout, metadata))
     return ranks.on_all_ranks(lambda: Store(path))
-
-
-def _checked_layout(columns: Sequence[Column], rows: int, rows_per_shard: int) -> Layout:
-    if rows < 0 or rows_per_shard < 1:
-        raise SettingsError(
-            f"rows={rows} and rows_per_shard={rows_per_shard}, but a store has 0 or more rows, 1 or more in each file."
-        )
-    return Layout(checked_columns(columns), rows, rows_per_shard)
 
 
 def _checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -154,9 +146,13 @@ def _prepare(partial: Path, layout: Layout) -> list[int]:
             _write_text(partial / LAYOUT, text)
         names = {layout.shard_name(shard): shard for shard in range(layout.shards)}
         for file in partial.iterdir():
-            if file.name != LAYOUT and (file.name not in names or not _readable(file, layout, names[file.name])):
+            if file.name in names and not _readable(file, layout, names[file.name]):
                 file.unlink()
         missing = [shard for name, shard in names.items() if not (partial / name).exists()]
+        kept = {name for name, shard in names.items() if shard not in missing}
+        for file in partial.iterdir():
+            if file.name != LAYOUT and file.name.removesuffix(SUFFIX) not in kept:
+                file.unlink()
     except OSError as error:
         raise _unwritable(partial, error) from error
     _check_space(partial, layout, missing)
@@ -166,6 +162,8 @@ def _prepare(partial: Path, layout: Layout) -> list[int]:
 def _readable(file: Path, layout: Layout, shard: int) -> bool:
     start, stop = layout.span(shard)
     try:
+        if noted_hash(file) != file_hash(file):
+            return False
         read_shard(file, layout.columns, stop - start)
     except DataError:
         return False
@@ -179,7 +177,7 @@ def _check_space(partial: Path, layout: Layout, missing: Sequence[int]) -> None:
     rows = sum(stop - start for start, stop in map(layout.span, missing))
     needed, free = rows * sum(row_bytes), shutil.disk_usage(partial).free
     if needed > free:
-        raise DataError(
+        raise FullDiskError(
             f"The cache needs {needed / 2**20:,.1f} MiB more, but {partial.parent} has {free / 2**20:,.1f} MiB free. "
             "Free some, name another cache_dir (or HF_TRANSFER_KIT_CACHE), or store a smaller dtype. Other caches are "
             "as they were."
@@ -212,7 +210,9 @@ def _compute_shard(partial: Path, layout: Layout, shard: int, compute: Compute) 
     start, stop = layout.span(shard)
     batch = shard_batch(layout.columns, compute(start, stop), stop - start)
     try:
-        write_shard(partial / layout.shard_name(shard), batch)
+        file = partial / layout.shard_name(shard)
+        write_shard(file, batch)
+        _write_text(file.with_name(file.name + SUFFIX), file_hash(file))
     except OSError as error:
         raise _unwritable(partial, error) from error
 
@@ -226,9 +226,12 @@ def _finish(partial: Path, path: Path, layout: Layout, metadata: Mapping[str, An
             "cache_dir; name one on a disk they share."
         )
     try:
-        _write_text(partial / MANIFEST, json.dumps({**layout.as_json(), "metadata": metadata}, indent=1))
+        hashes = [noted_hash(partial / name) for name in map(layout.shard_name, range(layout.shards))]
+        manifest = {**layout.as_json(), "metadata": metadata, "hashes": hashes}
+        _write_text(partial / MANIFEST, json.dumps({**manifest, "hash": manifest_hash(manifest)}, indent=1))
         os.rename(partial, path)
-        (path / LAYOUT).unlink(missing_ok=True)
+        for file in (path / LAYOUT, *path.glob(f"*{SUFFIX}")):
+            file.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(path, error) from error
 
@@ -250,8 +253,8 @@ def _write_text(file: Path, text: str) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> DataError:
-    if error.errno in _FULL:
-        return DataError(
+    if is_full(error):
+        return FullDiskError(
             f"No space is left to write {path}. Free some, name another cache_dir (or HF_TRANSFER_KIT_CACHE), or store "
             "a smaller dtype, and run again: what is finished stays and is not computed again."
         )

@@ -31,7 +31,7 @@ from hf_transfer_kit.features.shards import Column
 from hf_transfer_kit.features.store import Store, default_cache_dir, find_store
 from hf_transfer_kit.near_names import did_you_mean
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @checked_arguments(own_words_first=True)

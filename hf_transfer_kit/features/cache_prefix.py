@@ -28,7 +28,7 @@ from hf_transfer_kit.features.precision import check_dtype
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.features.store import Store, default_cache_dir, find_store
 
-_FORMAT = 1
+_FORMAT = 2
 # Largest difference of the outputs, relative to the largest output, by what the cache is stored as.
 _TOLERANCE = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 1e-1}
 

@@ -10,22 +10,25 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+import xxhash
 from datasets import Dataset, concatenate_datasets, config
 from torch import Tensor
 
 from hf_transfer_kit.errors import DataError, SettingsError, first_line
+from hf_transfer_kit.features.checksums import check_hashes
 from hf_transfer_kit.features.reading import IN_PLACE_LIMIT, copied, mapped_bytes
 from hf_transfer_kit.features.shards import Column, Shard, arrow_features, checked_columns, read_shard
 from hf_transfer_kit.near_names import did_you_mean
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 _RESERVED = (".partial", ".lock")
@@ -49,11 +52,21 @@ class Layout:
         columns: In order.
         rows: Of the whole store.
         rows_per_shard: Of every file but the last.
+
+    Raises:
+        SettingsError: When a number is out of range.
     """
 
     columns: tuple[Column, ...]
     rows: int
     rows_per_shard: int
+
+    def __post_init__(self) -> None:
+        if self.rows < 0 or self.rows_per_shard < 1:
+            raise SettingsError(
+                f"rows={self.rows} and rows_per_shard={self.rows_per_shard}, but a store has 0 or more rows, 1 or more "
+                "in each file."
+            )
 
     @property
     def shards(self) -> int:
@@ -120,9 +133,10 @@ class Store:
 
     Args:
         path: Its folder.
+        check: Whether the hash of every file is compared; a process does so once for files that stay as they are.
 
     Raises:
-        DataError: When a file is missing or damaged; the sentence names it.
+        DataError: When a file is missing or other than it was written; the sentence names it.
 
     Example:
         >>> def squares(start, stop):
@@ -134,7 +148,7 @@ class Store:
                 [81]])}
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, check: bool = True) -> None:
         self.path = Path(path)
         manifest = _manifest(self.path)
         self.layout: Layout = manifest["layout"]
@@ -146,6 +160,10 @@ class Store:
             start, stop = self.layout.span(shard)
             self._shards.append(read_shard(file, self.columns, stop - start))
             self.nbytes += file.stat().st_size
+        if check:
+            check_hashes([shard.path for shard in self._shards], manifest["hashes"])
+        with suppress(OSError):  # a cache that may not be written to is as good
+            os.utime(self.path / MANIFEST)  # when it was last used, for who cleans up
         self._in_place = {
             column.name: mapped_bytes(self._shards, column.name) <= IN_PLACE_LIMIT for column in self.columns
         }
@@ -158,8 +176,8 @@ class Store:
     def __len__(self) -> int:
         return self.layout.rows
 
-    def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
-        return type(self), (self.path,)
+    def __reduce__(self) -> tuple[partial[Store], tuple[Path]]:
+        return partial(type(self), check=False), (self.path,)  # who sends it has checked it
 
     def __repr__(self) -> str:
         held = ", ".join(f"{column.name} {column.dtype}{list(column.shape)}" for column in self.columns)
@@ -230,11 +248,19 @@ class Store:
         return taken
 
 
+def manifest_hash(values: Mapping[str, Any]) -> str:
+    """32 hexadecimal digits for all that a manifest says beside them."""
+    return xxhash.xxh3_128_hexdigest(json.dumps(values, sort_keys=True).encode())
+
+
 def _manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        return {"layout": Layout.from_json(found), "metadata": found["metadata"]}
+        layout, written = Layout.from_json(found), found.pop("hash")
+        if written != manifest_hash(found):
+            raise ValueError("it was changed after it was written")
+        return {"layout": layout, "metadata": found["metadata"], "hashes": found["hashes"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{file} is missing or damaged ({first_line(error)}). Delete the folder "

@@ -198,7 +198,7 @@ class MultiTaskModel(PreTrainedModel):
             SettingsError: When there is no such task.
         """
         self._check_task(task)
-        return plain_model_of(self.trunk, self.heads[task], self.reader, self.config, task)
+        return plain_model_of(self.trunk, cast(Head, self.heads[task]), self.reader, self.config, task)
 
     def forward(
         self,

@@ -1,5 +1,6 @@
 """How far weights may move: freezing, learning rates by depth, conservative training, and scalars beside the loss."""
 
+from hf_transfer_kit.tuning.checkpoints import GuardCheckpoints, check_checkpoint, last_whole_checkpoint
 from hf_transfer_kit.tuning.conservative import L2SP, L2SPFisher, WeightInterpolation
 from hf_transfer_kit.tuning.freezing import FreezeLayers, FreezeSchedule, GradualUnfreezing
 from hf_transfer_kit.tuning.learned_rates import LearnedRates, rates_of
@@ -20,6 +21,7 @@ __all__ = [
     "FreezeLayers",
     "FreezeSchedule",
     "GradualUnfreezing",
+    "GuardCheckpoints",
     "L2SPFisher",
     "LearnedRates",
     "LogScalars",
@@ -28,7 +30,9 @@ __all__ = [
     "RoundWeights",
     "ScalarCallback",
     "WeightInterpolation",
+    "check_checkpoint",
     "find_learning_rate",
+    "last_whole_checkpoint",
     "layerwise_optimizer",
     "rates_of",
     "record_scalars",

@@ -37,6 +37,24 @@ def build(cache_dir, compute=values, key="k", columns=COLUMNS, rows=ROWS, rows_p
     return build_store(cache_dir, key, columns, rows, compute, rows_per_shard=rows_per_shard, **settings)
 
 
+def flip(file):
+    """One bit of one value is another."""
+    data = bytearray(file.read_bytes())
+    data[-20] ^= 1  # behind the headers, which Arrow checks by itself
+    file.write_bytes(bytes(data))
+
+
+def exchange(file):
+    other = file.with_name("shard-00004.arrow")
+    kept = file.read_bytes()
+    file.write_bytes(other.read_bytes())
+    other.write_bytes(kept)
+
+
+def change(file, **values):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
 def contents(folder):
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
 
@@ -122,10 +140,12 @@ def test_leftovers_that_cannot_be_read_are_computed_again(tmp_path, plain):
         build(tmp_path, Counted(broken=20))
     partial = tmp_path / "k.partial"
     (partial / "shard-00001.arrow").write_bytes(plain["shard-00001.arrow"][:-200])
+    flip(partial / "shard-00003.arrow")
+    (partial / "shard-00004.arrow.xxh3").unlink()
     shutil.copy(partial / "shard-00000.arrow", partial / "shard-00005.arrow.unfinished")
     compute = Counted()
     store = build(tmp_path, compute)
-    assert compute.starts == [4, 20, 24, 28]
+    assert compute.starts == [4, 12, 16, 20, 24, 28]
     assert contents(store.path) == plain
 
 
@@ -165,7 +185,7 @@ def test_a_full_disk_midway_is_one_sentence_and_keeps_what_is_finished(tmp_path,
     with pytest.raises(DataError, match=r"^No space is left to write .*k\.partial\. Free some, name another cache_dir"):
         build(tmp_path)
     monkeypatch.undo()
-    names = sorted(file.name for file in (tmp_path / "k.partial").iterdir())
+    names = sorted(file.name for file in (tmp_path / "k.partial").iterdir() if file.suffix != ".xxh3")
     assert names == ["layout.json", *(f"shard-0000{shard}.arrow" for shard in range(5))]
     assert len(find_store(tmp_path, "other")) == ROWS
     compute = Counted()
@@ -196,11 +216,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     [
         ("manifest.json", lambda file: file.write_text("{")),
         ("manifest.json", lambda file: file.unlink()),
-        ("manifest.json", lambda file: file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99}))),
+        ("manifest.json", lambda file: change(file, format=99)),
+        ("manifest.json", lambda file: change(file, rows_per_shard=0)),
+        ("manifest.json", lambda file: change(file, metadata={"views": 2})),
         ("shard-00003.arrow", lambda file: file.unlink()),
         ("shard-00003.arrow", lambda file: file.write_bytes(b"")),
         ("shard-00003.arrow", lambda file: file.write_bytes(file.read_bytes()[:-150])),
         ("shard-00003.arrow", lambda file: shutil.copy(file.with_name("shard-00007.arrow"), file)),
+        ("shard-00003.arrow", flip),
+        ("shard-00003.arrow", exchange),
     ],
 )
 def test_a_damaged_file_is_named_and_nothing_is_computed(tmp_path, name, damage):

@@ -139,7 +139,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(place, tmp_path):
 
 
 def test_two_ranks_train_one_network(place, tmp_path):
-    flags = ["--replay", place / "old", "--use_cpu", "--eval_strategy", "steps", "--eval_steps", "2"]
+    flags = ["--replay", place / "old", "--use_cpu"]
     flags += ["--per_device_train_batch_size", "8"]
     finetune(place, tmp_path / "two", *flags, ranks=2)
     finetune(place, tmp_path / "one", *flags[:-1], "16")

@@ -413,10 +413,13 @@ def test_files_devices_and_figures_that_fail_end_with_status_1(monkeypatch, caps
     caused = DataError("The folder cannot be written.")
     caused.__cause__ = OSError(errno.EROFS, "read-only", "x")
     for error, words in [
-        (OSError(errno.ENOSPC, "full", "weights"), "The disk is full (weights). Make room"),
+        (OSError(errno.ENOSPC, "full", "weights"), "No space is left on a disk to write weights."),
         (PermissionError(errno.EACCES, "no", "out"), "The permission is missing (out)"),
-        (RuntimeError("[enforce fail at inline_container.cc] . unexpected pos 499392 vs 499280"), "The disk is full"),
-        (SafetensorError("I/O error: No space left on device (os error 28)"), "The disk is full"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc] . unexpected pos 499392 vs 499280"),
+            "No space is left on a disk",
+        ),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "No space is left on a disk"),
         (SafetensorError("invalid header length"), "A file that was read is damaged: invalid header length"),
         (torch.OutOfMemoryError("CUDA out of memory"), "The memory of the device does not suffice"),
         (MemoryError(), "The memory of this machine does not suffice"),

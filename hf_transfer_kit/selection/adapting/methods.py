@@ -156,8 +156,8 @@ def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
     if name == SHALLOW:
         align = ALIGNMENTS[check_choice(name, "alignment", given.get("alignment", "coral"), tuple(ALIGNMENTS))]
         of_alignment = inspect.signature(align).parameters.values()
-        allowed = ["alignment", *(option.name for option in of_alignment if option.kind is option.KEYWORD_ONLY)]
-        check_known(specification, given, allowed, owner=name)
+        of_shallow = ["alignment", *(option.name for option in of_alignment if option.kind is option.KEYWORD_ONLY)]
+        check_known(specification, given, of_shallow, owner=name)
         check_option_types(specification, given, align)
         return AdaptationMethod(specification, name, given)
     method = OBJECTIVES.get(name, OBJECTIVES[SOURCE_ONLY])
