@@ -19,6 +19,7 @@ from hf_transfer_kit.hub.usage import adapter_snippet, usage_snippet
 from hf_transfer_kit.reports import (
     TransferReport,
     adaptation_words,
+    all_verdicts,
     generalisation_words,
     multitask_words,
     zero_shot_words,
@@ -81,6 +82,7 @@ class TransferCard(ModelCard):
             .render(
                 card_data=data.to_yaml(),
                 report=report,
+                verdicts=all_verdicts(report),
                 source=f"[{named}](https://huggingface.co/{named})" if named else f"`{report.model_name}`",
                 from_scratch=_from_scratch(report),
                 command=without_local_paths(report.command),

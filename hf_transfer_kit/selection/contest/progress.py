@@ -7,6 +7,8 @@ import time
 
 from transformers import TrainerCallback
 
+from hf_transfer_kit.metrics.words import metric_words
+
 
 class ProgressLine(TrainerCallback):
     """Prints a line when the run ends, and keeps it current meanwhile where the output is a terminal.
@@ -14,24 +16,26 @@ class ProgressLine(TrainerCallback):
     Args:
         title: What runs, such as ``"head_only, seed 0"``.
         width: Columns kept for the title.
+        metric: What of an evaluation is shown.
     """
 
-    def __init__(self, title: str, width: int = 32) -> None:
+    def __init__(self, title: str, width: int = 32, metric: str = "accuracy") -> None:
         self.title = title
         self.width = width
+        self.metric = metric
         self._started = 0.0
-        self._accuracy: float | None = None
+        self._reached: float | None = None
 
     def on_train_begin(self, args, state, control, **kwargs):
         self._started = time.perf_counter()
-        self._accuracy = None
+        self._reached = None
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.is_world_process_zero and sys.stdout.isatty():
             print(f"\r{self._line(state)}", end="", flush=True)
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
-        self._accuracy = (metrics or {}).get("eval_accuracy", self._accuracy)
+        self._reached = (metrics or {}).get(f"eval_{self.metric}", self._reached)
 
     def on_train_end(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
@@ -39,5 +43,5 @@ class ProgressLine(TrainerCallback):
 
     def _line(self, state) -> str:
         seconds = time.perf_counter() - self._started
-        accuracy = "" if self._accuracy is None else f"  validation accuracy {self._accuracy:.3f}"
-        return f"{self.title:<{self.width}} step {state.global_step}/{state.max_steps}  {seconds:6.1f} s{accuracy}"
+        reached = "" if self._reached is None else f"  validation {metric_words(self.metric)} {self._reached:.3f}"
+        return f"{self.title:<{self.width}} step {state.global_step}/{state.max_steps}  {seconds:6.1f} s{reached}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
+import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.selection.contest.budget import Budget
@@ -23,7 +24,7 @@ from hf_transfer_kit.selection.generalising.running import (
 Callbacks = Callable[[str, int], Sequence[TrainerCallback]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LeftOutRun:
     """What a run without one source gave; its network is not needed any more.
 
@@ -31,12 +32,14 @@ class LeftOutRun:
         accuracy: On validation rows of the source that was left out.
         validation: Source -> accuracy on validation rows of those that were trained on.
         seconds: Wall time of training.
+        correct: Whether the class of each test row of the source that was left out was predicted, of shape (rows,).
         model: None.
     """
 
     accuracy: float
     validation: Mapping[str, float]
     seconds: float
+    correct: np.ndarray
     model: None = None
 
     @property
@@ -78,7 +81,8 @@ class Contests:
             run = self._train(method, used, title, seed)
             rows = self.sources.rows[name]
             metrics, _, _ = run.tested(replace(rows, test=rows.validation))
-            return LeftOutRun(metrics["accuracy"], dict(run.validation), run.seconds)
+            _, true, said = run.tested(rows)
+            return LeftOutRun(metrics["accuracy"], dict(run.validation), run.seconds, said == true)
 
         return self.left_out.runs(title, self.seeds, train, self.make_model, method=asdict(method))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import DELTA
 
@@ -28,6 +29,13 @@ class FeatureMapDistance(Strategy):
 
     def validate(self, groups):
         self.callbacks(None)
+
+    def check_task(self, task_type):
+        if self.attention == "loss" and task_type != "classification":
+            raise SettingsError(
+                f"delta:attention=loss weighs channels by a classifier's loss; this is a task of {task_type}. Use "
+                "attention=uniform."
+            )
 
     def callbacks(self, model):
         return [DELTA(alpha=self.alpha, layers=self.layers, attention=self.attention)]
