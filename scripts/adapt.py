@@ -35,6 +35,7 @@ from hf_transfer_kit.reports import (
     confusion_table,
     described_data,
     unknown_sentence,
+    verdict_lines,
 )
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.adapting import (
@@ -227,7 +228,7 @@ def main() -> None:
         if len(comparison.run.true)
         else None,
     )
-    print(*map(str, comparison.failed), adaptation_table(found), sep="\n")
+    print(*map(str, comparison.failed), adaptation_table(found), *verdict_lines(report), sep="\n")
     for result in comparison.results:
         print(*(f"{result.method} is {diagnosis}" for diagnosis in result.diagnoses), sep="\n")
     if unknown_rows is not None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -27,6 +27,7 @@ from hf_transfer_kit.backbones import (
     stored_dtype,
 )
 from hf_transfer_kit.data import EMBEDDED, METRICS, ClassBalance, LoadedData, PreparedData, load_data, prepare_data
+from hf_transfer_kit.data.label_kinds import CLASSIFICATION, TOKEN_CLASSIFICATION
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.features.cache_budget import bytes_of
 from hf_transfer_kit.features.precision import DTYPES as CACHE_DTYPES
@@ -45,6 +46,7 @@ from hf_transfer_kit.selection import (
     train_digits_source,
 )
 from hf_transfer_kit.selection.contest.store import FOLDER, RunStore
+from hf_transfer_kit.selection.finetuning.task_losses import OWN_LOSSES
 from hf_transfer_kit.tuning.rounding import STORED, RoundWeights
 
 
@@ -124,7 +126,8 @@ class NetworkArguments:
             ModelError: When the model cannot be loaded.
             DataError: When the model does not read what the dataset holds.
         """
-        make_model = self.network_maker(data.label_names, joint=joint)
+        words = data.task_type == TOKEN_CLASSIFICATION
+        make_model = self.network_maker(data.label_names or ("LABEL_0",), joint=joint, words=words)
         try:
             model = make_model(0)
         except ModelError as error:
@@ -132,11 +135,13 @@ class NetworkArguments:
         self.check_modality(model, data)
         return make_model
 
-    def network_maker(self, label_names: Sequence[str], *, joint: bool = False) -> Callable[[int], PreTrainedModel]:
-        """Seed -> freshly loaded model with a fresh head for these classes, whatever it reads."""
+    def network_maker(
+        self, label_names: Sequence[str], *, joint: bool = False, words: bool = False
+    ) -> Callable[[int], PreTrainedModel]:
+        """Seed -> freshly loaded model with a fresh head for these classes, of rows or of words, whatever it reads."""
         if self.model_name_or_path in FRESH_NETWORKS:
             return lambda seed: fresh_network(self.model_name_or_path, label_names, seed=seed)
-        load = load_tower_classifier if joint else load_model
+        load = load_tower_classifier if joint else partial(load_model, words=words)
         return lambda seed: load(
             self.model_name_or_path,
             id2label=dict(enumerate(label_names)),
@@ -256,6 +261,8 @@ class DataArguments(PreparationArguments):
         default=None, metadata={"help": "Labelled rows to train on, stratified: a number, or a share such as 0.1."}
     )
 
+    task_type = CLASSIFICATION  # no flag here: for what knows classes alone
+
     def __post_init__(self) -> None:
         if self.train_size is not None:
             row_count("--train_size", self.train_size)
@@ -269,6 +276,7 @@ class DataArguments(PreparationArguments):
             config_name=self.dataset_config,
             input_column=self.input_column,
             label_column=self.label_column,
+            task_type=self.task_type,
             train_size=None if self.train_size is None else row_count("--train_size", self.train_size),
             validation_size=self.validation_size,
             test_size=self.test_size,
@@ -276,6 +284,21 @@ class DataArguments(PreparationArguments):
             skip_bad_rows=self.skip_bad_rows,
             seed=self.split_seed,
         )
+
+
+@dataclass
+class TaskDataArguments(DataArguments):
+    """The same, with labels of any kind that one network is trained on."""
+
+    task_type: str = field(
+        default=CLASSIFICATION,
+        metadata={"help": f"What the labels are: {', '.join((CLASSIFICATION, *OWN_LOSSES))}."},
+    )
+
+    def __post_init__(self) -> None:
+        if self.task_type == "ctc":
+            raise SettingsError("--task_type ctc: transcripts are learned by scripts/multitask.py; give it one task.")
+        check_choice("--task_type", self.task_type, (CLASSIFICATION, *OWN_LOSSES))
 
 
 @dataclass
@@ -307,16 +330,29 @@ class WeightArguments:
                     raise SettingsError(
                         f"--class_weights {self.class_weights}: write balanced, or class=weight,class=weight."
                     )
-        return ClassBalance(weights, None if self.sampler == "plain" else self.sampler, self.metric)
+        sampler = None if self.sampler == "plain" else self.sampler
+        return ClassBalance(weights, sampler, self.metric or "accuracy")
 
 
 @dataclass
 class BalanceArguments(WeightArguments):
     """The same, and what models are chosen by."""
 
-    metric: str = field(
-        default="accuracy", metadata={"help": f"What is chosen by on validation: {', '.join(METRICS)}."}
+    metric: str | None = field(
+        default=None,
+        metadata={
+            "help": f"What is chosen by on validation: {', '.join(METRICS)}, the first by default; of another "
+            "--task_type one of its own metrics, such as mse."
+        },
     )
+
+    def of_task(self, task_type: str) -> dict[str, object]:
+        """What of ``PreparedData`` says how a task is balanced, chosen and judged."""
+        if task_type == CLASSIFICATION:
+            return {"balance": self.balance()}
+        if self.class_weights is not None or self.sampler is not None:
+            raise SettingsError(f"--class_weights and --sampler are for classes, but --task_type is {task_type}.")
+        return {"metric": self.metric}
 
 
 @dataclass

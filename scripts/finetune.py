@@ -18,9 +18,9 @@ from pathlib import Path
 from arguments import (
     BalanceArguments,
     CacheArguments,
-    DataArguments,
     KeptModelArguments,
     KitTrainingArguments,
+    TaskDataArguments,
     uses_embedded_example,
 )
 from growing_arguments import GrowingArguments
@@ -30,6 +30,7 @@ from settings import command_line, parse_arguments, resolved_config, sentences_f
 from sharing import Sharing
 from transformers import IntervalStrategy
 
+from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepReport, check_saved, save_results, started_report
 from hf_transfer_kit.reports import comparison_report, growing_table, located, strategy_table, suspected_lines
@@ -47,6 +48,8 @@ from hf_transfer_kit.selection import (
     validate_strategies,
     with_found_depths,
 )
+from hf_transfer_kit.selection.finetuning.running import of_task
+from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 from hf_transfer_kit.tuning import GuardCheckpoints, RestoreWeights
 
 
@@ -90,7 +93,7 @@ def main() -> None:
     started = time.perf_counter()
     model_args, data_args, strategy_args, growing_args, cache_args, balance_args, args = parse_arguments(
         KeptModelArguments,
-        DataArguments,
+        TaskDataArguments,
         StrategyArguments,
         GrowingArguments,
         CacheArguments,
@@ -99,10 +102,13 @@ def main() -> None:
         recipe="finetune",
     )
     checked_output(args, model_args, data_args, growing_args)
-    balance = balance_args.balance()
+    judged = balance_args.of_task(data_args.task_type)
     sharing = Sharing(args, model_args.base_model)
     advised = strategy_args.strategy == "auto"
     strategy = make_strategy("full" if advised else strategy_args.strategy)
+    if data_args.task_type != CLASSIFICATION and (advised or growing_args.kept):
+        what = "--strategy auto" if advised else "--old_classes kept"
+        raise SettingsError(f"{what} is for classification, and --task_type is {data_args.task_type}. Leave it out.")
     uses_embedded_example(model_args, data_args, args)
     growing = None
     with args.main_process_first():
@@ -110,14 +116,15 @@ def main() -> None:
         if growing_args.kept:
             growing = growing_args.grow(model_args, data_args, balance_args, loaded, seed=args.seed)
             growing.check(strategy, advised=advised)
-            loaded, balance = growing.loaded, growing.balance
+            loaded, judged = growing.loaded, {"balance": growing.balance}
     make_model = growing.model_maker() if growing else model_args.model_maker(loaded)
     model = make_model(args.seed)
     processor = model_args.processor(model)
     validate_strategies([strategy], model)
     with args.main_process_first():
         prepared = growing.prepare(data_args, processor) if growing else data_args.prepare(loaded, processor)
-        data = replace(prepared, balance=balance)
+        data = replace(prepared, **judged)
+    validate_strategies([strategy], model, data)
     budget = args.budget(len(data.train), data.modality)
     caches = cache_args.caches(data, args)
     reasons, suspected = (), ()
@@ -139,8 +146,8 @@ def main() -> None:
     args.max_steps, args.num_train_epochs = budget.max_steps, 0.0
     args.learning_rate = budget.rate(data.modality, strategy.rate_kind)
 
-    model = strategy.prepare_model(model, seed=args.seed)
-    progress = ProgressLine(strategy_args.strategy)
+    model = strategy.prepare_model(of_task(model, data), seed=args.seed)
+    progress = ProgressLine(strategy_args.strategy, metric=judging_of(data).metric)
     started_as = started_report(
         strategy_text(strategy),
         model,
@@ -176,7 +183,7 @@ def main() -> None:
         run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)
 
     report = comparison_report(
-        replace(single_run(strategy, run, learning_rate=args.learning_rate), depth_searches=searches),
+        replace(single_run(strategy, run, data, learning_rate=args.learning_rate), depth_searches=searches),
         model_name=model_args.display_name,
         data=loaded,
         prepared=data,

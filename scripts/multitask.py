@@ -23,7 +23,7 @@ from sharing import Sharing
 from task_arguments import TaskArguments
 
 from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
-from hf_transfer_kit.reports import described_tasks, growing_table, multitask_report, multitask_table
+from hf_transfer_kit.reports import described_tasks, growing_table, multitask_report, multitask_table, verdict_lines
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.multitasking import METHODS, compare_multitask, make_method
 from hf_transfer_kit.values import MultiTasking
@@ -142,7 +142,8 @@ def main() -> None:
             *(f"{name}: {growing.sentence}" for name, growing in grown.items()),
         ),
     )
-    print(multitask_table(found), *(f"{name}:\n{growing_table(g)}" for name, g in grown.items()), sep="\n")
+    grown_lines = (f"{name}:\n{growing_table(g)}" for name, g in grown.items())
+    print(multitask_table(found), *verdict_lines(report), *grown_lines, sep="\n")
     config = resolved_config(model_args, task_args, preparation, method_args, balance_args, args)
     save_results(
         args.output_dir,

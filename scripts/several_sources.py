@@ -19,6 +19,7 @@ from hf_transfer_kit.reports import (
     generalisation_report,
     generalisation_table,
     generalisation_words,
+    verdict_lines,
 )
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.adapting import LAST, SELECT
@@ -137,7 +138,8 @@ def generalise(
     )
     print(*map(str, comparison.failed), generalisation_table(found), sep="\n")
     words = generalisation_words(found)
-    print(*filter(None, (words[name] for name in ("sentence", "choice", "alike", "tested"))), sep="\n")
+    said = filter(None, (words[name] for name in ("sentence", "choice", "alike", "tested")))
+    print(*said, *verdict_lines(report), sep="\n")
     save_results(
         args.output_dir,
         replace(report, runs=comparison.runs),

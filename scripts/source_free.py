@@ -15,7 +15,13 @@ from hf_transfer_kit.backbones import load_model
 from hf_transfer_kit.data import load_data
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
-from hf_transfer_kit.reports import adaptation_report, adaptation_table, confusion_table, described_data
+from hf_transfer_kit.reports import (
+    adaptation_report,
+    adaptation_table,
+    confusion_table,
+    described_data,
+    verdict_lines,
+)
 from hf_transfer_kit.selection import ProgressLine
 from hf_transfer_kit.selection.adapting import TargetAlone, checked_source_free, compare_source_free
 from hf_transfer_kit.values import Adaptation
@@ -134,7 +140,7 @@ def adapt_source_free(
         notes=(*map(str, comparison.failed), _UNKNOWN),
         confusion=confusion_table(names, run.true, run.predicted) if len(run.true) else None,
     )
-    print(*map(str, comparison.failed), adaptation_table(found), sep="\n")
+    print(*map(str, comparison.failed), adaptation_table(found), *verdict_lines(report), sep="\n")
     save_results(
         args.output_dir,
         replace(report, runs=comparison.runs),

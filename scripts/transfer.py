@@ -17,17 +17,17 @@ from arguments import (
     BalanceArguments,
     CacheArguments,
     ComparisonArguments,
-    DataArguments,
     KeptModelArguments,
+    TaskDataArguments,
     uses_embedded_example,
 )
 from places import checked_output
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 
-from hf_transfer_kit.data import ClassBalance, LoadedData
+from hf_transfer_kit.data import LoadedData
 from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
-from hf_transfer_kit.reports import comparison_report, described_data, strategy_table
+from hf_transfer_kit.reports import comparison_report, described_data, strategy_table, verdict_lines
 from hf_transfer_kit.selection import (
     OtherSource,
     ProgressLine,
@@ -37,6 +37,7 @@ from hf_transfer_kit.selection import (
     make_strategy,
     validate_strategies,
 )
+from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 
 
 @dataclass
@@ -62,9 +63,9 @@ class RaceArguments:
     def others(
         self,
         model_args: KeptModelArguments,
-        data_args: DataArguments,
+        data_args: TaskDataArguments,
         cache_args: CacheArguments,
-        balance: ClassBalance,
+        judged: dict[str, object],
         args,
         loaded: LoadedData,
     ) -> list[OtherSource]:
@@ -75,7 +76,7 @@ class RaceArguments:
             make_model = other.model_maker(loaded)
             with args.main_process_first():
                 data = data_args.prepare(loaded, other.processor(make_model(self.seeds[0])))
-                data = replace(data, balance=balance)
+                data = replace(data, **judged)
             found.append(OtherSource(other.display_name, make_model, data, cache_args.caches(data, args)))
         return found
 
@@ -84,7 +85,7 @@ def main() -> None:
     started = time.perf_counter()
     model_args, data_args, race_args, cache_args, balance_args, args = parse_arguments(
         KeptModelArguments,
-        DataArguments,
+        TaskDataArguments,
         RaceArguments,
         CacheArguments,
         BalanceArguments,
@@ -92,7 +93,7 @@ def main() -> None:
         recipe="transfer",
     )
     checked_output(args, model_args, data_args, race_args)
-    balance = balance_args.balance()
+    judged = balance_args.of_task(data_args.task_type)
     sharing = Sharing(args, model_args.base_model)
     strategies = [make_strategy(text) for text in race_args.strategies]
     if uses_embedded_example(model_args, data_args, args) and race_args.seeds == [0]:
@@ -105,10 +106,11 @@ def main() -> None:
     validate_strategies(strategies, model)
     processor = model_args.processor(model)
     with args.main_process_first():
-        data = replace(data_args.prepare(loaded, processor), balance=balance)
+        data = replace(data_args.prepare(loaded, processor), **judged)
+    metric = judging_of(data).metric
     budget = args.budget(len(data.train), data.modality)
     caches = cache_args.caches(data, args)
-    others = race_args.others(model_args, data_args, cache_args, balance, args, loaded)
+    others = race_args.others(model_args, data_args, cache_args, judged, args, loaded)
     if others:
         check_sources(model_args.display_name, others, strategies, seed=race_args.seeds[0])
     store = args.run_store(
@@ -142,7 +144,7 @@ def main() -> None:
             budget,
             seeds=race_args.seeds,
             callbacks=lambda text, seed: [
-                ProgressLine(f"{text}, seed {seed}"),
+                ProgressLine(f"{text}, seed {seed}", metric=metric),
                 *kept.callbacks(text, seed),
                 *model_args.rounding(),
             ],
@@ -163,7 +165,7 @@ def main() -> None:
                 budget,
                 seeds=race_args.seeds,
                 callbacks=lambda name, text, seed: [
-                    ProgressLine(f"{name}, {text}, seed {seed}"),
+                    ProgressLine(f"{name}, {text}, seed {seed}", metric=metric),
                     *kept.callbacks(f"{name}, {text}", seed),
                     *model_args.rounding(),
                 ],
@@ -190,7 +192,7 @@ def main() -> None:
     )
     if first:
         print(*map(str, comparison.failed), *(search.sentence for search in comparison.depth_searches), sep="\n")
-        print(strategy_table(report), report.verdict.sentence if report.verdict else "", sep="\n")
+        print(strategy_table(report), *verdict_lines(report), sep="\n")
         for source in sources:
             print(source.verdict.sentence)
         config = resolved_config(model_args, data_args, race_args, cache_args, balance_args, args)

@@ -30,7 +30,7 @@ from hf_transfer_kit.data import ClassBalance
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
 from hf_transfer_kit.near_names import did_you_mean
-from hf_transfer_kit.reports import described_data, zero_shot_report, zero_shot_table
+from hf_transfer_kit.reports import described_data, verdict_lines, zero_shot_report, zero_shot_table
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.unseen_classes import compare_zero_shot, frozen_features, trained_features
 from hf_transfer_kit.zero_shot import (
@@ -253,7 +253,7 @@ def main() -> None:
             *filter(None, [balance.sentence]),
         ),
     )
-    print(zero_shot_table(comparison.found))
+    print(zero_shot_table(comparison.found), *verdict_lines(report), sep="\n")
     config = resolved_config(model_args, data_args, shot_args, args)
     save_results(
         args.output_dir,

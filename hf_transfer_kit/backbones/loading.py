@@ -61,6 +61,7 @@ def load_model(
     seed: int = 0,
     dtype: str = "float32",
     trained_head: bool = False,
+    words: bool = False,
 ) -> PreTrainedModel:
     """Loads a pretrained network as a classifier of the given classes, with a fresh head.
 
@@ -77,6 +78,7 @@ def load_model(
         dtype: ``"float32"`` whatever the checkpoint was stored in, for an optimizer loses small steps in half
             precision (mixed precision keeps float32 weights); ``"auto"`` as stored; ``"bfloat16"`` or ``"float16"``.
         trained_head: Whether the checkpoint's own head is wanted, and must be in it.
+        words: Whether classes are those of each word of a text: transformers' token classifier.
 
     Raises:
         SettingsError: When ``dtype`` is unknown.
@@ -109,7 +111,12 @@ def load_model(
             seed=seed,
             dtype=dtype,
         )
-    auto = classifier_class(_classifier_modality(config, name, modality))
+    if words:
+        if type(config) not in transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING:
+            raise ModelError(f"{name} is a {config.model_type!r} model, which transformers has no token classifier of.")
+        auto = transformers.AutoModelForTokenClassification
+    else:
+        auto = classifier_class(_classifier_modality(config, name, modality))
     if getattr(config, "use_weighted_layer_sum", False):
         # A layer that layerdrop leaves out gives no state to weigh: the forward of training would fail.
         config.layerdrop = 0.0

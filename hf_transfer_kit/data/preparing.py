@@ -45,6 +45,7 @@ class PreparedData:
         task_type: What the labels are.
         processor: What makes these inputs of raw rows, sizes included: to be saved beside the model.
         balance: How classes of different sizes are treated in training and in choosing.
+        metric: What a task that is no classification is chosen and judged by; None: its type's own.
     """
 
     train: LabelledRows
@@ -58,6 +59,7 @@ class PreparedData:
     task_type: str = CLASSIFICATION
     processor: Any = None
     balance: ClassBalance = field(default_factory=ClassBalance)
+    metric: str | None = None
 
     @property
     def raw_inputs(self) -> RawInputs:

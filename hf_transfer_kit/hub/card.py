@@ -21,6 +21,7 @@ from hf_transfer_kit.hub.usage import adapter_snippet, usage_snippet
 from hf_transfer_kit.reports import (
     TransferReport,
     adaptation_words,
+    all_verdicts,
     generalisation_words,
     multitask_words,
     zero_shot_words,
@@ -91,6 +92,7 @@ class TransferCard(ModelCard):
             .render(
                 card_data=data.to_yaml(),
                 report=shown,
+                verdicts=all_verdicts(shown),
                 winner=code_span(str(report.winner)),
                 planned=[code_span(name) for name in report.data.get(UNFINISHED, {}).get("planned", ())],
                 source=f"[{named}](https://huggingface.co/{named})" if named else code_span(report.model_name),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hf_transfer_kit.metrics.words import metric_words
 from hf_transfer_kit.reports import TransferReport
 from hf_transfer_kit.reports.adaptation_pictures import adaptation_scalars, feature_maps_picture
 from hf_transfer_kit.reports.escaping import mapped, plain_text
@@ -54,5 +55,6 @@ def _drawn(report: TransferReport) -> dict[str, tuple[str | None, str]]:
         words = "Accuracy of unseen classes against that of seen ones"
         return {"curve": (seen_unseen_picture(report.zero_shot), words)}
     curves = [result for result in report.results if any(point.accuracy is not None for point in result.curve)]
-    words = "Validation accuracy and loss over the steps, one line a strategy"
+    metric = metric_words(curves[0].metric) if curves else ""
+    words = f"Validation {metric} and loss over the steps, one line a strategy"
     return {"curves": (learning_curves(curves) if curves else None, words)}

@@ -10,6 +10,7 @@ from typing import Any, cast
 from huggingface_hub import EvalResult, ModelCardData
 
 from hf_transfer_kit.data.embedded import EMBEDDED
+from hf_transfer_kit.data.label_kinds import TOKEN_CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.reports import TransferReport
 from hf_transfer_kit.reports.escaping import plain_text
@@ -86,7 +87,10 @@ def on_hub(name: str | None) -> bool:
 def pipeline_of(report: TransferReport) -> str | None:
     """The pipeline that runs the model; a network of several tasks is no pipeline's, nor one whose classes change."""
     none = report.multitasking or report.zero_shot or report.recipe in ("multitask", "zero_shot")
-    return None if none else PIPELINES[report.data["modality"]]
+    if none:
+        return None
+    words = report.data.get("task_type") == TOKEN_CLASSIFICATION
+    return "token-classification" if words else PIPELINES[report.data["modality"]]
 
 
 def recipe_of(report: TransferReport) -> str:
@@ -117,7 +121,7 @@ def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[st
         found = [
             (pipeline or f"zero-shot-{PIPELINES[report.data['modality']]}", report.dataset_name, name, value)
             for name, value in report.metrics.items()
-            if name in _FIGURES
+            if name in (*_FIGURES, *(result.metric for result in report.results[:1]))
         ]
     return [
         EvalResult(

@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import AutoModel, PreTrainedModel, pipeline
+from transformers import AutoModel, AutoModelForTokenClassification, PreTrainedModel, pipeline
 
 from hf_transfer_kit.backbones.loading import classifier_class
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.data import LoadedData, PreparedData, raw_rows
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.decoding import opened_image
+from hf_transfer_kit.data.label_kinds import TOKEN_CLASSIFICATION
 from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.hub.raw_inputs import load_inputs
 from hf_transfer_kit.multitask import MultiTaskModel
@@ -65,7 +66,9 @@ def check_saved(
     stored = raw_rows(data, "test")
     raw = [stored[row] for row in range(count)]
     plain = not isinstance(model, (MultiTaskModel, ZeroShotModel))
-    if plain and data.modality in _TASKS:
+    if plain and prepared.task_type == TOKEN_CLASSIFICATION:
+        saved = _by_inputs(output_dir, AutoModelForTokenClassification, raw, task, input)
+    elif plain and data.modality in _TASKS:
         names = cast(dict[int, str], model.config.id2label)
         saved = _by_pipeline(output_dir, data.modality, raw, [names[i] for i in range(measured.shape[1])])
     else:

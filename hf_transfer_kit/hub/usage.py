@@ -51,11 +51,15 @@ def usage_snippet(report: TransferReport, *, module: str | None = None, raw_inpu
         # A pipeline knows neither the length that was measured nor pictures of sounds.
         reads = "image" if "image_size" in data.get("prepared", {}) else "audio"
         return _loaded(classifier_class(reads).__name__, registers, _best_of(asked))
+    pipe = pipeline_of(report)
+    options = _OPTIONS.get(data["modality"], "") if pipe != "token-classification" else ""
+    if data.get("task_type") == "regression":
+        options += ', function_to_apply="none"'  # the number itself, not squeezed between 0 and 1
     return (
         f"{registers}from transformers import pipeline\n\n"
         f"{_HERE}\n"
-        f'classifier = pipeline("{pipeline_of(report)}", model=name)\n'
-        f"print(classifier({asked}{_OPTIONS.get(data['modality'], '')}))"
+        f'classifier = pipeline("{pipe}", model=name)\n'
+        f"print(classifier({asked}{options}))"
     )
 
 

@@ -4,6 +4,7 @@ from hf_transfer_kit.metrics.classification import Accuracy, BalancedAccuracy, C
 from hf_transfer_kit.metrics.computing import classification_metrics
 from hf_transfer_kit.metrics.entities import EntityF1
 from hf_transfer_kit.metrics.regression import MeanSquaredError, Pearson, Spearman
+from hf_transfer_kit.metrics.row_metrics import RowMetric, mean_metric
 from hf_transfer_kit.metrics.seen_unseen import (
     SeenUnseen,
     SeenUnseenCurve,
@@ -14,8 +15,9 @@ from hf_transfer_kit.metrics.seen_unseen import (
     seen_unseen_metrics,
     stacked,
 )
-from hf_transfer_kit.metrics.tasks import ERRORS, TaskMetrics, task_metrics
+from hf_transfer_kit.metrics.tasks import TaskMetrics, task_metrics
 from hf_transfer_kit.metrics.transcripts import ErrorRate
+from hf_transfer_kit.metrics.words import ERRORS, larger_is_better
 
 __all__ = [
     "ERRORS",
@@ -27,6 +29,7 @@ __all__ = [
     "MacroF1",
     "MeanSquaredError",
     "Pearson",
+    "RowMetric",
     "SeenUnseen",
     "SeenUnseenCurve",
     "Spearman",
@@ -34,6 +37,8 @@ __all__ = [
     "TopKAccuracy",
     "classification_metrics",
     "harmonic_mean",
+    "larger_is_better",
+    "mean_metric",
     "per_class_accuracy",
     "seen_unseen_accuracies",
     "seen_unseen_curve",

@@ -8,16 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import f1_score
 from transformers import EvalPrediction
+from transformers.trainer_utils import PredictionOutput
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.metrics.computing import IGNORED, classification_metrics
 from hf_transfer_kit.metrics.entities import EntityF1
 from hf_transfer_kit.metrics.regression import MeanSquaredError, Pearson, Spearman
+from hf_transfer_kit.metrics.row_metrics import (
+    RowMetric,
+    class_metric,
+    counts_metric,
+    entity_metric,
+    mean_metric,
+    mean_of,
+    number_metric,
+    transcript_metric,
+)
 from hf_transfer_kit.metrics.transcripts import ErrorRate, collapsed
 from hf_transfer_kit.near_names import did_you_mean
 
-ERRORS = ("error_rate", "mse")
-"""Metrics of which less is better, and beginnings of the names of such."""
 _OF_NUMBERS = ("spearman", "pearson", "mse")
 
 
@@ -28,10 +37,15 @@ class TaskMetrics:
     Args:
         compute: Trainer's ``compute_metrics``.
         names: What it gives; the first is the main one.
+        said: Logits of all rows -> what they say, all that the metrics ask of them: classes of shape (rows,) or
+            (rows, T), whether each class holds (rows, C), numbers (rows, C), or the likeliest path (rows, T).
+        by_row: One of ``names``, what was said and the labels -> the metric as a function of how often rows count.
     """
 
     compute: Callable[[EvalPrediction], dict[str, float]]
     names: tuple[str, ...]
+    said: Callable[[np.ndarray], np.ndarray]
+    by_row: Callable[[str, np.ndarray, np.ndarray], RowMetric]
 
     @property
     def main(self) -> str:
@@ -65,12 +79,19 @@ def task_metrics(task_type: str, label_names: Sequence[str] = (), *, blank: int 
     """
     makers: Mapping[str, Callable[[], TaskMetrics]] = {
         "classification": lambda: TaskMetrics(
-            classification_metrics(label_names), ("accuracy", "macro_f1", "balanced_accuracy")
+            classification_metrics(label_names), ("accuracy", "macro_f1", "balanced_accuracy"), _likeliest, class_metric
         ),
-        "multi_label": lambda: TaskMetrics(_several_classes, ("f1", "accuracy")),
+        "multi_label": lambda: TaskMetrics(
+            _several_classes, ("f1", "accuracy"), lambda logits: logits > 0, _several_by_row
+        ),
         "regression": lambda: _numbers(label_names),
         "token_classification": lambda: _words(label_names),
-        "ctc": lambda: TaskMetrics(_transcripts(blank), ("error_rate", "accuracy")),
+        "ctc": lambda: TaskMetrics(
+            _transcripts(blank),
+            ("error_rate", "accuracy"),
+            _paths,
+            lambda name, said, true: transcript_metric(name, said, true, blank),
+        ),
     }
     if task_type not in makers:
         raise SettingsError(
@@ -79,15 +100,32 @@ def task_metrics(task_type: str, label_names: Sequence[str] = (), *, blank: int 
     return makers[task_type]()
 
 
-def logits_of(prediction: EvalPrediction) -> np.ndarray:
+def logits_of(prediction: EvalPrediction | PredictionOutput) -> np.ndarray:
     """The logits, which may stand first among other outputs."""
     found = prediction.predictions
     return np.asarray(found[0] if isinstance(found, tuple) else found)
 
 
+def _likeliest(logits: np.ndarray) -> np.ndarray:
+    return logits.argmax(axis=-1)
+
+
+def _held(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which classes hold, and of which that is known, both (rows, C)."""
+    labels = np.asarray(labels, dtype=np.float64)
+    return labels > 0.5, np.isfinite(labels) & (labels != IGNORED)
+
+
+def _several_by_row(name: str, said: np.ndarray, labels: np.ndarray) -> RowMetric:
+    true, known = _held(labels)
+    if name == "accuracy":
+        right = ((said == true) | ~known).all(axis=1)
+        return mean_metric(np.where(known.any(axis=1), right, np.nan))
+    return counts_metric(name, *(part.sum(axis=1) for part in (said & true & known, said & known, true & known)))
+
+
 def _several_classes(prediction: EvalPrediction) -> dict[str, float]:
-    labels = np.asarray(prediction.label_ids, dtype=np.float64)
-    said, true, known = logits_of(prediction) > 0, labels > 0.5, np.isfinite(labels) & (labels != IGNORED)
+    said, (true, known) = logits_of(prediction) > 0, _held(prediction.label_ids)
     some = known.any(axis=1)
     return {
         "f1": float(f1_score(true[known], said[known], zero_division=0.0)),
@@ -96,9 +134,17 @@ def _several_classes(prediction: EvalPrediction) -> dict[str, float]:
 
 
 def _numbers(label_names: Sequence[str]) -> TaskMetrics:
+    def numbers(logits: np.ndarray) -> np.ndarray:
+        return logits.astype(np.float64).reshape(len(logits), -1)
+
+    def by_row(name: str, said: np.ndarray, true: np.ndarray) -> RowMetric:
+        kind, _, column = name.partition("_")
+        columns = range(said.shape[1]) if not column else [list(label_names).index(column)]
+        true = np.asarray(true, dtype=np.float64).reshape(said.shape)
+        return mean_of([number_metric(kind, said[:, place], true[:, place]) for place in columns])
+
     def compute(prediction: EvalPrediction) -> dict[str, float]:
-        said = logits_of(prediction).astype(np.float64)
-        said = said.reshape(len(said), -1)  # (N, C)
+        said = numbers(logits_of(prediction))  # (N, C)
         true = np.asarray(prediction.label_ids, dtype=np.float64).reshape(said.shape)
         # Each number by itself: between two of different sizes any prediction would correlate.
         found = [_errors(*column) for column in zip(said.T, true.T, strict=True)]
@@ -109,7 +155,7 @@ def _numbers(label_names: Sequence[str]) -> TaskMetrics:
         return means | {f"{metric}_{name}": value for name, one in each for metric, value in one.items()}
 
     more = [f"{metric}_{name}" for name in label_names for metric in _OF_NUMBERS] if len(label_names) > 1 else []
-    return TaskMetrics(compute, (*_OF_NUMBERS, *more))
+    return TaskMetrics(compute, (*_OF_NUMBERS, *more), numbers, by_row)
 
 
 def _errors(said: np.ndarray, true: np.ndarray) -> dict[str, float]:
@@ -123,26 +169,32 @@ def _errors(said: np.ndarray, true: np.ndarray) -> dict[str, float]:
 def _words(label_names: Sequence[str]) -> TaskMetrics:
     by_class = classification_metrics(label_names)
     if not all(name == "O" or name[:2] in ("B-", "I-") for name in label_names):
-        return TaskMetrics(by_class, ("macro_f1", "accuracy"))
+        return TaskMetrics(by_class, ("macro_f1", "accuracy"), _likeliest, class_metric)
+
+    def sentences(classes: np.ndarray, true: np.ndarray) -> list[list[str]]:
+        kept = np.asarray(true) != IGNORED
+        return [[label_names[i] for i in row[keep]] for row, keep in zip(np.asarray(classes), kept, strict=True)]
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
-        said, true = logits_of(prediction).argmax(axis=-1), np.asarray(prediction.label_ids)
-        counted = true != IGNORED
-
-        def sentences(classes: np.ndarray) -> list[list[str]]:
-            return [[label_names[i] for i in row[keep]] for row, keep in zip(classes, counted, strict=True)]
-
-        entities = EntityF1().compute(predictions=sentences(said), references=sentences(true))
+        said, true = _likeliest(logits_of(prediction)), prediction.label_ids
+        entities = EntityF1().compute(predictions=sentences(said, true), references=sentences(true, true))
         return {**entities, "accuracy": by_class(prediction)["accuracy"]}
 
-    return TaskMetrics(compute, ("f1", "precision", "recall", "accuracy"))
+    def by_row(name: str, said: np.ndarray, true: np.ndarray) -> RowMetric:
+        if name == "accuracy":
+            return class_metric(name, said, true)
+        return entity_metric(name, sentences(said, true), sentences(true, true))
+
+    return TaskMetrics(compute, ("f1", "precision", "recall", "accuracy"), _likeliest, by_row)
+
+
+def _paths(logits: np.ndarray) -> np.ndarray:
+    return np.where((logits == IGNORED).all(axis=-1), IGNORED, logits.argmax(axis=-1))  # Trainer's padding
 
 
 def _transcripts(blank: int) -> Callable[[EvalPrediction], dict[str, float]]:
     def compute(prediction: EvalPrediction) -> dict[str, float]:
-        logits = logits_of(prediction)
-        paths = np.where((logits == IGNORED).all(axis=-1), IGNORED, logits.argmax(axis=-1))  # Trainer's padding
-        said = [collapsed(path, blank) for path in paths.tolist()]
+        said = [collapsed(path, blank) for path in _paths(logits_of(prediction)).tolist()]
         true = [[symbol for symbol in row if symbol >= 0] for row in np.asarray(prediction.label_ids).tolist()]
         return ErrorRate().compute(predictions=said, references=true)
 

@@ -15,6 +15,7 @@ from hf_transfer_kit.reports.multitask_report import described_tasks, multitask_
 from hf_transfer_kit.reports.multitask_words import multitask_words
 from hf_transfer_kit.reports.report import TransferReport, library_versions, read_report
 from hf_transfer_kit.reports.suspected import located, suspected_lines
+from hf_transfer_kit.reports.verdicts import all_verdicts, verdict_lines
 from hf_transfer_kit.reports.zero_shot_report import zero_shot_report, zero_shot_table
 from hf_transfer_kit.reports.zero_shot_words import zero_shot_words
 
@@ -26,6 +27,7 @@ __all__ = [
     "adaptation_table",
     "adaptation_words",
     "advice_report",
+    "all_verdicts",
     "comparison_report",
     "confusion_table",
     "depth_picture",
@@ -49,6 +51,7 @@ __all__ = [
     "strategy_table",
     "suspected_lines",
     "unknown_sentence",
+    "verdict_lines",
     "write_report",
     "zero_shot_report",
     "zero_shot_table",

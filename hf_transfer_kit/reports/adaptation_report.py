@@ -12,6 +12,7 @@ from hf_transfer_kit.reports.adaptation_words import better_but_not_kept
 from hf_transfer_kit.reports.comparison import described_data
 from hf_transfer_kit.reports.layer_rows import layer_rows
 from hf_transfer_kit.reports.report import TransferReport, library_versions
+from hf_transfer_kit.reports.verdicts import why_not_adapted
 from hf_transfer_kit.selection import Budget
 from hf_transfer_kit.values import Adaptation, ConfusionTable
 
@@ -104,6 +105,8 @@ def adaptation_report(
         notes=(*better_but_not_kept(adaptation), *notes),
         confusion=confusion,
         adaptation=adaptation,
+        verdict=chosen.verdict,
+        no_verdict=why_not_adapted(adaptation),
     )
 
 

@@ -131,15 +131,9 @@ def adaptation_sentence(adaptation: Adaptation) -> str:
 
 
 def adaptation_outcome(adaptation: Adaptation) -> str:
-    """``"helped"`` or ``"hurt"`` where every seed of the chosen method beats, or loses to, every seed of
-    ``source_only`` on the target's test rows; ``"unclear"`` otherwise.
-    """
-    chosen, baseline = adaptation.result(adaptation.chosen), source_only(adaptation)
-    if baseline is None or chosen is baseline or not (chosen.test_by_seed and baseline.test_by_seed):
-        return "unclear"
-    if min(chosen.test_by_seed) > max(baseline.test_by_seed):
-        return "helped"
-    return "hurt" if max(chosen.test_by_seed) < min(baseline.test_by_seed) else "unclear"
+    """Of the chosen method's verdict: ``"helped"``, ``"hurt"`` or ``"undecided"``; the last where there is none."""
+    verdict = adaptation.result(adaptation.chosen).verdict
+    return verdict.outcome if verdict else "undecided"
 
 
 def source_only(adaptation: Adaptation) -> AdaptationResult | None:

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from hf_transfer_kit.data import LoadedData, LoadedSources, PreparedData
+from hf_transfer_kit.data.label_kinds import CLASSIFICATION
+from hf_transfer_kit.metrics import larger_is_better
+from hf_transfer_kit.metrics.words import metric_words
 from hf_transfer_kit.reports.layer_rows import layer_rows
 from hf_transfer_kit.reports.report import TransferReport, library_versions
 from hf_transfer_kit.selection import Budget, Comparison
@@ -53,6 +56,7 @@ def comparison_report(
         'head_only'
     """
     winner = comparison.result(comparison.winner)
+    of_classes = prepared.task_type == CLASSIFICATION
     return TransferReport(
         recipe=recipe,
         title=f"{model_name} on {data.name}",
@@ -75,11 +79,14 @@ def comparison_report(
         results=comparison.results,
         winner=comparison.winner,
         verdict=comparison.verdict,
-        confusion=confusion_table(data.label_names, comparison.true, comparison.predicted),
+        no_verdict=""
+        if comparison.verdict or len(comparison.results) < 2
+        else "Whether transfer helped is not judged: it takes from_scratch and a strategy that transfers beside it.",
+        confusion=confusion_table(data.label_names, comparison.true, comparison.predicted) if of_classes else None,
         budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": list(winner.seeds)},
         notes=(
-            *majority_notes(data.label_names, comparison.true, winner),
-            *filter(None, [prepared.balance.sentence]),
+            *(majority_notes(data.label_names, comparison.true, winner) if of_classes else ()),
+            *filter(None, [prepared.balance.sentence, None if of_classes else _of_task(prepared, winner.metric)]),
             *notes,
         ),
         depth_searches=comparison.depth_searches,
@@ -96,6 +103,7 @@ def described_data(data: LoadedData | LoadedSources, prepared: PreparedData) -> 
     """
     return {
         "modality": data.modality,
+        "task_type": prepared.task_type,
         "classes": list(data.label_names),
         "sizes": data.sizes(),
         "fingerprints": data.fingerprints(),
@@ -108,7 +116,8 @@ def majority_notes(labels: tuple[str, ...], true: np.ndarray, winner: StrategyRe
     """Says so where one class alone, given to every test row, would be right about as often as the winner."""
     counts = np.bincount(true, minlength=len(labels))
     share = counts.max() / max(counts.sum(), 1)
-    low = winner.test_interval[0] if winner.test_interval else winner.test["accuracy"]
+    told = winner.test_interval is not None and winner.metric == "accuracy"
+    low = winner.test_interval[0] if told else winner.test["accuracy"]
     if len(labels) < 2 or low > share:
         return ()
     return (
@@ -116,6 +125,18 @@ def majority_notes(labels: tuple[str, ...], true: np.ndarray, winner: StrategyRe
         f"of them; the accuracy of {winner.strategy}, {100 * winner.test['accuracy']:.1f} %, is not clearly above. "
         f"Look at macro F1 ({100 * winner.test['macro_f1']:.1f} %), and try --class_weights balanced or "
         "--metric macro_f1.",
+    )
+
+
+def _of_task(prepared: PreparedData, metric: str) -> str:
+    """What a task that is no classification was chosen and judged by, and of numbers how they were learned."""
+    way = "larger is better" if larger_is_better(metric) else "less is better"
+    words = f"The task is {prepared.task_type}, chosen and judged by {metric_words(metric)} ({way})."
+    if prepared.task_type != "regression":
+        return words
+    return (
+        f"{words} Numbers are learned as they are, from a head that begins near 0: where they are far from it or much "
+        "larger than 1, standardise them first."
     )
 
 
@@ -138,13 +159,15 @@ def strategy_table(report: TransferReport) -> str:
         >>> [line.split()[1] for line in strategy_table(report).splitlines() if line.startswith("*")]
         ['full']
     """
+    metric = report.results[0].metric if report.results else "accuracy"
     header = f"{'strategy':<28} {'validation':>10} {'test':>7} {'spread':>7} {'trainable':>9} {'seconds':>8}"
+    header += "" if metric == "accuracy" else f"  ({metric_words(metric)})"
     lines = [header]
     for result in report.results:
         share = result.trainable_parameters / max(result.total_parameters, 1)
         mark = "*" if result.strategy == report.winner else " "
         lines.append(
-            f"{mark} {result.strategy:<26} {result.validation['accuracy']:>10.3f} {result.test['accuracy']:>7.3f} "
-            f"{result.test_spread.get('accuracy', 0.0):>7.3f} {share:>9.2%} {result.seconds:>8.1f}"
+            f"{mark} {result.strategy:<26} {result.validation[metric]:>10.3f} {result.test[metric]:>7.3f} "
+            f"{result.test_spread.get(metric, 0.0):>7.3f} {share:>9.2%} {result.seconds:>8.1f}"
         )
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hf_transfer_kit.metrics import words
 from hf_transfer_kit.reports.layer_rows import rate_text
 
 
@@ -10,9 +11,12 @@ def percent_text(value: float, digits: int = 1) -> str:
     return f"{100 * value:.{digits}f} %"
 
 
-def interval_text(interval: tuple[float, float] | None) -> str:
-    """``" (79.9 to 88.1)"`` in per cent, for ends in [0, 1]; nothing where there is no interval."""
-    return f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})" if interval else ""
+def interval_text(interval: tuple[float, float] | None, metric: str = "accuracy") -> str:
+    """``" (79.9 to 88.1)"`` in per cent, or of a metric that is no fraction as it is; nothing without an interval."""
+    if not interval:
+        return ""
+    low, high = (f"{100 * end:.1f}" if metric in words.FRACTIONS else f"{end:.3f}" for end in interval)
+    return f" ({low} to {high})"
 
 
 def energy_text(watt_hours: float) -> str:
@@ -24,6 +28,10 @@ def energy_text(watt_hours: float) -> str:
 
 
 FILTERS = {
+    "better": words.larger_is_better,
+    "metric": words.metric_words,
+    "shown": lambda value, metric: words.shown(metric, value),
+    "signed": lambda value, metric: words.signed(metric, value),
     "energy": energy_text,
     "interval": interval_text,
     "percent": percent_text,

@@ -11,6 +11,7 @@ from hf_transfer_kit.data import LoadedData, LoadedSources, PreparedData
 from hf_transfer_kit.reports.comparison import described_data
 from hf_transfer_kit.reports.layer_rows import layer_rows
 from hf_transfer_kit.reports.report import TransferReport, library_versions
+from hf_transfer_kit.reports.verdicts import why_not_generalised
 from hf_transfer_kit.selection import Budget
 from hf_transfer_kit.values import ConfusionTable, Generalisation
 
@@ -104,6 +105,8 @@ def generalisation_report(
         notes=notes,
         confusion=confusion,
         generalisation=found,
+        verdict=result.verdict,
+        no_verdict=why_not_generalised(found),
     )
 
 

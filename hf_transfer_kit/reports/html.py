@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from hf_transfer_kit.metrics.words import FRACTIONS
 from hf_transfer_kit.reports.adaptation_pictures import adaptation_bars, adaptation_scalars, feature_maps_picture
 from hf_transfer_kit.reports.adaptation_words import adaptation_words
 from hf_transfer_kit.reports.advice_pictures import outlook_picture, quadrants_picture, ranking_picture
@@ -30,8 +31,9 @@ from hf_transfer_kit.reports.multitask_pictures import (
     task_losses_picture,
 )
 from hf_transfer_kit.reports.multitask_words import affinity_sentence, multitask_words
-from hf_transfer_kit.reports.pictures import accuracy_bars, confusion_picture, learning_curves, svg_text
+from hf_transfer_kit.reports.pictures import confusion_picture, learning_curves, metric_bars, svg_text
 from hf_transfer_kit.reports.report import TransferReport
+from hf_transfer_kit.reports.verdicts import all_verdicts
 from hf_transfer_kit.reports.zero_shot_pictures import attribute_bars, seen_unseen_picture, table_picture, unseen_bars
 from hf_transfer_kit.reports.zero_shot_words import zero_shot_words
 from hf_transfer_kit.values import Adaptation, Advice, Generalisation, MultiTasking, UnseenClasses
@@ -72,7 +74,7 @@ def html_report(report: TransferReport) -> str:
     report = replace(mapped(report, plain_text), command=plain_code(report.command))
     pictures = {}
     if report.results:
-        pictures["bars"] = _inline(accuracy_bars(report.results, report.winner))
+        pictures["bars"] = _inline(metric_bars(report.results, report.winner))
         pictures["curves"] = _inline(learning_curves(report.results))
     if report.confusion:
         pictures["confusion"] = _inline(confusion_picture(report.confusion))
@@ -94,6 +96,8 @@ def html_report(report: TransferReport) -> str:
         unseen=unseen,
         advised=advised,
         several=several,
+        verdicts=all_verdicts(report),
+        fractions=FRACTIONS,
     )
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.reports.multitask_words import mean_and_spread
 from hf_transfer_kit.reports.report import TransferReport, library_versions
+from hf_transfer_kit.reports.verdicts import why_not_together
 from hf_transfer_kit.selection import Budget
 from hf_transfer_kit.values import MultiTasking, TaskDescription
 
@@ -87,6 +88,7 @@ def multitask_report(
         budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": list(chosen.seeds)},
         notes=notes,
         multitasking=found,
+        no_verdict=why_not_together(found),
     )
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hf_transfer_kit.metrics.words import FRACTIONS, amount
+from hf_transfer_kit.metrics.words import shown as value_words
 from hf_transfer_kit.values import MultiTasking, MultiTaskResult, TaskDescription, TaskFigure
 
 SINGLE = "single"
-_FRACTIONS = ("accuracy", "f1", "macro_f1", "balanced_accuracy", "error_rate", "precision", "recall")
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,8 @@ class TaskEffect:
 
     Args:
         task: Which.
-        differences: Its metric with the chosen method less alone, of each seed, positive where better.
-        outcome: ``"helped"`` or ``"hurt"`` where every one of several seeds says so, else ``"unclear"``.
+        differences: Its metric with the method less alone, of each seed, positive where better.
+        outcome: Of the verdict on test rows: ``"helped"``, ``"hurt"`` or ``"undecided"``.
     """
 
     task: TaskDescription
@@ -51,7 +52,7 @@ def multitask_words(found: MultiTasking) -> dict[str, Any]:
         "alone": alone(found),
         "effects": effects,
         "sentence": multitask_sentence(found),
-        "outcome": "hurt" if "hurt" in outcomes else "helped" if "helped" in outcomes else "unclear",
+        "outcome": "hurt" if "hurt" in outcomes else "helped" if "helped" in outcomes else "undecided",
         "kept": source_sentence(found),
         "best": {task.name: best_methods(found, task) for task in found.tasks},
         "shown": shown,
@@ -73,36 +74,28 @@ def task_effects(found: MultiTasking, method: str | None = None) -> tuple[TaskEf
         sign = 1 if task.larger_is_better else -1
         pairs = zip(result.figures[task.name].by_seed, single.figures[task.name].by_seed, strict=True)
         differences = tuple(sign * (together - apart) for together, apart in pairs)
-        several = len(differences) > 1
-        outcome = "unclear"
-        if several and min(differences) > 0:
-            outcome = "helped"
-        elif several and max(differences) < 0:
-            outcome = "hurt"
-        effects.append(TaskEffect(task, differences, outcome))
+        verdict = result.verdicts.get(task.name)
+        effects.append(TaskEffect(task, differences, verdict.outcome if verdict else "undecided"))
     return tuple(effects)
 
 
 def multitask_sentence(found: MultiTasking) -> str:
     """What the chosen method gains over the tasks alone, whom sharing helps, and whom it hurts."""
     result, effects = found.result(found.chosen), task_effects(found)
-    seeds = len(result.seeds)
     if not effects:
         return f"{found.chosen} does {len(found.tasks)} tasks in one network; no task was trained alone beside it."
     words = f"{found.chosen} does {len(found.tasks)} tasks in one network"
     if result.delta_m is not None:
         words += f", {100 * result.delta_m:+.1f} % against each task alone (mean relative gain)"
-    if seeds == 1:
-        return f"{words}. One seed cannot tell whom sharing helps or hurts."
     parts = [
         f"{verb} {', '.join(_by(effect) for effect in effects if effect.outcome == outcome)}"
         for outcome, verb in (("helped", "helps"), ("hurt", "hurts"))
         if any(effect.outcome == outcome for effect in effects)
     ]
-    same = [effect.task.name for effect in effects if effect.outcome == "unclear"]
-    told = f"Sharing {' and '.join(parts)}" if parts else "Sharing neither helps nor hurts a task in every seed"
+    same = [effect.task.name for effect in effects if effect.outcome == "undecided"]
+    told = f"Sharing {' and '.join(parts)}" if parts else "Whom sharing helps or hurts cannot be told"
     if parts and same:
-        told += f"; {', '.join(same)}: the {seeds} seeds disagree"
+        told += f"; of {', '.join(same)} it cannot be told"
     return f"{words}. {told}."
 
 
@@ -145,14 +138,14 @@ def best_methods(found: MultiTasking, task: TaskDescription) -> tuple[str, ...]:
 
 def shown(task: TaskDescription, value: float) -> str:
     """A value of the task's metric for people: fractions in %, others as they are."""
-    return f"{100 * value:.1f} %" if task.metric in _FRACTIONS else f"{value:.3f}"
+    return value_words(task.metric, value)
 
 
 def mean_and_spread(task: TaskDescription, figure: TaskFigure) -> str:
     """Mean on test rows and, of several seeds, their standard deviation."""
     if len(figure.by_seed) == 1:
         return shown(task, figure.test)
-    if task.metric in _FRACTIONS:
+    if task.metric in FRACTIONS:
         return f"{100 * figure.test:.1f} ± {100 * figure.spread:.1f} %"
     return f"{figure.test:.3f} ± {figure.spread:.3f}"
 
@@ -162,4 +155,4 @@ def _by(effect: TaskEffect) -> str:
 
 
 def _amount(task: TaskDescription, value: float) -> str:
-    return f"{100 * value:.1f} points" if task.metric in _FRACTIONS else f"{value:.3f}"
+    return amount(task.metric, value)

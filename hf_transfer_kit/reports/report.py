@@ -49,7 +49,8 @@ class TransferReport:
         dataset_name: The target data.
         results: One entry a strategy.
         winner: The chosen strategy, or the chosen method of adaptation.
-        verdict: Whether transfer helped.
+        verdict: Whether transfer, or the chosen method, helped; of several tasks each result has its own.
+        no_verdict: Why there is none, in a sentence; empty where there is one, or nothing was compared.
         confusion: Of the saved model on the test split.
         budget: What each run spent.
         notes: Warnings and limits for people.
@@ -104,6 +105,7 @@ class TransferReport:
     runs: tuple[RunFigures, ...] = ()
     generalisation: Generalisation | None = None
     growing: Growing | None = None
+    no_verdict: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data."""

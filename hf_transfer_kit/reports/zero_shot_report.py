@@ -7,6 +7,7 @@ from typing import Any
 
 from hf_transfer_kit.data import LoadedData
 from hf_transfer_kit.reports.report import TransferReport, library_versions
+from hf_transfer_kit.reports.verdicts import why_not_named
 from hf_transfer_kit.reports.zero_shot_words import shown
 from hf_transfer_kit.values import UnseenClasses
 
@@ -106,6 +107,8 @@ def zero_shot_report(
         budget={"splits": len(found.unseen)},
         notes=(*known, *taught, *notes),
         zero_shot=found,
+        verdict=found.verdict,
+        no_verdict=why_not_named(found),
     )
 
 

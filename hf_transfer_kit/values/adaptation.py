@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hf_transfer_kit.values.results import Verdict
+
 
 @dataclass(frozen=True)
 class AdaptationPoint:
@@ -124,6 +126,8 @@ class AdaptationResult:
         uses_target_labels: Whether the method learns from labels of the target (an upper bound, never chosen).
         test_interval: Ends of the 95 % interval of the target's test accuracy over rows and seeds; None where it was
             not computed.
+        verdict: Whether it helped against ``source_only`` (``source_model`` without source rows) on the target's test
+            rows; None where they have no labels, that did not run, or the method does not adapt.
     """
 
     method: str
@@ -141,6 +145,7 @@ class AdaptationResult:
     seconds: float = 0.0
     uses_target_labels: bool = False
     test_interval: tuple[float, float] | None = None
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)

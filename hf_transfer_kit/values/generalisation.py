@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
+from hf_transfer_kit.values.results import Verdict
+
 
 @dataclass(frozen=True)
 class GeneralisationResult:
@@ -20,6 +22,8 @@ class GeneralisationResult:
         in_domain: Source left out -> mean accuracy of the same networks on validation rows of the sources that they
             were trained on, one entry a seed.
         seconds: Mean wall time of a run, its evaluations included.
+        verdict: Whether it helped against ``joint`` on test rows of the sources left out; None where that did not run
+            or is the same.
     """
 
     method: str
@@ -28,6 +32,7 @@ class GeneralisationResult:
     left_out: Mapping[str, tuple[float, ...]]
     in_domain: Mapping[str, tuple[float, ...]]
     seconds: float = 0.0
+    verdict: Verdict | None = None
 
     @property
     def by_domain(self) -> dict[str, float]:

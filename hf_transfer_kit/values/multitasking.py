@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from hf_transfer_kit.values.results import Verdict
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class MultiTaskResult:
         shared_from: Number of first layer groups that each input has for itself.
         steps: Optimizer steps of a run (of ``single``: of each task's).
         seconds: Mean wall time of a run, of all tasks together.
+        verdicts: Task -> whether it gains by this method against the task alone, on test rows; empty without
+            ``single``, and for it. ``"hurt"`` is negative transfer.
     """
 
     method: str
@@ -88,6 +92,7 @@ class MultiTaskResult:
     shared_from: int = 0
     steps: int = 0
     seconds: float = 0.0
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

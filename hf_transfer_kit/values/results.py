@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One evaluation during training. Missing values are None; `accuracy` is a fraction in [0, 1]."""
+    """One evaluation during training. Missing values are None; ``accuracy`` stands for the metric of the result."""
 
     step: int
     train_loss: float | None = None
@@ -50,8 +50,10 @@ class StrategyResult:
         trainable_parameters: Number of scalars that may move (in the last stage of a schedule).
         total_parameters: Number of scalars in the model.
         seconds: Mean wall time of a run.
-        test_interval: Ends of the 95 % interval of test accuracy over rows and seeds, in [0, 1]; None where it was not
+        test_interval: Ends of the 95 % interval of ``metric`` on test rows over rows and seeds; None where it was not
             computed.
+        metric: What tells how well the task is done, a key of ``test``.
+        test_by_seed: Its value on test rows, one entry a run.
     """
 
     strategy: str
@@ -65,6 +67,8 @@ class StrategyResult:
     total_parameters: int = 0
     seconds: float = 0.0
     test_interval: tuple[float, float] | None = None
+    metric: str = "accuracy"
+    test_by_seed: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,21 +79,29 @@ class Elimination:
         strategy: Its text.
         steps: Of the run after which it was given up.
         max_steps: Of a full run.
-        accuracy: What it had reached on validation rows, in [0, 1].
+        accuracy: What it had reached on validation rows, by ``metric``.
+        metric: What the race chooses by.
     """
 
     strategy: str
     steps: int
     max_steps: int
     accuracy: float
+    metric: str = "accuracy"
 
     @property
     def sentence(self) -> str:
         """The same for people."""
         return (
             f"{self.strategy} was given up after a run of {self.steps} of {self.max_steps} steps, at "
-            f"{100 * self.accuracy:.1f} % on validation."
+            f"{self._reached} on validation."
         )
+
+    @property
+    def _reached(self) -> str:
+        if self.metric == "accuracy":
+            return f"{100 * self.accuracy:.1f} %"
+        return f"{self.metric.replace('_', ' ')} {self.accuracy:.3f}"
 
 
 @dataclass(frozen=True)
@@ -133,17 +145,25 @@ class FailedRun:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether transfer helped: the winner against a baseline under the same budget, on the test split.
+    """Whether something helped: one candidate against a baseline under the same budget, on the same test rows.
 
     Args:
-        winner: Strategy chosen on the validation split.
-        baseline: What it is compared with, ``"from_scratch"`` or the name of another source.
-        difference: Accuracy of the winner minus accuracy of the baseline, in [-1, 1].
+        winner: What is judged: the strategy or method chosen on the validation split, or another one.
+        baseline: What it is compared with, such as ``"from_scratch"``.
+        difference: Metric of the first minus metric of the baseline, means over the runs; of a metric of which less is
+            better, below zero is an improvement.
         low: Lower end of the bootstrap interval of the difference.
         high: Upper end.
         confidence: Level of the interval, such as 0.95.
-        outcome: ``"helped"`` (interval above zero), ``"hurt"`` (below zero) or ``"undecided"``.
+        outcome: ``"helped"`` (the whole interval on the better side of zero), ``"hurt"`` (on the worse) or
+            ``"undecided"``.
         sentence: The same for people.
+        metric: What was compared.
+        larger_is_better: Whether a larger value of it is better.
+        winner_runs: The metric of each run of the first, one a seed or a split; their mean less that of the baseline's
+            is the difference.
+        baseline_runs: Of each run of the baseline.
+        about: Which of several tasks; empty where there is one.
     """
 
     winner: str
@@ -154,6 +174,11 @@ class Verdict:
     confidence: float
     outcome: str
     sentence: str
+    metric: str = "accuracy"
+    larger_is_better: bool = True
+    winner_runs: tuple[float, ...] = ()
+    baseline_runs: tuple[float, ...] = ()
+    about: str = ""
 
 
 @dataclass(frozen=True)

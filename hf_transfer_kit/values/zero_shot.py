@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from hf_transfer_kit.values.results import ConfusionTable
+from hf_transfer_kit.values.results import ConfusionTable, Verdict
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,8 @@ class UnseenClasses:
         attribute_figures: How well attributes are read, from the best read to the worst.
         explanations: Sentences on some test rows of unseen classes.
         findings: What the table cannot tell.
+        verdict: Whether the chosen method names unseen classes better than the next best one, told on test rows; by
+            seen classes that play unseen ones the chosen method is the best. None with a single method.
     """
 
     classes: tuple[str, ...]
@@ -138,6 +140,7 @@ class UnseenClasses:
     attribute_figures: tuple[AttributeFigure, ...] = ()
     explanations: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
+    verdict: Verdict | None = None
 
     def result(self, name: str) -> ZeroShotResult:
         """The entry of that name."""

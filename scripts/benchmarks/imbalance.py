@@ -26,6 +26,7 @@ from hf_transfer_kit.reports.comparison import majority_notes
 from hf_transfer_kit.selection import Budget, make_strategy
 from hf_transfer_kit.selection.finetuning.race import summarize
 from hf_transfer_kit.selection.finetuning.running import run_strategy
+from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 
 ARMS = {"plain": ClassBalance(), "weights": ClassBalance("balanced"), "sampler": ClassBalance(sampler="balanced")}
 
@@ -99,7 +100,11 @@ def main() -> None:
             }
             line |= {"accuracy": round(float(np.mean([run.test["accuracy"] for run in runs])), 4)}
             line |= {"difference_low": round(low, 4), "difference_high": round(high, 4)}
-            line |= {"told": bool(majority_notes(loaded.label_names, true, summarize(options.strategy, "", runs)))}
+            line |= {
+                "told": bool(
+                    majority_notes(loaded.label_names, true, summarize(options.strategy, "", runs, judging_of(data)))
+                )
+            }
             print(json.dumps(line), flush=True)
 
 

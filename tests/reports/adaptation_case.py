@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from reports.verdict_case import verdict
+
 from hf_transfer_kit.reports import TransferReport
+from hf_transfer_kit.reports.verdicts import why_not_adapted
 from hf_transfer_kit.values import (
     Adaptation,
     AdaptationPoint,
@@ -70,8 +73,10 @@ def adaptation() -> Adaptation:
         target_name="mnist_m",
         results=(
             adapted("source_only", (0.56, 0.6)),
-            adapted("dann:weight=0.5", (0.83, 0.85)),
-            adapted("entropy", (0.3, 0.34), diagnoses=(ONE_CLASS,)),
+            adapted("dann:weight=0.5", (0.83, 0.85), verdict=verdict("dann:weight=0.5", "source_only", "helped", 0.26)),
+            adapted(
+                "entropy", (0.3, 0.34), diagnoses=(ONE_CLASS,), verdict=verdict("entropy", "source_only", "hurt", -0.26)
+            ),
             adapted("target_labels", (0.95, 0.97), diagnoses=(), log=(), uses_target_labels=True),
         ),
         chosen="dann:weight=0.5",
@@ -83,7 +88,7 @@ def adaptation() -> Adaptation:
 
 def without_labels(labelled: Adaptation) -> Adaptation:
     """The same comparison on a target without labels."""
-    nothing = {"test": {}, "test_spread": {}, "test_by_seed": ()}
+    nothing = {"test": {}, "test_spread": {}, "test_by_seed": (), "verdict": None}
     results = tuple(
         replace(r, **nothing, points=tuple(replace(point, accuracy=None) for point in r.points))
         for r in labelled.results
@@ -126,4 +131,6 @@ def report_of(adaptation: Adaptation) -> TransferReport:
         winner=adaptation.chosen,
         budget={"steps": 15, "batch_size": 4, "seeds": [0, 1]},
         adaptation=adaptation,
+        verdict=adaptation.result(adaptation.chosen).verdict,
+        no_verdict=why_not_adapted(adaptation),
     )

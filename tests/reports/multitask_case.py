@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from reports.verdict_case import verdict
 
 from hf_transfer_kit.reports import TransferReport
 from hf_transfer_kit.values import MultiTasking, MultiTaskResult, TaskDescription, TaskFigure
@@ -33,13 +34,20 @@ def result(method: str, topic, spelling, score, **changes) -> MultiTaskResult:
 
 
 def multitasking(**changes) -> MultiTasking:
-    """Alone, together with two depths, after the source task; topic is helped, spelling hurt, the seeds disagree on
-    score."""
+    """Alone, together with two depths, after the source task; topic is helped, spelling hurt, score is undecided."""
     results = (
         result("single", (0.70, 0.72), (0.20, 0.22), (0.500, 0.600)),
         result(
             "multitask:shared_from=0", (0.74, 0.75), (0.30, 0.29), (0.51, 0.58), delta_m=-0.12, log=LOG,
             affinity=AFFINITY, forgetting=-0.035, forgetting_by_seed=(-0.04, -0.03), delta_m_by_seed=(-0.1, -0.14),
+            verdicts={
+                "topic": verdict("multitask:shared_from=0", "single", "helped", 0.035, about="topic"),
+                "spelling": verdict(
+                    "multitask:shared_from=0", "single", "hurt", 0.085, about="spelling", metric="error_rate",
+                    larger_is_better=False,
+                ),
+                "score": verdict("multitask:shared_from=0", "single", "undecided", -0.005, about="score", metric="spearman"),
+            },
         ),
         result(
             "multitask:shared_from=2", (0.73, 0.74), (0.25, 0.26), (0.50, 0.57), delta_m=-0.1, shared_from=2,

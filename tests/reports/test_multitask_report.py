@@ -24,25 +24,18 @@ from hf_transfer_kit.reports.multitask_words import (
 )
 
 
-def test_a_task_is_helped_or_hurt_where_every_seed_says_so():
+def test_a_task_is_helped_or_hurt_by_its_verdict():
     effects = {effect.task.name: effect for effect in task_effects(multitasking())}
     assert {name: effect.outcome for name, effect in effects.items()} == {
-        "topic": "helped", "spelling": "hurt", "score": "unclear",
+        "topic": "helped", "spelling": "hurt", "score": "undecided",
     }  # fmt: skip
     assert effects["topic"].differences == pytest.approx((0.04, 0.03))
     assert effects["spelling"].differences == pytest.approx((-0.10, -0.07))  # less is better
     assert multitask_sentence(multitasking()) == (
         "multitask:shared_from=0 does 3 tasks in one network, -12.0 % against each task alone (mean relative gain). "
-        "Sharing helps topic (by 3.5 points) and hurts spelling (by 8.5 points); score: the 2 seeds disagree."
+        "Sharing helps topic (by 3.5 points) and hurts spelling (by 8.5 points); of score it cannot be told."
     )
     assert multitask_words(multitasking())["outcome"] == "hurt"
-
-
-def test_one_seed_cannot_tell():
-    results = (result("single", (0.7,), (0.2,), (0.5,)), result("multitask", (0.9,), (0.1,), (0.9,), delta_m=0.5))
-    found = multitasking(results=results, chosen="multitask")
-    assert multitask_sentence(found).endswith("One seed cannot tell whom sharing helps or hurts.")
-    assert multitask_words(found)["outcome"] == "unclear"
 
 
 def test_without_single_tasks_nothing_is_claimed():
@@ -52,13 +45,12 @@ def test_without_single_tasks_nothing_is_claimed():
     assert "Whom sharing helps" not in html_report(report_of(found))
 
 
-def test_seeds_that_disagree_on_all_tasks():
-    results = (
-        result("single", (0.7, 0.7), (0.2, 0.2), (0.5, 0.5)),
-        result("multitask", (0.8, 0.6), (0.1, 0.3), (0.4, 0.6), delta_m=0.0),
-    )
+def test_without_verdicts_no_task_is_called_helped_or_hurt():
+    """As in reports of older versions, however far the seeds are apart."""
+    results = (result("single", (0.7,), (0.2,), (0.5,)), result("multitask", (0.9,), (0.1,), (0.9,), delta_m=0.5))
     found = multitasking(results=results, chosen="multitask", source_task=None, before=None)
-    assert multitask_sentence(found).endswith("Sharing neither helps nor hurts a task in every seed.")
+    assert multitask_sentence(found).endswith("Whom sharing helps or hurts cannot be told.")
+    assert multitask_words(found)["outcome"] == "undecided"
     assert source_sentence(found) == ""
 
 

@@ -110,6 +110,32 @@ def test_what_was_cut_goes_on(name, whole, tmp_path):
     assert plain(again) == plain(expected)
 
 
+def test_every_comparison_judges_on_test_rows(whole):
+    """Each method against what it is to beat, by the figures of its own runs; a baseline or a bound by nothing."""
+    judged = {
+        name: {result.method: result.verdict for result in whole[name][0].results}
+        for name in ("adapting", "without_source")
+    }
+    judged["generalising"] = {r.method: r.verdict for r in whole["generalising"][0].found.results}
+    assert {name: [method for method, verdict in found.items() if verdict] for name, found in judged.items()} == {
+        "adapting": ["dann", "adamatch:amount=0"],
+        "without_source": ["tent", "shot"],
+        "generalising": [],  # with two sources both methods are one and the same
+    }
+    by_seed = {result.method: result.test_by_seed for result in whole["adapting"][0].results}
+    verdict = judged["adapting"]["dann"]
+    assert verdict.winner_runs == pytest.approx(by_seed["dann"])
+    assert verdict.baseline_runs == pytest.approx(by_seed["source_only"])
+    assert verdict.difference == pytest.approx(np.mean(by_seed["dann"]) - np.mean(by_seed["source_only"]))
+    tasks = {result.method: result for result in whole["multitasking"][0].results}
+    assert tasks["single"].verdicts == {}
+    for method in ("multitask", "lwf", "replay:rows=6"):
+        assert list(tasks[method].verdicts) == ["shape", "height"]
+        for name, verdict in tasks[method].verdicts.items():
+            assert verdict.winner_runs == pytest.approx(tasks[method].figures[name].by_seed)
+            assert verdict.baseline_runs == pytest.approx(tasks["single"].figures[name].by_seed)
+
+
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_what_breaks_is_out_in_every_comparison(name, whole, tmp_path):
     """A rate of 1e30: no number is finite any more, and a sentence says so before anything is chosen."""

@@ -14,6 +14,7 @@ from hf_transfer_kit.adaptation import SCORES, agreement, diagnose
 from hf_transfer_kit.adaptation.label_shift import shift_diagnosis
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.selection.adapting.judging import with_verdicts
 from hf_transfer_kit.selection.adapting.mapping import feature_map
 from hf_transfer_kit.selection.adapting.methods import (
     LAST,
@@ -156,10 +157,11 @@ def compare_adaptations(
     results: list[AdaptationResult] = []
     first_runs: dict[str, AdaptationRun] = {}
     points: list[tuple[AdaptationPoint, ...]] = []
+    correct: dict[str, np.ndarray] = {}
     for method in chosen_methods:
         if method.name == SHALLOW:
             batch_size = args.per_device_eval_batch_size
-            result = run_shallow(
+            result, correct[method.text] = run_shallow(
                 method, make_model(seeds[0]), domains, batch_size=batch_size, seed=seeds[0], cache_dir=cache_dir
             )
         else:
@@ -167,6 +169,7 @@ def compare_adaptations(
             if runs is None:
                 continue
             first_runs[method.text] = runs[0]
+            correct[method.text] = correct_rows(runs)
             points += [run.points for run in runs if method.reads_target]
             plain = next((r for r in results if _plain(r.method)), None)
             result = _result(method, runs, plain)
@@ -181,6 +184,8 @@ def compare_adaptations(
     shown = dict.fromkeys([*[text for text in first_runs if _plain(text)][:1], name])
     first_runs |= {text: contest.whole(candidates[text], seeds[0], first_runs[text]) for text in shown}
     contest.finished(*((text, seeds[0]) for text in shown))
+    plain = next((result.method for result in results if _plain(result.method)), SOURCE_ONLY)
+    results = with_verdicts(results, correct, plain)
     maps = [feature_map(_title(text), first_runs[text].model, domains) for text in shown]
     shift = max((run.shift for run in first_runs.values() if run.shift), key=lambda shift: shift.sure, default=None)
     return AdaptationComparison(
@@ -277,6 +282,11 @@ def _means(runs: Sequence[AdaptationRun]) -> dict[str, Any]:
         "seconds": float(np.mean([run.seconds for run in runs])),
         "test_interval": runs_interval([run.true for run in runs], [run.predicted for run in runs]),
     }
+
+
+def correct_rows(runs: Sequence[AdaptationRun]) -> np.ndarray:
+    """Whether each of the target's test rows was predicted rightly, of shape (runs, rows); no rows without labels."""
+    return np.stack([run.predicted == run.true for run in runs])
 
 
 def with_best_score(results: Sequence[AdaptationResult], select: str) -> str:

@@ -24,6 +24,7 @@ LAST = "last"
 SHALLOW = "shallow"
 SOURCE_ONLY = "source_only"
 TARGET_SUPERVISED = "target_supervised"
+SOURCE_MODEL = "source_model"
 
 METHODS: Mapping[str, str] = Summaries(
     OBJECTIVES,
@@ -37,7 +38,7 @@ METHODS: Mapping[str, str] = Summaries(
 
 SOURCE_FREE_METHODS: Mapping[str, str] = Summaries(
     SOURCE_FREE,
-    first={"source_model": "the network as it comes", "adabn": "BatchNorm statistics of the target"},
+    first={SOURCE_MODEL: "the network as it comes", "adabn": "BatchNorm statistics of the target"},
 )
 """The same for methods that need no source rows."""
 
@@ -128,7 +129,7 @@ def make_source_free_method(specification: str, *, invert: bool = False) -> Adap
         specification,
         name,
         options,
-        reestimate=bool(given.get("reestimate", name != "source_model")),
+        reestimate=bool(given.get("reestimate", name != SOURCE_MODEL)),
         teacher=check_number(name, "teacher", decay, low=0, high=1),
     )
 

@@ -25,7 +25,7 @@ def run_shallow(
     batch_size: int,
     seed: int = 0,
     cache_dir: str | None = None,
-) -> AdaptationResult:
+) -> tuple[AdaptationResult, np.ndarray]:
     """Aligns frozen features of the target's training and test rows with the source's, and predicts the test rows.
 
     Adaptation sees those rows without labels (it is transductive). Nothing in it is random but the folds that choose
@@ -38,6 +38,10 @@ def run_shallow(
         batch_size: Rows a forward.
         seed: Of the folds.
         cache_dir: Where features are kept; None is the library's own place.
+
+    Returns:
+        What was reached, and whether each test row's class was predicted, of shape (1, rows); without rows where they
+        have no labels.
     """
     started = time.perf_counter()
     options = {"alignment": "coral", **method.options}
@@ -61,13 +65,13 @@ def run_shallow(
     # Of rows left out of the fit: on those that it learned from it is always right.
     left_out = found.probe.validation_accuracy or 0.0
     test: dict[str, float] = {}
+    correct = np.empty((1, 0))
     if "test" in domains.labelled:
         classes = len(domains.source.label_names)
-        predictions = np.eye(classes)[found.predictions[-len(test_rows) :]]
-        test = classification_metrics(domains.source.label_names)(
-            EvalPrediction(predictions, cast(np.ndarray, domains.labels("test")))
-        )
-    return AdaptationResult(
+        said, true = found.predictions[-len(test_rows) :], cast(np.ndarray, domains.labels("test"))
+        predictions, correct = np.eye(classes)[said], (said == true)[None]
+        test = classification_metrics(domains.source.label_names)(EvalPrediction(predictions, true))
+    result = AdaptationResult(
         method=method.text,
         summary=f"frozen features, aligned ({kind}), and a logistic regression",
         seeds=(seed,),
@@ -78,3 +82,4 @@ def run_shallow(
         test_by_seed=(test["accuracy"],) if test else (),
         seconds=time.perf_counter() - started,
     )
+    return result, correct

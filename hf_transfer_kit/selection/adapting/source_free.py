@@ -27,8 +27,14 @@ from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection.adapting.checkpoint_selection import KeepBest, evenly_spread_accuracy
-from hf_transfer_kit.selection.adapting.comparing import AdaptationComparison, summary_of, with_best_score
-from hf_transfer_kit.selection.adapting.methods import LAST, AdaptationMethod, make_source_free_method
+from hf_transfer_kit.selection.adapting.comparing import (
+    AdaptationComparison,
+    correct_rows,
+    summary_of,
+    with_best_score,
+)
+from hf_transfer_kit.selection.adapting.judging import with_verdicts
+from hf_transfer_kit.selection.adapting.methods import LAST, SOURCE_MODEL, AdaptationMethod, make_source_free_method
 from hf_transfer_kit.selection.adapting.running import ROWS, AdaptationRun, classifier_rates, tested_on
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.candidate import Candidate
@@ -139,12 +145,13 @@ def compare_source_free(
     }
     for text, candidate in candidates.items():
         contest.announce([candidate], own_seeds[text])
-    results, first = [], {}
+    results, first, correct = [], {}, {}
     for method in chosen:
         runs = contest.runs(candidates[method.text], own_seeds[method.text])
         if runs is None:
             continue
         first[method.text] = runs[0]
+        correct[method.text] = correct_rows(runs)
         results.append(summary_of(method, runs))
         if on_result:
             on_result(results[-1])
@@ -153,6 +160,8 @@ def compare_source_free(
     name = next((m.text for m in chosen if m.name in SOURCE_FREE and m.text in first), results[0].method)
     if select != LAST:
         name = with_best_score(results, select)
+    plain = next((m.text for m in chosen if m.name == SOURCE_MODEL and m.text in first), SOURCE_MODEL)
+    results = with_verdicts(results, correct, plain)
     run = contest.whole(candidates[name], seeds[0], first[name])
     contest.finished((name, seeds[0]))
     return AdaptationComparison(

@@ -1,25 +1,45 @@
-"""Confidence intervals for an accuracy, and for the difference of two on the same test rows."""
+"""Confidence intervals for a metric, and for the difference of two on the same test rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.metrics import RowMetric, mean_metric
+
+Runs = np.ndarray | Sequence[RowMetric]
+"""Correctness (0 or 1) of shape (runs, rows) or (rows,), or each run's metric."""
+
+
+class Pair(NamedTuple):
+    """Two sides judged on the same rows, each by its runs; their numbers may differ."""
+
+    first: Runs
+    second: Runs
 
 
 def paired_bootstrap(
-    first: np.ndarray, second: np.ndarray, *, confidence: float = 0.95, draws: int = 10_000, seed: int = 0
+    first: Runs, second: Runs, *, confidence: float = 0.95, draws: int = 10_000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Percentile bootstrap of ``mean(first) - mean(second)`` over paired rows (Efron & Tibshirani 1993, chapter 13).
+    """``pooled_bootstrap`` of one pair."""
+    return pooled_bootstrap([Pair(first, second)], confidence=confidence, draws=draws, seed=seed)
 
-    Rows are drawn with replacement, the same rows for both sides. Where each side was run with several seeds, its
-    runs are drawn with replacement too, so that the interval covers the spread between seeds as far as they show it.
+
+def pooled_bootstrap(
+    pairs: Sequence[Pair], *, draw_pairs: bool = False, confidence: float = 0.95, draws: int = 10_000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Percentile bootstrap of a metric of the first side less that of the second (Efron & Tibshirani 1993, chapter 13).
+
+    Rows are drawn with replacement, the same rows for both sides, and the metric itself is computed of them. Where a
+    side was run with several seeds, its runs are drawn with replacement too, so that the interval covers the spread
+    between seeds as far as they show it. Of several pairs, each on rows of its own, the mean is taken.
 
     Args:
-        first: Correctness (0 or 1) of shape (runs, rows) or (rows,).
-        second: The same for the other side; the number of runs may differ.
+        pairs: At least one.
+        draw_pairs: Whether the pairs are a sample themselves, as splits of classes are, and drawn with replacement.
         confidence: Level of the interval, in (0, 1).
         draws: Number of bootstrap draws.
         seed: Seed of the draws.
@@ -28,24 +48,42 @@ def paired_bootstrap(
         The observed difference and the lower and upper end of its interval.
 
     Raises:
-        SettingsError: When the rows differ in number or there are none.
+        SettingsError: When the rows of a pair differ in number or there are none.
     """
-    first, second = np.atleast_2d(np.asarray(first, dtype=float)), np.atleast_2d(np.asarray(second, dtype=float))
-    if first.shape[1] != second.shape[1] or not first.size:
-        raise SettingsError(
-            f"The two sides have {first.shape[1]} and {second.shape[1]} test rows; a paired comparison needs the same "
-            "rows on both sides, at least one."
-        )
+    sides = [(_metrics(pair.first), _metrics(pair.second)) for pair in pairs]
+    for first, second in sides:
+        if len({run.rows for run in (*first, *second)}) != 1 or not first[0].rows:
+            raise SettingsError(
+                f"The two sides have {first[0].rows} and {second[0].rows} test rows; a paired comparison needs the "
+                "same rows on both sides, at least one."
+            )
     generator = np.random.default_rng(seed)
-    rows = first.shape[1]
     differences = np.empty(draws)
     for draw in range(draws):
-        counts = np.bincount(generator.integers(rows, size=rows), minlength=rows) / rows
-        sides = [side[generator.integers(len(side), size=len(side))].mean(axis=0) @ counts for side in (first, second)]
-        differences[draw] = sides[0] - sides[1]
+        drawn = generator.integers(len(sides), size=len(sides)) if draw_pairs else range(len(sides))
+        differences[draw] = np.mean([_drawn(*sides[place], generator) for place in drawn])
     tail = (1 - confidence) / 2
-    low, high = np.quantile(differences, [tail, 1 - tail])
-    return float(first.mean() - second.mean()), float(low), float(high)
+    low, high = np.nanquantile(differences, [tail, 1 - tail])
+    observed = np.mean([_mean(first) - _mean(second) for first, second in sides])
+    return float(observed), float(low), float(high)
+
+
+def _metrics(runs: Runs) -> Sequence[RowMetric]:
+    return [mean_metric(run) for run in np.atleast_2d(runs)] if isinstance(runs, np.ndarray) else runs
+
+
+def _mean(runs: Sequence[RowMetric]) -> float:
+    return float(np.mean([run.observed for run in runs]))
+
+
+def _drawn(first: Sequence[RowMetric], second: Sequence[RowMetric], generator: np.random.Generator) -> float:
+    rows = first[0].rows
+    counts = np.bincount(generator.integers(rows, size=rows), minlength=rows).astype(float)
+    values = []
+    for side in (first, second):
+        places, times = np.unique(generator.integers(len(side), size=len(side)), return_counts=True)
+        values.append(sum(n * side[place].value(counts) for place, n in zip(places, times, strict=True)) / len(side))
+    return values[0] - values[1]
 
 
 def accuracy_interval(correct: np.ndarray, *, confidence: float = 0.95, draws: int = 2_000) -> tuple[float, float]:
@@ -71,6 +109,14 @@ def accuracy_interval(correct: np.ndarray, *, confidence: float = 0.95, draws: i
     if correct.all():
         return bound, 1.0
     return (low, min(high, 1.0)) if correct.any() else (0.0, 1 - bound)
+
+
+def metric_interval(
+    runs: Sequence[RowMetric], *, confidence: float = 0.95, draws: int = 2_000
+) -> tuple[float, float]:  # fmt: skip
+    """The same of any metric, over test rows and runs; arguments as in ``accuracy_interval``."""
+    _, low, high = paired_bootstrap(runs, np.zeros(runs[0].rows), confidence=confidence, draws=draws)
+    return low, high
 
 
 def runs_interval(true: Sequence[np.ndarray], predicted: Sequence[np.ndarray]) -> tuple[float, float] | None:

@@ -28,6 +28,8 @@ R = TypeVar("R")
 FOLDER = "runs"
 """Where finished runs lie in the folder of a comparison."""
 _RECORD, _ARRAYS, _WEIGHTS = "record.json", "arrays.npz", "changed.safetensors"
+_INSIDE = "/"
+"""Between a field and an entry of it, where the field maps names to arrays."""
 _NOT_RESULTS = (
     "output_dir", "run_name", "report_to", "disable_tqdm", "project", "trackio_space_id", "hub_token", "push_to_hub",
     "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push", "resume_from_checkpoint",
@@ -97,7 +99,12 @@ class RunStore:
         hints = get_type_hints(kind)
         found = {name: read_value(hints[name], value) for name, value in values.items()}
         with np.load(folder / _ARRAYS) as arrays:
-            found |= {name: arrays[name] for name in arrays.files}
+            for name in arrays.files:
+                field, inside, entry = name.partition(_INSIDE)
+                if inside:
+                    found.setdefault(field, {})[entry] = arrays[name]
+                else:
+                    found[name] = arrays[name]
         model = None
         if self._ranks.broadcast_from_main(lambda: (folder / _WEIGHTS).is_file()):
             model = rebuild()
@@ -110,7 +117,7 @@ class RunStore:
 
         Args:
             key: What it depends on.
-            run: A dataclass with ``model``; arrays and plain values beside it.
+            run: A dataclass with ``model``; arrays, mappings of arrays and plain values beside it.
             rebuild: The model as it was before training: weights that are as they were are not stored.
             facts: What the key was made of that people may read.
         """
@@ -179,6 +186,8 @@ def _plain(run: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             continue
         if isinstance(value, np.ndarray):
             arrays[field.name] = value
+        elif isinstance(value, Mapping) and value and all(isinstance(one, np.ndarray) for one in value.values()):
+            arrays |= {f"{field.name}{_INSIDE}{entry}": one for entry, one in value.items()}
         elif not isinstance(value, nn.Module | TrainingArguments):
             values[field.name] = _jsonable(value)
     return values, arrays

@@ -15,6 +15,7 @@ from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import SPLITS, PreparedData
 from hf_transfer_kit.data.class_balance import classes_of
+from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features import CachedBoundaries, cache_boundaries
 from hf_transfer_kit.features.cache_budget import bytes_of
@@ -100,7 +101,8 @@ def search_freeze_depth(
         on_result: Called with each depth's result on each rung.
 
     Raises:
-        SettingsError: When an argument is not allowed or the cache would be larger than its budget; before any run.
+        SettingsError: When an argument is not allowed, the cache would be larger than its budget, or the task is no
+            classification; before any run.
 
     Example:
         >>> found = search_freeze_depth(make_model, data, args, budget, depths=[0, 2], seeds=[0], cache_dir="cache")
@@ -109,6 +111,11 @@ def search_freeze_depth(
         True
     """
     started = time.perf_counter()
+    if data.task_type != CLASSIFICATION:
+        raise SettingsError(
+            f"A depth is searched for by shares of rows that are right, and this is a task of {data.task_type}. Race "
+            "some depths instead: freeze_first:k=1, freeze_first:k=2."
+        )
     model = make_model(seeds[0] if seeds else 0)
     groups = layer_groups(model)
     depths = _checked_depths(groups, depths, direction, seeds, share)

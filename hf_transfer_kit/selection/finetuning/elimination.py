@@ -14,6 +14,7 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.halving import LEAST_STEPS
 from hf_transfer_kit.selection.finetuning.running import Attach, run_strategy
+from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.specification import strategy_text
 from hf_transfer_kit.values import Elimination
@@ -52,6 +53,7 @@ def eliminate(
     """
     if isinstance(reduction_factor, bool) or not isinstance(reduction_factor, int) or reduction_factor < 2:
         raise SettingsError(f"reduction_factor={reduction_factor!r} is out of range; give a whole number of 2 or more.")
+    judging = judging_of(data)
     running = [strategy for strategy in strategies if strategy.pretrained]
     given_up: list[Elimination] = []
     for steps in short_budgets(len(running), budget.max_steps, reduction_factor):
@@ -63,11 +65,17 @@ def eliminate(
             run = run_strategy(
                 strategy, make_model, data, short_args, short, seed=seed, callbacks=extra, attach=attach, test=False
             )
-            reached[text] = (run.validation[data.balance.metric], -run.validation["loss"])
+            reached[text] = judging.score(run.validation)
         order = sorted(running, key=lambda strategy: reached[strategy_text(strategy)], reverse=True)
         going_on = max(2, math.ceil(len(running) / reduction_factor))
         given_up += [
-            Elimination(strategy_text(strategy), steps, budget.max_steps, reached[strategy_text(strategy)][0])
+            Elimination(
+                strategy_text(strategy),
+                steps,
+                budget.max_steps,
+                judging.sign * reached[strategy_text(strategy)][0],
+                judging.metric,
+            )
             for strategy in order[going_on:]
         ]
         running = order[:going_on]

@@ -106,17 +106,24 @@ def compare_sources(
             store=store,
             executor=executor,
         )
-        if not np.array_equal(race.true, comparison.true):
+        if not _same_rows(race.true, comparison.true):
             raise DataError(
                 f"{other.name} was tested on other rows than {name}, so the two cannot be compared row by row. Prepare "
                 "both from the same splits."
             )
         mine, theirs = comparison.winner, race.winner
-        verdict = judge_source(name, mine, comparison.correct[mine], other.name, theirs, race.correct[theirs])
+        metric = race.result(theirs).metric
+        verdict = judge_source(
+            name, mine, comparison.tested[mine], other.name, theirs, race.tested[theirs], metric=metric
+        )
         found.append(SourceResult(other.name, race.result(theirs), verdict))
         if on_result:
             on_result(found[-1])
     return tuple(found)
+
+
+def _same_rows(first: np.ndarray, second: np.ndarray) -> bool:
+    return np.array_equal(first, second, equal_nan=np.issubdtype(first.dtype, np.floating))
 
 
 def check_sources(
@@ -140,7 +147,7 @@ def check_sources(
         raise SettingsError(f"Sources {', '.join(names)}: a network is named twice. Name each once.")
     for other in others:
         try:
-            validate_strategies(carried, other.make_model(seed))
+            validate_strategies(carried, other.make_model(seed), other.data)
         except SettingsError as error:
             raise SettingsError(f"{other.name}, another source: {error}") from error
     return carried

@@ -13,9 +13,11 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import PreparedData
+from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features.layer_output import learn_inputs
-from hf_transfer_kit.selection.contest.bootstrap import runs_interval
+from hf_transfer_kit.metrics import RowMetric
+from hf_transfer_kit.selection.contest.bootstrap import metric_interval, runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.candidate import Candidate
 from hf_transfer_kit.selection.contest.contest import Contest
@@ -26,7 +28,9 @@ from hf_transfer_kit.selection.contest.verdict import judge_transfer
 from hf_transfer_kit.selection.finetuning.caching import PrefixCaches
 from hf_transfer_kit.selection.finetuning.elimination import eliminate
 from hf_transfer_kit.selection.finetuning.found_depths import with_found_depths
-from hf_transfer_kit.selection.finetuning.running import Run, run_strategy, to_channels_last
+from hf_transfer_kit.selection.finetuning.running import Run, of_task, run_strategy, to_channels_last
+from hf_transfer_kit.selection.finetuning.task_judging import Judging, judging_of
+from hf_transfer_kit.selection.finetuning.task_losses import check_task_fits
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.specification import make_strategy, strategy_text
 from hf_transfer_kit.values import DepthSearch, Elimination, FailedRun, RunFigures, StrategyResult, Verdict
@@ -38,16 +42,16 @@ class Comparison(Outcome):
 
     Args:
         results: One entry a strategy, in the order given.
-        winner: Text of the strategy with the highest mean validation accuracy.
+        winner: Text of the strategy with the best mean metric on validation.
         verdict: Whether transfer helped against from-scratch; None when from-scratch did not run.
         model: The winner's model, of the run with the best validation accuracy.
         model_metrics: That model's metrics on the test split.
-        true: Class of each test row, of shape (rows,).
-        predicted: That model's prediction for each test row, of shape (rows,).
+        true: Label of each test row, of shape (rows,), of several labels a row or words (rows, ...).
+        predicted: What that model says of each test row, likewise.
         learning_rate: The rate the winner was trained with.
         depth_searches: One for each strategy whose depth was to be found (``freeze_first:auto``).
         eliminated: Strategies that were given up after short runs.
-        correct: Strategy -> whether each test row's class was predicted, of shape (runs, rows).
+        tested: Strategy -> the metric that was chosen by, of each run on the test rows.
         rates: Parameter's name in ``model`` -> highest rate that it learned with; empty where that is not known.
         failed: Runs that were given up; their strategies are not among the results.
         runs: Every figure of every run.
@@ -63,7 +67,7 @@ class Comparison(Outcome):
     learning_rate: float
     depth_searches: tuple[DepthSearch, ...] = ()
     eliminated: tuple[Elimination, ...] = ()
-    correct: Mapping[str, np.ndarray] = field(default_factory=dict)
+    tested: Mapping[str, Sequence[RowMetric]] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
     failed: tuple[FailedRun, ...] = ()
     runs: tuple[RunFigures, ...] = ()
@@ -91,9 +95,10 @@ def compare_strategies(
 ) -> Comparison:
     """Runs every strategy with every seed under one budget: same steps, same data order, same evaluations.
 
-    Selection reads the validation split only (the mean of ``data.balance.metric``, accuracy by default; the lower mean
-    loss where that is equal). Whether
-    transfer helped is judged on the test split by a paired bootstrap of the accuracy difference to ``from_scratch``.
+    Selection reads the validation split only: the mean of the task's metric in its direction (``judging_of``; accuracy
+    of classes by default), the lower mean loss where that is equal. Whether transfer helped is judged on the test split
+    by a paired bootstrap of that metric's difference to ``from_scratch``. Tasks are ``classification``, ``regression``,
+    ``multi_label`` and ``token_classification`` (``data.task_type``).
     A strategy whose depth is to be found (``freeze_first:auto``) runs with the depth that a search gives.
 
     Args:
@@ -128,8 +133,9 @@ def compare_strategies(
     for what, values in (("strategies", texts), ("seeds", list(seeds))):
         if not values or len(set(values)) < len(values):
             raise SettingsError(f"{what}={values} must hold at least one entry, and none twice.")
+    judging = judging_of(data)
     make_model = _told(make_model, data)
-    validate_strategies(racing, make_model(seeds[0]))
+    validate_strategies(racing, make_model(seeds[0]), data)
     options = caches.search_options if caches else {}
     racing, searches = with_found_depths(
         racing, make_model, data, args, budget, seeds=seeds, callbacks=callbacks, **options
@@ -150,7 +156,6 @@ def compare_strategies(
         )
     texts = [strategy_text(strategy) for strategy in racing]
 
-    metric = data.balance.metric
     contest = Contest(
         Run,
         args,
@@ -170,7 +175,7 @@ def compare_strategies(
         for strategy, text in zip(racing, texts, strict=True)
     ]
     contest.announce(candidates, seeds)
-    results, correct = [], {}
+    results, tested = [], {}
     best: tuple[Strategy, Candidate[Run], Run] | None = None
     best_score = (-np.inf, -np.inf)
     for strategy, text, candidate in zip(racing, texts, candidates, strict=True):
@@ -179,13 +184,13 @@ def compare_strategies(
             continue
         if caches:
             caches.remember(runs[0].cache_note)
-        result = summarize(text, strategy.summary, runs)
+        result = summarize(text, strategy.summary, runs, judging)
         results.append(result)
-        correct[text] = np.stack([run.predicted == run.true for run in runs])
-        score = (result.validation[metric], -result.validation["loss"])
+        tested[text] = [judging.by_row(run.predicted, run.true) for run in runs]
+        score = judging.score(result.validation)
         if score > best_score:
             best_score = score
-            best = strategy, candidate, max(runs, key=lambda run: (run.validation[metric], -run.validation["loss"]))
+            best = strategy, candidate, max(runs, key=lambda run: judging.score(run.validation))
         if on_result:
             on_result(result)
     if best is None:
@@ -194,12 +199,12 @@ def compare_strategies(
     strategy, candidate, run = cast(tuple[Strategy, Candidate[Run], Run], best)
     run = contest.whole(candidate, run.seed, run)
     contest.finished((candidate.text, run.seed))
-    transferring = [text for text, s in zip(texts, racing, strict=True) if s.pretrained and text in correct]
+    transferring = [text for text, s in zip(texts, racing, strict=True) if s.pretrained and text in tested]
     return Comparison(
         results=tuple(results),
         winner=strategy_text(strategy),
         verdict=judge_transfer(
-            results, correct, winner=strategy_text(strategy), transferring=transferring, metric=metric
+            results, tested, winner=strategy_text(strategy), transferring=transferring, metric=judging.metric
         ),
         model=run.model,
         model_metrics=run.test,
@@ -208,7 +213,7 @@ def compare_strategies(
         learning_rate=budget.rate(data.modality, strategy.rate_kind),
         depth_searches=searches,
         eliminated=eliminated,
-        correct=correct,
+        tested=tested,
         rates=run.rates,
         failed=tuple(contest.failed),
         runs=tuple(contest.ran),
@@ -221,18 +226,18 @@ def _before_training(
     return to_channels_last(strategy.prepare_model(make_model(seed), seed=seed), data)
 
 
-def single_run(strategy: Strategy, run: Run, *, learning_rate: float) -> Comparison:
-    """One run of one strategy as a comparison without a contender; there is no verdict.
+def single_run(strategy: Strategy, run: Run, data: PreparedData, *, learning_rate: float) -> Comparison:
+    """One run of one strategy on ``data`` as a comparison without a contender; there is no verdict.
 
     Example:
         >>> strategy = make_strategy("head_only")
         >>> run = run_strategy(strategy, make_model, data, args, budget, seed=0)
-        >>> single_run(strategy, run, learning_rate=0.01).winner
+        >>> single_run(strategy, run, data, learning_rate=0.01).winner
         'head_only'
     """
-    text = strategy_text(strategy)
+    text, judging = strategy_text(strategy), judging_of(data)
     return Comparison(
-        results=(summarize(text, strategy.summary, [run]),),
+        results=(summarize(text, strategy.summary, [run], judging),),
         winner=text,
         verdict=None,
         model=run.model,
@@ -240,7 +245,7 @@ def single_run(strategy: Strategy, run: Run, *, learning_rate: float) -> Compari
         true=run.true,
         predicted=run.predicted,
         learning_rate=learning_rate,
-        correct={text: (run.predicted == run.true)[None]},
+        tested={text: [judging.by_row(run.predicted, run.true)]},
         rates=run.rates,
     )
 
@@ -251,13 +256,15 @@ def _told(make_model: Callable[[int], PreTrainedModel], data: PreparedData) -> C
     def make(seed: int) -> PreTrainedModel:
         model = make_model(seed)
         learn_inputs(model, lambda: data.collator([data.train[0]]))
-        return model
+        return of_task(model, data)
 
     return make
 
 
-def validate_strategies(strategies: Sequence[Strategy], model: PreTrainedModel) -> None:
-    """Raises SettingsError when a strategy, or an option of it, does not fit the model.
+def validate_strategies(
+    strategies: Sequence[Strategy], model: PreTrainedModel, data: PreparedData | None = None
+) -> None:
+    """Raises SettingsError when a strategy, or an option of it, does not fit the model or, where given, the task.
 
     Example:
         >>> validate_strategies([make_strategy("freeze_first:k=9")], model)
@@ -266,12 +273,22 @@ def validate_strategies(strategies: Sequence[Strategy], model: PreTrainedModel) 
         hf_transfer_kit.errors.SettingsError: freeze_first:k=9 is out of range: this model has 3 layer ...
     """
     groups = layer_groups(model)
+    if data is not None:
+        judging_of(data)
+        check_task_fits(model, data)
     for strategy in strategies:
+        if data is not None:
+            strategy.check_task(data.task_type)
+            if strategy.searched and data.task_type != CLASSIFICATION:
+                raise SettingsError(
+                    f"{strategy_text(strategy)}: a depth is searched for by shares of rows that are right, which "
+                    f"{data.task_type} does not have. Give a number, such as {strategy.name}:k=2."
+                )
         strategy.validate(groups)
         strategy.check_model(model)
 
 
-def summarize(text: str, summary: str, runs: Sequence[Run]) -> StrategyResult:
+def summarize(text: str, summary: str, runs: Sequence[Run], judging: Judging) -> StrategyResult:
     """Mean and spread of a strategy's runs."""
     validation, test = (
         {name: [getattr(run, split)[name] for run in runs] for name in getattr(runs[0], split)}
@@ -284,9 +301,17 @@ def summarize(text: str, summary: str, runs: Sequence[Run]) -> StrategyResult:
         validation={name: float(np.mean(values)) for name, values in validation.items()},
         test={name: float(np.mean(values)) for name, values in test.items()},
         test_spread={name: float(np.std(values, ddof=1)) if len(runs) > 1 else 0.0 for name, values in test.items()},
-        test_interval=runs_interval([run.true for run in runs], [run.predicted for run in runs]),
+        test_interval=_interval(runs, judging),
+        metric=judging.metric,
+        test_by_seed=tuple(run.test[judging.metric] for run in runs),
         curve=runs[0].curve,
         trainable_parameters=runs[0].trainable_parameters,
         total_parameters=runs[0].total_parameters,
         seconds=float(np.mean([run.seconds for run in runs])),
     )
+
+
+def _interval(runs: Sequence[Run], judging: Judging) -> tuple[float, float] | None:
+    if judging.metric == "accuracy" and runs[0].true.ndim == 1:
+        return runs_interval([run.true for run in runs], [run.predicted for run in runs])
+    return metric_interval([judging.by_row(run.predicted, run.true) for run in runs]) if len(runs[0].true) else None

@@ -17,11 +17,14 @@ from transformers import EvalPrediction, PreTrainedModel, PrinterCallback, Train
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import SPLITS, PreparedData
 from hf_transfer_kit.data.class_balance import classes_of
+from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.features import CachedPrefix
-from hf_transfer_kit.metrics import classification_metrics
+from hf_transfer_kit.metrics.tasks import logits_of
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
 from hf_transfer_kit.selection.contest.run_settings import run_settings
+from hf_transfer_kit.selection.finetuning.task_judging import judging_of
+from hf_transfer_kit.selection.finetuning.task_losses import PROBLEM_TYPES, task_loss
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.tuning import FairLossScale, LearnedRates, rates_of
 from hf_transfer_kit.values import CurvePoint
@@ -38,13 +41,13 @@ class Run:
         model: The trained model.
         validation: Metric name -> value on the validation split.
         test: The same on the test split.
-        true: Class of each test row, of shape (rows,).
-        predicted: Predicted class of each test row, of shape (rows,).
+        true: Label of each test row, of shape (rows,); of several labels a row, or of words, (rows, ...).
+        predicted: What was said of each test row (``TaskMetrics.said``), likewise.
         curve: Evaluations during training.
         seconds: Wall time of training, its evaluations included.
         trainable_parameters: Scalars that asked for a gradient when training ended.
         total_parameters: All.
-        validation_correct: Whether each validation row's class was predicted, of shape (rows,).
+        validation_correct: Whether each validation row's class was predicted, of shape (rows,); None of other tasks.
         rates: Parameter's name -> highest rate that it learned with; empty where that is not known.
         cache_note: What ``PrefixCaches`` said of it; empty without frozen first layers.
     """
@@ -139,6 +142,13 @@ def readable_data(
         yield replace(data, **rows, collator=cached.collator)
 
 
+def of_task(model: PreTrainedModel, data: PreparedData) -> PreTrainedModel:
+    """The model, in place, with transformers' word for a task that is no classification in its configuration."""
+    if data.task_type in PROBLEM_TYPES:
+        model.config.problem_type = PROBLEM_TYPES[data.task_type]
+    return model
+
+
 def to_channels_last(model: PreTrainedModel, data: PreparedData) -> PreTrainedModel:
     """Puts a network of pictures into the layout in which it is fastest, in place, and returns it.
 
@@ -159,15 +169,20 @@ def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: fl
         >>> sorted(run.validation)
         ['accuracy', 'balanced_accuracy', 'loss', 'macro_f1']
     """
-    seen: list[np.ndarray] = []
-    with _also(trainer, lambda prediction: seen.append(_classes(prediction.predictions) == prediction.label_ids)):
+    judging, seen = judging_of(data), []
+
+    def look(prediction: EvalPrediction) -> None:
+        if data.task_type == CLASSIFICATION:
+            seen.append(logits_of(prediction).argmax(axis=-1) == prediction.label_ids)
+
+    with _also(trainer, look):
         validation = trainer.evaluate(metric_key_prefix="eval")
     tested: dict[str, float] = {}
     true = predicted = np.empty(0, dtype=int)
     if test:
         output = trainer.predict(cast(Dataset, data.test), metric_key_prefix="test")
         tested = metrics_of(output.metrics or {}, "test")
-        true, predicted = np.asarray(output.label_ids), _classes(output.predictions)
+        true, predicted = np.asarray(output.label_ids), judging.metrics.said(logits_of(output))
     model = cast(PreTrainedModel, trainer.model)
     return Run(
         seed=seed,
@@ -176,7 +191,7 @@ def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: fl
         test=tested,
         true=true,
         predicted=predicted,
-        curve=learning_curve(trainer.state.log_history),
+        curve=learning_curve(trainer.state.log_history, judging.metric),
         seconds=seconds,
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         total_parameters=sum(p.numel() for p in model.parameters()),
@@ -201,12 +216,6 @@ def _also(trainer: Trainer, look: Callable[[EvalPrediction], object]) -> Iterato
         trainer.compute_metrics = metrics
 
 
-def _classes(predictions: np.ndarray | tuple) -> np.ndarray:
-    """Predicted class of each row, of shape (rows,), from logits that may stand first among other outputs."""
-    logits = predictions[0] if isinstance(predictions, tuple) else predictions
-    return np.asarray(logits).argmax(axis=-1)
-
-
 def make_trainer(
     strategy: Strategy,
     model: PreTrainedModel,
@@ -229,10 +238,10 @@ def make_trainer(
         model,
         args,
         train_dataset=balance.rows(data.train, classes, seed=args.seed),
-        compute_loss_func=balance.loss(classes, data.label_names),
+        compute_loss_func=task_loss(data) or balance.loss(classes, data.label_names),
         eval_dataset=data.validation,
         data_collator=data.collator,
-        compute_metrics=classification_metrics(data.label_names),
+        compute_metrics=judging_of(data).metrics.compute,
         callbacks=[FairLossScale(), StopNotFinite(), *strategy.callbacks(model), LearnedRates(), *callbacks],
         optimizer_cls_and_kwargs=strategy.optimizer(model, args),
     )
@@ -260,10 +269,10 @@ def run_arguments(
     )
 
 
-def learning_curve(log_history: list[dict[str, float]]) -> tuple[CurvePoint, ...]:
-    """Evaluations and training losses of Trainer's log, one point a step."""
+def learning_curve(log_history: list[dict[str, float]], metric: str = "accuracy") -> tuple[CurvePoint, ...]:
+    """Evaluations, of them one metric, and training losses of Trainer's log, one point a step."""
     points: dict[int, dict[str, float]] = {}
-    names = {"loss": "train_loss", "eval_loss": "validation_loss", "eval_accuracy": "accuracy"}
+    names = {"loss": "train_loss", "eval_loss": "validation_loss", f"eval_{metric}": "accuracy"}
     for entry in log_history:
         known = {names[key]: value for key, value in entry.items() if key in names}
         if known:

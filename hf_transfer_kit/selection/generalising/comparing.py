@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,13 +12,15 @@ from transformers import PreTrainedModel, TrainingArguments
 from hf_transfer_kit.adaptation.batch_norm import batch_norms
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import ModelError, SettingsError
-from hf_transfer_kit.selection.contest.bootstrap import runs_interval
+from hf_transfer_kit.selection.contest.bootstrap import Pair, runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.executors import Executor
 from hf_transfer_kit.selection.contest.outcome import Outcome
 from hf_transfer_kit.selection.contest.store import RunStore
+from hf_transfer_kit.selection.contest.verdict import Question, judge
 from hf_transfer_kit.selection.generalising.contests import Callbacks, Contests, LeftOutRun
 from hf_transfer_kit.selection.generalising.methods import (
+    JOINT,
     METHODS,
     PER_DOMAIN,
     GeneralisationMethod,
@@ -30,7 +32,10 @@ from hf_transfer_kit.selection.generalising.running import (
     GeneralisationRun,
     Sources,
 )
-from hf_transfer_kit.values import FailedRun, Generalisation, GeneralisationResult, RunFigures
+from hf_transfer_kit.values import FailedRun, Generalisation, GeneralisationResult, RunFigures, Verdict
+
+Correct = Mapping[str, np.ndarray]
+"""Source left out -> whether each of its test rows was predicted rightly, of shape (runs, rows)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +78,8 @@ def compare_generalisation(
     """Trains every method as often as there are sources, each time without one of them, and judges it on that one.
 
     The method with the best mean over the sources left out (on their validation rows) is then trained on all, with
-    every seed. Test rows of the sources, and of the unseen domain, are read by those networks alone, at the end.
+    every seed. Test rows of the sources, and of the unseen domain, are read by those networks at the end; those of the
+    source that a run was without, by that run for the verdict. They choose nothing.
 
     With two sources a run that leaves one out has a single one, where methods differ in nothing but their averaging and
     their views; those that are one and the same are trained once, and named in ``Generalisation.alike``. Of equal
@@ -114,7 +120,8 @@ def compare_generalisation(
 
     contests = Contests(make_model, sources, args, budget, seeds, select, callbacks, store, executor)
     single = len(sources.rows) == 2
-    done: dict[Any, GeneralisationResult | None] = {}
+    done: dict[Any, tuple[GeneralisationResult, Correct] | None] = {}
+    correct: dict[str, Correct] = {}
     results = []
     contests.announce(
         {method.with_one_source if single else method.text: method for method in reversed(chosen)}.values()
@@ -123,8 +130,9 @@ def compare_generalisation(
         key = method.with_one_source if single else method.text
         if key not in done:
             done[key] = _left_out(method, sources, seeds, contests)
-        if (result := done[key]) is None:
+        if (found_now := done[key]) is None:
             continue
+        result, correct[method.text] = found_now
         results.append(replace(result, method=method.text, summary=METHODS[method.name]))
         if on_result:
             on_result(results[-1])
@@ -133,6 +141,7 @@ def compare_generalisation(
     best = max(results, key=lambda result: result.mean)  # of equal ones the first
     method = next(method for method in chosen if method.text == best.method)
     runs = contests.on_all(method)
+    results = [replace(result, verdict=_verdict(result.method, correct)) for result in results]
     found = _finished(method, results, runs, sources, unseen, select, _alike(chosen) if single else ())
     contests.whole.finished(*((contests.title(method), seed) for seed in seeds))
     return replace(found, failed=tuple(contests.left_out.failed), runs=(*contests.left_out.ran, *contests.whole.ran))
@@ -183,7 +192,7 @@ def check_batch_norm(network: PreTrainedModel) -> None:
 
 def _left_out(
     method: GeneralisationMethod, sources: Sources, seeds: Sequence[int], contests: Contests
-) -> GeneralisationResult | None:
+) -> tuple[GeneralisationResult, Correct] | None:
     """What it reaches on each source that it was not trained on; None where a run broke."""
     runs: dict[str, list[LeftOutRun]] = {}
     for name in sources.rows:
@@ -191,7 +200,7 @@ def _left_out(
         if found is None:
             return None
         runs[name] = found
-    return GeneralisationResult(
+    result = GeneralisationResult(
         method=method.text,
         summary=METHODS[method.name],
         seeds=tuple(seeds),
@@ -201,6 +210,21 @@ def _left_out(
         },
         seconds=float(np.mean([run.seconds for found in runs.values() for run in found])),
     )
+    return result, {name: np.stack([run.correct for run in found]) for name, found in runs.items()}
+
+
+def _verdict(method: str, correct: Mapping[str, Correct]) -> Verdict | None:
+    """Whether a method helps against plain training on all sources, on test rows of the sources left out."""
+    own, against = correct[method], correct.get(JOINT)
+    if against is None or against is own:  # with two sources methods may be one and the same
+        return None
+    question = Question(
+        helped=f"{method} helped on sources that were left out.",
+        hurt=f"{method} hurt on sources that were left out.",
+        undecided=f"Whether {method} helped on sources that were left out cannot be told: the interval holds zero.",
+        against=f"{method} against {JOINT} on test rows of {', '.join(own)}, each left out in turn",
+    )
+    return judge(method, JOINT, [Pair(own[name], against[name]) for name in own], question)
 
 
 def _finished(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.selection.contest.budget import Budget
@@ -27,7 +28,7 @@ from hf_transfer_kit.selection.generalising.running import (
 Callbacks = Callable[[str, int], Sequence[TrainerCallback]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LeftOutRun:
     """What a run without one source gave; its network is not needed any more.
 
@@ -35,12 +36,14 @@ class LeftOutRun:
         accuracy: On validation rows of the source that was left out.
         validation: Source -> accuracy on validation rows of those that were trained on.
         seconds: Wall time of training.
+        correct: Whether the class of each test row of the source that was left out was predicted, of shape (rows,).
         model: None.
     """
 
     accuracy: float
     validation: Mapping[str, float]
     seconds: float
+    correct: np.ndarray
     model: None = None
 
     @property
@@ -118,7 +121,8 @@ class Contests:
         run = self._train(method, self.sources.without(name), title, seed)
         rows = self.sources.rows[name]
         metrics, _, _ = run.tested(replace(rows, test=rows.validation))
-        return LeftOutRun(metrics["accuracy"], dict(run.validation), run.seconds)
+        _, true, said = run.tested(rows)
+        return LeftOutRun(metrics["accuracy"], dict(run.validation), run.seconds, said == true)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("left_out", "whole")}

@@ -13,18 +13,20 @@ from transformers import PreTrainedModel, TrainingArguments
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask import MultiTaskModel, delta_m
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.selection.contest.bootstrap import Pair
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.candidate import Candidate
 from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.executors import Executor
 from hf_transfer_kit.selection.contest.outcome import Outcome
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
+from hf_transfer_kit.selection.contest.verdict import Question, judge
 from hf_transfer_kit.selection.finetuning.running import to_channels_last
 from hf_transfer_kit.selection.multitasking.methods import METHODS, SINGLE, MultiTaskMethod, make_method
 from hf_transfer_kit.selection.multitasking.running import TasksRun
 from hf_transfer_kit.selection.multitasking.task_data import TaskSet
 from hf_transfer_kit.selection.multitasking.trials import Callbacks, Trials
-from hf_transfer_kit.values import FailedRun, MultiTaskResult, RunFigures, TaskFigure
+from hf_transfer_kit.values import FailedRun, MultiTaskResult, RunFigures, TaskFigure, Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +151,8 @@ def compare_multitask(
             first_runs[method.text] = trained[0]
             runs = [dict.fromkeys(tasks.names, run) for run in trained]
         result = _result(method, runs, alone, tasks, seeds, before if method.name != SINGLE else None, source_task)
-        result = replace(result, shared_from=trials.own_groups(method))
+        verdicts = _verdicts(method, runs, alone, tasks) if method.name != SINGLE else {}
+        result = replace(result, shared_from=trials.own_groups(method), verdicts=verdicts)
         results.append(result)
         if on_result:
             on_result(result)
@@ -310,6 +313,31 @@ def _result(
         steps=first.steps,
         seconds=float(np.mean([sum(run.seconds for run in of_seed) for of_seed in each])),
     )
+
+
+def _verdicts(
+    method: MultiTaskMethod,
+    runs: Sequence[Mapping[str, TasksRun]],
+    alone: Sequence[Mapping[str, TasksRun]],
+    tasks: TaskSet,
+) -> dict[str, Verdict]:
+    """Task -> whether the method helps or hurts it against the task alone; empty where none was trained alone."""
+    found = {}
+    for task in tasks.tasks if alone else ():
+        sides = [
+            [task.metrics.by_row(task.main_metric, run[task.name].said[task.name], run[task.name].true[task.name])
+             for run in side]
+            for side in (runs, alone)
+        ]  # fmt: skip
+        question = Question(
+            helped=f"{task.name} gains by sharing.",
+            hurt=f"{task.name} loses by sharing: this is negative transfer.",
+            undecided=f"Whether {task.name} gains or loses by sharing cannot be told: the interval holds zero.",
+            against=f"{method.text} against {task.name} alone",
+        )
+        verdict = judge(method.text, SINGLE, [Pair(*sides)], question, metric=task.main_metric)
+        found[task.name] = replace(verdict, about=task.name)
+    return found
 
 
 def _gain(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import PredictionOutput
 
+from hf_transfer_kit.metrics.tasks import logits_of
 from hf_transfer_kit.multitask import (
     BalancingEpochs,
     MultiTaskDataset,
@@ -46,6 +48,8 @@ class TasksRun:
         seconds: Wall time of training.
         learning_rate: Of what did not begin fresh.
         affinity: Mean cosines of the tasks' gradients in the order of all tasks; None where they were not kept.
+        said: Task -> what was said of its test rows (``TaskMetrics.said``).
+        true: Task -> their labels.
     """
 
     model: MultiTaskModel
@@ -56,6 +60,8 @@ class TasksRun:
     seconds: float
     learning_rate: float
     affinity: tuple[tuple[float | None, ...], ...] | None = None
+    said: Mapping[str, np.ndarray] = field(default_factory=dict)
+    true: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def figures(self) -> dict[str, dict[str, float]]:
@@ -120,27 +126,37 @@ def run_tasks(
     seconds = time.perf_counter() - started
     found = affinity_of(model, tasks.names)
     model.balancer = None  # it belongs to training
+    tested = {name: predicted(model, tasks, name, "test", run_args) for name in model.config.tasks}
     return TasksRun(
         model=model,
         validation={name: judged(model, tasks, name, "validation", run_args) for name in model.config.tasks},
-        test={name: judged(model, tasks, name, "test", run_args) for name in model.config.tasks},
+        test={name: metrics_of(output.metrics, "test") for name, output in tested.items()},
         log=trainer.state.log_history,
         steps=steps,
         seconds=seconds,
         learning_rate=learning_rate,
         affinity=found,
+        said={name: tasks[name].metrics.said(logits_of(output)) for name, output in tested.items()},
+        true={name: np.asarray(output.label_ids) for name, output in tested.items()},
     )
 
 
 def judged(model: MultiTaskModel, tasks: TaskSet, name: str, split: str, args: TrainingArguments) -> dict[str, float]:
     """Metrics of one task on a split."""
+    return metrics_of(predicted(model, tasks, name, split, args).metrics, "test")
+
+
+def predicted(
+    model: MultiTaskModel, tasks: TaskSet, name: str, split: str, args: TrainingArguments
+) -> PredictionOutput:
+    """Logits, labels and metrics of one task on a split."""
     trainer = Trainer(
         model,
         args,
         data_collator=tasks.collator(model.config.tasks),
         compute_metrics=tasks[name].metrics.compute,
     )
-    return metrics_of(trainer.predict(tasks.judged(name, split), metric_key_prefix="test").metrics or {}, "test")
+    return trainer.predict(tasks.judged(name, split), metric_key_prefix="test")
 
 
 def affinity_of(model: MultiTaskModel, names: Sequence[str]) -> tuple[tuple[float | None, ...], ...] | None:

@@ -13,7 +13,7 @@ from hf_transfer_kit.data import LoadedData, PreparedData
 from hf_transfer_kit.data.class_balance import balanced_places
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import DataError, SettingsError
-from hf_transfer_kit.metrics import ERRORS, TaskMetrics, task_metrics
+from hf_transfer_kit.metrics import TaskMetrics, larger_is_better, task_metrics
 from hf_transfer_kit.multitask import DEFAULT_INPUT, MultiTaskCollator, Source, WithLabels
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection.finetuning.running import training_classes
@@ -91,7 +91,7 @@ class TaskData:
     @property
     def larger_is_better(self) -> bool:
         """Whether a larger value of it is better."""
-        return not self.main_metric.startswith(ERRORS)
+        return larger_is_better(self.main_metric)
 
     @property
     def class_weights(self) -> Tensor | None:

@@ -23,6 +23,7 @@ class SourceClasses(Strategy):
 
     name: ClassVar[str] = "co_tuning"
     summary: ClassVar[str] = "The whole network fine-tuned, its old head taught with the new one."
+    needs_classes: ClassVar[str] = "relates the classes of the source to those of the target"
 
     alpha: float = 1.0
     source: str | None = None

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from transformers import PreTrainedModel, TrainerCallback
 
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import DELTA
 from hf_transfer_kit.values import LayerGroups
@@ -31,6 +32,13 @@ class FeatureMapDistance(Strategy):
 
     def validate(self, groups: LayerGroups) -> None:
         self.callbacks(None)
+
+    def check_task(self, task_type: str) -> None:
+        if self.attention == "loss" and task_type != "classification":
+            raise SettingsError(
+                f"delta:attention=loss weighs channels by a classifier's loss; this is a task of {task_type}. Use "
+                "attention=uniform."
+            )
 
     def callbacks(self, model: PreTrainedModel | None) -> list[TrainerCallback]:
         return [DELTA(alpha=self.alpha, layers=self.layers, attention=self.attention)]

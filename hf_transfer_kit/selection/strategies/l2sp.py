@@ -48,6 +48,7 @@ class FisherStartingPoint(Strategy):
 
     name: ClassVar[str] = "l2sp_fisher"
     summary: ClassVar[str] = "As l2sp, each weight held as firmly as it matters to the predictions."
+    needs_classes: ClassVar[str] = "measures what a weight matters by a classifier's loss"
 
     alpha: float = 0.01
     beta: float = 0.01

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.values import LayerGroups
 
 
@@ -24,6 +25,7 @@ class Strategy:
         pretrained: Whether the run starts from the pretrained weights.
         rate_kind: Which default learning rate fits, when the user gives none: ``"head"`` (fresh weights on fixed
             features), ``"body"`` (pretrained weights move) or ``"scratch"``.
+        needs_classes: Why it is for classification alone, to follow "because it"; empty where any task will do.
 
     Example:
         >>> from dataclasses import dataclass
@@ -42,6 +44,7 @@ class Strategy:
     summary: ClassVar[str]
     pretrained: ClassVar[bool] = True
     rate_kind: ClassVar[str] = "body"
+    needs_classes: ClassVar[str] = ""
 
     @property
     def searched(self) -> str | None:
@@ -53,6 +56,14 @@ class Strategy:
 
     def check_model(self, model: PreTrainedModel) -> None:
         """Raises SettingsError when this very model, unprepared, lacks what the strategy needs; before any training."""
+
+    def check_task(self, task_type: str) -> None:
+        """Raises SettingsError when the strategy does not work with this type of task; before any training."""
+        if self.needs_classes and task_type != "classification":
+            raise SettingsError(
+                f"{self.name} is for classification, because it {self.needs_classes}; this is a task of {task_type}. "
+                "Leave it out."
+            )
 
     def frozen_prefix(self, groups: LayerGroups) -> int:
         """How many of the first layer groups never move, so that what they give may be computed once."""

@@ -23,6 +23,7 @@ class Interpolated(Strategy):
 
     name: ClassVar[str] = "wise_ft"
     summary: ClassVar[str] = "The whole network fine-tuned, then averaged with the pretrained weights."
+    needs_classes: ClassVar[str] = "chooses its point by accuracy"
 
     points: int = 11
 

@@ -12,12 +12,15 @@ import numpy as np
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.features import linear_probe
 from hf_transfer_kit.metrics import per_class_accuracy
+from hf_transfer_kit.metrics.row_metrics import class_metric
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_choice
+from hf_transfer_kit.selection.contest.bootstrap import Pair
+from hf_transfer_kit.selection.contest.verdict import Question, judge
 from hf_transfer_kit.selection.unseen_classes.data import FeatureMaker, SplitFeatures
 from hf_transfer_kit.selection.unseen_classes.first_split import FirstSplit
 from hf_transfer_kit.selection.unseen_classes.fitting import Fitted, fitted
-from hf_transfer_kit.values import UnseenClasses, ZeroShotResult
+from hf_transfer_kit.values import UnseenClasses, Verdict, ZeroShotResult
 from hf_transfer_kit.zero_shot import (
     JOINT_METHODS,
     METHODS,
@@ -142,8 +145,35 @@ def compare_zero_shot(
         attribute_figures=kept.attribute_figures(table) if table is not None else (),
         explanations=kept.explanations(best.name),
         findings=main.findings(),
+        verdict=_verdict(best, results, {_name(*key): found for key, found in fits.items()}),
     )
     return ZeroShotComparison(found, kept.model(best.name), kept.metrics(best.name))
+
+
+def _verdict(
+    best: ZeroShotResult, results: Sequence[ZeroShotResult], fits: Mapping[str, Sequence[Fitted]]
+) -> Verdict | None:
+    """The chosen method against the next by what it was chosen by; splits are paired, and drawn like rows."""
+    others = [result for result in results if result is not best]
+    if not others:
+        return None
+    second = max(others, key=lambda result: result.mean("pseudo_harmonic"))
+    question = Question(
+        helped=f"{best.name} names unseen classes better than {second.name}, which comes next on seen ones.",
+        hurt=f"{second.name}, which came next on seen classes, names unseen ones better than {best.name}.",
+        undecided=f"Whether {best.name} names unseen classes better than {second.name}, which comes next on seen ones, "
+        "cannot be told: the interval holds zero.",
+        against=f"{best.name} against {second.name} on rows of unseen classes, named among these",
+    )
+    sides = [[[class_metric("balanced_accuracy", fit.said, fit.true)] for fit in fits[r.name]] for r in (best, second)]
+    return judge(
+        best.name,
+        second.name,
+        [Pair(*pair) for pair in zip(*sides, strict=True)],
+        question,
+        metric="unseen_accuracy",
+        draw_pairs=True,
+    )
 
 
 def _name(table: str, method: str) -> str:

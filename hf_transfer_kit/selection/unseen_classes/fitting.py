@@ -33,6 +33,8 @@ class Fitted:
         gamma: To subtract from the scores of seen classes.
         scores: Of test rows, (N, C), classes in the split's order.
         figures: On test rows.
+        said: What test rows of unseen classes were named among these, (U,): places in the split's order.
+        true: Their classes, likewise.
     """
 
     method: ZeroShotMethod
@@ -40,6 +42,8 @@ class Fitted:
     gamma: float
     scores: np.ndarray
     figures: UnseenFigures
+    said: np.ndarray
+    true: np.ndarray
 
 
 def fitted(
@@ -77,4 +81,7 @@ def fitted(
         options=dict(choice.options),
         pseudo_harmonic=choice.pseudo_harmonic,
     )
-    return Fitted(learned_method, choice, gamma, scores, figures)
+    among = np.flatnonzero(~np.array(seen))
+    asked = np.isin(places, among)
+    said = among[scores[np.ix_(asked, among)].argmax(axis=1)]
+    return Fitted(learned_method, choice, gamma, scores, figures, said, places[asked])

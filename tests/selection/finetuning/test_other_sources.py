@@ -8,6 +8,7 @@ from bright_rows import BUDGET, make_model, race
 from transformers import TrainerCallback
 
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.metrics import mean_metric
 from hf_transfer_kit.selection import Comparison, OtherSource, compare_sources
 from hf_transfer_kit.selection.contest.bootstrap import paired_bootstrap
 
@@ -26,7 +27,7 @@ def test_the_same_network_again_gives_exactly_nothing(data, args):
     )
     assert (found.source, found.result.strategy) == ("twin", best.strategy)
     assert found.result.test == best.test
-    expected = paired_bootstrap(mine.correct[mine.winner], mine.correct[best.strategy])
+    expected = paired_bootstrap(mine.tested[mine.winner], mine.tested[best.strategy])
     assert (found.verdict.difference, found.verdict.low, found.verdict.high) == expected
     assert found.verdict.baseline == "twin"
 
@@ -34,7 +35,7 @@ def test_the_same_network_again_gives_exactly_nothing(data, args):
 def test_the_judgement_reads_the_kept_rows(data, args):
     """A first race that got every row right is better than any network by what that one got wrong."""
     mine = race(data, args, ["head_only"])
-    perfect = Comparison(**{**vars(mine), "correct": {mine.winner: np.ones((1, 13), dtype=bool)}})
+    perfect = Comparison(**{**vars(mine), "tested": {mine.winner: [mean_metric(np.ones(13))]}})
     (found,) = sources(perfect, [OtherSource("other", make_model, data)], ["head_only"], args)
     assert found.verdict.difference == pytest.approx(1 - found.result.test["accuracy"])
     if found.verdict.low > 0:

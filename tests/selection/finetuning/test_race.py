@@ -16,6 +16,7 @@ from hf_transfer_kit.reports.layer_rows import layer_rows
 from hf_transfer_kit.selection import STRATEGIES, Budget, make_strategy, run_strategy
 from hf_transfer_kit.selection.contest.bootstrap import accuracy_interval
 from hf_transfer_kit.selection.finetuning.race import summarize
+from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 
 
 class Watch(TrainerCallback):
@@ -90,7 +91,7 @@ def test_an_option_that_does_not_fit_is_refused_before_the_first_run(data, args)
     assert seen == []
 
 
-def test_summary_is_mean_and_sample_deviation():
+def test_summary_is_mean_and_sample_deviation(data):
     model = torch.nn.Linear(2, 2)
     runs = [
         SimpleNamespace(
@@ -99,13 +100,14 @@ def test_summary_is_mean_and_sample_deviation():
         )
         for seed, a in ((0, 0.5), (1, 0.7))
     ]  # fmt: skip
-    result = summarize("full", "All.", runs)
+    result = summarize("full", "All.", runs, judging_of(data))
     assert result.test["accuracy"] == pytest.approx(0.6)
     assert result.test_spread["accuracy"] == pytest.approx(np.std([0.5, 0.7], ddof=1))
     assert result.total_parameters == 6
+    assert (result.metric, result.test_by_seed) == ("accuracy", (0.5, 0.7))
     assert result.test_interval == pytest.approx(accuracy_interval(np.r_[np.ones(9), 0]))
     unlabelled = [SimpleNamespace(**{**vars(run), "true": np.empty(0), "predicted": np.empty(0)}) for run in runs]
-    assert summarize("full", "All.", unlabelled).test_interval is None
+    assert summarize("full", "All.", unlabelled, judging_of(data)).test_interval is None
 
 
 def test_the_winners_rates_are_those_of_its_groups(data, args):

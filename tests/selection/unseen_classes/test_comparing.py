@@ -62,6 +62,21 @@ def comparison(table):
     return found, features, splits
 
 
+def test_the_verdict_is_on_the_unseen_rows_of_every_split(comparison, table):
+    """The chosen method against the next by seen classes; each split's figure; a single method has none."""
+    comparison, features, splits = comparison
+    found = comparison.found
+    chosen, (other,) = found.result(found.chosen), [r for r in found.results if r.name != found.chosen]
+    verdict = found.verdict
+    assert (verdict.winner, verdict.baseline, verdict.metric) == (chosen.name, other.name, "unseen_accuracy")
+    assert verdict.winner_runs == pytest.approx([split.unseen_accuracy for split in chosen.splits])
+    assert verdict.baseline_runs == pytest.approx([split.unseen_accuracy for split in other.splits])
+    assert verdict.difference == pytest.approx(chosen.mean("unseen_accuracy") - other.mean("unseen_accuracy"))
+    assert verdict.low <= verdict.difference <= verdict.high
+    alone = compare_zero_shot(["eszsl"], lambda index, split: features, table, splits[:1], with_labels=False)
+    assert alone.found.verdict is None
+
+
 def test_figures_are_those_of_the_metric_and_the_saved_model_is_the_first_splits(comparison, table):
     comparison, features, splits = comparison
     found = comparison.found

@@ -1,0 +1,161 @@
+"""Metrics of fixed predictions as functions of how often each row is drawn: what a bootstrap over rows asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_transfer_kit.metrics.computing import IGNORED
+from hf_transfer_kit.metrics.entities import entity_spans
+from hf_transfer_kit.metrics.transcripts import collapsed, edit_distance
+
+
+@dataclass(frozen=True, eq=False)
+class RowMetric:
+    """A metric of what one run said of some rows.
+
+    Args:
+        rows: Number of rows.
+        value: Weights of shape (rows,), at least 0, how often each row counts, to the metric; of ones it is the metric
+            itself, of whole numbers that of the rows repeated. NaN where no known row has a weight.
+    """
+
+    rows: int
+    value: Callable[[np.ndarray], float]
+
+    @property
+    def observed(self) -> float:
+        """The metric itself."""
+        return self.value(np.ones(self.rows))
+
+
+def mean_metric(values: np.ndarray) -> RowMetric:
+    """The mean of a value of each row, (rows,); what is NaN does not count."""
+    values = np.asarray(values, dtype=float)
+    known = ~np.isnan(values)
+    filled = np.where(known, values, 0.0)
+    return RowMetric(len(values), lambda weights: _ratio(weights @ filled, weights @ known))
+
+
+def class_metric(name: str, said: np.ndarray, true: np.ndarray) -> RowMetric:
+    """``accuracy``, ``macro_f1`` or ``balanced_accuracy`` of classes.
+
+    Args:
+        name: Which.
+        said: Predicted classes of shape (rows,) or, of words, (rows, T), which are drawn row by row.
+        true: The same of true ones; -100 does not count.
+    """
+    said, true = np.asarray(said), np.asarray(true)
+    counted = true != IGNORED
+    row = np.nonzero(counted)[0]
+    said, true = said[counted], true[counted]
+    names, places = np.unique(np.concatenate([said, true]), return_inverse=True)
+    said, true = places[: len(row)], places[len(row) :]
+    by_pair = {"accuracy": _accuracy, "macro_f1": _macro_f1, "balanced_accuracy": _balanced_accuracy}[name]
+
+    def value(weights: np.ndarray) -> float:
+        pairs = np.bincount(true * len(names) + said, weights[row], len(names) ** 2)
+        return by_pair(pairs.reshape(len(names), len(names)))
+
+    return RowMetric(len(counted), value)
+
+
+def counts_metric(name: str, right: np.ndarray, said: np.ndarray, there: np.ndarray) -> RowMetric:
+    """``f1``, ``precision`` or ``recall`` of things found.
+
+    Args:
+        name: Which.
+        right: How many of each row were found rightly, (rows,).
+        said: How many were found.
+        there: How many there are.
+    """
+    upper, lower = {"f1": (2 * right, said + there), "precision": (right, said), "recall": (right, there)}[name]
+    upper, lower = np.asarray(upper, dtype=float), np.asarray(lower, dtype=float)
+    return RowMetric(len(upper), lambda weights: _share(weights @ upper, weights @ lower))
+
+
+def entity_metric(name: str, said: Sequence[Sequence[str]], true: Sequence[Sequence[str]]) -> RowMetric:
+    """The same of entities in sentences tagged ``B-x``, ``I-x`` or ``O``."""
+    spans = [(entity_spans(a), entity_spans(b)) for a, b in zip(said, true, strict=True)]
+    return counts_metric(name, *np.array([(len(a & b), len(a), len(b)) for a, b in spans], dtype=float).T)
+
+
+def transcript_metric(name: str, paths: np.ndarray, true: np.ndarray, blank: int) -> RowMetric:
+    """``error_rate`` (edits by symbol) or ``accuracy`` of paths (rows, T) for transcripts (rows, L), both padded."""
+    transcripts = [[symbol for symbol in row if symbol >= 0] for row in np.asarray(true).tolist()]
+    pairs = zip(np.asarray(paths).tolist(), transcripts, strict=True)
+    edits = np.array([edit_distance(collapsed(path, blank), symbols) for path, symbols in pairs], dtype=float)
+    if name == "accuracy":
+        return mean_metric(edits == 0)
+    lengths = np.array([len(symbols) for symbols in transcripts], dtype=float)
+    return RowMetric(len(edits), lambda weights: _ratio(weights @ edits, weights @ lengths))
+
+
+def number_metric(name: str, said: np.ndarray, true: np.ndarray) -> RowMetric:
+    """``spearman``, ``pearson`` or ``mse`` of numbers (rows,); rows whose true one is NaN do not count."""
+    said, true = np.asarray(said, dtype=float), np.asarray(true, dtype=float)
+    rows = np.flatnonzero(~np.isnan(true))
+    known_said, known_true = said[rows], true[rows]
+    if name == "mse":
+        return mean_metric((said - true) ** 2)
+    sides = (known_said, known_true)
+    if name == "spearman":
+        groups = [np.unique(side, return_inverse=True)[1] for side in sides]
+
+    def value(weights: np.ndarray) -> float:
+        weights = weights[rows]
+        if not weights.any():
+            return np.nan
+        ranked = [_middle_ranks(group, weights) for group in groups] if name == "spearman" else sides
+        return _correlation(*ranked, weights)
+
+    return RowMetric(len(said), value)
+
+
+def mean_of(metrics: Sequence[RowMetric]) -> RowMetric:
+    """Their mean on the same rows; those that are not known (NaN) left out."""
+
+    def value(weights: np.ndarray) -> float:
+        values = [metric.value(weights) for metric in metrics]
+        known = [one for one in values if not np.isnan(one)]
+        return float(np.mean(known)) if known else np.nan
+
+    return RowMetric(metrics[0].rows, value)
+
+
+def _accuracy(pairs: np.ndarray) -> float:
+    return _ratio(np.trace(pairs), pairs.sum())
+
+
+def _balanced_accuracy(pairs: np.ndarray) -> float:
+    there = pairs.sum(axis=1)
+    return float((np.diag(pairs)[there > 0] / there[there > 0]).mean()) if there.any() else np.nan
+
+
+def _macro_f1(pairs: np.ndarray) -> float:
+    named = pairs.sum(axis=0) + pairs.sum(axis=1)
+    return float((2 * np.diag(pairs)[named > 0] / named[named > 0]).mean()) if named.any() else np.nan
+
+
+def _middle_ranks(groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Ranks of rows that count several times, equal values in the middle of theirs; groups are in their order."""
+    sizes = np.bincount(groups, weights)
+    return (np.cumsum(sizes) - (sizes - 1) / 2)[groups]
+
+
+def _correlation(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> float:
+    drawn = weights > 0
+    if drawn.sum() < 2 or np.ptp(first[drawn]) == 0 or np.ptp(second[drawn]) == 0:
+        return 0.0  # nothing is told apart
+    first, second = (side - np.average(side, weights=weights) for side in (first, second))
+    return float(weights @ (first * second) / np.sqrt((weights @ first**2) * (weights @ second**2)))
+
+
+def _ratio(upper: float, lower: float) -> float:
+    return float(upper / lower) if lower else np.nan
+
+
+def _share(upper: float, lower: float) -> float:
+    return float(upper / lower) if lower else 0.0
