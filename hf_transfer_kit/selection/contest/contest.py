@@ -131,7 +131,11 @@ class Contest(Generic[R]):
             self._known = {**self.facts(), **self.store.facts}
         key = run_key(candidate, seed, budget=self.budget, args=self.args, **self._known, **options)
         self._done[candidate, seed] = _Done(key, train, rebuild)
-        found = self.store.read(key, self.kind, rebuild, more)
+        try:
+            found = self.store.read(key, self.kind, rebuild, more)
+        except NotFiniteError:
+            self._tell(candidate, seed, f"broke before and is not tried again, unless {key} is removed there.")
+            raise
         if found is None:
             return self._trained(candidate, seed)
         self._tell(candidate, seed, "was finished before and is taken as it was.")
@@ -139,8 +143,13 @@ class Contest(Generic[R]):
 
     def _trained(self, candidate: str, seed: int) -> R:
         done = self._done[candidate, seed]
-        run = done.train()
-        self.store.keep(done.key, run, done.rebuild, {"candidate": candidate, "seed": seed})
+        facts = {"candidate": candidate, "seed": seed}
+        try:
+            run = done.train()
+        except NotFiniteError as error:
+            self.store.keep_failure(done.key, error, facts)
+            raise
+        self.store.keep(done.key, run, done.rebuild, facts)
         return run
 
     def _tell(self, candidate: str, seed: int, what: str) -> None:

@@ -30,7 +30,7 @@ def test_short_runs_of_all_then_full_ones_with_one_seed_then_with_all():
     )
     assert [(rung.steps, rung.most) for rung in plan_rungs(26, 90, (0, 1))] == [(10, 26), (30, 9), (90, 3), (90, 2)]
     assert plan_rungs(4, 90, (5,)) == (Rung(10, (5,), 4), Rung(90, (5,), 2))
-    assert [rung.steps for rung in plan_rungs(8, 80, (0, 1), eta=2)] == [20, 40, 80, 80]
+    assert [rung.steps for rung in plan_rungs(8, 80, (0, 1), reduction_factor=2)] == [20, 40, 80, 80]
 
 
 def test_runs_are_never_too_short_to_tell_anything():
@@ -41,10 +41,10 @@ def test_runs_are_never_too_short_to_tell_anything():
     assert plan_rungs(1, 900, (0,)) == (Rung(900, (0,), 1),)
 
 
-@pytest.mark.parametrize(("eta", "seeds"), [(1, (0,)), (3, ())])
-def test_what_cannot_be_planned_is_a_sentence(eta, seeds):
+@pytest.mark.parametrize(("reduction_factor", "seeds"), [(1, (0,)), (3, ())])
+def test_what_cannot_be_planned_is_a_sentence(reduction_factor, seeds):
     with pytest.raises(SettingsError, match="must be a whole number from 2"):
-        plan_rungs(9, 100, seeds, eta=eta)
+        plan_rungs(9, 100, seeds, reduction_factor=reduction_factor)
 
 
 def test_standard_error_of_several_runs_and_of_few():

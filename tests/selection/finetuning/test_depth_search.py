@@ -220,7 +220,7 @@ def test_warm_up_shrinks_with_the_budget(scripted, data, args, given, scaled):
         ({"seeds": (1, 1)}, "none twice"),
         ({"seeds": ()}, "at least one entry"),
         ({"share": 0}, "outside"),
-        ({"eta": 1}, "whole number from 2"),
+        ({"reduction_factor": 1}, "whole number from 2"),
     ],
 )
 def test_what_cannot_be_searched_is_a_sentence_before_any_run(scripted, data, args, options, message):

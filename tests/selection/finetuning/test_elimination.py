@@ -74,7 +74,7 @@ def test_who_learns_nothing_is_given_up_and_test_rows_are_not_read(data, args):
     spent = []
     survivors, given_up = eliminate(
         [make_strategy(text) for text in STRATEGIES], make_model, replace(data, test=Forbidden()), args, Budget(60, 16),
-        eta=2, seed=0, callbacks=lambda text, seed: [Steps(spent)],
+        reduction_factor=2, seed=0, callbacks=lambda text, seed: [Steps(spent)],
     )  # fmt: skip
     assert [entry.strategy for entry in given_up].count("small_lr:factor=1e-06") == 1
     assert len(given_up) == 2
@@ -85,7 +85,7 @@ def test_who_learns_nothing_is_given_up_and_test_rows_are_not_read(data, args):
 
 
 def test_a_race_with_halving_judges_who_is_left(data, args):
-    found = compare_strategies(make_model, data, STRATEGIES, args, Budget(60, 16), eta=2)
+    found = compare_strategies(make_model, data, STRATEGIES, args, Budget(60, 16), reduction_factor=2)
     assert {result.strategy for result in found.results} | {entry.strategy for entry in found.eliminated} == {
         "head_only", "freeze_first:k=1", "small_lr:factor=1e-06", "full", "from_scratch",
     }  # fmt: skip
@@ -93,7 +93,7 @@ def test_a_race_with_halving_judges_who_is_left(data, args):
     assert found.verdict is not None
 
 
-def test_without_eta_all_run_and_one_is_refused(data, args):
-    with pytest.raises(SettingsError, match="eta=1 is out of range"):
-        compare_strategies(make_model, data, STRATEGIES, args, Budget(60, 16), eta=1)
+def test_without_a_reduction_factor_all_run_and_one_is_refused(data, args):
+    with pytest.raises(SettingsError, match="reduction_factor=1 is out of range"):
+        compare_strategies(make_model, data, STRATEGIES, args, Budget(60, 16), reduction_factor=1)
     assert compare_strategies(make_model, data, ["head_only"], args, Budget(10, 16)).eliminated == ()
