@@ -20,7 +20,15 @@ from hf_transfer_kit.selection.unseen_classes import (
     trained_features,
 )
 from hf_transfer_kit.tuning import FreezeLayers
-from hf_transfer_kit.zero_shot import AttributeTable, ZeroShotModel, digit_strokes, hold_out, random_hold_outs
+from hf_transfer_kit.zero_shot import (
+    AttributeTable,
+    ZeroShotModel,
+    choose_options,
+    digit_strokes,
+    fitted_method,
+    hold_out,
+    random_hold_outs,
+)
 
 CLASSES = tuple("abcdefgh")
 
@@ -129,6 +137,26 @@ def test_test_rows_choose_nothing(table):
     for one, two in zip(first.found.results, second.found.results, strict=True):
         assert (one.splits[0].options, one.splits[0].gamma) == (two.splits[0].options, two.splits[0].gamma)
         assert one.splits[0].unseen_accuracy != two.splits[0].unseen_accuracy
+
+
+def test_gamma_is_in_units_of_the_rows_that_were_learned_from(table):
+    """Scores of test rows spread otherwise, and would want another gamma, if they were asked."""
+    split = hold_out(CLASSES, ["b", "g"])
+    honest = made_up(table)
+    larger = SplitFeatures(honest.model, honest.train, NamedRows(10 * honest.test.features, honest.test.names))
+    first, second = (
+        compare_zero_shot(["eszsl"], lambda i, s, f=f: f, table, [split], with_labels=False) for f in (honest, larger)
+    )
+    one, two = (found.found.results[0].splits[0] for found in (first, second))
+    learned = honest.train.of(split.seen)
+    given = (learned.features, learned.places(split.seen), torch.from_numpy(table.rows(split.seen)))
+    choice = choose_options("eszsl", *given, seed=0)
+    method = fitted_method("eszsl", choice.options, *given)
+    unit = float(method.scores(learned.features, given[2]).std())
+    assert one.gamma == two.gamma == pytest.approx(choice.gamma * unit)
+    assert first.model.config.gamma == second.model.config.gamma == one.gamma
+    other = float(method.scores(larger.test.features, given[2]).std())
+    assert other < 0.8 * unit
 
 
 def test_another_table_stands_beside_the_attributes(table):
