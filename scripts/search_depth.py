@@ -18,8 +18,8 @@ import yaml
 from arguments import (
     BalanceArguments,
     CacheArguments,
+    ComparisonArguments,
     DataArguments,
-    KitTrainingArguments,
     ModelArguments,
     uses_embedded_example,
 )
@@ -47,7 +47,7 @@ class SearchArguments:
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, search_args, cache_args, balance_args, args = parse_arguments(
-        ModelArguments, DataArguments, SearchArguments, CacheArguments, BalanceArguments, KitTrainingArguments
+        ModelArguments, DataArguments, SearchArguments, CacheArguments, BalanceArguments, ComparisonArguments
     )
     balance = balance_args.balance()
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
@@ -72,6 +72,7 @@ def main() -> None:
         share=search_args.share,
         **cache_args.caches(data, args).search_options,
         callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}")],
+        store=args.run_store(),
     )
     if not args.should_save:
         return

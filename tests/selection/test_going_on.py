@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from selection.adapting.domain_data import domains
-from selection.generalising.source_data import NAMES, network, sources
+from selection.generalising.source_data import NAMES, network, prepared, sources
 from selection.multitasking.test_comparing import task
 from transformers import TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.errors import NotFiniteError
-from hf_transfer_kit.selection import Budget
+from hf_transfer_kit.selection import Budget, compare_strategies, search_freeze_depth
 from hf_transfer_kit.selection.adapting import TargetAlone, compare_adaptations, compare_source_free
 from hf_transfer_kit.selection.contest.store import RunStore
 from hf_transfer_kit.selection.generalising import compare_generalisation
@@ -45,7 +45,22 @@ def generalising(args, **settings):
     )
 
 
-COMPARISONS = {f.__name__: f for f in (adapting, without_source, multitasking, generalising)}
+def halving(args, **settings):
+    methods = ["head_only", "full", "small_lr", "freeze_first:k=1"]
+    budget = replace(BUDGET, max_steps=24)
+    return compare_strategies(
+        network, prepared("red"), methods, args, budget, seeds=(0, 1), reduction_factor=2, **settings
+    )
+
+
+def depths(args, **settings):
+    budget = replace(BUDGET, max_steps=24)
+    return search_freeze_depth(
+        network, prepared("red"), args, budget, depths=(0, 1, 2), seeds=(0, 1), share=1.0, cache_budget=0, **settings
+    )
+
+
+COMPARISONS = {f.__name__: f for f in (adapting, without_source, multitasking, generalising, halving, depths)}
 
 
 class Stop(TrainerCallback):

@@ -41,8 +41,10 @@ from hf_transfer_kit.selection.adapting import SELECT, Domains, TargetAlone, com
 from hf_transfer_kit.selection.adapting.methods import make_method
 from hf_transfer_kit.selection.adapting.open_target import find_rejection
 from hf_transfer_kit.selection.advice import Experience, Settings
+from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.outcome import Outcome
 from hf_transfer_kit.selection.finetuning.elimination import eliminate
+from hf_transfer_kit.selection.finetuning.running import Run
 from hf_transfer_kit.selection.generalising import compare_generalisation
 from hf_transfer_kit.selection.multitasking import TaskSet, compare_multitask
 from hf_transfer_kit.selection.unseen_classes import NamedRows, SplitFeatures, compare_zero_shot
@@ -107,9 +109,8 @@ def of_halving_in_a_race(folder, spoil):
 
 def of_halving(folder, spoil):
     strategies = [make_strategy(text) for text in ("head_only", "full", "small_lr", "wise_ft", "from_scratch")]
-    left, gone = eliminate(
-        strategies, make_model, bright(spoil), race_arguments(folder), Budget(40, 4), reduction_factor=2, seed=0
-    )
+    contest = Contest(Run, race_arguments(folder), Budget(40, 4))
+    left, gone = eliminate(strategies, make_model, bright(spoil), contest, reduction_factor=2, seed=0)
     assert gone
     return Found((tuple(left), gone))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -91,6 +91,10 @@ class Contest(Generic[R]):
                 self.failed.append(FailedRun(candidate, seed, error.step, str(error)))
                 return None
         return found
+
+    def under(self, args: TrainingArguments, budget: Budget) -> Contest[R]:
+        """The same under another budget, as for short runs before the full ones: what breaks there is noted here."""
+        return replace(self, args=args, budget=budget, ran=[], _done={})
 
     def whole(self, candidate: str, seed: int, run: R) -> R:
         """The run with its model, which is trained again where its weights are gone."""

@@ -6,14 +6,16 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.halving import LEAST_STEPS
-from hf_transfer_kit.selection.finetuning.running import Attach, run_strategy
+from hf_transfer_kit.selection.finetuning.running import Attach, Run, run_strategy
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.specification import strategy_text
 from hf_transfer_kit.values import Elimination
@@ -23,8 +25,7 @@ def eliminate(
     strategies: Sequence[Strategy],
     make_model: Callable[[int], PreTrainedModel],
     data: PreparedData,
-    args: TrainingArguments,
-    budget: Budget,
+    contest: Contest[Run],
     *,
     reduction_factor: int,
     seed: int,
@@ -39,8 +40,9 @@ def eliminate(
 
     Args:
         strategies: Those of the race.
-        make_model: As for the race; so are ``data``, ``args``, ``callbacks`` and ``attach``.
-        budget: Of a full run.
+        make_model: As for the race; so are ``data``, ``callbacks`` and ``attach``.
+        contest: Of the race, with the budget of a full run. A strategy whose short run breaks is out, which is noted
+            there; short runs are kept in its store, without their weights.
         reduction_factor: 2 or more.
         seed: Of the short runs: of the race's seeds the first.
 
@@ -52,18 +54,27 @@ def eliminate(
     """
     if isinstance(reduction_factor, bool) or not isinstance(reduction_factor, int) or reduction_factor < 2:
         raise SettingsError(f"reduction_factor={reduction_factor!r} is out of range; give a whole number of 2 or more.")
+    budget = contest.budget
     running = [strategy for strategy in strategies if strategy.pretrained]
     given_up: list[Elimination] = []
     for steps in short_budgets(len(running), budget.max_steps, reduction_factor):
+        short = contest.under(*shortened(contest.args, budget, steps))
+
+        def train(strategy: Strategy, title: str, seed: int, short: Contest[Run] = short) -> Run:
+            extra = tuple(callbacks(title, seed)) if callbacks else ()
+            run = run_strategy(
+                strategy, make_model, data, short.args, short.budget, seed=seed, callbacks=extra, attach=attach,
+                test=False,
+            )  # fmt: skip
+            return replace(run, model=None)  # who goes on begins anew
+
         reached = {}
         for strategy in running:
             text = strategy_text(strategy)
-            extra = tuple(callbacks(f"{text}, {steps} steps", seed)) if callbacks else ()
-            short_args, short = shortened(args, budget, steps)
-            run = run_strategy(
-                strategy, make_model, data, short_args, short, seed=seed, callbacks=extra, attach=attach, test=False
-            )
-            reached[text] = (run.validation[data.balance.metric], -run.validation["loss"])
+            title = f"{text}, {steps} steps"
+            for run in short.runs(title, (seed,), partial(train, strategy, title), make_model, test=False) or ():
+                reached[text] = (run.validation[data.balance.metric], -run.validation["loss"])
+        running = [strategy for strategy in running if strategy_text(strategy) in reached]
         order = sorted(running, key=lambda strategy: reached[strategy_text(strategy)], reverse=True)
         going_on = max(2, math.ceil(len(running) / reduction_factor))
         given_up += [
@@ -71,8 +82,7 @@ def eliminate(
             for strategy in order[going_on:]
         ]
         running = order[:going_on]
-    gone = {entry.strategy for entry in given_up}
-    return [strategy for strategy in strategies if strategy_text(strategy) not in gone], tuple(given_up)
+    return [strategy for strategy in strategies if not strategy.pretrained or strategy in running], tuple(given_up)
 
 
 def short_budgets(candidates: int, max_steps: int, reduction_factor: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
@@ -17,12 +17,12 @@ from hf_transfer_kit.selection.contest.bootstrap import runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.outcome import Outcome
-from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
+from hf_transfer_kit.selection.contest.store import RunStore
 from hf_transfer_kit.selection.contest.verdict import judge_transfer
 from hf_transfer_kit.selection.finetuning.caching import PrefixCaches
 from hf_transfer_kit.selection.finetuning.elimination import eliminate
 from hf_transfer_kit.selection.finetuning.found_depths import with_found_depths
-from hf_transfer_kit.selection.finetuning.running import Run, run_strategy, to_channels_last
+from hf_transfer_kit.selection.finetuning.running import Run, race_facts, run_strategy, to_channels_last
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.specification import make_strategy, strategy_text
 from hf_transfer_kit.values import DepthSearch, Elimination, FailedRun, RunFigures, StrategyResult, Verdict
@@ -118,8 +118,9 @@ def compare_strategies(
     validate_strategies(strategies, make_model(seeds[0]))
     options = caches.search_options if caches else {}
     strategies, searches = with_found_depths(
-        strategies, make_model, data, args, budget, seeds=seeds, callbacks=callbacks, **options
+        strategies, make_model, data, args, budget, seeds=seeds, callbacks=callbacks, store=store, **options
     )
+    contest = Contest(Run, args, budget, store, facts=cache(partial(race_facts, make_model, data, seeds[0])))
     attach = caches.attach if caches else None
     eliminated: tuple[Elimination, ...] = ()
     if reduction_factor is not None:
@@ -127,8 +128,7 @@ def compare_strategies(
             strategies,
             make_model,
             data,
-            args,
-            budget,
+            contest,
             reduction_factor=reduction_factor,
             seed=seeds[0],
             callbacks=callbacks,
@@ -137,13 +137,6 @@ def compare_strategies(
     texts = [strategy_text(strategy) for strategy in strategies]
 
     metric = data.balance.metric
-    contest = Contest(
-        Run,
-        args,
-        budget,
-        store,
-        facts=lambda: {"data": data_key(data), "weights": model_key(make_model(seeds[0]))},
-    )
 
     def train(strategy: Strategy, text: str, seed: int) -> Run:
         extra = tuple(callbacks(text, seed)) if callbacks else ()

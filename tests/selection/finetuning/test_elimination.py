@@ -14,7 +14,9 @@ from transformers import (
 from hf_transfer_kit import compare_strategies, load_data, make_strategy, prepare_data
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection import Budget
+from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.finetuning.elimination import eliminate, short_budgets, shortened
+from hf_transfer_kit.selection.finetuning.running import Run
 
 STRATEGIES = ["head_only", "freeze_first:k=1", "small_lr:factor=0.000001", "full", "from_scratch"]
 
@@ -73,8 +75,8 @@ def test_who_learns_nothing_is_given_up_and_test_rows_are_not_read(data, args):
 
     spent = []
     survivors, given_up = eliminate(
-        [make_strategy(text) for text in STRATEGIES], make_model, replace(data, test=Forbidden()), args, Budget(60, 16),
-        reduction_factor=2, seed=0, callbacks=lambda text, seed: [Steps(spent)],
+        [make_strategy(text) for text in STRATEGIES], make_model, replace(data, test=Forbidden()),
+        Contest(Run, args, Budget(60, 16)), reduction_factor=2, seed=0, callbacks=lambda text, seed: [Steps(spent)],
     )  # fmt: skip
     assert [entry.strategy for entry in given_up].count("small_lr:factor=1e-06") == 1
     assert len(given_up) == 2
