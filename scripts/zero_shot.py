@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arguments import DataArguments, KitTrainingArguments, ModelArguments
+from arguments import ComparisonArguments, DataArguments, ModelArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 from transformers import AutoModel, AutoTokenizer
@@ -133,7 +133,7 @@ class ZeroShotArguments:
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, shot_args, args = parse_arguments(
-        ModelArguments, DataArguments, ZeroShotArguments, KitTrainingArguments
+        ModelArguments, DataArguments, ZeroShotArguments, ComparisonArguments
     )
     check_output_dir(args.output_dir, overwrite=args.overwrite_output_dir)
     balance = ClassBalance(sampler=shot_args.sampler)
@@ -173,6 +173,7 @@ def main() -> None:
         args.output_dir,
         base_model=model_args.base_model,
     )
+    store = args.run_store()
     if shot_args.train_network:
         args.max_steps = shot_args.train_network
         args.learning_rate = args.learning_rate or (1e-4 if model_args.pretrained else 1e-3)
@@ -184,6 +185,7 @@ def main() -> None:
             method=shot_args.train_method,
             balanced=balance.sampler is not None,
             callbacks=lambda title: [ProgressLine(title), *kept.callbacks(title)],
+            store=store,
         )
     else:
         features = frozen_features(
@@ -210,6 +212,7 @@ def main() -> None:
         seed=args.seed,
         balanced=balance.sampler is not None,
         on_split=done,
+        store=store,
     )
     if not args.should_save:
         sharing.push()

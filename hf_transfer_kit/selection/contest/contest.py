@@ -25,8 +25,8 @@ class Contest(Generic[R]):
     Args:
         kind: Dataclass of a run: ``model`` is what was trained, ``figures`` (split -> metric -> value) and ``seconds``
             are for the record.
-        args: The user's arguments.
-        budget: What each run may spend.
+        args: The user's arguments; None where nothing is trained by them.
+        budget: What each run may spend; None where it has none, and says its ``steps`` itself.
         store: Where finished runs are kept; None keeps none.
         facts: What all runs depend on: ``data`` and ``weights``, made when they are first asked for.
         failed: Runs that were given up.
@@ -34,8 +34,8 @@ class Contest(Generic[R]):
     """
 
     kind: type[R]
-    args: TrainingArguments
-    budget: Budget
+    args: TrainingArguments | None
+    budget: Budget | None
     store: RunStore | None = None
     facts: Callable[[], Mapping[str, Any]] = dict
     failed: list[FailedRun] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Contest(Generic[R]):
             NotFiniteError: When its loss or a figure is no finite number.
         """
         run = self._kept(candidate, seed, train, rebuild, more or {}, options)
-        steps = getattr(run, "steps", self.budget.max_steps)
+        steps = run.steps if hasattr(run, "steps") else self.budget.max_steps
         self.ran.append(RunFigures(candidate, seed, run.figures, steps, run.seconds))
         return run
 

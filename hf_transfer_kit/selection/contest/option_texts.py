@@ -20,6 +20,8 @@ def read_text(specification: str) -> tuple[str, dict[str, Any]]:
     for part in filter(None, text.split(",")):
         key, equals, value = part.partition("=")
         if not equals:
-            raise SettingsError(f"{specification!r}: {part!r} is no option. Write name:option=value,option=value.")
+            raise SettingsError(
+                f"{specification!r}: {part!r} is no option of {name}. Write name:option=value,option=value."
+            )
         options[key] = yaml.safe_load(value)
     return name, options

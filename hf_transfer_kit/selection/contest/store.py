@@ -153,23 +153,32 @@ class RunStore:
 
 
 def run_key(
-    candidate: str, seed: int, *, budget: Budget, args: TrainingArguments, data: str, weights: str, **more: Any
+    candidate: str,
+    seed: int,
+    *,
+    budget: Budget | None,
+    args: TrainingArguments | None,
+    data: str,
+    weights: str,
+    **more: Any,
 ) -> str:
     """32 hexadecimal digits for all that a run's figures depend on.
 
     Args:
         candidate: Its text, options and all.
         seed: Of the run.
-        budget: What it may spend.
-        args: The user's arguments; where files go and what is logged does not count.
+        budget: What it may spend; None where it has none.
+        args: The user's arguments; where files go and what is logged does not count. None where nothing is trained.
         data: ``data_key`` of its rows.
         weights: ``model_key`` of the network that it begins with.
         **more: Plain values that count as well.
     """
     known = {field.name for field in fields(TrainingArguments)} - set(_NOT_RESULTS)  # a script's own flags are not
     told = ("logging_", "save_", "eval_")
-    settings = {name: value for name, value in args.to_dict().items() if name in known and not name.startswith(told)}
-    return combined(candidate, {"seed": seed}, asdict(budget), contents_hash(settings), data, weights, versions(), more)
+    given = args.to_dict() if args else {}
+    settings = {name: value for name, value in given.items() if name in known and not name.startswith(told)}
+    spent = asdict(budget) if budget else {}
+    return combined(candidate, {"seed": seed}, spent, contents_hash(settings), data, weights, versions(), more)
 
 
 def data_key(*data: Any) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
@@ -14,7 +14,7 @@ from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.contest import Contest
-from hf_transfer_kit.selection.contest.halving import LEAST_STEPS
+from hf_transfer_kit.selection.contest.halving import halving_powers, plan_rungs
 from hf_transfer_kit.selection.finetuning.running import Attach, Run, run_strategy
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.specification import strategy_text
@@ -57,7 +57,11 @@ def eliminate(
     budget = contest.budget
     running = [strategy for strategy in strategies if strategy.pretrained]
     given_up: list[Elimination] = []
-    for steps in short_budgets(len(running), budget.max_steps, reduction_factor):
+    count = len(running)
+    powers = halving_powers(count, budget.max_steps, reduction_factor)
+    rungs = plan_rungs(count, budget.max_steps, (seed,), reduction_factor=reduction_factor, powers=powers)
+    for rung, after in pairwise(rungs):
+        steps = rung.steps
         short = contest.under(*shortened(contest.args, budget, steps))
 
         def train(strategy: Strategy, title: str, seed: int, short: Contest[Run] = short) -> Run:
@@ -76,23 +80,13 @@ def eliminate(
                 reached[text] = (run.validation[data.balance.metric], -run.validation["loss"])
         running = [strategy for strategy in running if strategy_text(strategy) in reached]
         order = sorted(running, key=lambda strategy: reached[strategy_text(strategy)], reverse=True)
-        going_on = max(2, math.ceil(len(running) / reduction_factor))
+        going_on = after.most
         given_up += [
             Elimination(strategy_text(strategy), steps, budget.max_steps, reached[strategy_text(strategy)][0])
             for strategy in order[going_on:]
         ]
         running = order[:going_on]
     return [strategy for strategy in strategies if not strategy.pretrained or strategy in running], tuple(given_up)
-
-
-def short_budgets(candidates: int, max_steps: int, reduction_factor: int) -> list[int]:
-    """Steps of the short runs, rising, none below ``LEAST_STEPS``; none at all for one or two candidates."""
-    rounds, left = 0, candidates
-    while left > 2:
-        left = max(2, math.ceil(left / reduction_factor))
-        rounds += 1
-    steps = [max_steps // reduction_factor**power for power in range(rounds, 0, -1)]
-    return [number for number in steps if LEAST_STEPS <= number < max_steps]
 
 
 def shortened(args: TrainingArguments, budget: Budget, steps: int) -> tuple[TrainingArguments, Budget]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-import yaml
-
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.selection.contest.option_texts import read_text
 from hf_transfer_kit.selection.strategies import STRATEGIES, Strategy
 from hf_transfer_kit.selection.strategies.freeze_first import AUTO
 
@@ -28,17 +27,13 @@ def make_strategy(specification: str | Strategy) -> Strategy:
     if name not in STRATEGIES:
         raise SettingsError(f"There is no strategy {name!r}; choose from {', '.join(STRATEGIES)}.")
     allowed = [field.name for field in fields(STRATEGIES[name])]
-    values = {}
-    if options == AUTO and "k" in allowed:
-        options = f"k={AUTO}"
-    for option in filter(None, options.split(",")):
-        key, equals, value = option.partition("=")
-        if not equals or key not in allowed:
-            known = f"its options are {', '.join(allowed)}" if allowed else "it has no options"
-            raise SettingsError(
-                f"{specification!r}: {option!r} is no option of {name}; {known}. Write name:option=value."
-            )
-        values[key] = yaml.safe_load(value)
+    short = options == AUTO and "k" in allowed
+    _, values = read_text(f"{name}:k={AUTO}" if short else specification)
+    if unknown := sorted(set(values) - set(allowed)):
+        known = f"its options are {', '.join(allowed)}" if allowed else "it has no options"
+        raise SettingsError(
+            f"{specification!r}: {', '.join(unknown)} is no option of {name}; {known}. Write name:option=value."
+        )
     return STRATEGIES[name](**values)
 
 

@@ -10,6 +10,7 @@ from hf_transfer_kit.selection.contest.halving import (
     affordable,
     cheapest_within_one_error,
     error_of_difference,
+    halving_powers,
     plan_rungs,
     preference,
     standard_error,
@@ -31,6 +32,19 @@ def test_short_runs_of_all_then_full_ones_with_one_seed_then_with_all():
     assert [(rung.steps, rung.most) for rung in plan_rungs(26, 90, (0, 1))] == [(10, 26), (30, 9), (90, 3), (90, 2)]
     assert plan_rungs(4, 90, (5,)) == (Rung(10, (5,), 4), Rung(90, (5,), 2))
     assert [rung.steps for rung in plan_rungs(8, 80, (0, 1), reduction_factor=2)] == [20, 40, 80, 80]
+
+
+def test_as_many_short_rungs_as_leave_two():
+    def short(candidates, max_steps):
+        rungs = plan_rungs(
+            candidates, max_steps, (0,), reduction_factor=3, powers=halving_powers(candidates, max_steps, 3)
+        )
+        return [(rung.steps, rung.most) for rung in rungs]
+
+    assert short(9, 270) == [(30, 9), (90, 3), (270, 2)]
+    assert short(4, 60) == [(20, 4), (60, 2)]
+    assert short(2, 60) == [(60, 2)]
+    assert short(9, 60) == [(20, 9), (60, 3)]  # 60 / 9 would order by chance
 
 
 def test_runs_are_never_too_short_to_tell_anything():

@@ -15,7 +15,7 @@ from hf_transfer_kit import compare_strategies, load_data, make_strategy, prepar
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection import Budget
 from hf_transfer_kit.selection.contest.contest import Contest
-from hf_transfer_kit.selection.finetuning.elimination import eliminate, short_budgets, shortened
+from hf_transfer_kit.selection.finetuning.elimination import eliminate, shortened
 from hf_transfer_kit.selection.finetuning.running import Run
 
 STRATEGIES = ["head_only", "freeze_first:k=1", "small_lr:factor=0.000001", "full", "from_scratch"]
@@ -55,13 +55,6 @@ class Forbidden(Dataset):
 
     def __getitem__(self, row):
         raise AssertionError("the test split was read")
-
-
-def test_short_budgets_rise_to_a_full_run():
-    assert short_budgets(9, 270, 3) == [30, 90]
-    assert short_budgets(4, 60, 3) == [20]
-    assert short_budgets(2, 60, 3) == []
-    assert short_budgets(9, 60, 3) == [20]  # 60 / 9 would order by chance
 
 
 def test_short_runs_warm_up_in_proportion(args):
