@@ -429,7 +429,7 @@ class KitTrainingArguments(TrainingArguments):
 
 
 @dataclass
-class ComparisonArguments(KitTrainingArguments):
+class KeptRunsArguments(KitTrainingArguments):
     """The same for several runs, those that end being kept."""
 
     keep_runs: bool = field(
@@ -442,6 +442,23 @@ class ComparisonArguments(KitTrainingArguments):
     store: str | None = field(
         default=None, metadata={"help": "Folder of the finished runs; default: runs in --output_dir."}
     )
+
+    def run_store(self, **facts: object) -> RunStore | None:
+        """Where a comparison's finished runs are kept; ``facts`` beside these arguments decide what they gave."""
+        if not self.keep_runs:
+            if self.store is not None:
+                raise SettingsError("--store names a folder of runs, and --keep_runs false keeps none: leave one out.")
+            return None
+        tell = print if self.should_save else None
+        folder = self.store or Path(self.output_dir) / FOLDER
+        store = RunStore(folder, facts={**facts, "plugins": plugins()}, tell=tell)
+        kept_in(store)
+        return store
+
+
+@dataclass
+class ComparisonArguments(KeptRunsArguments):
+    """The same, several at once."""
 
     workers: int = field(
         default=1,
@@ -472,18 +489,6 @@ class ComparisonArguments(KitTrainingArguments):
         if self.workers == 1:
             return nullcontext()
         return ProcessWorkers(self.workers, tell=print)
-
-    def run_store(self, **facts: object) -> RunStore | None:
-        """Where a comparison's finished runs are kept; ``facts`` beside these arguments decide what they gave."""
-        if not self.keep_runs:
-            if self.store is not None:
-                raise SettingsError("--store names a folder of runs, and --keep_runs false keeps none: leave one out.")
-            return None
-        tell = print if self.should_save else None
-        folder = self.store or Path(self.output_dir) / FOLDER
-        store = RunStore(folder, facts={**facts, "plugins": plugins()}, tell=tell)
-        kept_in(store)
-        return store
 
 
 def uses_embedded_example(

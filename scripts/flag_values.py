@@ -46,7 +46,7 @@ RANGES: dict[str, Range] = {
         ["per_device_train_batch_size", "per_device_eval_batch_size", "dataloader_prefetch_factor"], _COUNT
     ),
     **dict.fromkeys(
-        ["save_total_limit", "torch_empty_cache_steps", "max_length", "replay_rows", "unseen_count"], _COUNT
+        ["save_total_limit", "torch_empty_cache_steps", "max_length", "replay_rows", "unseen_count", "workers"], _COUNT
     ),
     **dict.fromkeys(["num_train_epochs", "learning_rate", "adam_epsilon", "max_seconds"], _POSITIVE),
     **dict.fromkeys(["logging_steps", "eval_steps", "save_steps"], _POSITIVE),

@@ -18,7 +18,7 @@ from arguments import (
     BalanceArguments,
     CacheArguments,
     DataArguments,
-    KitTrainingArguments,
+    KeptRunsArguments,
     ModelArguments,
     check_choice,
     uses_embedded_example,
@@ -57,7 +57,7 @@ def main() -> None:
         SearchArguments,
         CacheArguments,
         BalanceArguments,
-        KitTrainingArguments,
+        KeptRunsArguments,
         recipe="search_depth",
     )
     balance = balance_args.balance()
@@ -83,6 +83,7 @@ def main() -> None:
         share=search_args.share,
         **cache_args.caches(data, args).search_options,
         callbacks=lambda text, seed: [ProgressLine(f"{text}, seed {seed}")],
+        store=args.run_store(),
     )
     if not args.should_save:
         return

@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arguments import DataArguments, KitTrainingArguments, ModelArguments, check_choice
+from arguments import DataArguments, KeptRunsArguments, ModelArguments, check_choice
 from places import checked_output
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
@@ -152,7 +152,7 @@ def main() -> None:
         ModelArguments,
         DataArguments,
         ZeroShotArguments,
-        KitTrainingArguments,
+        KeptRunsArguments,
         recipe="zero_shot",
     )
     checked_output(args, model_args, data_args, shot_args)
@@ -194,6 +194,7 @@ def main() -> None:
         base_model=model_args.base_model,
         overwrite=args.overwrite_output_dir,
     )
+    store = args.run_store()
     if shot_args.train_network:
         training = copy.copy(args)
         training.max_steps = shot_args.train_network
@@ -206,6 +207,7 @@ def main() -> None:
             method=shot_args.train_method,
             balanced=balance.sampler is not None,
             callbacks=lambda title: [ProgressLine(title), *kept.callbacks(title)],
+            store=store,
         )
     else:
         features = frozen_features(
@@ -232,6 +234,7 @@ def main() -> None:
         seed=args.seed,
         balanced=balance.sampler is not None,
         on_split=done,
+        store=store,
     )
     if not args.should_save:
         sharing.push()

@@ -189,6 +189,29 @@ def test_what_features_depend_on_gives_a_new_cache(cached):
     assert len(set(paths)) == len(paths)
 
 
+@dataclass(frozen=True)
+class Scaled:
+    """Rows as a batch, with their pixels multiplied."""
+
+    factor: float
+
+    def __call__(self, rows):
+        batch = torch.utils.data.default_collate(rows)
+        return {**batch, "pixel_values": self.factor * batch["pixel_values"]}
+
+
+def test_another_collator_over_the_same_rows_gives_features_of_its_own(cached):
+    model, inputs = tiny.TRANSFORMERS["resnet"]()
+    rows = labelled_rows(inputs, 4)
+    larger = [{**row, "pixel_values": 3 * row["pixel_values"]} for row in rows]
+    first = cached(model, rows, collator=Scaled(1.0))
+    other = cached(model, rows, collator=Scaled(3.0))
+    assert first.store.path != other.store.path
+    assert np.abs(first.features - other.features).max() > 0.01
+    np.testing.assert_allclose(other.features, cached(model, larger).features, atol=1e-6)
+    assert cached(model, rows, collator=Scaled(3.0)).seconds == 0
+
+
 def test_the_model_is_left_as_it_was(cached):
     model, inputs = tiny.TRANSFORMERS["resnet"]()
     model.train()

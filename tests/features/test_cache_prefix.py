@@ -97,6 +97,30 @@ def resnet():
     return tiny.timm_wrapped("resnet18", num_labels=3)[0]
 
 
+class Scaled:
+    """Pictures as a batch, with their pixels multiplied."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, rows):
+        batch = torch.utils.data.default_collate(rows)
+        return {**batch, "pixel_values": self.factor * batch["pixel_values"]}
+
+
+def test_another_collator_over_the_same_rows_gives_another_cache(tmp_path):
+    model, data = resnet(), images(4)
+    found = {}
+    for factor in (1.0, 3.0):
+        collate = Scaled(factor)
+        with cache_prefix(model, 3, data, collator=collate, batch_size=2, cache_dir=tmp_path, progress=False) as prefix:
+            model.eval()
+            with torch.no_grad():
+                found[factor] = model(**prefix.collator(prefix.dataset.__getitems__(range(4)))).logits
+        assert torch.allclose(found[factor], logits_of(model, collate, data), atol=1e-5)
+    assert (found[1.0] - found[3.0]).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_training_on_cached_rows_is_training_the_frozen_network(tmp_path, k):
     data = {"train": images(), "test": images(6, seed=1)}

@@ -1,21 +1,32 @@
 """Every comparison that is cut short goes on with what is missing, and ends as if it had not been cut."""
 
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from selection.adapting.domain_data import domains
-from selection.generalising.source_data import NAMES, network, sources
+from selection.generalising.source_data import NAMES, network, prepared, sources
 from selection.multitasking.test_comparing import task
 from transformers import TrainerCallback, TrainingArguments
 
+from hf_transfer_kit.data import load_data, prepare_data
 from hf_transfer_kit.errors import NotFiniteError
-from hf_transfer_kit.selection import Budget
+from hf_transfer_kit.selection import (
+    DANN_MNIST,
+    Budget,
+    compare_strategies,
+    fresh_network,
+    fresh_processor,
+    search_freeze_depth,
+)
 from hf_transfer_kit.selection.adapting import TargetAlone, compare_adaptations, compare_source_free
 from hf_transfer_kit.selection.contest.store import RunStore
 from hf_transfer_kit.selection.generalising import compare_generalisation
 from hf_transfer_kit.selection.multitasking import TaskSet, compare_multitask
+from hf_transfer_kit.selection.unseen_classes import compare_zero_shot, trained_features
+from hf_transfer_kit.zero_shot import digit_strokes, random_hold_outs
 
 BUDGET = Budget(4, 6, evaluations=2, learning_rate=2e-3)
 
@@ -45,7 +56,40 @@ def generalising(args, **settings):
     )
 
 
-COMPARISONS = {f.__name__: f for f in (adapting, without_source, multitasking, generalising)}
+def halving(args, **settings):
+    methods = ["head_only", "full", "small_lr", "freeze_first:k=1"]
+    budget = replace(BUDGET, max_steps=24)
+    return compare_strategies(
+        network, prepared("red"), methods, args, budget, seeds=(0, 1), reduction_factor=2, **settings
+    )
+
+
+def depths(args, **settings):
+    budget = replace(BUDGET, max_steps=24)
+    return search_freeze_depth(
+        network, prepared("red"), args, budget, depths=(0, 1, 2), seeds=(0, 1), share=1.0, cache_budget=0, **settings
+    )
+
+
+@cache
+def digits():
+    return prepare_data(load_data("digits", train_size=120), fresh_processor(DANN_MNIST))
+
+
+def unseen_classes(args, *, store=None, callbacks=lambda title, seed: []):
+    table = digit_strokes()
+    args.max_steps, args.learning_rate, args.remove_unused_columns = 4, BUDGET.learning_rate, False
+    features = trained_features(
+        lambda seed: fresh_network(DANN_MNIST, table.classes, seed=0), digits(), table, args, method="ale", store=store,
+        callbacks=lambda title: callbacks(title, 0),
+    )  # fmt: skip
+    splits = random_hold_outs(table.classes, 3, count=3)
+    return compare_zero_shot(["prototype"], features, table, splits, store=store)
+
+
+COMPARISONS = {
+    f.__name__: f for f in (adapting, without_source, multitasking, generalising, halving, depths, unseen_classes)
+}
 
 
 class Stop(TrainerCallback):
@@ -90,14 +134,13 @@ def plain(value):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return {name: compared(name, tmp_path_factory.mktemp(name), store=False) for name in COMPARISONS}
+    return cache(lambda name: compared(name, tmp_path_factory.mktemp(name), store=False))
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_what_was_cut_goes_on(name, whole, tmp_path):
-    expected, all_runs = whole[name]
-    at = [2, len(all_runs) // 2 + 1, len(all_runs)]
-    for stop in at:
+    expected, all_runs = whole(name)
+    for stop in sorted({2, len(all_runs) // 2 + 1, len(all_runs)}):
         folder = tmp_path / str(stop)
         folder.mkdir()
         with pytest.raises(KeyboardInterrupt):
@@ -137,7 +180,7 @@ def test_every_comparison_judges_on_test_rows(whole):
 
 
 @pytest.mark.parametrize("name", COMPARISONS)
-def test_what_breaks_is_out_in_every_comparison(name, whole, tmp_path):
+def test_what_breaks_is_out_in_every_comparison(name, tmp_path):
     """A rate of 1e30: no number is finite any more, and a sentence says so before anything is chosen."""
     args = TrainingArguments(str(tmp_path), use_cpu=True, report_to=[], disable_tqdm=True, max_grad_norm=1e30)
     broken = replace(BUDGET, learning_rate=1e30)

@@ -1,105 +1,293 @@
-"""Test rows choose nothing: labels of the test split that speak against the choice change no choice of any comparison."""
+"""Test rows choose nothing: with other labels or other inputs of the test split, everything that chooses chooses the same.
+
+Whatever in ``selection`` is named like a choice, or gives an ``Outcome``, is found by itself and wants a line in
+``CHOICES``.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from bright_rows import bright_data, race, race_arguments
+from advice_cases import case
+from bright_rows import BUDGET as RACE_BUDGET
+from bright_rows import bright_data, make_model, race, race_arguments
 from selection.adapting.domain_data import domains
-from selection.generalising.source_data import NAMES, network, sources
+from selection.generalising.source_data import NAMES, network, prepared, sources
 from selection.multitasking.test_comparing import task
+from selection.unseen_classes.test_comparing import CLASSES, made_up
 from transformers import TrainingArguments
 
-from hf_transfer_kit.selection import Budget
-from hf_transfer_kit.selection.adapting import TargetAlone, compare_adaptations, compare_source_free
+from hf_transfer_kit import load_data, selection
+from hf_transfer_kit.data.memory import Rows
+from hf_transfer_kit.features.fingerprints import weights_fingerprint
+from hf_transfer_kit.selection import (
+    DANN_MNIST,
+    Budget,
+    OtherSource,
+    compare_sources,
+    compare_strategies,
+    make_strategy,
+    rank_sources,
+    recommend,
+    search_freeze_depth,
+)
+from hf_transfer_kit.selection.adapting import SELECT, Domains, TargetAlone, compare_adaptations, compare_source_free
+from hf_transfer_kit.selection.adapting.methods import make_method
+from hf_transfer_kit.selection.adapting.open_target import find_rejection
+from hf_transfer_kit.selection.advice import Experience, Settings
+from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.outcome import Outcome
+from hf_transfer_kit.selection.finetuning.elimination import eliminate
+from hf_transfer_kit.selection.finetuning.running import Run
 from hf_transfer_kit.selection.generalising import compare_generalisation
 from hf_transfer_kit.selection.multitasking import TaskSet, compare_multitask
+from hf_transfer_kit.selection.unseen_classes import NamedRows, SplitFeatures, compare_zero_shot
+from hf_transfer_kit.zero_shot import AttributeTable, random_hold_outs
 
 BUDGET = Budget(12, 6, evaluations=2, learning_rate=3e-3)
 
 
+class Found(NamedTuple):
+    """What was chosen, figures of test rows by candidate, and what the chosen one says of each test row."""
+
+    choice: tuple
+    tests: dict | None = None
+    predicted: np.ndarray | None = None
+
+
+def as_they_are(rows):
+    """Leaves test rows alone."""
+
+
 def against(rows, predicted=None):
-    """Test rows whose labels say that the chosen network is wrong everywhere: its predictions and one."""
-    classes = np.asarray(rows.classes if predicted is None else predicted)
-    rows.classes = (classes + 1) % len(NAMES)
+    """Labels that call the chosen network wrong everywhere, or, where its predictions are not known, the right one."""
+    name = "labels" if hasattr(rows, "labels") else "classes"
+    labels = np.asarray(getattr(rows, name) if predicted is None else predicted)
+    labels = (labels + 1) % (int(np.asarray(getattr(rows, name)).max()) + 1)
+    setattr(rows, name, torch.as_tensor(labels) if name == "labels" else labels)
 
 
-def raced(args, spoil, **options):
+def noise(rows):
+    """Inputs that have nothing to do with the task, ten times as large."""
+    name = "images" if hasattr(rows, "images") else "values"
+    generator = torch.Generator().manual_seed(7)
+    setattr(rows, name, 10 * torch.randn(getattr(rows, name).shape, generator=generator))
+
+
+def weights(model):
+    return weights_fingerprint(model.state_dict())
+
+
+def accuracies(results, name):
+    return {getattr(result, name): result.test["accuracy"] for result in results}
+
+
+def bright(spoil):
     data = bright_data()
-    if spoil is not None:
-        data.test.labels = torch.as_tensor(1 - spoil)
-    return race(data, args, ["head_only", "full", "small_lr", "from_scratch"], **options)
+    spoil(data.test)
+    return data
 
 
-def of_race(args, spoil=None):
-    found = raced(args, spoil)
-    tests = {result.strategy: result.test["accuracy"] for result in found.results}
-    return (found.winner, tuple(result.validation["accuracy"] for result in found.results)), tests, found.predicted
-
-
-def of_halving(args, spoil=None):
-    found = raced(args, spoil, reduction_factor=2)
-    tests = {result.strategy: result.test["accuracy"] for result in found.results}
+def of_race(folder, spoil, **options):
+    texts = ["head_only", "full", "small_lr", "from_scratch"]
+    found = race(bright(spoil), race_arguments(folder), texts, **options)
+    tests = accuracies(found.results, "strategy")
     gone = tuple((entry.strategy, entry.steps) for entry in found.eliminated)
-    return (found.winner, gone, tuple(tests)), tests, found.predicted
+    validation = tuple((result.validation["accuracy"], result.curve) for result in found.results)
+    return Found((found.winner, gone, tuple(tests), validation, weights(found.model)), tests, found.predicted)
 
 
-def of_adapting(args, spoil=None):
+def of_halving_in_a_race(folder, spoil):
+    return of_race(folder, spoil, reduction_factor=2)
+
+
+def of_halving(folder, spoil):
+    strategies = [make_strategy(text) for text in ("head_only", "full", "small_lr", "wise_ft", "from_scratch")]
+    contest = Contest(Run, race_arguments(folder), Budget(40, 4))
+    left, gone = eliminate(strategies, make_model, bright(spoil), contest, reduction_factor=2, seed=0)
+    assert gone
+    return Found((tuple(left), gone))
+
+
+def of_depths(folder, spoil):
+    found = search_freeze_depth(
+        make_model, bright(spoil), race_arguments(folder), RACE_BUDGET, depths=(0, 1, 3), seeds=(0, 1), share=1.0,
+        cache_budget=0,
+    )  # fmt: skip
+    measured = tuple((result.depth, result.rung, result.accuracy) for result in found.results)
+    return Found((found.strategy, found.sentence, measured), {r.strategy: r.test_accuracy for r in found.results})
+
+
+def of_other_sources(folder, spoil):
+    data, args, texts = bright(spoil), race_arguments(folder), ["head_only", "full", "small_lr"]
+    mine = race(data, args, texts[:1])
+    other = OtherSource("other", lambda seed: make_model(seed + 5), data)
+    (found,) = compare_sources(mine, "mine", [other], texts, args, Budget(12, 4, learning_rate=1e-3))
+    return Found((found.result.strategy, found.result.validation["accuracy"]), {"other": found.result.test})
+
+
+def arguments(folder):
+    return TrainingArguments(str(folder), use_cpu=True, report_to=[], disable_tqdm=True, per_device_train_batch_size=6)
+
+
+def of_adapting(folder, spoil):
     pair = domains()
-    if spoil is not None:
-        against(pair.target.test, spoil)
-    found = compare_adaptations(["source_only", "dann", "mcc", "adamatch:amount=0"], network, pair, args, BUDGET)
-    tests = {result.method: result.test["accuracy"] for result in found.results}
-    kept = tuple(result.kept_steps for result in found.results)
-    scores = tuple(tuple(result.scores.values()) for result in found.results)
-    return (found.chosen, kept, scores), tests, found.run.predicted
+    spoil(pair.target.test)
+    methods = ["source_only", "dann", "mcc", "adamatch:amount=0"]
+    found = compare_adaptations(methods, network, pair, arguments(folder), BUDGET)
+    kept = tuple((result.kept_steps, tuple(result.scores.values())) for result in found.results)
+    return Found(
+        (found.chosen, kept, weights(found.run.model)), accuracies(found.results, "method"), found.run.predicted
+    )
 
 
-def of_source_free(args, spoil=None):
+def of_source_free(folder, spoil):
     target = domains().target
-    if spoil is not None:
-        against(target.test, spoil)
+    spoil(target.test)
     alone = TargetAlone(target, ("train", "validation", "test"), NAMES)
-    found = compare_source_free(["source_model", "tent", "shot"], lambda: network(0), alone, args, BUDGET)
-    tests = {result.method: result.test["accuracy"] for result in found.results}
-    return (found.chosen, tuple(result.kept_steps for result in found.results)), tests, found.run.predicted
+    methods = ["source_model", "tent", "shot"]
+    found = compare_source_free(methods, taught, alone, arguments(folder), replace(BUDGET, learning_rate=1e-2))
+    kept = tuple(result.kept_steps for result in found.results)
+    return Found(
+        (found.chosen, kept, weights(found.run.model)), accuracies(found.results, "method"), found.run.predicted
+    )
 
 
-def of_generalising(args, spoil=None):
+def taught():
+    """A network that knows the source a little, so that methods without a source end at different ones."""
+    model, train = network(0), domains().source.train
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(3):
+        model(pixel_values=train.values, labels=torch.as_tensor(train.classes)).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model
+
+
+def of_rejecting(folder, spoil):
+    pair = Domains(prepared("red"), prepared("grey"), labelled=(), pretrained=False)
+    spoil(pair.target.test)
+    args, method = arguments(folder), make_method("source_only")
+    run = compare_adaptations([method], network, pair, args, BUDGET).run
+    choice, unknown = find_rejection(method, run, network, pair, args, BUDGET, select=SELECT, held_out=[2])
+    return Found((choice.rejection, unknown))
+
+
+def of_generalising(folder, spoil):
     used = sources("red", "green")
-    if spoil is not None:
-        for rows in used.rows.values():
-            against(rows.test)
-    found = compare_generalisation(["joint", "joint:average=swad", "group_dro"], network, used, args, BUDGET)
-    return (found.found.chosen, tuple(result.mean for result in found.found.results)), found.found.known, np.zeros(0)
+    for rows in used.rows.values():
+        spoil(rows.test)
+    methods = ["joint", "joint:average=swad", "group_dro"]
+    found = compare_generalisation(methods, network, used, arguments(folder), BUDGET)
+    means = tuple(result.mean for result in found.found.results)
+    return Found((found.found.chosen, means, weights(found.run.model)), dict(found.found.known))
 
 
-def of_multitasking(args, spoil=None):
+def of_multitasking(folder, spoil):
     tasks = TaskSet([task("shape"), task("other", seed=9)], pretrained=False)
-    if spoil is not None:
-        for each in tasks.tasks:
-            against(each.prepared.test)
+    for each in tasks.tasks:
+        spoil(each.prepared.test)
     methods = ["single", "multitask", "multitask:balancing=uncertainty"]
-    found = compare_multitask(methods, network, tasks, args, BUDGET)
-    figures = {result.method: {name: f.test for name, f in result.figures.items()} for result in found.results}
+    found = compare_multitask(methods, network, tasks, arguments(folder), BUDGET)
+    tests = {result.method: {name: f.test for name, f in result.figures.items()} for result in found.results}
     validation = tuple(tuple(f.validation for f in result.figures.values()) for result in found.results)
-    return (found.chosen, validation), figures, np.zeros(0)
+    return Found((found.chosen, validation, weights(found.model)), tests)
 
 
-COMPARISONS = [of_race, of_halving, of_adapting, of_source_free, of_generalising, of_multitasking]
+def of_unseen_classes(folder, spoil):
+    values = np.random.default_rng(5).integers(0, 2, (8, 6)).astype(float)
+    table = AttributeTable(CLASSES, tuple(f"has {i}" for i in range(6)), values)
+    features = made_up(table, noise=2.0)
+    test = Rows(features.test.features, features.test.places(CLASSES).numpy(), None)
+    spoil(test)
+    test = NamedRows(test.values.double(), tuple(CLASSES[place] for place in test.classes))
+    features = SplitFeatures(features.model, features.train, test)
+    splits = random_hold_outs(CLASSES, 2, count=2, seed=2)
+    found = compare_zero_shot(["eszsl", "prototype", "sae"], lambda index, split: features, table, splits)
+    chosen = tuple(
+        (figures.options, figures.gamma, figures.pseudo_harmonic)
+        for result in found.found.results
+        for figures in result.splits
+    )
+    tests = {result.name: result.mean("harmonic_mean") for result in found.found.results}
+    return Found((found.found.chosen, chosen, weights(found.model)), tests)
 
 
-@pytest.mark.parametrize("comparison", COMPARISONS, ids=lambda comparison: comparison.__name__)
-def test_test_labels_that_speak_against_the_choice_change_no_choice(comparison, tmp_path):
-    args = race_arguments(tmp_path)
-    if comparison not in (of_race, of_halving):
-        args = TrainingArguments(
-            str(tmp_path), use_cpu=True, report_to=[], disable_tqdm=True, per_device_train_batch_size=6
-        )
-    chosen, tests, predicted = comparison(args)
-    again, spoiled, _ = comparison(args, predicted)
-    assert again == chosen
-    assert spoiled != tests
-    if len(predicted):  # now the network that was chosen is the worst there is
-        assert spoiled[again[0]] == 0
-    if comparison in (of_race, of_halving):
-        assert max(spoiled.values()) > 0
+def of_advice(folder, spoil):
+    data = prepared("red")
+    spoil(data.test)
+    shares = {2: (0.7, 0.6), 50: (0.6, 0.7), 200: (0.5, 0.8)}
+    cases = tuple(case(rows, target=f"t{rows}", head_only=a, full=b) for rows, (a, b) in shares.items())
+    known = Experience(cases, Settings(0.3, 100.0, 0.1), "command", {"within_a_point": 1.0})
+    found = recommend(network(0), data, budget=BUDGET, experience=known, cache_dir=folder)
+    return Found((found.strategy, found.plan, found.outlook, replace(found.measures, seconds=0.0)))
+
+
+def of_ranking(folder, spoil):
+    loaded = load_data("digits", train_size=60)
+    if spoil is not as_they_are:  # a table is never changed in place: rows of another split in its stead
+        loaded = replace(loaded, test=loaded.train if spoil is noise else loaded.validation)
+    found = rank_sources([DANN_MNIST, "dann_mnist_paper"], loaded, draws=2, scores=["log_me"], cache_dir=folder)
+    return Found(tuple((source.name, source.score) for source in found.sources))
+
+
+CHOICES = {
+    compare_strategies: (of_race, of_halving_in_a_race),
+    eliminate: (of_halving,),
+    search_freeze_depth: (of_depths,),
+    compare_sources: (of_other_sources,),
+    compare_adaptations: (of_adapting,),
+    compare_source_free: (of_source_free,),
+    find_rejection: (of_rejecting,),
+    compare_generalisation: (of_generalising,),
+    compare_multitask: (of_multitasking,),
+    compare_zero_shot: (of_unseen_classes,),
+    recommend: (of_advice,),
+    rank_sources: (of_ranking,),
+}
+CHOOSING = ("advise", "choose", "compare", "eliminate", "find", "rank", "recommend", "search", "select")
+"""First words of what chooses."""
+
+
+def functions():
+    """The public functions of ``selection``, where they are written."""
+    for found in pkgutil.walk_packages(selection.__path__, f"{selection.__name__}."):
+        module = importlib.import_module(found.name)
+        for name, value in vars(module).items():
+            if inspect.isfunction(value) and value.__module__ == found.name and not name.startswith("_"):
+                yield name, value
+
+
+def test_whatever_chooses_has_a_line_here():
+    assert {value for name, value in functions() if name.partition("_")[0] in CHOOSING} == set(CHOICES)
+
+
+def test_every_kind_of_outcome_comes_from_what_has_a_line_here():
+    kinds = {kind for kind in Outcome.__subclasses__() if kind.__module__.startswith(selection.__name__)}
+    given = {function.__annotations__["return"] for function in CHOICES}
+    assert {kind.__name__ for kind in kinds} <= given
+    assert len(kinds) >= 4
+
+
+SCENARIOS = [scenario for scenarios in CHOICES.values() for scenario in scenarios]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_other_test_rows_change_no_choice(scenario, tmp_path):
+    found = scenario(tmp_path / "given", as_they_are)
+    labels = scenario(tmp_path / "labels", partial(against, predicted=found.predicted))
+    inputs = scenario(tmp_path / "inputs", noise)
+    assert labels.choice == found.choice
+    assert inputs.choice == found.choice
+    if found.tests is not None:  # and they were read: what was chosen is not what they would have chosen
+        assert labels.tests != found.tests
+    if found.predicted is not None:  # now the network that was chosen is the worst there is
+        assert labels.tests[found.choice[0]] == 0
+        if scenario is not of_adapting:  # whose tiny networks all say the same
+            assert max(labels.tests.values()) > 0

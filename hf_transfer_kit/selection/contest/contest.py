@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
@@ -28,8 +28,8 @@ class Contest(Generic[R]):
     Args:
         kind: Dataclass of a run: ``model`` is what was trained, ``figures`` (split -> metric -> value) and ``seconds``
             are for the record.
-        args: The user's arguments.
-        budget: What each run may spend.
+        args: The user's arguments; None where nothing is trained by them.
+        budget: What each run may spend; None where it has none, and says its ``steps`` itself.
         store: Where finished runs are kept; None keeps none.
         executor: Who does them; None does each in this process, when it is asked for. Runs that are done elsewhere come
             back through the store, so that without one a folder of this machine stands for it meanwhile.
@@ -39,8 +39,8 @@ class Contest(Generic[R]):
     """
 
     kind: type[R]
-    args: TrainingArguments
-    budget: Budget
+    args: TrainingArguments | None
+    budget: Budget | None
     store: RunStore | None = None
     executor: Executor | None = None
     facts: Callable[[], Mapping[str, Any]] = dict
@@ -80,7 +80,7 @@ class Contest(Generic[R]):
             WorkerError: When its workers ended too often before it did.
         """
         run = self._kept(candidate, seed)
-        steps = getattr(run, "steps", self.budget.max_steps)
+        steps = run.steps if hasattr(run, "steps") else cast(Budget, self.budget).max_steps
         self.ran.append(RunFigures(candidate.text, seed, run.figures, steps, run.seconds))
         return run
 
@@ -98,6 +98,10 @@ class Contest(Generic[R]):
                 self.failed.append(FailedRun(candidate.text, seed, error.step, str(error)))
                 return None
         return found
+
+    def under(self, args: TrainingArguments, budget: Budget) -> Contest[R]:
+        """The same under another budget, as for short runs before the full ones: what breaks there is noted here."""
+        return replace(self, args=args, budget=budget, ran=[], _keys={}, _jobs={})
 
     def whole(self, candidate: Candidate[R], seed: int, run: R) -> R:
         """The run with its model, which is trained again where its weights are gone."""
@@ -135,7 +139,12 @@ class Contest(Generic[R]):
             candidate.before(seed)
             return candidate.rebuild(seed)
 
-        found = self._store.read(self._key(candidate, seed), self.kind, rebuild, candidate.more(seed))
+        key = self._key(candidate, seed)
+        try:
+            found = self._store.read(key, self.kind, rebuild, candidate.more(seed))
+        except NotFiniteError:
+            self._tell(candidate, seed, f"broke before and is not tried again, unless {key} is removed there.")
+            raise
         if found is None:
             return self._trained(candidate, seed)
         if job is None:
@@ -175,10 +184,13 @@ class _Work(Generic[R]):
     rebuild: Callable[[int], nn.Module]
 
     def run(self) -> R:
-        run = self.train(self.seed)
-        self.store.keep(
-            self.key, run, partial(self.rebuild, self.seed), {"candidate": self.candidate, "seed": self.seed}
-        )
+        facts = {"candidate": self.candidate, "seed": self.seed}
+        try:
+            run = self.train(self.seed)
+        except NotFiniteError as error:
+            self.store.keep_failure(self.key, error, facts)
+            raise
+        self.store.keep(self.key, run, partial(self.rebuild, self.seed), facts)
         return run
 
     def __call__(self) -> None:

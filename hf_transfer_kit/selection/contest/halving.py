@@ -50,20 +50,30 @@ class Score:
     correct: np.ndarray | None = None
 
 
-def plan_rungs(candidates: int, max_steps: int, seeds: Sequence[int], *, reduction_factor: int = 3) -> tuple[Rung, ...]:
+def plan_rungs(
+    candidates: int,
+    max_steps: int,
+    seeds: Sequence[int],
+    *,
+    reduction_factor: int = 3,
+    powers: Sequence[int] | None = None,
+) -> tuple[Rung, ...]:
     """Rungs from short runs of all candidates to full runs of two with all seeds.
 
-    With eta the ``reduction_factor``, ``max(1, round(log_eta(candidates)) - 1)`` rungs train for ``max_steps / eta``,
-    before them ``max_steps / eta^2`` and so on, with the first seed; then come full runs with the first seed, then with
-    all. Short runs favour what learns fast, and more of them would not make up for it; so most of what may be spent
-    goes into full runs. With one seed only, and so less to spend, short runs are shorter by another eta. None is below
-    ``LEAST_STEPS``.
+    With eta the ``reduction_factor``, a short rung of power p trains for ``max_steps / eta^p``, at least
+    ``LEAST_STEPS``, with the first seed; then come full runs with the first seed, then with all. One in eta goes on
+    from each, two at least.
+
+    Short runs favour what learns fast, and more of them would not make up for it; so by default there are few,
+    ``max(1, round(log_eta(candidates)) - 1)`` with powers down to 1, and most of what may be spent goes into full runs.
+    With one seed only, and so less to spend, short runs are shorter by another eta.
 
     Args:
         candidates: Number of candidates, at least 1.
         max_steps: Steps of a full run.
         seeds: At least one.
         reduction_factor: Factor between the budgets of neighbouring rungs, at least 2.
+        powers: Of the short rungs, falling, such as ``halving_powers``; None for the few of the default.
 
     Raises:
         SettingsError: When ``reduction_factor`` is below 2 or there are no seeds.
@@ -73,8 +83,9 @@ def plan_rungs(candidates: int, max_steps: int, seeds: Sequence[int], *, reducti
             f"reduction_factor={reduction_factor} must be a whole number from 2, and seeds={list(seeds)} must hold at "
             "least one."
         )
-    short = max(1, round(math.log(candidates, reduction_factor)) - 1) if candidates > 2 else 0
-    powers = [back + (len(seeds) == 1) for back in range(short, 0, -1)]
+    if powers is None:
+        short = max(1, round(math.log(candidates, reduction_factor)) - 1) if candidates > 2 else 0
+        powers = [back + (len(seeds) == 1) for back in range(short, 0, -1)]
     budgets = dict.fromkeys(max(max_steps // reduction_factor**power, LEAST_STEPS) for power in powers)
     plans = [(steps, seeds[:1]) for steps in budgets if steps < max_steps]
     plans += [(max_steps, seeds[:1])] if len(seeds) > 1 and candidates > 2 else []
@@ -83,6 +94,15 @@ def plan_rungs(candidates: int, max_steps: int, seeds: Sequence[int], *, reducti
         Rung(steps, tuple(own), candidates if index == 0 else max(2, math.ceil(candidates / reduction_factor**index)))
         for index, (steps, own) in enumerate(plans)
     )
+
+
+def halving_powers(candidates: int, max_steps: int, reduction_factor: int) -> list[int]:
+    """Powers of as many short rungs as bring the candidates down to two; without those below ``LEAST_STEPS``."""
+    rounds, left = 0, candidates
+    while left > 2:
+        left = max(2, math.ceil(left / reduction_factor))
+        rounds += 1
+    return [power for power in range(rounds, 0, -1) if max_steps // reduction_factor**power >= LEAST_STEPS]
 
 
 def standard_error(accuracies: Sequence[float], rows: int) -> float:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import TrainingArguments
 
 from hf_transfer_kit.data.contents import contents_hash
+from hf_transfer_kit.errors import NotFiniteError
 from hf_transfer_kit.features.body_fingerprint import versions
 from hf_transfer_kit.features.fingerprints import combined, weights_fingerprint
 from hf_transfer_kit.features.ranks import Ranks
@@ -43,8 +44,8 @@ _NOT_RESULTS = (
 class RunStore:
     """One record a run, told by what it depends on, each written whole or not at all.
 
-    A record holds the run's figures and, while the comparison lasts, the weights that training changed. Only the first
-    process writes; all read.
+    A record holds the run's figures and, while the comparison lasts, the weights that training changed; of a run that
+    broke, why. Only the first process writes; all read.
 
     Args:
         folder: Made when the first run is kept.
@@ -91,11 +92,17 @@ class RunStore:
             kind: The run's dataclass.
             rebuild: The model as it was before training.
             more: Fields that no file holds, such as the Trainer's arguments.
+
+        Raises:
+            NotFiniteError: When it broke, as it did then.
         """
         folder = self.folder / key
         if not self.has(key):
             return None
-        values = json.loads((folder / _RECORD).read_text())["run"]
+        record = json.loads((folder / _RECORD).read_text())
+        if "failed" in record:
+            raise NotFiniteError(record["failed"], record["step"])
+        values = record["run"]
         hints = get_type_hints(kind)
         found = {name: read_value(hints[name], value) for name, value in values.items()}
         with np.load(folder / _ARRAYS) as arrays:
@@ -122,14 +129,33 @@ class RunStore:
             facts: What the key was made of that people may read.
         """
 
+        def write(folder: Path) -> None:
+            values, arrays = _plain(run)
+            if run.model is not None:
+                save_file(_changed(run.model, rebuild()), folder / _WEIGHTS)
+            np.savez(folder / _ARRAYS, **arrays)
+            (folder / _RECORD).write_text(json.dumps({**facts, "run": values}))
+
+        self._write(key, write)
+
+    def keep_failure(self, key: str, error: NotFiniteError, facts: Mapping[str, Any]) -> None:
+        """Keeps that a run broke, so that it is not trained again to break again: ``read`` raises the same.
+
+        Args:
+            key: What it depends on.
+            error: With the sentence, which begins with "not finite", and the step.
+            facts: As for ``keep``.
+        """
+        record = json.dumps({**facts, "failed": str(error), "step": error.step})
+        self._write(key, lambda folder: (folder / _RECORD).write_text(record))
+
+    def _write(self, key: str, fill: Callable[[Path], object]) -> None:
+        """A record's folder, filled beside its place and moved there whole."""
+
         def write() -> None:
             self.folder.mkdir(parents=True, exist_ok=True)
             staged = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.folder))
-            values, arrays = _plain(run)
-            if run.model is not None:
-                save_file(_changed(run.model, rebuild()), staged / _WEIGHTS)
-            np.savez(staged / _ARRAYS, **cast(dict[str, Any], arrays))
-            (staged / _RECORD).write_text(json.dumps({**facts, "run": values}))
+            fill(staged)
             shutil.rmtree(self.folder / key, ignore_errors=True)
             os.replace(staged, self.folder / key)
 
@@ -148,23 +174,32 @@ class RunStore:
 
 
 def run_key(
-    candidate: str, seed: int, *, budget: Budget, args: TrainingArguments, data: str, weights: str, **more: Any
+    candidate: str,
+    seed: int,
+    *,
+    budget: Budget | None,
+    args: TrainingArguments | None,
+    data: str,
+    weights: str,
+    **more: Any,
 ) -> str:
     """32 hexadecimal digits for all that a run's figures depend on.
 
     Args:
         candidate: Its text, options and all.
         seed: Of the run.
-        budget: What it may spend.
-        args: The user's arguments; where files go and what is logged does not count.
+        budget: What it may spend; None where it has none.
+        args: The user's arguments; where files go and what is logged does not count. None where nothing is trained.
         data: ``data_key`` of its rows.
         weights: ``model_key`` of the network that it begins with.
         **more: Plain values that count as well.
     """
     known = {field.name for field in fields(TrainingArguments)} - set(_NOT_RESULTS)  # a script's own flags are not
     told = ("logging_", "save_", "eval_")
-    settings = {name: value for name, value in args.to_dict().items() if name in known and not name.startswith(told)}
-    return combined(candidate, {"seed": seed}, asdict(budget), contents_hash(settings), data, weights, versions(), more)
+    given = args.to_dict() if args else {}
+    settings = {name: value for name, value in given.items() if name in known and not name.startswith(told)}
+    spent = asdict(budget) if budget else {}
+    return combined(candidate, {"seed": seed}, spent, contents_hash(settings), data, weights, versions(), more)
 
 
 def data_key(*data: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,8 @@ from hf_transfer_kit.features import CachedBoundaries, cache_boundaries
 from hf_transfer_kit.features.cache_budget import bytes_of
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.candidate import Candidate
+from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.halving import (
     Rung,
     Score,
@@ -32,10 +35,11 @@ from hf_transfer_kit.selection.contest.halving import (
     preference,
     standard_error,
 )
+from hf_transfer_kit.selection.contest.store import RunStore
 from hf_transfer_kit.selection.finetuning.depth_costs import forward_costs, training_cost
 from hf_transfer_kit.selection.finetuning.depth_reason import depth_sentence
 from hf_transfer_kit.selection.finetuning.elimination import shortened
-from hf_transfer_kit.selection.finetuning.running import run_strategy, to_channels_last
+from hf_transfer_kit.selection.finetuning.running import Run, race_facts, run_strategy, to_channels_last
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.freeze_first import FreezeFirst
 from hf_transfer_kit.selection.strategies.freeze_last import FreezeLast
@@ -64,6 +68,7 @@ def search_freeze_depth(
     dtype: str = "float32",
     callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None = None,
     on_result: Callable[[DepthResult], None] | None = None,
+    store: RunStore | None = None,
 ) -> DepthSearch:
     """Finds how many layer groups to freeze by successive halving over the depths (Jamieson & Talwalkar 2016).
 
@@ -99,8 +104,10 @@ def search_freeze_depth(
         dtype: What the cache is stored as.
         callbacks: Strategy text and seed -> callbacks for that run's Trainer.
         on_result: Called with each depth's result on each rung.
+        store: Where finished runs, the short ones too, are kept and taken from; None keeps none.
 
     Raises:
+        NotFiniteError: When every depth broke; one that breaks is out, and ``notes`` say so.
         SettingsError: When an argument is not allowed, the cache would be larger than its budget, or the task is no
             classification; before any run.
 
@@ -125,8 +132,9 @@ def search_freeze_depth(
     shares = forward_costs(model, groups, data.collator([data.train[0], data.train[0]]))
     frozen = {depth: groups_frozen_at(len(groups.body), depth, direction) for depth in depths}
     usable = caches.depths if caches else ()
+    facts = cache(lambda: {**race_facts(make_model, data, seeds[0]), "boundaries": dtype})
     search = _Search(
-        make_model, data, args, budget, direction, caches, callbacks, on_result,
+        make_model, data, Contest(Run, args, budget, store, facts=facts), direction, caches, callbacks, on_result,
         groups=groups,
         cost={depth: training_cost(shares, frozen[depth], cached=depth in usable) for depth in depths},
         price={depth: _movable(groups, frozen[depth]) for depth in depths},
@@ -135,7 +143,9 @@ def search_freeze_depth(
     allowed = share * sum(training_cost(shares, frozen[d], cached=False) for d in depths) * rows_of_run * len(seeds)
     allowed -= sum(len(getattr(data, split)) for split in SPLITS) if usable else 0
     chosen, error = search.climb(rungs, depths, allowed)
-    results = tuple(search.results[depth] for depth in depths)
+    search.contest.finished()
+    notes = (*notes, *map(str, search.contest.failed))
+    results = tuple(search.results[depth] for depth in depths if depth in search.results)
     seconds = {
         "total": time.perf_counter() - started,
         "caching": caches.seconds if caches else 0.0,
@@ -183,8 +193,7 @@ class _Search:
 
     make_model: Callable[[int], PreTrainedModel]
     data: PreparedData
-    args: TrainingArguments
-    budget: Budget
+    contest: Contest[Run]
     direction: str
     caches: CachedBoundaries | None
     callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None
@@ -206,7 +215,12 @@ class _Search:
                 if len(survivors) < 2:
                     break
             allowed -= sum(self.missing_cost(depth, rung) for depth in survivors)
-            scores = {depth: self.score(depth, index, rung) for depth in survivors}
+            reached = {depth: score for depth in survivors if (score := self.score(depth, index, rung)) is not None}
+            scores = reached or {depth: score for depth, score in scores.items() if depth not in survivors}
+            if not reached:
+                break
+        if not scores:
+            self.contest.check()
         chosen = cheapest_within_one_error(scores, self.price)
         return chosen, error_of_difference(scores[best_of(scores, self.price)], scores[chosen])
 
@@ -228,14 +242,17 @@ class _Search:
     def missing_cost(self, depth: int, rung: Rung) -> float:
         """The same for one depth, in forward passes of one row."""
         missing = sum((depth, rung.steps, seed) not in self.runs for seed in rung.seeds)
-        return self.cost[depth] * rung.steps * self.budget.batch_size * missing
+        return self.cost[depth] * rung.steps * self.contest.budget.batch_size * missing
 
-    def score(self, depth: int, index: int, rung: Rung) -> Score:
-        """What one depth reaches on one rung; runs that an earlier rung made are not made again."""
+    def score(self, depth: int, index: int, rung: Rung) -> Score | None:
+        """What one depth reaches on one rung, None where it broke; runs of an earlier rung are not made again."""
         strategy = depth_strategy(self.groups, depth, self.direction)
         for seed in rung.seeds:
             if (depth, rung.steps, seed) not in self.runs:
-                self.runs[depth, rung.steps, seed] = self.run(strategy, depth, rung.steps, seed)
+                outcome = self.run(strategy, depth, rung.steps, seed)
+                if outcome is None:
+                    return None
+                self.runs[depth, rung.steps, seed] = outcome
         runs = [self.runs[depth, rung.steps, seed] for seed in rung.seeds]
         accuracies = [run.accuracy for run in runs]
         error = standard_error(accuracies, len(self.data.validation))
@@ -262,19 +279,32 @@ class _Search:
         correct = None if any(row is None for row in rows) else np.mean(cast(list[np.ndarray], rows), axis=0)
         return Score(float(np.mean(accuracies)), error, float(np.mean([run.loss for run in runs])), correct)
 
-    def run(self, strategy: Strategy, depth: int, steps: int, seed: int) -> Outcome:
-        """One run; a short one looks at the validation split once, at its end, and never at the test split."""
+    def run(self, strategy: Strategy, depth: int, steps: int, seed: int) -> Outcome | None:
+        """One run, None where it broke; a short one looks at the validation split once, at its end, and never at the
+        test split.
+        """
         started = time.perf_counter()
-        whole = steps == self.budget.max_steps
-        args, budget = (self.args, self.budget) if whole else shortened(self.args, self.budget, steps)
-        extra = tuple(self.callbacks(strategy_text(strategy), seed)) if self.callbacks else ()
+        text = strategy_text(strategy)
+        args, budget = self.contest.args, self.contest.budget
+        whole = steps == budget.max_steps
+        contest = self.contest if whole else self.contest.under(*shortened(args, budget, steps))
         attach = self.caches.attach if self.caches is not None and depth in self.caches.depths else None
-        run = run_strategy(
-            strategy, self.make_model, self.data, args, budget,
-            seed=seed, callbacks=extra, attach=attach, test=whole,
-        )  # fmt: skip
+
+        def train(seed: int) -> Run:
+            extra = tuple(self.callbacks(text, seed)) if self.callbacks else ()
+            run = run_strategy(
+                strategy, self.make_model, self.data, contest.args, contest.budget,
+                seed=seed, callbacks=extra, attach=attach, test=whole,
+            )  # fmt: skip
+            return replace(run, model=None)  # numbers only: kept runs must not keep their models
+
+        title = text if whole else f"{text}, {steps} steps"
+        options = {"test": whole, "cached": attach is not None}
+        found = contest.runs(Candidate(title, train, self.make_model, options), (seed,))
         self.seconds += time.perf_counter() - started
-        # Numbers only: kept runs must not keep their models.
+        if found is None:
+            return None
+        (run,) = found
         balance, correct = self.data.balance, run.validation_correct
         if correct is not None and balance.metric != "accuracy":
             correct = balance.shares(correct, np.asarray(classes_of(self.data.validation)))

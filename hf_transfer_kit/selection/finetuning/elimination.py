@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from typing import cast
 
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.contest.budget import Budget
-from hf_transfer_kit.selection.contest.halving import LEAST_STEPS
-from hf_transfer_kit.selection.finetuning.running import Attach, run_strategy
+from hf_transfer_kit.selection.contest.candidate import Candidate
+from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.halving import halving_powers, plan_rungs
+from hf_transfer_kit.selection.finetuning.running import Attach, Run, run_strategy
 from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.specification import strategy_text
@@ -24,8 +28,7 @@ def eliminate(
     strategies: Sequence[Strategy],
     make_model: Callable[[int], PreTrainedModel],
     data: PreparedData,
-    args: TrainingArguments,
-    budget: Budget,
+    contest: Contest[Run],
     *,
     reduction_factor: int,
     seed: int,
@@ -40,8 +43,9 @@ def eliminate(
 
     Args:
         strategies: Those of the race.
-        make_model: As for the race; so are ``data``, ``args``, ``callbacks`` and ``attach``.
-        budget: Of a full run.
+        make_model: As for the race; so are ``data``, ``callbacks`` and ``attach``.
+        contest: Of the race, with the budget of a full run. A strategy whose short run breaks is out, which is noted
+            there; short runs are kept in its store, without their weights.
         reduction_factor: 2 or more.
         seed: Of the short runs: of the race's seeds the first.
 
@@ -53,21 +57,38 @@ def eliminate(
     """
     if isinstance(reduction_factor, bool) or not isinstance(reduction_factor, int) or reduction_factor < 2:
         raise SettingsError(f"reduction_factor={reduction_factor!r} is out of range; give a whole number of 2 or more.")
-    judging = judging_of(data)
+    judging, budget = judging_of(data), cast(Budget, contest.budget)
     running = [strategy for strategy in strategies if strategy.pretrained]
     given_up: list[Elimination] = []
-    for steps in short_budgets(len(running), budget.max_steps, reduction_factor):
-        reached = {}
-        for strategy in running:
-            text = strategy_text(strategy)
-            extra = tuple(callbacks(f"{text}, {steps} steps", seed)) if callbacks else ()
-            short_args, short = shortened(args, budget, steps)
+    count = len(running)
+    powers = halving_powers(count, budget.max_steps, reduction_factor)
+    rungs = plan_rungs(count, budget.max_steps, (seed,), reduction_factor=reduction_factor, powers=powers)
+    for rung, after in pairwise(rungs):
+        steps = rung.steps
+        spent = shortened(cast(TrainingArguments, contest.args), budget, steps)
+        short = contest.under(*spent)
+
+        def train(strategy: Strategy, title: str, spent: tuple[TrainingArguments, Budget], seed: int) -> Run:
+            extra = tuple(callbacks(title, seed)) if callbacks else ()
             run = run_strategy(
-                strategy, make_model, data, short_args, short, seed=seed, callbacks=extra, attach=attach, test=False
+                strategy, make_model, data, *spent, seed=seed, callbacks=extra, attach=attach, test=False
             )
-            reached[text] = judging.score(run.validation)
+            return replace(run, model=None)  # who goes on begins anew
+
+        candidates = {}
+        for strategy in running:
+            title = f"{strategy_text(strategy)}, {steps} steps"
+            candidates[strategy_text(strategy)] = Candidate(
+                title, partial(train, strategy, title, spent), make_model, {"test": False}
+            )
+        short.announce(candidates.values(), (seed,))
+        reached = {}
+        for text in candidates:
+            for run in short.runs(candidates[text], (seed,)) or ():
+                reached[text] = judging.score(run.validation)
+        running = [strategy for strategy in running if strategy_text(strategy) in reached]
         order = sorted(running, key=lambda strategy: reached[strategy_text(strategy)], reverse=True)
-        going_on = max(2, math.ceil(len(running) / reduction_factor))
+        going_on = after.most
         given_up += [
             Elimination(
                 strategy_text(strategy),
@@ -79,18 +100,7 @@ def eliminate(
             for strategy in order[going_on:]
         ]
         running = order[:going_on]
-    gone = {entry.strategy for entry in given_up}
-    return [strategy for strategy in strategies if strategy_text(strategy) not in gone], tuple(given_up)
-
-
-def short_budgets(candidates: int, max_steps: int, reduction_factor: int) -> list[int]:
-    """Steps of the short runs, rising, none below ``LEAST_STEPS``; none at all for one or two candidates."""
-    rounds, left = 0, candidates
-    while left > 2:
-        left = max(2, math.ceil(left / reduction_factor))
-        rounds += 1
-    steps = [max_steps // reduction_factor**power for power in range(rounds, 0, -1)]
-    return [number for number in steps if LEAST_STEPS <= number < max_steps]
+    return [strategy for strategy in strategies if not strategy.pretrained or strategy in running], tuple(given_up)
 
 
 def shortened(args: TrainingArguments, budget: Budget, steps: int) -> tuple[TrainingArguments, Budget]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from typing import cast
 
 import numpy as np
@@ -23,12 +23,12 @@ from hf_transfer_kit.selection.contest.candidate import Candidate
 from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.executors import Executor
 from hf_transfer_kit.selection.contest.outcome import Outcome
-from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
+from hf_transfer_kit.selection.contest.store import RunStore
 from hf_transfer_kit.selection.contest.verdict import judge_transfer
 from hf_transfer_kit.selection.finetuning.caching import PrefixCaches
 from hf_transfer_kit.selection.finetuning.elimination import eliminate
 from hf_transfer_kit.selection.finetuning.found_depths import with_found_depths
-from hf_transfer_kit.selection.finetuning.running import Run, of_task, run_strategy, to_channels_last
+from hf_transfer_kit.selection.finetuning.running import Run, of_task, race_facts, run_strategy, to_channels_last
 from hf_transfer_kit.selection.finetuning.task_judging import Judging, judging_of
 from hf_transfer_kit.selection.finetuning.task_losses import check_task_fits
 from hf_transfer_kit.selection.strategies import Strategy
@@ -138,8 +138,9 @@ def compare_strategies(
     validate_strategies(racing, make_model(seeds[0]), data)
     options = caches.search_options if caches else {}
     racing, searches = with_found_depths(
-        racing, make_model, data, args, budget, seeds=seeds, callbacks=callbacks, **options
+        racing, make_model, data, args, budget, seeds=seeds, callbacks=callbacks, store=store, **options
     )
+    contest = Contest(Run, args, budget, store, executor, facts=cache(partial(race_facts, make_model, data, seeds[0])))
     attach = caches.attach if caches else None
     eliminated: tuple[Elimination, ...] = ()
     if reduction_factor is not None:
@@ -147,23 +148,13 @@ def compare_strategies(
             racing,
             make_model,
             data,
-            args,
-            budget,
+            contest,
             reduction_factor=reduction_factor,
             seed=seeds[0],
             callbacks=callbacks,
             attach=attach,
         )
     texts = [strategy_text(strategy) for strategy in racing]
-
-    contest = Contest(
-        Run,
-        args,
-        budget,
-        store,
-        executor,
-        facts=lambda: {"data": data_key(data), "weights": model_key(make_model(seeds[0]))},
-    )
 
     def train(strategy: Strategy, text: str, seed: int) -> Run:
         extra = tuple(callbacks(text, seed)) if callbacks else ()

@@ -23,6 +23,7 @@ from hf_transfer_kit.metrics.tasks import logits_of
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
 from hf_transfer_kit.selection.contest.run_settings import run_settings
+from hf_transfer_kit.selection.contest.store import data_key, model_key
 from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 from hf_transfer_kit.selection.finetuning.task_losses import PROBLEM_TYPES, task_loss
 from hf_transfer_kit.selection.strategies import Strategy
@@ -38,7 +39,7 @@ class Run:
 
     Args:
         seed: Seed of the head's weights, the data order and dropout.
-        model: The trained model.
+        model: The trained model; None where figures alone were wanted, or its weights are kept no more.
         validation: Metric name -> value on the validation split.
         test: The same on the test split.
         true: Label of each test row, of shape (rows,); of several labels a row, or of words, (rows, ...).
@@ -53,7 +54,7 @@ class Run:
     """
 
     seed: int
-    model: PreTrainedModel
+    model: PreTrainedModel | None
     validation: dict[str, float]
     test: dict[str, float]
     true: np.ndarray
@@ -112,6 +113,11 @@ def run_strategy(
         trainer = make_trainer(strategy, model, rows, run_args, callbacks=callbacks)
         trainer.train()
         return finished_run(trainer, rows, seed=seed, seconds=time.perf_counter() - started, test=test)
+
+
+def race_facts(make_model: Callable[[int], PreTrainedModel], data: PreparedData, seed: int) -> dict[str, str]:
+    """What all runs of a race depend on, for their keys in a store: the rows, and the weights of the first seed."""
+    return {"data": data_key(data), "weights": model_key(make_model(seed))}
 
 
 @contextmanager

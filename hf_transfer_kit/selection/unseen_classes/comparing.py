@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from functools import cache, partial
+from typing import Any, cast
 
 import numpy as np
+from torch import nn
 
 from hf_transfer_kit.errors import DataError, SettingsError
-from hf_transfer_kit.features import linear_probe
-from hf_transfer_kit.metrics import per_class_accuracy
 from hf_transfer_kit.metrics.row_metrics import class_metric
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_choice
 from hf_transfer_kit.selection.contest.bootstrap import Pair
+from hf_transfer_kit.selection.contest.candidate import Candidate
+from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.store import RunStore, data_key
 from hf_transfer_kit.selection.contest.verdict import Question, judge
 from hf_transfer_kit.selection.unseen_classes.data import FeatureMaker, SplitFeatures
 from hf_transfer_kit.selection.unseen_classes.first_split import FirstSplit
-from hf_transfer_kit.selection.unseen_classes.fitting import Fitted, fitted
+from hf_transfer_kit.selection.unseen_classes.fitting import Fitted, Labelled, fitted, labelled_classifier
 from hf_transfer_kit.values import UnseenClasses, Verdict, ZeroShotResult
 from hf_transfer_kit.zero_shot import (
     JOINT_METHODS,
@@ -55,7 +57,7 @@ class ZeroShotComparison:
 
 def compare_zero_shot(
     methods: Sequence[str],
-    make_features: FeatureMaker,
+    make_features: Callable[[int, HoldOut], SplitFeatures],
     table: AttributeTable | None,
     hold_outs: Sequence[HoldOut],
     *,
@@ -66,6 +68,7 @@ def compare_zero_shot(
     seed: int = 0,
     balanced: bool = False,
     on_split: Callable[[int, HoldOut], None] | None = None,
+    store: RunStore | None = None,
 ) -> ZeroShotComparison:
     """Learns every method on the seen classes of every split, with options and gamma chosen on seen classes alone.
 
@@ -85,10 +88,12 @@ def compare_zero_shot(
         seed: Of the splits into seen and pseudo-unseen classes.
         balanced: Whether rows of small classes are learned from several times, so that all have as many.
         on_split: Called with a split and its place when it is done.
+        store: Where what every method found on every split is kept and taken from; None keeps nothing.
 
     Raises:
+        NotFiniteError: When the training of a split's network broke.
         SettingsError: When a method is unknown or named twice, lacks the table that it reads, or there is no method or
-            split.
+            split; or when there is a store and ``make_features`` cannot say what features depend on.
         DataError: When a class has no row in a table, or no test row.
 
     Example:
@@ -103,33 +108,50 @@ def compare_zero_shot(
     _check(methods, hold_outs, tables)
     main = cast(AttributeTable, table if table is not None else prompts)
     fits: dict[tuple[str, str], list[Fitted]] = {pair: [] for pair in pairs}
-    seconds = dict.fromkeys(fits, 0.0)
+    facts = _facts(make_features) if store is not None else {}
+    contest = Contest(Fitted, None, None, store, facts=lambda: facts)
+    beside = Contest(Labelled, None, None, store, facts=lambda: facts)
     labelled: list[float] = []
-    first: SplitFeatures | None = None
+    first: Callable[[], SplitFeatures] | None = None
     for index, split in enumerate(hold_outs):
-        features = make_features(index, split)
-        _check_rows(features, split)
+        features = cache(partial(_features, make_features, index, split))  # made when a run is missing
         first = first or features
+        place = {"place": index, "seen": list(split.seen), "unseen": list(split.unseen)}
         for key in fits:
-            started = time.perf_counter()
             fixed = {"partner": partner} if key[1] == "joint_mix" else None
-            fits[key].append(fitted(key[1], features, tables[key[0]], split, seed, balanced=balanced, fixed=fixed))
-            seconds[key] += time.perf_counter() - started
+            described = tables[key[0]]
+            options = {
+                "table": data_key(described.classes, described.attributes, described.values),
+                "balanced": balanced,
+                "fixed": fixed,
+                **place,
+            }
+            learn = partial(_fitted, key[1], features, described, split, balanced, fixed)
+            text = f"{_name(*key)}, split {index + 1}"
+            fits[key].append(contest.run(Candidate(text, learn, _no_model, options), seed))
         if with_labels:
-            labelled.append(_with_labels(features, split, seed))
+            learn = partial(_labelled, features, split)
+            text = f"with labels, split {index + 1}"
+            labelled.append(beside.run(Candidate(text, learn, _no_model, place), seed).accuracy)
         if on_split:
             on_split(index, split)
     results = tuple(
-        ZeroShotResult(key[1], _KNOWN[key[1]].summary, key[0], tuple(fit.figures for fit in found), seconds[key])
+        ZeroShotResult(
+            key[1],
+            _KNOWN[key[1]].summary,
+            key[0],
+            tuple(fit.found for fit in found),
+            sum(fit.seconds for fit in found),
+        )
         for key, found in fits.items()
     )
     best = max(results, key=lambda result: result.mean("pseudo_harmonic"))
-    kept = FirstSplit(
-        cast(SplitFeatures, first),
-        hold_outs[0],
-        tables[best.table],
-        {_name(*key): found[0] for key, found in fits.items()},
-    )
+    fits_of_first = {_name(*key): found[0] for key, found in fits.items()}
+    kept = FirstSplit(first(), hold_outs[0], tables[best.table], fits_of_first, balanced)
+    model = kept.model(best.name)
+    contest.finished()
+    if store is not None:
+        make_features.finished(0, hold_outs[0])
     found = UnseenClasses(
         classes=main.classes,
         attributes=table.attributes if table is not None else (),
@@ -143,11 +165,11 @@ def compare_zero_shot(
         lines=kept.lines(),
         confusion=kept.confusion(best.name),
         attribute_figures=kept.attribute_figures(table) if table is not None else (),
-        explanations=kept.explanations(best.name),
+        explanations=kept.explanations(model),
         findings=main.findings(),
         verdict=_verdict(best, results, {_name(*key): found for key, found in fits.items()}),
     )
-    return ZeroShotComparison(found, kept.model(best.name), kept.metrics(best.name))
+    return ZeroShotComparison(found, model, kept.metrics(best.name))
 
 
 def _verdict(
@@ -180,12 +202,44 @@ def _name(table: str, method: str) -> str:
     return method if table == ATTRIBUTES else f"{method} on {table}"
 
 
-def _with_labels(features: SplitFeatures, split: HoldOut, seed: int) -> float:
-    """Accuracy among the unseen classes of a classifier that learned from their labelled training rows."""
-    train, test = features.train.of(split.unseen), features.test.of(split.unseen)
-    probe = linear_probe(train.features.float().numpy(), train.places(split.unseen).numpy(), seed=seed)
-    said = probe.predict(test.features.float().numpy())
-    return per_class_accuracy(test.places(split.unseen).numpy(), said)
+def _facts(make_features: Callable[[int, HoldOut], SplitFeatures]) -> Mapping[str, Any]:
+    """What the features depend on, asked before they are made.
+
+    Raises:
+        SettingsError: When they come from what cannot say.
+    """
+    if not isinstance(make_features, FeatureMaker):
+        raise SettingsError(
+            "A store keeps what was found with the data and the weights that it came from, and a plain function of "
+            "splits does not say which: give frozen_features or trained_features, or a FeatureMaker, or no store."
+        )
+    return make_features.facts()
+
+
+def _features(make_features: Callable[[int, HoldOut], SplitFeatures], index: int, split: HoldOut) -> SplitFeatures:
+    features = make_features(index, split)
+    _check_rows(features, split)
+    return features
+
+
+def _no_model(seed: int) -> nn.Module:
+    raise AssertionError("a method on features keeps no network")
+
+
+def _fitted(
+    method: str,
+    features: Callable[[], SplitFeatures],
+    table: AttributeTable,
+    split: HoldOut,
+    balanced: bool,
+    fixed: Mapping[str, Any] | None,
+    seed: int,
+) -> Fitted:
+    return fitted(method, features(), table, split, seed, balanced=balanced, fixed=fixed)
+
+
+def _labelled(features: Callable[[], SplitFeatures], split: HoldOut, seed: int) -> Labelled:
+    return labelled_classifier(features(), split, seed)
 
 
 def _lookup(table: AttributeTable, split: HoldOut) -> float:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, cast
+from functools import cache, partial
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -18,6 +19,10 @@ from hf_transfer_kit.data import SPLITS, PreparedData
 from hf_transfer_kit.data.class_balance import balanced_places
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features import cache_features
+from hf_transfer_kit.selection.contest.candidate import Candidate
+from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
+from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
 from hf_transfer_kit.values import MapRows
 from hf_transfer_kit.zero_shot import AttributeTable, HoldOut, ZeroShotModel
 
@@ -74,7 +79,40 @@ class SplitFeatures:
     test: NamedRows
 
 
-FeatureMaker = Callable[[int, HoldOut], SplitFeatures]
+@dataclass(frozen=True, eq=False)
+class FeatureMaker:
+    """Gives the features of each split, and says what they depend on, so that what was found with them can be kept.
+
+    Args:
+        make: Place of a split and the split -> its features.
+        facts: What all of them depend on: ``data`` and ``weights``, and further plain values.
+        finished: Called with the first split and its place when no other's network is wanted any more.
+    """
+
+    make: Callable[[int, HoldOut], SplitFeatures]
+    facts: Callable[[], Mapping[str, Any]]
+    finished: Callable[[int, HoldOut], object] = lambda index, split: None
+
+    def __call__(self, index: int, split: HoldOut) -> SplitFeatures:
+        return self.make(index, split)
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkRun:
+    """A network trained on the seen classes of one split, as a run of a contest.
+
+    Args:
+        seed: Of the run.
+        model: The network; None where its weights are kept no more.
+        steps: Optimizer steps.
+        seconds: Wall time of training.
+    """
+
+    seed: int
+    model: ZeroShotModel | None
+    steps: int
+    seconds: float
+    figures: ClassVar[Mapping[str, Mapping[str, float]]] = {}
 
 
 def frozen_features(
@@ -102,6 +140,10 @@ def frozen_features(
     """
 
     @cache
+    def facts() -> dict[str, Any]:
+        return {"data": data_key(data), "weights": model_key(network), "network": ["frozen", batch_size]}
+
+    @cache
     def found() -> SplitFeatures:
         model = ZeroShotModel.from_backbone(network, table).eval()
         parts = {
@@ -121,7 +163,7 @@ def frozen_features(
             model, NamedRows(both, _names(data, "train", "validation")), NamedRows(test, _names(data, "test"))
         )
 
-    return lambda index, split: found()
+    return FeatureMaker(lambda index, split: found(), facts)
 
 
 def trained_features(
@@ -133,6 +175,7 @@ def trained_features(
     method: str,
     balanced: bool = False,
     callbacks: Callable[[str], Sequence[TrainerCallback]] | None = None,
+    store: RunStore | None = None,
 ) -> FeatureMaker:
     """A network of its own for each split, trained by the stock Trainer on the seen classes before it is asked.
 
@@ -144,6 +187,9 @@ def trained_features(
         method: Whose loss teaches the network.
         balanced: Whether rows of small classes are trained on several times, so that all have as many.
         callbacks: Title -> callbacks of that run, such as ``FreezeLayers`` or ``L2SP``.
+        store: Where trained networks are kept and taken from; None keeps none.
+
+    A network whose loss is not finite any more ends all of it with a ``NotFiniteError``: there are no features then.
 
     Example:
         >>> from hf_transfer_kit.zero_shot import digit_strokes
@@ -155,9 +201,27 @@ def trained_features(
     both: ConcatDataset[Any] = ConcatDataset([cast(Dataset, rows) for rows in (data.train, data.validation)])
     names = _names(data, "train", "validation")
 
-    def make(index: int, split: HoldOut) -> SplitFeatures:
-        seed = args.seed + index
-        model = ZeroShotModel.from_backbone(make_network(seed), table, seen=split.seen, method=method, seed=seed)
+    @cache
+    def facts() -> dict[str, Any]:
+        return {
+            "data": data_key(data),
+            "weights": model_key(make_network(args.seed)),
+            "network": {
+                "method": method,
+                "table": data_key(table.classes, table.attributes, table.values),
+                "balanced": balanced,
+                "first_seed": args.seed,
+                "spent": [args.max_steps, args.num_train_epochs, args.learning_rate],
+            },
+        }
+
+    contest = Contest(NetworkRun, args, None, store, facts=facts)
+
+    def begun(split: HoldOut, seed: int) -> ZeroShotModel:
+        return ZeroShotModel.from_backbone(make_network(seed), table, seen=split.seen, method=method, seed=seed)
+
+    def train(index: int, split: HoldOut, seed: int) -> NetworkRun:
+        model = begun(split, seed)
         shown = [row for row, name in enumerate(names) if name in split.seen]
         split.check_no_leak(names[row] for row in shown)
         taken = shown
@@ -166,21 +230,31 @@ def trained_features(
             taken = np.array(shown)[balanced_places(classes, seed=seed)].tolist()
         settings = copy.deepcopy(args)
         settings.seed, settings.save_strategy, settings.eval_strategy = seed, "no", "no"
-        settings.push_to_hub = False
+        settings.push_to_hub, settings.logging_nan_inf_filter = False, False
         settings.num_train_epochs = settings.num_train_epochs or 3.0  # Trainer wants a number beside max_steps
         trainer = Trainer(
             model,
             settings,
             train_dataset=_Placed(both, taken, [table.classes.index(names[row]) for row in taken]),
             data_collator=data.collator,
-            callbacks=list(callbacks(f"split {index + 1}")) if callbacks else [],
+            callbacks=[StopNotFinite(), *(callbacks(f"split {index + 1}") if callbacks else ())],
         )
+        started = time.perf_counter()
         trainer.train()
-        model.eval()
-        train, test = (_features(model, part, data, args.per_device_eval_batch_size) for part in (both, data.test))
-        return SplitFeatures(model, NamedRows(train, names), NamedRows(test, _names(data, "test")))
+        return NetworkRun(seed, model, trainer.state.global_step, time.perf_counter() - started)
 
-    return make
+    def named(index: int, split: HoldOut) -> tuple[str, int]:
+        return f"network of split {index + 1}, without {', '.join(split.unseen)}", args.seed + index
+
+    def make(index: int, split: HoldOut) -> SplitFeatures:
+        name, seed = named(index, split)
+        seen = {"seen": list(split.seen)}
+        candidate = Candidate(name, partial(train, index, split), partial(begun, split), seen)
+        model = contest.whole(candidate, seed, contest.run(candidate, seed)).model.to(args.device).eval()
+        train_rows, test = (_features(model, part, data, args.per_device_eval_batch_size) for part in (both, data.test))
+        return SplitFeatures(model, NamedRows(train_rows, names), NamedRows(test, _names(data, "test")))
+
+    return FeatureMaker(make, facts, lambda index, split: contest.finished(named(index, split)))
 
 
 class _Placed(Dataset):

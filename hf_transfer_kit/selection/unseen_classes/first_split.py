@@ -11,7 +11,7 @@ import torch
 
 from hf_transfer_kit.metrics import ConfusionMatrix, seen_unseen_accuracies, seen_unseen_curve
 from hf_transfer_kit.selection.unseen_classes.data import SplitFeatures
-from hf_transfer_kit.selection.unseen_classes.fitting import Fitted
+from hf_transfer_kit.selection.unseen_classes.fitting import Fitted, learned_method
 from hf_transfer_kit.values import AttributeFigure, ConfusionTable, SeenUnseenLine
 from hf_transfer_kit.zero_shot import AttributeTable, HoldOut, ZeroShotModel, fitted_method
 
@@ -27,13 +27,15 @@ class FirstSplit:
         features: Of its network.
         split: Which classes are seen.
         table: What describes the classes for the chosen method.
-        fits: Name of a result -> what was learned.
+        fits: Name of a result -> what was found.
+        balanced: As in ``fitted``.
     """
 
     features: SplitFeatures
     split: HoldOut
     table: AttributeTable
     fits: Mapping[str, Fitted]
+    balanced: bool = False
 
     def model(self, name: str) -> ZeroShotModel:
         """The network with this method, all classes of the table in their order."""
@@ -42,11 +44,14 @@ class FirstSplit:
             self.features.model,
             self.table,
             seen=self.split.seen,
-            method=fit.method.name,
+            method=fit.method,
             method_options=fit.choice.options,
             gamma=fit.gamma,
         )
-        model.head.load_state_dict(fit.method.state_dict())
+        learned = learned_method(
+            fit.method, fit.choice.options, self.features, self.table, self.split, balanced=self.balanced
+        )
+        model.head.load_state_dict(learned.state_dict())
         return model.eval()
 
     def metrics(self, name: str) -> dict[str, float]:
@@ -60,7 +65,7 @@ class FirstSplit:
         for name, fit in self.fits.items():
             curve = seen_unseen_curve(self.fits[name].scores, self._places(), self._seen())
             kept = np.unique(np.linspace(0, len(curve.seen) - 1, _POINTS).round().astype(int))
-            figures = fit.figures
+            figures = fit.found
             found.append(
                 SeenUnseenLine(
                     name,
@@ -103,12 +108,11 @@ class FirstSplit:
         ]
         return tuple(sorted(found, key=lambda figure: -figure.accuracy))
 
-    def explanations(self, name: str) -> tuple[str, ...]:
-        """What spoke for and against, on some test rows of unseen classes in turn."""
+    def explanations(self, model: ZeroShotModel) -> tuple[str, ...]:
+        """What spoke for and against with this model, on some test rows of unseen classes in turn."""
         rows = self.features.test.of(self.split.unseen)
         order = [[index for index, of_row in enumerate(rows.names) if of_row == unseen] for unseen in self.split.unseen]
         picked = [members[turn] for turn in range(_EXPLAINED) for members in order if turn < len(members)][:_EXPLAINED]
-        model = self.model(name)
         features = rows.features[picked].to(model.head.mean)
         found = model.explain(features=features)
         return tuple(

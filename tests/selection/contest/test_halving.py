@@ -10,6 +10,7 @@ from hf_transfer_kit.selection.contest.halving import (
     affordable,
     cheapest_within_one_error,
     error_of_difference,
+    halving_powers,
     plan_rungs,
     preference,
     standard_error,
@@ -33,6 +34,19 @@ def test_short_runs_of_all_then_full_ones_with_one_seed_then_with_all():
     assert [rung.steps for rung in plan_rungs(8, 80, (0, 1), reduction_factor=2)] == [20, 40, 80, 80]
 
 
+def test_as_many_short_rungs_as_leave_two():
+    def short(candidates, max_steps):
+        rungs = plan_rungs(
+            candidates, max_steps, (0,), reduction_factor=3, powers=halving_powers(candidates, max_steps, 3)
+        )
+        return [(rung.steps, rung.most) for rung in rungs]
+
+    assert short(9, 270) == [(30, 9), (90, 3), (270, 2)]
+    assert short(4, 60) == [(20, 4), (60, 2)]
+    assert short(2, 60) == [(60, 2)]
+    assert short(9, 60) == [(20, 9), (60, 3)]  # 60 / 9 would order by chance
+
+
 def test_runs_are_never_too_short_to_tell_anything():
     assert plan_rungs(9, 24, (0, 1)) == (Rung(10, (0,), 9), Rung(24, (0,), 3), Rung(24, (0, 1), 2))
     assert plan_rungs(26, 24, (0, 1))[0] == Rung(10, (0,), 26)
@@ -41,10 +55,10 @@ def test_runs_are_never_too_short_to_tell_anything():
     assert plan_rungs(1, 900, (0,)) == (Rung(900, (0,), 1),)
 
 
-@pytest.mark.parametrize(("eta", "seeds"), [(1, (0,)), (3, ())])
-def test_what_cannot_be_planned_is_a_sentence(eta, seeds):
+@pytest.mark.parametrize(("reduction_factor", "seeds"), [(1, (0,)), (3, ())])
+def test_what_cannot_be_planned_is_a_sentence(reduction_factor, seeds):
     with pytest.raises(SettingsError, match="must be a whole number from 2"):
-        plan_rungs(9, 100, seeds, reduction_factor=eta)
+        plan_rungs(9, 100, seeds, reduction_factor=reduction_factor)
 
 
 def test_standard_error_of_several_runs_and_of_few():

@@ -1,6 +1,8 @@
 """Races that were cut short go on with what is missing, and what broke cannot win."""
 
+import json
 import math
+import shutil
 from dataclasses import dataclass, replace
 
 import bright_rows
@@ -159,6 +161,40 @@ def test_what_is_not_finite_stops_at_once_and_cannot_win(tmp_path):
     assert "Lower the learning rate" in failed.reason
     with pytest.raises(NotFiniteError, match=r"Every candidate broke\. head_only, seed 0: not finite"):
         race(bright_data(), race_arguments(tmp_path), ["head_only", "full"], callbacks=lambda text, seed: [Break()])
+
+
+def test_what_broke_is_kept_and_not_trained_again(tmp_path):
+    seen, told = [], []
+
+    def raced_once():
+        return race(
+            bright_data(),
+            race_arguments(tmp_path),
+            ["head_only", "full"],
+            seeds=(0, 1),
+            callbacks=lambda text, seed: [
+                Count((text, seed), seen),
+                *([Break()] if (text, seed) == ("full", 1) else []),
+            ],
+            store=RunStore(tmp_path / "runs", tell=told.append),
+        )
+
+    first = raced_once()
+    assert seen == [("head_only", 0), ("head_only", 1), ("full", 0), ("full", 1)]
+    assert len(RunStore(tmp_path / "runs")) == 4
+    again = raced_once()
+    assert len(seen) == 4
+    same(again, first)
+    assert again.failed == first.failed
+    assert [(failed.candidate, failed.seed) for failed in again.failed] == [("full", 1)]
+    (sentence,) = [line for line in told if "broke before" in line]
+    (broken,) = [path for path in (tmp_path / "runs").iterdir() if path.name in sentence]
+    record = json.loads((broken / "record.json").read_text())
+    assert record["failed"].startswith("not finite: ")
+    assert (record["candidate"], record["seed"], record["step"]) == ("full", 1, first.failed[0].step)
+    shutil.rmtree(broken)
+    raced_once()
+    assert seen[4:] == [("full", 1)]
 
 
 def test_every_figure_of_every_run_is_a_row(tmp_path):

@@ -24,6 +24,7 @@ from hf_transfer_kit.selection import (
     with_found_depths,
 )
 from hf_transfer_kit.selection.finetuning import depth_search as module
+from hf_transfer_kit.selection.finetuning.running import Run
 
 
 class Collate:
@@ -77,11 +78,17 @@ class Scripted:
         self.asked.append((depth, budget.max_steps, seed, test, attach is not None))
         self.warmup = args.warmup_steps
         accuracy = self.accuracy(depth, budget.max_steps, seed)
-        return SimpleNamespace(
+        return Run(
+            seed=seed,
+            model=make_model(seed),
             validation={"accuracy": accuracy, "macro_f1": 1 - accuracy, "loss": 1 - accuracy},
             test={"accuracy": 0.5, "macro_f1": 0.25} if test else {},
+            true=np.empty(0),
+            predicted=np.empty(0),
+            curve=(),
             seconds=1.0,
-            validation_correct=None,
+            trainable_parameters=0,
+            total_parameters=0,
         )
 
 
@@ -220,7 +227,7 @@ def test_warm_up_shrinks_with_the_budget(scripted, data, args, given, scaled):
         ({"seeds": (1, 1)}, "none twice"),
         ({"seeds": ()}, "at least one entry"),
         ({"share": 0}, "outside"),
-        ({"eta": 1}, "whole number from 2"),
+        ({"reduction_factor": 1}, "whole number from 2"),
     ],
 )
 def test_what_cannot_be_searched_is_a_sentence_before_any_run(scripted, data, args, options, message):

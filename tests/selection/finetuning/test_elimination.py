@@ -14,7 +14,9 @@ from transformers import (
 from hf_transfer_kit import compare_strategies, load_data, make_strategy, prepare_data
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection import Budget
-from hf_transfer_kit.selection.finetuning.elimination import eliminate, short_budgets, shortened
+from hf_transfer_kit.selection.contest.contest import Contest
+from hf_transfer_kit.selection.finetuning.elimination import eliminate, shortened
+from hf_transfer_kit.selection.finetuning.running import Run
 
 STRATEGIES = ["head_only", "freeze_first:k=1", "small_lr:factor=0.000001", "full", "from_scratch"]
 
@@ -55,13 +57,6 @@ class Forbidden(Dataset):
         raise AssertionError("the test split was read")
 
 
-def test_short_budgets_rise_to_a_full_run():
-    assert short_budgets(9, 270, 3) == [30, 90]
-    assert short_budgets(4, 60, 3) == [20]
-    assert short_budgets(2, 60, 3) == []
-    assert short_budgets(9, 60, 3) == [20]  # 60 / 9 would order by chance
-
-
 def test_short_runs_warm_up_in_proportion(args):
     short_args, short = shortened(args, Budget(60, 16, evaluations=5), 20)
     assert (short_args.warmup_steps, args.warmup_steps) == (2, 6)
@@ -73,8 +68,8 @@ def test_who_learns_nothing_is_given_up_and_test_rows_are_not_read(data, args):
 
     spent = []
     survivors, given_up = eliminate(
-        [make_strategy(text) for text in STRATEGIES], make_model, replace(data, test=Forbidden()), args, Budget(60, 16),
-        reduction_factor=2, seed=0, callbacks=lambda text, seed: [Steps(spent)],
+        [make_strategy(text) for text in STRATEGIES], make_model, replace(data, test=Forbidden()),
+        Contest(Run, args, Budget(60, 16)), reduction_factor=2, seed=0, callbacks=lambda text, seed: [Steps(spent)],
     )  # fmt: skip
     assert [entry.strategy for entry in given_up].count("small_lr:factor=1e-06") == 1
     assert len(given_up) == 2
@@ -93,7 +88,7 @@ def test_a_race_with_halving_judges_who_is_left(data, args):
     assert found.verdict is not None
 
 
-def test_without_eta_all_run_and_one_is_refused(data, args):
+def test_without_a_reduction_factor_all_run_and_one_is_refused(data, args):
     with pytest.raises(SettingsError, match="reduction_factor=1 is out of range"):
         compare_strategies(make_model, data, STRATEGIES, args, Budget(60, 16), reduction_factor=1)
     assert compare_strategies(make_model, data, ["head_only"], args, Budget(10, 16)).eliminated == ()

@@ -16,6 +16,9 @@ from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.multitask import delta_m
 from hf_transfer_kit.selection import Budget
 from hf_transfer_kit.selection.multitasking import TaskData, TaskSet, compare_multitask
+from hf_transfer_kit.selection.multitasking.comparing import _result
+from hf_transfer_kit.selection.multitasking.methods import make_method
+from hf_transfer_kit.values import TaskFigure
 
 SIZES = {"train": 24, "validation": 12, "test": 15}
 
@@ -171,6 +174,29 @@ def test_the_source_task_is_learned_once_and_goes_on_in_every_way(compared):
     assert len(seen.rates["sequential", 0]) == 2
     slow, fast = seen.rates["sequential", 0]
     assert fast == pytest.approx(10 * slow)
+
+
+def test_forgetting_is_how_much_worse_even_where_less_is_better(compared):
+    """An error that grows by 5 was forgotten by 5; one that falls by 3 was learned."""
+    tasks = [task("height", "regression", metric="mse"), task("new", seed=9)]
+    found, _ = compared(["multitask", "sequential"], tasks, source_task="height", pretrained=True)
+    assert not TaskSet(tasks, pretrained=False)["height"].larger_is_better
+    for result in found.results:
+        change = result.figures["height"].test - found.before.test
+        assert change != 0
+        assert result.forgetting == pytest.approx(change)
+        assert result.forgetting_by_seed == (pytest.approx(change),)
+    before = TaskFigure(10.0, 10.0, 0.0, (10.0, 10.0))
+    runs = [{name: _scripted(tasks, error) for name in ("height", "new")} for error in (15.0, 7.0)]
+    method = make_method("sequential")
+    lost = _result(method, runs, (), TaskSet(tasks, pretrained=False), (0, 1), before, "height")
+    assert lost.forgetting_by_seed == (5.0, -3.0)
+    assert lost.forgetting == 1.0
+
+
+def _scripted(tasks, error):
+    metrics = {"height": {tasks[0].main_metric: error}, "new": {tasks[1].main_metric: 0.5}}
+    return SimpleNamespace(validation=metrics, test=metrics, affinity=None, log=(), steps=1, seconds=0.0)
 
 
 def test_a_source_head_does_not_move_while_others_learn(tmp_path):

@@ -1,5 +1,7 @@
 """Every method on several splits of the classes, chosen on seen classes alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,16 +13,27 @@ from hf_transfer_kit.backbones.tower_classifier import tower_classifier
 from hf_transfer_kit.data import load_data, prepare_data
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.metrics import seen_unseen_accuracies
+from hf_transfer_kit.selection.contest.store import RunStore
 from hf_transfer_kit.selection.examples.fresh_networks import fresh_network, fresh_processor
 from hf_transfer_kit.selection.unseen_classes import (
+    FeatureMaker,
     NamedRows,
     SplitFeatures,
     compare_zero_shot,
     frozen_features,
     trained_features,
 )
+from hf_transfer_kit.selection.unseen_classes import comparing as module
 from hf_transfer_kit.tuning import FreezeLayers
-from hf_transfer_kit.zero_shot import AttributeTable, ZeroShotModel, digit_strokes, hold_out, random_hold_outs
+from hf_transfer_kit.zero_shot import (
+    AttributeTable,
+    ZeroShotModel,
+    choose_options,
+    digit_strokes,
+    fitted_method,
+    hold_out,
+    random_hold_outs,
+)
 
 CLASSES = tuple("abcdefgh")
 
@@ -144,6 +157,83 @@ def test_test_rows_choose_nothing(table):
     for one, two in zip(first.found.results, second.found.results, strict=True):
         assert (one.splits[0].options, one.splits[0].gamma) == (two.splits[0].options, two.splits[0].gamma)
         assert one.splits[0].unseen_accuracy != two.splits[0].unseen_accuracy
+
+
+def test_gamma_is_in_units_of_the_rows_that_were_learned_from(table):
+    """Scores of test rows spread otherwise, and would want another gamma, if they were asked."""
+    split = hold_out(CLASSES, ["b", "g"])
+    honest = made_up(table)
+    larger = SplitFeatures(honest.model, honest.train, NamedRows(10 * honest.test.features, honest.test.names))
+    first, second = (
+        compare_zero_shot(["eszsl"], lambda i, s, f=f: f, table, [split], with_labels=False) for f in (honest, larger)
+    )
+    one, two = (found.found.results[0].splits[0] for found in (first, second))
+    learned = honest.train.of(split.seen)
+    given = (learned.features, learned.places(split.seen), torch.from_numpy(table.rows(split.seen)))
+    choice = choose_options("eszsl", *given, seed=0)
+    method = fitted_method("eszsl", choice.options, *given)
+    unit = float(method.scores(learned.features, given[2]).std())
+    assert one.gamma == two.gamma == pytest.approx(choice.gamma * unit)
+    assert first.model.config.gamma == second.model.config.gamma == one.gamma
+    other = float(method.scores(larger.test.features, given[2]).std())
+    assert other < 0.8 * unit
+
+
+def test_what_was_found_on_a_split_is_kept_and_not_found_again(table, tmp_path, monkeypatch):
+    features, told, asked, fits = made_up(table), [], [], []
+    real = module.fitted
+
+    def counted(method, *given, **options):
+        fits.append(method)
+        if len(fits) == stop:
+            raise KeyboardInterrupt
+        return real(method, *given, **options)
+
+    monkeypatch.setattr(module, "fitted", counted)
+    maker = FeatureMaker(
+        lambda index, split: asked.append(index) or features, lambda: {"data": "rows", "weights": "network"}
+    )
+
+    def compare(methods=("eszsl", "prototype"), *, splits=2, table=table, kept=True):
+        store = RunStore(tmp_path / "runs", tell=told.append) if kept else None
+        chosen = random_hold_outs(CLASSES, 2, count=3, seed=2)[:splits]
+        return compare_zero_shot(methods, maker, table, chosen, store=store)
+
+    stop = None
+    whole = compare(kept=False)
+    fits.clear()
+    stop = 4
+    with pytest.raises(KeyboardInterrupt):
+        compare()
+    assert len(RunStore(tmp_path / "runs")) == 4  # three methods' and one with labels
+    stop = None
+    fits.clear(), told.clear(), asked.clear()
+    found = compare()
+    assert fits == ["prototype"]
+    assert asked == [1, 0]  # the first split's once more, for its network is kept
+    assert "eszsl, split 1, seed 0: was finished before and is taken as it was." in told
+    assert figures(found) == figures(whole)
+    state = whole.model.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in found.model.state_dict().items())
+    fits.clear(), asked.clear()
+    assert figures(compare()) == figures(whole)
+    assert (fits, asked) == ([], [0])
+    compare(("eszsl", "prototype", "sae"), splits=3)
+    assert fits == ["sae", "sae", "eszsl", "prototype", "sae"]
+    fits.clear()
+    other = AttributeTable(table.classes, table.attributes, table.values + 0.5)
+    compare(("prototype",), table=other)
+    assert fits == ["prototype", "prototype"]
+    with pytest.raises(SettingsError, match="give frozen_features or trained_features"):
+        compare_zero_shot(
+            ["eszsl"], lambda i, s: features, table, [hold_out(CLASSES, ["b", "g"])], store=RunStore(tmp_path)
+        )
+
+
+def figures(comparison):
+    found = comparison.found
+    results = [replace(result, seconds=0.0) for result in found.results]
+    return replace(found, results=tuple(results)), comparison.metrics
 
 
 def test_another_table_stands_beside_the_attributes(table):
