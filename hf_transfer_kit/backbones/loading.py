@@ -114,7 +114,7 @@ def load_model(
     if words:
         if type(config) not in transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING:
             raise ModelError(f"{name} is a {config.model_type!r} model, which transformers has no token classifier of.")
-        auto = transformers.AutoModelForTokenClassification
+        auto: type[_BaseAutoModelClass] = transformers.AutoModelForTokenClassification
     else:
         auto = classifier_class(_classifier_modality(config, name, modality))
     if getattr(config, "use_weighted_layer_sum", False):

@@ -45,7 +45,7 @@ def check_hashes(files: Sequence[Path], hashes: Sequence[str]) -> None:
     if not files:
         return
     folder = files[0].parent
-    looks = [(s.st_ino, s.st_size, s.st_mtime_ns) for s in (file.stat() for file in files)]
+    looks: list[tuple[int, ...]] = [(s.st_ino, s.st_size, s.st_mtime_ns) for s in (file.stat() for file in files)]
     if _checked.get(str(folder)) == looks:
         return
     for file, expected in zip(files, hashes, strict=True):

@@ -36,7 +36,7 @@ def mean_metric(values: np.ndarray) -> RowMetric:
     values = np.asarray(values, dtype=float)
     known = ~np.isnan(values)
     filled = np.where(known, values, 0.0)
-    return RowMetric(len(values), lambda weights: _ratio(weights @ filled, weights @ known))
+    return RowMetric(len(values), lambda weights: _ratio(float(weights @ filled), float(weights @ known)))
 
 
 def class_metric(name: str, said: np.ndarray, true: np.ndarray) -> RowMetric:
@@ -108,8 +108,8 @@ def number_metric(name: str, said: np.ndarray, true: np.ndarray) -> RowMetric:
         weights = weights[rows]
         if not weights.any():
             return np.nan
-        ranked = [_middle_ranks(group, weights) for group in groups] if name == "spearman" else sides
-        return _correlation(*ranked, weights)
+        one, other = (_middle_ranks(group, weights) for group in groups) if name == "spearman" else sides
+        return _correlation(one, other, weights)
 
     return RowMetric(len(said), value)
 

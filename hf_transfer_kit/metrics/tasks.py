@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import f1_score
@@ -110,7 +111,7 @@ def _likeliest(logits: np.ndarray) -> np.ndarray:
     return logits.argmax(axis=-1)
 
 
-def _held(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _held(labels: Any) -> tuple[np.ndarray, np.ndarray]:
     """Which classes hold, and of which that is known, both (rows, C)."""
     labels = np.asarray(labels, dtype=np.float64)
     return labels > 0.5, np.isfinite(labels) & (labels != IGNORED)
@@ -171,7 +172,7 @@ def _words(label_names: Sequence[str]) -> TaskMetrics:
     if not all(name == "O" or name[:2] in ("B-", "I-") for name in label_names):
         return TaskMetrics(by_class, ("macro_f1", "accuracy"), _likeliest, class_metric)
 
-    def sentences(classes: np.ndarray, true: np.ndarray) -> list[list[str]]:
+    def sentences(classes: Any, true: Any) -> list[list[str]]:
         kept = np.asarray(true) != IGNORED
         return [[label_names[i] for i in row[keep]] for row, keep in zip(np.asarray(classes), kept, strict=True)]
 

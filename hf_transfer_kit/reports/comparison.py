@@ -116,8 +116,8 @@ def majority_notes(labels: tuple[str, ...], true: np.ndarray, winner: StrategyRe
     """Says so where one class alone, given to every test row, would be right about as often as the winner."""
     counts = np.bincount(true, minlength=len(labels))
     share = counts.max() / max(counts.sum(), 1)
-    told = winner.test_interval is not None and winner.metric == "accuracy"
-    low = winner.test_interval[0] if told else winner.test["accuracy"]
+    interval = winner.test_interval if winner.metric == "accuracy" else None
+    low = interval[0] if interval else winner.test["accuracy"]
     if len(labels) < 2 or low > share:
         return ()
     return (

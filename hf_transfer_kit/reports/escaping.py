@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 _LONGEST = 2_000
@@ -71,12 +71,16 @@ def quoted(text: str) -> str:
 
 def mapped(value: T, change: Callable[[str], str]) -> T:
     """Plain data with every text in it changed, names of mappings included, whatever the depth."""
+    return cast(T, _mapped(value, change))
+
+
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return change(value)
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{field.name: mapped(getattr(value, field.name), change) for field in fields(value)})
+        return replace(value, **{field.name: _mapped(getattr(value, field.name), change) for field in fields(value)})
     if isinstance(value, Mapping):
-        return {mapped(name, change): mapped(entry, change) for name, entry in value.items()}
+        return {_mapped(name, change): _mapped(entry, change) for name, entry in value.items()}
     if isinstance(value, tuple | list):
-        return type(value)(mapped(entry, change) for entry in value)
+        return type(value)(_mapped(entry, change) for entry in value)
     return value

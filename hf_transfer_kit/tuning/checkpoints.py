@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -148,13 +148,15 @@ class GuardCheckpoints(TrainerCallback, ExportableState):
             self.files = {file.name: file.stat().st_size for file in found if file.name != _STATE}
         return {"args": {"facts": self.facts}, "attributes": {"processes": self.processes, "files": self.files}}
 
-    def on_init_end(self, args, state, control, **kwargs):
+    def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         trainer = calling_trainer()
         self.processes = args.world_size
         if trainer is not None:
-            trainer._save_checkpoint = _GuardedSave(trainer, self)
+            setattr(trainer, "_save_checkpoint", _GuardedSave(trainer, self))  # noqa: B010 - a method of this one alone
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         # Trainer, resumed, knows the callbacks of the checkpoint alone.
         state.stateful_callbacks.setdefault(type(self).__name__, self.state())
 

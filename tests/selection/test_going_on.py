@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.data import load_data, prepare_data
 from hf_transfer_kit.errors import NotFiniteError
+from hf_transfer_kit.metrics.row_metrics import RowMetric
 from hf_transfer_kit.selection import (
     DANN_MNIST,
     Budget,
@@ -119,6 +120,8 @@ def compared(name, folder, *, at=None, store=True):
 
 def plain(value):
     """What can be compared, wall times aside."""
+    if isinstance(value, RowMetric):
+        return [value.rows, plain(value.observed)]
     if is_dataclass(value):
         return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.name not in ("seconds", "args")}
     if isinstance(value, torch.nn.Module):
@@ -156,21 +159,21 @@ def test_what_was_cut_goes_on(name, whole, tmp_path):
 def test_every_comparison_judges_on_test_rows(whole):
     """Each method against what it is to beat, by the figures of its own runs; a baseline or a bound by nothing."""
     judged = {
-        name: {result.method: result.verdict for result in whole[name][0].results}
+        name: {result.method: result.verdict for result in whole(name)[0].results}
         for name in ("adapting", "without_source")
     }
-    judged["generalising"] = {r.method: r.verdict for r in whole["generalising"][0].found.results}
+    judged["generalising"] = {r.method: r.verdict for r in whole("generalising")[0].found.results}
     assert {name: [method for method, verdict in found.items() if verdict] for name, found in judged.items()} == {
         "adapting": ["dann", "adamatch:amount=0"],
         "without_source": ["tent", "shot"],
         "generalising": [],  # with two sources both methods are one and the same
     }
-    by_seed = {result.method: result.test_by_seed for result in whole["adapting"][0].results}
+    by_seed = {result.method: result.test_by_seed for result in whole("adapting")[0].results}
     verdict = judged["adapting"]["dann"]
     assert verdict.winner_runs == pytest.approx(by_seed["dann"])
     assert verdict.baseline_runs == pytest.approx(by_seed["source_only"])
     assert verdict.difference == pytest.approx(np.mean(by_seed["dann"]) - np.mean(by_seed["source_only"]))
-    tasks = {result.method: result for result in whole["multitasking"][0].results}
+    tasks = {result.method: result for result in whole("multitasking")[0].results}
     assert tasks["single"].verdicts == {}
     for method in ("multitask", "lwf", "replay:rows=6"):
         assert list(tasks[method].verdicts) == ["shape", "height"]

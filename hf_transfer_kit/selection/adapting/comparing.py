@@ -184,8 +184,8 @@ def compare_adaptations(
     shown = dict.fromkeys([*[text for text in first_runs if _plain(text)][:1], name])
     first_runs |= {text: contest.whole(candidates[text], seeds[0], first_runs[text]) for text in shown}
     contest.finished(*((text, seeds[0]) for text in shown))
-    plain = next((result.method for result in results if _plain(result.method)), SOURCE_ONLY)
-    results = with_verdicts(results, correct, plain)
+    unadapted = next((result.method for result in results if _plain(result.method)), SOURCE_ONLY)
+    results = with_verdicts(results, correct, unadapted)
     maps = [feature_map(_title(text), first_runs[text].model, domains) for text in shown]
     shift = max((run.shift for run in first_runs.values() if run.shift), key=lambda shift: shift.sure, default=None)
     return AdaptationComparison(

@@ -133,7 +133,7 @@ class RunStore:
             values, arrays = _plain(run)
             if run.model is not None:
                 save_file(_changed(run.model, rebuild()), folder / _WEIGHTS)
-            np.savez(folder / _ARRAYS, **arrays)
+            np.savez(folder / _ARRAYS, **cast(dict[str, Any], arrays))
             (folder / _RECORD).write_text(json.dumps({**facts, "run": values}))
 
         self._write(key, write)

@@ -61,7 +61,7 @@ def judge(
     outcome = "undecided"
     if low > 0 or high < 0:
         outcome = "helped" if (low > 0) == better else "hurt"
-    runs = [_by_run([pair[side] for pair in pairs], draw_pairs) for side in (0, 1)]
+    winner_runs, baseline_runs = (_by_run([pair[side] for pair in pairs], draw_pairs) for side in (0, 1))
     unit = "points of test" if metric in FRACTIONS else "in test"
     less = "" if better else "; less is better"
     sentences = [
@@ -69,11 +69,22 @@ def judge(
         f"{question.against}: {signed(metric, difference)} {unit} {metric_words(metric)} ({confidence:.0%} interval "
         f"{signed(metric, low)} to {signed(metric, high)}{less}).",
     ]
-    if len(runs[0]) == 1:
+    if len(winner_runs) == 1:
         one, spread = ("split", "splits") if draw_pairs else ("seed", "seeds")
         sentences.append(f"One {one}: the interval covers the test rows, not the spread between {spread}.")
     return Verdict(
-        candidate, baseline, difference, low, high, confidence, outcome, " ".join(sentences), metric, better, *runs
+        candidate,
+        baseline,
+        difference,
+        low,
+        high,
+        confidence,
+        outcome,
+        " ".join(sentences),
+        metric,
+        better,
+        winner_runs,
+        baseline_runs,
     )
 
 

@@ -205,6 +205,11 @@ class _Search:
     runs: dict[tuple[int, int, int], Outcome] = field(default_factory=dict)
     seconds: float = 0.0
 
+    @property
+    def budget(self) -> Budget:
+        """Of a full run."""
+        return cast(Budget, self.contest.budget)
+
     def climb(self, rungs: Sequence[Rung], depths: Sequence[int], allowed: float) -> tuple[int, float]:
         """Runs the rungs; the chosen depth, and the standard error of its difference to the best."""
         survivors = tuple(depths)
@@ -242,7 +247,7 @@ class _Search:
     def missing_cost(self, depth: int, rung: Rung) -> float:
         """The same for one depth, in forward passes of one row."""
         missing = sum((depth, rung.steps, seed) not in self.runs for seed in rung.seeds)
-        return self.cost[depth] * rung.steps * self.contest.budget.batch_size * missing
+        return self.cost[depth] * rung.steps * self.budget.batch_size * missing
 
     def score(self, depth: int, index: int, rung: Rung) -> Score | None:
         """What one depth reaches on one rung, None where it broke; runs of an earlier rung are not made again."""
@@ -285,15 +290,17 @@ class _Search:
         """
         started = time.perf_counter()
         text = strategy_text(strategy)
-        args, budget = self.contest.args, self.contest.budget
-        whole = steps == budget.max_steps
-        contest = self.contest if whole else self.contest.under(*shortened(args, budget, steps))
+        spent = cast(TrainingArguments, self.contest.args), self.budget
+        whole = steps == self.budget.max_steps
+        if not whole:
+            spent = shortened(*spent, steps)
+        contest = self.contest if whole else self.contest.under(*spent)
         attach = self.caches.attach if self.caches is not None and depth in self.caches.depths else None
 
         def train(seed: int) -> Run:
             extra = tuple(self.callbacks(text, seed)) if self.callbacks else ()
             run = run_strategy(
-                strategy, self.make_model, self.data, contest.args, contest.budget,
+                strategy, self.make_model, self.data, *spent,
                 seed=seed, callbacks=extra, attach=attach, test=whole,
             )  # fmt: skip
             return replace(run, model=None)  # numbers only: kept runs must not keep their models

@@ -197,7 +197,7 @@ def compare_strategies(
         verdict=judge_transfer(
             results, tested, winner=strategy_text(strategy), transferring=transferring, metric=judging.metric
         ),
-        model=run.model,
+        model=cast(PreTrainedModel, run.model),
         model_metrics=run.test,
         true=run.true,
         predicted=run.predicted,
@@ -231,7 +231,7 @@ def single_run(strategy: Strategy, run: Run, data: PreparedData, *, learning_rat
         results=(summarize(text, strategy.summary, [run], judging),),
         winner=text,
         verdict=None,
-        model=run.model,
+        model=cast(PreTrainedModel, run.model),
         model_metrics=run.test,
         true=run.true,
         predicted=run.predicted,

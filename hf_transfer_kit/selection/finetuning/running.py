@@ -151,7 +151,7 @@ def readable_data(
 def of_task(model: PreTrainedModel, data: PreparedData) -> PreTrainedModel:
     """The model, in place, with transformers' word for a task that is no classification in its configuration."""
     if data.task_type in PROBLEM_TYPES:
-        model.config.problem_type = PROBLEM_TYPES[data.task_type]
+        cast(Any, model.config).problem_type = PROBLEM_TYPES[data.task_type]
     return model
 
 

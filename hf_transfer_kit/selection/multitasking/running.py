@@ -130,7 +130,7 @@ def run_tasks(
     return TasksRun(
         model=model,
         validation={name: judged(model, tasks, name, "validation", run_args) for name in model.config.tasks},
-        test={name: metrics_of(output.metrics, "test") for name, output in tested.items()},
+        test={name: metrics_of(output.metrics or {}, "test") for name, output in tested.items()},
         log=trainer.state.log_history,
         steps=steps,
         seconds=seconds,
@@ -143,7 +143,7 @@ def run_tasks(
 
 def judged(model: MultiTaskModel, tasks: TaskSet, name: str, split: str, args: TrainingArguments) -> dict[str, float]:
     """Metrics of one task on a split."""
-    return metrics_of(predicted(model, tasks, name, split, args).metrics, "test")
+    return metrics_of(predicted(model, tasks, name, split, args).metrics or {}, "test")
 
 
 def predicted(

@@ -130,9 +130,8 @@ def compare_zero_shot(
             text = f"{_name(*key)}, split {index + 1}"
             fits[key].append(contest.run(Candidate(text, learn, _no_model, options), seed))
         if with_labels:
-            learn = partial(_labelled, features, split)
-            text = f"with labels, split {index + 1}"
-            labelled.append(beside.run(Candidate(text, learn, _no_model, place), seed).accuracy)
+            probe = Candidate(f"with labels, split {index + 1}", partial(_labelled, features, split), _no_model, place)
+            labelled.append(beside.run(probe, seed).accuracy)
         if on_split:
             on_split(index, split)
     results = tuple(
@@ -147,10 +146,12 @@ def compare_zero_shot(
     )
     best = max(results, key=lambda result: result.mean("pseudo_harmonic"))
     fits_of_first = {_name(*key): found[0] for key, found in fits.items()}
-    kept = FirstSplit(first(), hold_outs[0], tables[best.table], fits_of_first, balanced)
+    kept = FirstSplit(
+        cast(Callable[[], SplitFeatures], first)(), hold_outs[0], tables[best.table], fits_of_first, balanced
+    )
     model = kept.model(best.name)
     contest.finished()
-    if store is not None:
+    if isinstance(make_features, FeatureMaker):
         make_features.finished(0, hold_outs[0])
     found = UnseenClasses(
         classes=main.classes,

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
@@ -250,7 +250,9 @@ def trained_features(
         name, seed = named(index, split)
         seen = {"seen": list(split.seen)}
         candidate = Candidate(name, partial(train, index, split), partial(begun, split), seen)
-        model = contest.whole(candidate, seed, contest.run(candidate, seed)).model.to(args.device).eval()
+        run = contest.whole(candidate, seed, contest.run(candidate, seed))
+        model = cast(ZeroShotModel, run.model)
+        cast(nn.Module, model).to(args.device).eval()
         train_rows, test = (_features(model, part, data, args.per_device_eval_batch_size) for part in (both, data.test))
         return SplitFeatures(model, NamedRows(train_rows, names), NamedRows(test, _names(data, "test")))
 

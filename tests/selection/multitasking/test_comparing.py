@@ -270,7 +270,7 @@ def test_a_metric_that_is_zero_alone_gives_no_gain_and_no_crash(compared, monkey
     from hf_transfer_kit.selection.multitasking import running
 
     values = iter([0.0] * 4 + [0.5] * 100)
-    monkeypatch.setattr(running, "judged", lambda *args: {"accuracy": next(values)})
+    monkeypatch.setattr(running, "metrics_of", lambda *args: {"accuracy": next(values)})
     found, _ = compared(["single", "multitask"], [task("a"), task("b", seed=3)], steps=1)
     assert found.results[1].delta_m is None
     assert not math.isnan(found.results[1].figures["a"].test)
