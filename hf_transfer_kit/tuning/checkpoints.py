@@ -20,6 +20,7 @@ from hf_transfer_kit.disk import free_bytes, full_disk_told
 from hf_transfer_kit.errors import FullDiskError, SettingsError
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.logs import get_logger
+from hf_transfer_kit.tuning.conservative.anchor import stateful_callbacks
 from hf_transfer_kit.tuning.runs import calling_trainer
 
 logger = get_logger(__name__)
@@ -158,7 +159,7 @@ class GuardCheckpoints(TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         # Trainer, resumed, knows the callbacks of the checkpoint alone.
-        state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+        stateful_callbacks(state).setdefault(type(self).__name__, self.state())
 
 
 class _GuardedSave:
