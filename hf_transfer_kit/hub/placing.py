@@ -26,6 +26,13 @@ def written_beside(output_dir: str | Path, *, whole: bool = False, overwrite: bo
 
     Raises:
         SettingsError: When a file of others is in the way; what was written is kept in a folder beside it and named.
+
+    Example:
+        >>> with written_beside("out") as staged:
+        ...     _ = (staged / "report.json").write_text("{}")
+        >>> import os
+        >>> sorted(os.listdir("out"))
+        ['hf_transfer_kit.json', 'report.json']
     """
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)

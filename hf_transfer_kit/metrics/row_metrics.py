@@ -32,7 +32,12 @@ class RowMetric:
 
 
 def mean_metric(values: np.ndarray) -> RowMetric:
-    """The mean of a value of each row, (rows,); what is NaN does not count."""
+    """The mean of a value of each row, (rows,); what is NaN does not count.
+
+    Example:
+        >>> mean_metric(np.array([1.0, 0.0, np.nan])).observed
+        0.5
+    """
     values = np.asarray(values, dtype=float)
     known = ~np.isnan(values)
     filled = np.where(known, values, 0.0)

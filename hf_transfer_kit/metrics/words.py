@@ -18,7 +18,12 @@ _NAMES = {
 
 
 def larger_is_better(metric: str) -> bool:
-    """Whether a larger value of it is better."""
+    """Whether a larger value of it is better.
+
+    Example:
+        >>> larger_is_better("accuracy"), larger_is_better("mse")
+        (True, False)
+    """
     return not metric.startswith(ERRORS)
 
 

@@ -7,7 +7,12 @@ from hf_transfer_kit.values import Adaptation, Generalisation, MultiTasking, Uns
 
 
 def all_verdicts(report: TransferReport) -> tuple[Verdict, ...]:
-    """Every verdict of a report, that on what was chosen first; other sources aside."""
+    """Every verdict of a report, that on what was chosen first; other sources aside.
+
+    Example:
+        >>> [verdict.outcome for verdict in all_verdicts(report)]
+        ['helped']
+    """
     found = [report.verdict]
     for comparison in (report.adaptation, report.generalisation):
         found += [result.verdict for result in comparison.results] if comparison else []
@@ -19,7 +24,12 @@ def all_verdicts(report: TransferReport) -> tuple[Verdict, ...]:
 
 
 def verdict_lines(report: TransferReport) -> list[str]:
-    """For the console: the verdict on what was chosen, of several tasks on each, or why there is none."""
+    """For the console: the verdict on what was chosen, of several tasks on each, or why there is none.
+
+    Example:
+        >>> verdict_lines(report)
+        ['Transfer helped by 25.0 points.']
+    """
     found = [report.verdict] if report.verdict else []
     if report.multitasking:
         found = list(report.multitasking.result(report.multitasking.chosen).verdicts.values())

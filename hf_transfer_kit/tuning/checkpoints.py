@@ -54,6 +54,10 @@ def last_whole_checkpoint(
 
     Raises:
         SettingsError: When all whole checkpoints are of other runs, whose places this run would take.
+
+    Example:
+        >>> last_whole_checkpoint("not_begun", tell=print)
+        No checkpoint to go on from (there is none yet): training starts from the beginning.
     """
     passed, foreign = [], []
     for folder in _newest_first(Path(output_dir)):
@@ -82,6 +86,12 @@ def check_checkpoint(folder: str | Path, *, facts: Mapping[str, Any] | None = No
 
     Raises:
         SettingsError: When it is not there, not whole, or of another run; the sentence names the newest that would do.
+
+    Example:
+        >>> args.save_strategy, args.save_steps = "steps", 1
+        >>> _ = Trainer(model, args, train_dataset=train, callbacks=[GuardCheckpoints()]).train()
+        >>> check_checkpoint(f"{args.output_dir}/checkpoint-1").endswith("checkpoint-1")
+        True
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -133,6 +143,11 @@ class GuardCheckpoints(TrainerCallback, ExportableState):
 
     Raises:
         FullDiskError: When a checkpoint is due and there is no space for it.
+
+    Example:
+        >>> args.save_strategy, args.save_steps = "steps", 1
+        >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[GuardCheckpoints({"strategy": "full"})])
+        >>> _ = trainer.train(resume_from_checkpoint=last_whole_checkpoint(args.output_dir, tell=None))
     """
 
     def __init__(self, facts: Mapping[str, Any] | None = None) -> None:

@@ -10,7 +10,13 @@ if TYPE_CHECKING:
 
 
 class MapRows(Protocol):
-    """A map-style dataset: rows that can be counted and asked for, such as a list of them or one of ``datasets``."""
+    """A map-style dataset: rows that can be counted and asked for, such as a list of them or one of ``datasets``.
+
+    Example:
+        >>> rows: MapRows = [{"labels": 0}, {"labels": 1}]
+        >>> len(rows)
+        2
+    """
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -20,7 +26,13 @@ class MapRows(Protocol):
 
 
 class LabelledRows(MapRows, Protocol):
-    """Rows whose labels are had without their inputs."""
+    """Rows whose labels are had without their inputs.
+
+    Example:
+        >>> rows: LabelledRows = data.train
+        >>> bool(rows.label(0) == rows.classes[0])
+        True
+    """
 
     @property
     def classes(self) -> Any:
@@ -31,21 +43,39 @@ class LabelledRows(MapRows, Protocol):
 
 
 class Collator(Protocol):
-    """Rows -> batch."""
+    """Rows -> batch.
+
+    Example:
+        >>> collate: Collator = collator  # transformers.default_data_collator
+        >>> collate([{"labels": 0}, {"labels": 1}])["labels"]
+        tensor([0, 1])
+    """
 
     def __call__(self, rows: Sequence[Mapping[str, Any]], /) -> dict[str, Tensor]:
         """The batch of these rows."""
 
 
 class KnownRows(LabelledRows, Protocol):
-    """Labelled rows that can be told from others."""
+    """Labelled rows that can be told from others.
+
+    Example:
+        >>> rows: KnownRows = data.train
+        >>> len(rows.fingerprint())
+        32
+    """
 
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change with any row or its place."""
 
 
 class KnownCollator(Collator, Protocol):
-    """A collator that can be told from others."""
+    """A collator that can be told from others.
+
+    Example:
+        >>> collate: KnownCollator = prepare_data(loaded, processor).collator
+        >>> len(collate.fingerprint())
+        32
+    """
 
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change with what is made of a row."""

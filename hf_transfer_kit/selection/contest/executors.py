@@ -55,6 +55,11 @@ class Executor(ABC):
         workers: Runs at once, at least 1.
         tell: Called with a sentence for each run that is begun again; None says nothing.
         plugins: Python files that register what the runs need: those that were loaded here, by default.
+
+    Example:
+        >>> with ProcessWorkers(2) as executor:
+        ...     isinstance(executor, Executor)
+        True
     """
 
     workers: int
@@ -142,6 +147,11 @@ class ProcessWorkers(Executor):
     """Processes on this machine; each has its share of the threads, and of several GPUs one.
 
     The functions of a run travel by ``cloudpickle`` (through loky), so those of a notebook or a script do as well.
+
+    Example:
+        >>> with ProcessWorkers(2) as executor:  # compare_strategies(..., executor=executor)
+        ...     executor.workers
+        2
     """
 
     _pool: Any = field(default=None, init=False, repr=False)
@@ -185,6 +195,10 @@ class RayWorkers(Executor):
     Args:
         address: Of a cluster that runs (``"auto"``, ``"ray://host:10001"``); None starts one on this machine with as
             many CPUs as ``workers``.
+
+    Example:
+        >>> with RayWorkers(2) as executor:  # doctest: +SKIP
+        ...     found = compare_strategies(make_model, data, ["full", "head_only"], args, budget, executor=executor)
     """
 
     address: str | None = None
