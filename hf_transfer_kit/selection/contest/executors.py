@@ -158,7 +158,8 @@ class ProcessWorkers(Executor):
 
     def close(self) -> None:
         if self._pool is not None:
-            self._pool.shutdown(wait=True, kill_workers=True)
+            over = all(job.ended for job in self._jobs)
+            self._pool.shutdown(wait=True, kill_workers=not over)
             self._pool = None
 
     def _start(self, job: Job, work: Callable[[], None]) -> None:
