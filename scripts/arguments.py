@@ -479,11 +479,14 @@ class ComparisonArguments(KeptRunsArguments):
         metadata={"help": "Of a Ray cluster that runs, such as auto; --output_dir and data must be on shared paths."},
     )
 
-    def run_executor(self) -> AbstractContextManager[Executor | None]:
-        """Who does the runs of a comparison, for a ``with`` block; None is this process, one after the other."""
+    def __post_init__(self) -> None:
         check_choice("--executor", self.executor, ("processes", "ray"))
         if self.ray_address is not None and self.executor != "ray":
             raise SettingsError(f"--ray_address {self.ray_address} names a Ray cluster: give --executor ray with it.")
+        super().__post_init__()
+
+    def run_executor(self) -> AbstractContextManager[Executor | None]:
+        """Who does the runs of a comparison, for a ``with`` block; None is this process, one after the other."""
         if self.executor == "ray":
             return RayWorkers(self.workers, tell=print, address=self.ray_address)
         if self.workers == 1:
