@@ -17,9 +17,10 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from arguments import ComparisonArguments, KeptModelArguments, WeightArguments, check_choice
+from arguments import KeptModelArguments, WeightArguments, check_choice
 from domain_arguments import DomainArguments
 from places import checked_output
+from run_arguments import ComparisonArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from several_sources import DEFAULT as SEVERAL
 from several_sources import generalise, wants_generalisation

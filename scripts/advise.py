@@ -13,15 +13,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arguments import (
-    BalanceArguments,
-    DataArguments,
-    KitTrainingArguments,
-    ModelArguments,
-    check_choice,
-    uses_embedded_example,
-)
+from arguments import BalanceArguments, DataArguments, ModelArguments, check_choice, uses_embedded_example
 from places import checked_output
+from run_arguments import KitTrainingArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors, write_settings
 from sharing import refuse_push
 

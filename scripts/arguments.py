@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
-import torch
-from settings import kept_in, plugins
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import (
@@ -35,17 +32,11 @@ from hf_transfer_kit.hub import check_output_dir, written_beside
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection import (
     FRESH_NETWORKS,
-    Budget,
-    Executor,
     PrefixCaches,
-    ProcessWorkers,
-    RayWorkers,
-    default_steps,
     fresh_network,
     fresh_processor,
     train_digits_source,
 )
-from hf_transfer_kit.selection.contest.store import FOLDER, RunStore
 from hf_transfer_kit.selection.finetuning.task_losses import OWN_LOSSES
 from hf_transfer_kit.tuning.rounding import STORED, RoundWeights
 
@@ -381,117 +372,6 @@ class CacheArguments:
             cache_dir=self.cache_dir,
             progress=args.should_save,
         )
-
-
-@dataclass
-class KitTrainingArguments(TrainingArguments):
-    """All of TrainingArguments, with the defaults that short comparisons on small data want."""
-
-    output_dir: str | None = field(default=None, metadata={"help": "Folder for report, card, model and settings."})
-    overwrite_output_dir: bool = field(
-        default=False,
-        metadata={"help": "Replace a report that is there, and others' files under names that are written."},
-    )
-    learning_rate: float | None = field(default=None, metadata={"help": "Default: one that suits the strategy."})
-    num_train_epochs: float | None = field(
-        default=None, metadata={"help": "Default: 8, for texts 3, within 50 to 300 steps."}
-    )
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Rows a step on each device."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows a batch in evaluation."})
-    report_to: str | None = field(default="none", metadata={"help": "Trackers, such as tensorboard."})
-    disable_tqdm: bool | None = field(default=True, metadata={"help": "No progress bars of Trainer's own."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "The kit's data has no unused columns."})
-    evaluations: int = field(default=5, metadata={"help": "How often a run looks at the validation split."})
-    license: str | None = field(
-        default=None,
-        metadata={"help": "Of the new model, for its card, such as apache-2.0; default: the base model's."},
-    )
-    language: list[str] = field(default_factory=list, metadata={"help": "Of the data, for the card, such as en de."})
-
-    @property
-    def card(self) -> dict[str, object]:
-        """What ``save_results`` writes into the card for the user, and whether it may replace files of others."""
-        return {"license": self.license, "language": self.language, "overwrite": self.overwrite_output_dir}
-
-    def __post_init__(self) -> None:
-        self.output_dir = self.output_dir or f"outputs/{Path(sys.argv[0]).stem}"
-        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
-        super().__post_init__()
-
-    def budget(self, rows: int, modality: str) -> Budget:
-        """What a run may spend on ``rows`` training rows: ``max_steps``, else ``num_train_epochs``, else a default."""
-        batch_size = self.train_batch_size * self.gradient_accumulation_steps * self.world_size
-        steps = self.max_steps
-        if steps <= 0:
-            epochs = self.num_train_epochs
-            steps = math.ceil(epochs * rows / batch_size) if epochs else default_steps(rows, batch_size, modality)
-        return Budget(steps, batch_size, evaluations=self.evaluations, learning_rate=self.learning_rate)
-
-
-@dataclass
-class KeptRunsArguments(KitTrainingArguments):
-    """The same for several runs, those that end being kept."""
-
-    keep_runs: bool = field(
-        default=True,
-        metadata={
-            "help": "Comparisons keep each run that ends, so that the same command, after a kill, or with more "
-            "candidates or seeds, goes on with what is missing."
-        },
-    )
-    store: str | None = field(
-        default=None, metadata={"help": "Folder of the finished runs; default: runs in --output_dir."}
-    )
-
-    def run_store(self, **facts: object) -> RunStore | None:
-        """Where a comparison's finished runs are kept; ``facts`` beside these arguments decide what they gave."""
-        if not self.keep_runs:
-            if self.store is not None:
-                raise SettingsError("--store names a folder of runs, and --keep_runs false keeps none: leave one out.")
-            return None
-        tell = print if self.should_save else None
-        folder = self.store or Path(self.output_dir) / FOLDER
-        store = RunStore(folder, facts={**facts, "plugins": plugins()}, tell=tell)
-        kept_in(store)
-        return store
-
-
-@dataclass
-class ComparisonArguments(KeptRunsArguments):
-    """The same, several at once."""
-
-    workers: int = field(
-        default=1,
-        metadata={
-            "help": "Runs at once, each in a process of its own with its share of the threads, and of several GPUs "
-            "one. Every run gives what it gives alone."
-        },
-    )
-    executor: str = field(
-        default="processes",
-        metadata={
-            "help": "Who does the runs: processes (of this machine) or ray (machines of a Ray cluster, or --workers "
-            "tasks on this one; needs the extra ray)."
-        },
-    )
-    ray_address: str | None = field(
-        default=None,
-        metadata={"help": "Of a Ray cluster that runs, such as auto; --output_dir and data must be on shared paths."},
-    )
-
-    def __post_init__(self) -> None:
-        check_choice("--executor", self.executor, ("processes", "ray"))
-        if self.ray_address is not None and self.executor != "ray":
-            raise SettingsError(f"--ray_address {self.ray_address} names a Ray cluster: give --executor ray with it.")
-        super().__post_init__()
-
-    def run_executor(self) -> AbstractContextManager[Executor | None]:
-        """Who does the runs of a comparison, for a ``with`` block; None is this process, one after the other."""
-        if self.executor == "ray":
-            return RayWorkers(self.workers, tell=print, address=self.ray_address)
-        if self.workers == 1:
-            return nullcontext()
-        return ProcessWorkers(self.workers, tell=print)
 
 
 def uses_embedded_example(

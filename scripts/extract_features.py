@@ -14,9 +14,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arguments import DataArguments, KitTrainingArguments, NetworkArguments, check_choice, uses_embedded_example
+from arguments import DataArguments, NetworkArguments, check_choice, uses_embedded_example
 from datasets.arrow_writer import ArrowWriter
 from places import checked_output
+from run_arguments import KitTrainingArguments
 from safetensors.torch import save_file
 from settings import command_line, parse_arguments, sentences_for_errors
 from sharing import refuse_push

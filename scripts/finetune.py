@@ -15,17 +15,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from arguments import (
-    BalanceArguments,
-    CacheArguments,
-    KeptModelArguments,
-    KitTrainingArguments,
-    TaskDataArguments,
-    uses_embedded_example,
-)
+from arguments import BalanceArguments, CacheArguments, KeptModelArguments, TaskDataArguments, uses_embedded_example
 from growing_arguments import GrowingArguments
 from places import checked_output
 from resuming import resume_point
+from run_arguments import KitTrainingArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors, typed
 from sharing import Sharing
 from transformers import IntervalStrategy

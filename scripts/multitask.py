@@ -15,9 +15,10 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from arguments import BalanceArguments, ComparisonArguments, KeptModelArguments, PreparationArguments
+from arguments import BalanceArguments, KeptModelArguments, PreparationArguments
 from kept_tasks import growing_of_tasks
 from places import checked_output
+from run_arguments import ComparisonArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 from task_arguments import TaskArguments

@@ -18,12 +18,12 @@ from arguments import (
     BalanceArguments,
     CacheArguments,
     DataArguments,
-    KeptRunsArguments,
     ModelArguments,
     check_choice,
     uses_embedded_example,
 )
 from places import checked_output
+from run_arguments import KeptRunsArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors, write_settings
 from sharing import refuse_push
 

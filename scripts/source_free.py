@@ -6,8 +6,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from arguments import ComparisonArguments, KeptModelArguments
+from arguments import KeptModelArguments
 from domain_arguments import DomainArguments
+from run_arguments import ComparisonArguments
 from settings import command_line, resolved_config
 from sharing import Sharing
 

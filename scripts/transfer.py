@@ -13,15 +13,9 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from arguments import (
-    BalanceArguments,
-    CacheArguments,
-    ComparisonArguments,
-    KeptModelArguments,
-    TaskDataArguments,
-    uses_embedded_example,
-)
+from arguments import BalanceArguments, CacheArguments, KeptModelArguments, TaskDataArguments, uses_embedded_example
 from places import checked_output
+from run_arguments import ComparisonArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 

@@ -18,8 +18,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arguments import DataArguments, KeptRunsArguments, ModelArguments, check_choice
+from arguments import DataArguments, ModelArguments, check_choice
 from places import checked_output
+from run_arguments import KeptRunsArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors
 from sharing import Sharing
 from transformers import AutoModel

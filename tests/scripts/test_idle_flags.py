@@ -61,7 +61,8 @@ def test_a_settings_file_types_flags_too_and_all_are_named(main, tmp_path):
 
 def test_defaults_are_not_typed(monkeypatch):
     monkeypatch.syspath_prepend(SCRIPTS)
-    from arguments import ComparisonArguments, DataArguments
+    from arguments import DataArguments
+    from run_arguments import ComparisonArguments
 
     kinds = (DataArguments, ComparisonArguments)
     assert typed_flags(kinds, []) == {}
