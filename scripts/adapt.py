@@ -31,6 +31,7 @@ from hf_transfer_kit.adaptation.scores import SCORES
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race, written_beside
 from hf_transfer_kit.reports import (
+    RunFacts,
     adaptation_report,
     adaptation_table,
     confusion_table,
@@ -210,21 +211,24 @@ def main() -> None:
         unknown_rows=unknown_rows,
     )
     classifier = comparison.run.model.export_classifier()
-    report = adaptation_report(
-        found,
-        classifier,
+    facts = RunFacts(
         model_name=model_args.display_name,
-        model_metrics=comparison.run.test,
-        data=target,
-        source=source,
-        prepared=domains.target,
         budget=budget,
         learning_rate=domains.learning_rate(budget),
         seed=adapt_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
-        rates=comparison.run.rates,
         notes=tuple(filter(None, [*map(str, comparison.failed), balance.sentence])),
+    )
+    report = adaptation_report(
+        found,
+        classifier,
+        facts,
+        model_metrics=comparison.run.test,
+        data=target,
+        source=source,
+        prepared=domains.target,
+        rates=comparison.run.rates,
         confusion=confusion_table(source.label_names, comparison.run.true, comparison.run.predicted)
         if len(comparison.run.true)
         else None,

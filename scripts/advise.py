@@ -23,7 +23,7 @@ from hf_transfer_kit.data import load_data
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import written_beside
 from hf_transfer_kit.hub.output_folder import REPORT
-from hf_transfer_kit.reports import advice_report, suspected_lines, write_report
+from hf_transfer_kit.reports import RunFacts, advice_report, suspected_lines, write_report
 from hf_transfer_kit.selection import measured_experience, rank_sources, recommend
 from hf_transfer_kit.selection.measures.ranking import DEFAULT_SCORE
 from hf_transfer_kit.selection.measures.transferability import NAMES
@@ -112,13 +112,8 @@ def main() -> None:
     folder = Path(args.output_dir)
     run = {**resolved_config(model_args, data_args, balance_args, args), **found.plan}
     config = resolved_config(model_args, data_args, advice_args, balance_args, args)
-    report = advice_report(
-        found,
-        experience,
-        model,
+    facts = RunFacts(
         model_name=model_args.display_name,
-        data=loaded,
-        ranking=ranking,
         command=command_line(),
         seed=args.seed,
         seconds={
@@ -126,6 +121,14 @@ def main() -> None:
             "ranking": ranked_at - started,
             "measuring": found.measures.seconds,
         },
+    )
+    report = advice_report(
+        found,
+        experience,
+        model,
+        facts,
+        data=loaded,
+        ranking=ranking,
     )
     with written_beside(folder, whole=True, overwrite=args.overwrite_output_dir) as staged:
         write_settings(staged / "plan.yaml", run, comment=str(found))

@@ -27,7 +27,7 @@ from transformers import IntervalStrategy
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepReport, check_saved, save_results, started_report
-from hf_transfer_kit.reports import comparison_report, growing_table, located, strategy_table, suspected_lines
+from hf_transfer_kit.reports import RunFacts, comparison_report, growing_table, located, strategy_table, suspected_lines
 from hf_transfer_kit.selection import (
     STRATEGIES,
     Budget,
@@ -142,16 +142,19 @@ def main() -> None:
 
     model = strategy.prepare_model(of_task(model, data), seed=args.seed)
     progress = ProgressLine(strategy_args.strategy, metric=judging_of(data).metric)
-    started_as = started_report(
-        strategy_text(strategy),
-        model,
+    known = RunFacts(
         model_name=model_args.display_name,
-        data=loaded,
-        prepared=data,
         budget=budget,
         learning_rate=args.learning_rate,
         seed=args.seed,
         command=command_line(),
+    )
+    started_as = started_report(
+        strategy_text(strategy),
+        model,
+        known,
+        data=loaded,
+        prepared=data,
     )
     kept = KeepReport(started_as, base_model=model_args.base_model, overwrite=args.overwrite_output_dir)
     facts = {
@@ -176,22 +179,22 @@ def main() -> None:
         trainer.train(resume_from_checkpoint=resume)
         run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)
 
-    report = comparison_report(
-        replace(single_run(strategy, run, data, learning_rate=args.learning_rate), depth_searches=searches),
-        model_name=model_args.display_name,
-        data=loaded,
-        prepared=data,
-        budget=budget,
-        seed=args.seed,
-        command=command_line(),
+    known = replace(
+        known,
         seconds={"total": time.perf_counter() - started},
-        recipe="finetune",
         notes=(
             "One strategy was run, without a baseline: scripts/transfer.py tells whether transfer helps.",
             *reasons,
             *caches.notes,
             *(growing.notes if growing else ()),
         ),
+    )
+    report = comparison_report(
+        replace(single_run(strategy, run, data, learning_rate=args.learning_rate), depth_searches=searches),
+        known,
+        data=loaded,
+        prepared=data,
+        recipe="finetune",
     )
     outcome = growing.outcome(run, before) if growing else None
     if growing:

@@ -24,7 +24,14 @@ from sharing import Sharing
 from task_arguments import TaskArguments
 
 from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
-from hf_transfer_kit.reports import described_tasks, growing_table, multitask_report, multitask_table, verdict_lines
+from hf_transfer_kit.reports import (
+    RunFacts,
+    described_tasks,
+    growing_table,
+    multitask_report,
+    multitask_table,
+    verdict_lines,
+)
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.multitasking import METHODS, compare_multitask, make_method
 from hf_transfer_kit.values import MultiTasking
@@ -127,12 +134,8 @@ def main() -> None:
         before=comparison.before,
     )
     grown = growing_of_tasks(task_args.trained, comparison.model, tasks.tasks) if task_args.trained else {}
-    report = multitask_report(
-        found,
-        comparison.model.export(found.tasks[0].name),
+    facts = RunFacts(
         model_name=model_args.display_name,
-        modality=tasks.tasks[0].prepared.modality,
-        model_metrics=comparison.metrics,
         budget=budget,
         learning_rate=comparison.learning_rate,
         seed=method_args.seeds[0],
@@ -142,6 +145,13 @@ def main() -> None:
             *map(str, comparison.failed),
             *(f"{name}: {growing.sentence}" for name, growing in grown.items()),
         ),
+    )
+    report = multitask_report(
+        found,
+        comparison.model.export(found.tasks[0].name),
+        facts,
+        modality=tasks.tasks[0].prepared.modality,
+        model_metrics=comparison.metrics,
     )
     grown_lines = (f"{name}:\n{growing_table(g)}" for name, g in grown.items())
     print(multitask_table(found), *verdict_lines(report), *grown_lines, sep="\n")

@@ -29,7 +29,7 @@ from sharing import refuse_push
 
 from hf_transfer_kit.hub import written_beside
 from hf_transfer_kit.hub.output_folder import REPORT
-from hf_transfer_kit.reports import depth_report, depth_table, save_depth_picture, write_report
+from hf_transfer_kit.reports import RunFacts, depth_report, depth_table, save_depth_picture, write_report
 from hf_transfer_kit.selection import ProgressLine, search_freeze_depth
 
 
@@ -87,16 +87,20 @@ def main() -> None:
     )
     if not args.should_save:
         return
+    facts = RunFacts(
+        model_name=model_args.display_name,
+        budget=budget,
+        command=command_line(),
+        seconds={"total": time.perf_counter() - started},
+        seed=search_args.seeds[0],
+    )
     report = depth_report(
         search,
         model,
-        model_name=model_args.display_name,
+        facts,
         data=loaded,
         prepared=data,
-        budget=budget,
         seeds=search_args.seeds,
-        command=command_line(),
-        seconds=time.perf_counter() - started,
     )
     print(depth_table(search), search.sentence, sep="\n")
     folder = Path(args.output_dir)

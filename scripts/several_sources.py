@@ -15,6 +15,7 @@ from sharing import Sharing
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
 from hf_transfer_kit.reports import (
+    RunFacts,
     confusion_table,
     described_data,
     generalisation_report,
@@ -121,20 +122,23 @@ def generalise(
         return
     found = comparison.found
     classifier = comparison.run.model.export_classifier()
-    report = generalisation_report(
-        found,
-        classifier,
+    facts = RunFacts(
         model_name=model_args.display_name,
-        sources=sources,
-        prepared=prepared[first],
         budget=budget,
         learning_rate=used.learning_rate(budget),
         seed=adapt_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
+        notes=tuple(filter(None, [*map(str, comparison.failed), balance.sentence])),
+    )
+    report = generalisation_report(
+        found,
+        classifier,
+        facts,
+        sources=sources,
+        prepared=prepared[first],
         unseen=unseen,
         rates=comparison.run.rates,
-        notes=tuple(filter(None, [*map(str, comparison.failed), balance.sentence])),
         confusion=confusion_table(sources.label_names, comparison.true, comparison.predicted),
     )
     print(*map(str, comparison.failed), generalisation_table(found), sep="\n")

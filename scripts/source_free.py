@@ -17,6 +17,7 @@ from hf_transfer_kit.data import load_data
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
 from hf_transfer_kit.reports import (
+    RunFacts,
     adaptation_report,
     adaptation_table,
     confusion_table,
@@ -124,21 +125,24 @@ def adapt_source_free(
     )
     run = comparison.run
     classifier = run.model.export_classifier()
-    report = adaptation_report(
-        found,
-        classifier,
+    facts = RunFacts(
         model_name=model_args.display_name,
-        model_metrics=run.test,
-        data=loaded,
-        source=None,
-        prepared=prepared,
         budget=budget,
         learning_rate=budget.rate(loaded.modality, "body"),
         seed=adapt_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
-        rates=run.rates,
         notes=(*map(str, comparison.failed), _UNKNOWN),
+    )
+    report = adaptation_report(
+        found,
+        classifier,
+        facts,
+        model_metrics=run.test,
+        data=loaded,
+        source=None,
+        prepared=prepared,
+        rates=run.rates,
         confusion=confusion_table(names, run.true, run.predicted) if len(run.true) else None,
     )
     print(*map(str, comparison.failed), adaptation_table(found), *verdict_lines(report), sep="\n")

@@ -21,7 +21,7 @@ from sharing import Sharing
 
 from hf_transfer_kit.data import LoadedData
 from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
-from hf_transfer_kit.reports import comparison_report, described_data, strategy_table, verdict_lines
+from hf_transfer_kit.reports import RunFacts, comparison_report, described_data, strategy_table, verdict_lines
 from hf_transfer_kit.selection import (
     OtherSource,
     ProgressLine,
@@ -168,21 +168,24 @@ def main() -> None:
                 store=store,
                 executor=executor,
             )
-    report = comparison_report(
-        comparison,
+    facts = RunFacts(
         model_name=model_args.display_name,
-        data=loaded,
-        prepared=data,
         budget=budget,
         seed=race_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started, "preparation": prepared_at - started},
-        other_sources=sources,
         notes=(
             *map(str, comparison.failed),
             *(entry.sentence for entry in comparison.eliminated),
             *caches.notes,
         ),
+    )
+    report = comparison_report(
+        comparison,
+        facts,
+        data=loaded,
+        prepared=data,
+        other_sources=sources,
     )
     if first:
         print(*map(str, comparison.failed), *(search.sentence for search in comparison.depth_searches), sep="\n")

@@ -31,7 +31,7 @@ from hf_transfer_kit.data import ClassBalance
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
 from hf_transfer_kit.near_names import did_you_mean
-from hf_transfer_kit.reports import described_data, verdict_lines, zero_shot_report, zero_shot_table
+from hf_transfer_kit.reports import RunFacts, described_data, verdict_lines, zero_shot_report, zero_shot_table
 from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.unseen_classes import compare_zero_shot, frozen_features, trained_features
 from hf_transfer_kit.zero_shot import (
@@ -240,14 +240,8 @@ def main() -> None:
     if not args.should_save:
         sharing.push()
         return
-    report = zero_shot_report(
-        comparison.found,
-        comparison.metrics,
-        layer_groups(comparison.model).rows(),
+    facts = RunFacts(
         model_name=model_args.display_name,
-        pretrained=model_args.pretrained,
-        data=data,
-        trained=shot_args.train_network,
         seed=args.seed,
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
@@ -256,6 +250,15 @@ def main() -> None:
             *([f"Prompts of the text tower: {'; '.join(templates or TEMPLATES[towers.reads])}."] if joint else []),
             *filter(None, [balance.sentence]),
         ),
+    )
+    report = zero_shot_report(
+        comparison.found,
+        comparison.metrics,
+        layer_groups(comparison.model).rows(),
+        facts,
+        pretrained=model_args.pretrained,
+        data=data,
+        trained=shot_args.train_network,
     )
     print(zero_shot_table(comparison.found), *verdict_lines(report), sep="\n")
     config = resolved_config(model_args, data_args, shot_args, args)

@@ -14,9 +14,8 @@ from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import LoadedData, PreparedData
 from hf_transfer_kit.hub.command import without_local_paths
 from hf_transfer_kit.hub.unfinished import UNFINISHED, write_unfinished
-from hf_transfer_kit.reports import TransferReport, library_versions
+from hf_transfer_kit.reports import RunFacts, TransferReport
 from hf_transfer_kit.reports.comparison import described_data
-from hf_transfer_kit.selection import Budget
 
 _TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
 
@@ -70,14 +69,10 @@ class KeepReport(TrainerCallback):
 def started_report(
     strategy: str,
     model: PreTrainedModel,
+    facts: RunFacts,
     *,
-    model_name: str,
     data: LoadedData,
     prepared: PreparedData,
-    budget: Budget,
-    learning_rate: float,
-    seed: int,
-    command: str,
     recipe: str = "finetune",
 ) -> TransferReport:
     """What is known of one run before it trains.
@@ -85,42 +80,28 @@ def started_report(
     Args:
         strategy: As typed.
         model: As it will be trained.
-        model_name: The pretrained network's name for people.
+        facts: What is known of the run, its budget and rate among them.
         data: The splits as loaded.
         prepared: The splits as trained on.
-        budget: What the run may spend.
-        learning_rate: Of the run.
-        seed: Of the run.
-        command: The command that reproduces it.
         recipe: What is done.
 
     Example:
+        >>> from hf_transfer_kit.reports import RunFacts
         >>> from hf_transfer_kit.selection import Budget
-        >>> prepared = prepare_data(loaded, processor)
-        >>> report = started_report(
-        ...     "full", model, model_name="net", data=loaded, prepared=prepared,
-        ...     budget=Budget(max_steps=2, batch_size=8), learning_rate=1e-3, seed=0, command="python finetune.py",
-        ... )
+        >>> facts = RunFacts("net", "python finetune.py", budget=Budget(max_steps=2, batch_size=8), learning_rate=1e-3)
+        >>> report = started_report("full", model, facts, data=loaded, prepared=prepare_data(loaded, processor))
         >>> report.recipe, report.metrics
         ('finetune', {})
     """
-    plan = {"strategy": strategy, "learning_rate": learning_rate, "max_steps": budget.max_steps}
-    return TransferReport(
-        recipe=recipe,
-        title=f"{model_name} on {data.name}",
-        model_name=model_name,
+    return facts.report(
+        recipe,
+        title=f"{facts.model_name} on {data.name}",
         dataset_name=data.name,
-        metrics={},
-        baselines={},
-        plan={**plan, "batch_size": budget.batch_size},
+        plan={"strategy": strategy, **facts.spent},
         layer_groups=layer_groups(model).rows(),
         data=described_data(data, prepared),
-        seconds={},
-        versions=library_versions(),
-        seed=seed,
-        command=command,
         winner=strategy,
-        budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": [seed]},
+        seeds=[facts.seed],
     )
 
 

@@ -7,6 +7,7 @@ from hf_transfer_kit.reports.advice_report import advice_report
 from hf_transfer_kit.reports.comparison import comparison_report, confusion_table, described_data, strategy_table
 from hf_transfer_kit.reports.depth_curve import depth_picture, save_depth_picture
 from hf_transfer_kit.reports.depth_report import depth_report, depth_table
+from hf_transfer_kit.reports.facts import RunFacts
 from hf_transfer_kit.reports.generalisation_report import generalisation_report, generalisation_table
 from hf_transfer_kit.reports.generalisation_words import generalisation_words
 from hf_transfer_kit.reports.growing import growing_table
@@ -20,6 +21,7 @@ from hf_transfer_kit.reports.zero_shot_report import zero_shot_report, zero_shot
 from hf_transfer_kit.reports.zero_shot_words import zero_shot_words
 
 __all__ = [
+    "RunFacts",
     "TransferReport",
     "adaptation_bars",
     "adaptation_report",

@@ -10,28 +10,22 @@ from torch import nn
 from hf_transfer_kit.data import LoadedData, PreparedData
 from hf_transfer_kit.reports.adaptation_words import better_but_not_kept
 from hf_transfer_kit.reports.comparison import described_data
+from hf_transfer_kit.reports.facts import RunFacts
 from hf_transfer_kit.reports.layer_rows import layer_rows
-from hf_transfer_kit.reports.report import TransferReport, library_versions
+from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.reports.verdicts import why_not_adapted
-from hf_transfer_kit.selection import Budget
 from hf_transfer_kit.values import Adaptation, ConfusionTable
 
 
 def adaptation_report(
     adaptation: Adaptation,
     model: nn.Module,
+    facts: RunFacts,
     *,
-    model_name: str,
     data: LoadedData,
     source: LoadedData | None,
     prepared: PreparedData,
-    budget: Budget,
-    learning_rate: float,
-    seed: int,
-    command: str,
-    seconds: Mapping[str, float],
     model_metrics: Mapping[str, float] | None = None,
-    notes: tuple[str, ...] = (),
     rates: Mapping[str, float] | None = None,
     confusion: ConfusionTable | None = None,
 ) -> TransferReport:
@@ -43,25 +37,19 @@ def adaptation_report(
     Args:
         adaptation: What was found.
         model: The saved classifier, without the method beside it, for the table of its layer groups.
-        model_name: The pretrained network's name for people.
+        facts: What is known of the run.
         data: The target's splits as loaded.
         source: The source's splits as loaded; None where they could not be had.
         prepared: The target's splits as trained on.
-        budget: What each run spent.
-        learning_rate: The rate of the chosen method's weights that did not begin fresh.
-        seed: The first seed.
-        command: The command that reproduces the run.
-        seconds: Wall time by phase, ``total`` among them.
         model_metrics: Of the saved model on the target's test rows; None where they have no labels.
-        notes: Warnings and limits for people.
         confusion: Of the saved model on the target's test rows; None where they have no labels.
         rates: Parameter's name in the classifier -> highest rate that it learned with; None: not known.
 
     Example:
+        >>> facts = RunFacts("net", "python adapt.py", budget=budget, learning_rate=1e-3)
         >>> made = adaptation_report(
-        ...     adaptation, model, model_name="net", data=loaded, source=loaded,
-        ...     prepared=prepare_data(loaded, processor), budget=budget, learning_rate=1e-3, seed=0,
-        ...     command="python adapt.py", seconds={"total": 1.0}, model_metrics={"accuracy": 0.83},
+        ...     adaptation, model, facts, data=loaded, source=loaded, prepared=prepare_data(loaded, processor),
+        ...     model_metrics={"accuracy": 0.83},
         ... )
         >>> made.winner, made.metrics
         ('dann:weight=0.5', {'accuracy': 0.83})
@@ -69,20 +57,17 @@ def adaptation_report(
     chosen = adaptation.result(adaptation.chosen)
     others = [result for result in adaptation.results if result.method != adaptation.chosen]
     config: Any = model.config
-    return TransferReport(
-        recipe="adapt",
-        title=f"{model_name} from {adaptation.source_name} to {adaptation.target_name}"
+    return facts.report(
+        "adapt",
+        title=f"{facts.model_name} from {adaptation.source_name} to {adaptation.target_name}"
         if source
         else f"{adaptation.source_name} to {adaptation.target_name}",
-        model_name=model_name,
         dataset_name=adaptation.target_name,
         metrics=dict(model_metrics or {}),
         baselines={result.method: dict(result.test) for result in others if result.test},
         plan={
             "method": adaptation.chosen,
-            "learning_rate": learning_rate,
-            "max_steps": budget.max_steps,
-            "batch_size": budget.batch_size,
+            **facts.spent,
             "selected_by": adaptation.selected_by,
         },
         layer_groups=layer_rows(model, rates),
@@ -96,13 +81,10 @@ def adaptation_report(
                 "skipped_rows": source.skipped_rows if source else 0,
             },
         },
-        seconds={**seconds, **{result.method: result.seconds for result in adaptation.results}},
-        versions=library_versions(),
-        seed=seed,
-        command=command,
+        seconds={result.method: result.seconds for result in adaptation.results},
         winner=adaptation.chosen,
-        budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": list(chosen.seeds)},
-        notes=(*better_but_not_kept(adaptation), *notes),
+        seeds=chosen.seeds,
+        notes=better_but_not_kept(adaptation),
         confusion=confusion,
         adaptation=adaptation,
         verdict=chosen.verdict,

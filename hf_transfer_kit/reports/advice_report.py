@@ -11,7 +11,8 @@ from torch import nn
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import LoadedData
-from hf_transfer_kit.reports.report import TransferReport, library_versions
+from hf_transfer_kit.reports.facts import RunFacts
+from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.reports.suspected import located
 from hf_transfer_kit.selection.advice import Experience
 from hf_transfer_kit.values import Advice, CasePoint, Recommendation, SourceRanking
@@ -32,13 +33,10 @@ def advice_report(
     recommendation: Recommendation,
     experience: Experience,
     model: nn.Module,
+    facts: RunFacts,
     *,
-    model_name: str,
     data: LoadedData,
     ranking: SourceRanking | None,
-    command: str,
-    seed: int,
-    seconds: Mapping[str, float],
 ) -> TransferReport:
     """Puts a plan, and the ranking before it, into a report.
 
@@ -46,17 +44,14 @@ def advice_report(
         recommendation: The plan.
         experience: The cases it rests on.
         model: The network, for the table of its layer groups.
-        model_name: Its name for people.
+        facts: What is known of the run.
         data: The splits as loaded.
         ranking: Of several networks, or None.
-        command: The command that reproduces this.
-        seed: Of rows and folds.
-        seconds: Wall time by phase, ``total`` among them.
 
     Example:
         >>> plan = recommend(model, prepare_data(loaded, processor))
-        >>> about = {"model_name": "net", "command": "python advise.py", "seed": 0, "seconds": {"total": 1.0}}
-        >>> made = advice_report(plan, experience, model, data=loaded, ranking=None, **about)
+        >>> facts = RunFacts("net", "python advise.py")
+        >>> made = advice_report(plan, experience, model, facts, data=loaded, ranking=None)
         >>> made.plan == plan.plan, made.metrics
         (True, {})
     """
@@ -73,14 +68,11 @@ def advice_report(
         mean_lost={name: evaluation["mean_regret"][name] for name in ("advice", "full")},
         ranking=None if ranking is None else without_folders(ranking),
     )
-    return TransferReport(
-        recipe="advise",
-        title=f"How to transfer {model_name} to {data.name}",
-        model_name=model_name,
+    return facts.report(
+        "advise",
+        title=f"How to transfer {facts.model_name} to {data.name}",
         dataset_name=data.name,
-        metrics={},
-        baselines={},
-        plan=dict(recommendation.plan),
+        plan=recommendation.plan,
         layer_groups=layer_groups(model).rows(),
         data={
             "modality": data.modality,
@@ -89,10 +81,6 @@ def advice_report(
             "classes": list(data.label_names),
             "skipped_rows": data.skipped_rows,
         },
-        seconds=seconds,
-        versions=library_versions(),
-        seed=seed,
-        command=command,
         winner=recommendation.strategy,
         notes=(
             "Nothing was trained here. scripts/finetune.py --config plan.yaml runs the plan; scripts/transfer.py "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,24 +10,20 @@ from hf_transfer_kit.data import LoadedData, LoadedSources, PreparedData
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.metrics import larger_is_better
 from hf_transfer_kit.metrics.words import metric_words
+from hf_transfer_kit.reports.facts import RunFacts
 from hf_transfer_kit.reports.layer_rows import layer_rows
-from hf_transfer_kit.reports.report import TransferReport, library_versions
-from hf_transfer_kit.selection import Budget, Comparison
+from hf_transfer_kit.reports.report import TransferReport
+from hf_transfer_kit.selection import Comparison
 from hf_transfer_kit.values import ConfusionTable, SourceResult, StrategyResult
 
 
 def comparison_report(
     comparison: Comparison,
+    facts: RunFacts,
     *,
-    model_name: str,
     data: LoadedData,
     prepared: PreparedData,
-    budget: Budget,
-    seed: int,
-    command: str,
-    seconds: Mapping[str, float],
     recipe: str = "transfer",
-    notes: tuple[str, ...] = (),
     other_sources: tuple[SourceResult, ...] = (),
 ) -> TransferReport:
     """Puts a race's outcome into a report.
@@ -37,45 +32,35 @@ def comparison_report(
 
     Args:
         comparison: The outcome of ``compare_strategies``.
-        model_name: The pretrained network's name for people.
+        facts: What is known of the run.
         data: The splits as loaded.
         prepared: The splits as trained on.
-        budget: What each run spent.
-        seed: The first seed.
-        command: The command that reproduces the run.
-        seconds: Wall time by phase, ``total`` among them.
         recipe: What was done, such as ``"transfer"``.
-        notes: Warnings and limits for people.
         other_sources: What other networks reached.
 
     Example:
         >>> comparison = compare_strategies(make_model, data, ["head_only"], args, budget)
-        >>> about = {"model_name": "net", "command": "python transfer.py", "seed": 0, "seconds": {"total": 1.0}}
-        >>> made = comparison_report(comparison, data=loaded, prepared=data, budget=budget, **about)
+        >>> facts = RunFacts("net", "python transfer.py", budget=budget)
+        >>> made = comparison_report(comparison, facts, data=loaded, prepared=data)
         >>> made.winner
         'head_only'
     """
     winner = comparison.result(comparison.winner)
     of_classes = prepared.task_type == CLASSIFICATION
-    return TransferReport(
-        recipe=recipe,
-        title=f"{model_name} on {data.name}",
-        model_name=model_name,
+    return facts.report(
+        recipe,
+        title=f"{facts.model_name} on {data.name}",
         dataset_name=data.name,
         metrics=dict(comparison.model_metrics),
         baselines={r.strategy: dict(r.test) for r in comparison.results if r.strategy != comparison.winner},
         plan={
             "strategy": comparison.winner,
+            **facts.spent,
             "learning_rate": comparison.learning_rate,
-            "max_steps": budget.max_steps,
-            "batch_size": budget.batch_size,
         },
         layer_groups=layer_rows(comparison.model, comparison.rates),
         data=described_data(data, prepared),
-        seconds={**seconds, **{result.strategy: result.seconds for result in comparison.results}},
-        versions=library_versions(),
-        seed=seed,
-        command=command,
+        seconds={result.strategy: result.seconds for result in comparison.results},
         results=comparison.results,
         winner=comparison.winner,
         verdict=comparison.verdict,
@@ -83,11 +68,10 @@ def comparison_report(
         if comparison.verdict or len(comparison.results) < 2
         else "Whether transfer helped is not judged: it takes from_scratch and a strategy that transfers beside it.",
         confusion=confusion_table(data.label_names, comparison.true, comparison.predicted) if of_classes else None,
-        budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": list(winner.seeds)},
+        seeds=winner.seeds,
         notes=(
             *(majority_notes(data.label_names, comparison.true, winner) if of_classes else ()),
             *filter(None, [prepared.balance.sentence, None if of_classes else _of_task(prepared, winner.metric)]),
-            *notes,
         ),
         depth_searches=comparison.depth_searches,
         other_sources=other_sources,

@@ -9,62 +9,50 @@ from torch import nn
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import LoadedData, PreparedData
 from hf_transfer_kit.reports.comparison import described_data
-from hf_transfer_kit.reports.report import TransferReport, library_versions
-from hf_transfer_kit.selection import Budget, groups_frozen_at
+from hf_transfer_kit.reports.facts import RunFacts
+from hf_transfer_kit.reports.report import TransferReport
+from hf_transfer_kit.selection import groups_frozen_at
 from hf_transfer_kit.values import DepthSearch
 
 
 def depth_report(
     search: DepthSearch,
     model: nn.Module,
+    facts: RunFacts,
     *,
-    model_name: str,
     data: LoadedData,
     prepared: PreparedData,
-    budget: Budget,
     seeds: Sequence[int],
-    command: str,
-    seconds: float,
 ) -> TransferReport:
     """Puts a search into a report: no model was kept, so there are no metrics, and ``plan`` holds what to run.
 
     Args:
         search: What was found.
         model: The network, for the table of its layer groups.
-        model_name: Its name for people.
+        facts: What is known of the run.
         data: The splits as loaded.
         prepared: The splits as trained on.
-        budget: What a full run may spend.
         seeds: Those of the last rung.
-        command: The command that reproduces the search.
-        seconds: Wall time of everything.
 
     Example:
-        >>> made = depth_report(
-        ...     search, model, model_name="net", data=loaded, prepared=prepare_data(loaded, processor), budget=budget,
-        ...     seeds=[0], command="python search_depth.py", seconds=1.0,
-        ... )
+        >>> facts = RunFacts("net", "python search_depth.py", budget=budget)
+        >>> made = depth_report(search, model, facts, data=loaded, prepared=prepare_data(loaded, processor), seeds=[0])
         >>> made.plan["strategy"]
         'freeze_first:k=2'
     """
     rows = layer_groups(model).rows()
     body = sum(not row["head"] for row in rows)
     still = groups_frozen_at(body, search.chosen, search.direction)
-    return TransferReport(
-        recipe="search_depth",
-        title=f"How many layers of {model_name} to freeze on {data.name}",
-        model_name=model_name,
+    return facts.report(
+        "search_depth",
+        title=f"How many layers of {facts.model_name} to freeze on {data.name}",
         dataset_name=data.name,
-        metrics={},
-        baselines={},
-        plan={"strategy": search.strategy, "max_steps": budget.max_steps, "batch_size": budget.batch_size},
+        plan={"strategy": search.strategy, **facts.spent},
         layer_groups=[{**row, "trainable": 0.0 if row["depth"] in still else 1.0} for row in rows],
         data=described_data(data, prepared),
-        seconds={**search.seconds, "search": search.seconds["total"], "total": seconds},
-        versions=library_versions(),
-        seed=seeds[0],
-        command=command,
-        budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": list(seeds)},
+        seconds={name: value for name, value in search.seconds.items() if name != "total"}
+        | {"search": search.seconds["total"]},
+        seeds=seeds,
         depth_searches=(search,),
     )
 

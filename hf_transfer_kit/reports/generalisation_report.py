@@ -9,27 +9,23 @@ from torch import nn
 
 from hf_transfer_kit.data import LoadedData, LoadedSources, PreparedData
 from hf_transfer_kit.reports.comparison import described_data
+from hf_transfer_kit.reports.facts import RunFacts
 from hf_transfer_kit.reports.layer_rows import layer_rows
-from hf_transfer_kit.reports.report import TransferReport, library_versions
+from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.reports.verdicts import why_not_generalised
-from hf_transfer_kit.selection import Budget
 from hf_transfer_kit.values import ConfusionTable, Generalisation
+
+_WORDS = {"batch_size": "rows of each source a step"}
 
 
 def generalisation_report(
     found: Generalisation,
     model: nn.Module,
+    facts: RunFacts,
     *,
-    model_name: str,
     sources: LoadedSources,
     prepared: PreparedData,
-    budget: Budget,
-    learning_rate: float,
-    seed: int,
-    command: str,
-    seconds: Mapping[str, float],
     unseen: LoadedData | None = None,
-    notes: tuple[str, ...] = (),
     rates: Mapping[str, float] | None = None,
     confusion: ConfusionTable | None = None,
 ) -> TransferReport:
@@ -42,26 +38,18 @@ def generalisation_report(
     Args:
         found: What was found.
         model: The saved classifier, for the table of its layer groups.
-        model_name: The pretrained network's name for people.
+        facts: What is known of the run.
         sources: As loaded.
         prepared: The first one's splits as trained on.
-        budget: What each run spent.
-        learning_rate: The rate of weights that did not begin fresh.
-        seed: The first seed.
-        command: The command that reproduces the run.
-        seconds: Wall time by phase, ``total`` among them.
         unseen: The domain of the last figure, as loaded.
-        notes: Warnings and limits for people.
         rates: Parameter's name in the classifier -> highest rate that it learned with; None: not known.
         confusion: Of the saved network on the test rows of the unseen domain, else of all sources.
 
     Example:
-        >>> about = {"model_name": "net", "command": "python adapt.py", "seed": 0, "seconds": {"total": 1.0}}
+        >>> facts = RunFacts("net", "python adapt.py", budget=budget, learning_rate=1e-3)
         >>> from hf_transfer_kit.data import LoadedSources
         >>> sources, prepared = LoadedSources({"photo": loaded}), prepare_data(loaded, processor)
-        >>> made = generalisation_report(
-        ...     generalisation, model, sources=sources, prepared=prepared, budget=budget, learning_rate=1e-3, **about
-        ... )
+        >>> made = generalisation_report(generalisation, model, facts, sources=sources, prepared=prepared)
         >>> made.winner
         'joint:average=swad'
     """
@@ -76,10 +64,9 @@ def generalisation_report(
         metrics[f"accuracy_on_{found.unseen_name}"] = found.unseen[0]
         for part, told in (("sizes", unseen.sizes()), ("fingerprints", unseen.fingerprints())):
             data[part] = {**data[part], f"{found.unseen_name} (unseen), test": told["test"]}
-    return TransferReport(
-        recipe="adapt",
-        title=f"{model_name} from {sources.name} to domains never seen",
-        model_name=model_name,
+    return facts.report(
+        "adapt",
+        title=f"{facts.model_name} from {sources.name} to domains never seen",
         dataset_name=sources.name,
         metrics=metrics,
         baselines={
@@ -87,22 +74,16 @@ def generalisation_report(
         },
         plan={
             "method": found.chosen,
-            "learning_rate": learning_rate,
-            "max_steps": budget.max_steps,
-            "rows of each source a step": budget.batch_size,
+            **{_WORDS.get(name, name): value for name, value in facts.spent.items()},
             "weights kept by": "accuracy on validation rows of the sources trained on"
             if found.selected_by == "accuracy"
             else found.selected_by,
         },
         layer_groups=layer_rows(model, rates),
         data=data,
-        seconds={**seconds, **{other.method: other.seconds for other in found.results}},
-        versions=library_versions(),
-        seed=seed,
-        command=command,
+        seconds={other.method: other.seconds for other in found.results},
         winner=found.chosen,
-        budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": list(result.seeds)},
-        notes=notes,
+        seeds=result.seeds,
         confusion=confusion,
         generalisation=found,
         verdict=result.verdict,

@@ -8,26 +8,20 @@ from typing import Any
 from torch import nn
 
 from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.reports.facts import RunFacts
 from hf_transfer_kit.reports.multitask_words import mean_and_spread
-from hf_transfer_kit.reports.report import TransferReport, library_versions
+from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.reports.verdicts import why_not_together
-from hf_transfer_kit.selection import Budget
 from hf_transfer_kit.values import MultiTasking, TaskDescription
 
 
 def multitask_report(
     found: MultiTasking,
     model: nn.Module,
+    facts: RunFacts,
     *,
-    model_name: str,
     modality: str,
     model_metrics: Mapping[str, Mapping[str, float]],
-    budget: Budget,
-    learning_rate: float,
-    seed: int,
-    command: str,
-    seconds: Mapping[str, float],
-    notes: tuple[str, ...] = (),
 ) -> TransferReport:
     """Puts a comparison into a report.
 
@@ -37,31 +31,22 @@ def multitask_report(
     Args:
         found: What was found.
         model: One task of the saved model as a plain checkpoint, for the table of its layer groups.
-        model_name: The network's name for people.
+        facts: What is known of the run.
         modality: What the first task reads.
         model_metrics: Task -> metrics of the saved model on test rows.
-        budget: What each task alone spent.
-        learning_rate: The rate of what did not begin fresh, in a network of all tasks.
-        seed: The first seed.
-        command: The command that reproduces the run.
-        seconds: Wall time by phase, ``total`` among them.
-        notes: Warnings and limits for people.
 
     Example:
-        >>> about = {"model_name": "net", "command": "python multitask.py", "seed": 0, "seconds": {"total": 1.0}}
+        >>> facts = RunFacts("net", "python multitask.py", budget=budget, learning_rate=1e-3)
         >>> metrics = {"topic": {"accuracy": 0.74}, "spelling": {"error_rate": 0.3}, "score": {"spearman": 0.51}}
-        >>> made = multitask_report(
-        ...     multitasking, model, modality="text", model_metrics=metrics, budget=budget, learning_rate=1e-3, **about
-        ... )
+        >>> made = multitask_report(multitasking, model, facts, modality="text", model_metrics=metrics)
         >>> made.metrics["topic_accuracy"]
         0.74
     """
     chosen = found.result(found.chosen)
     others = [result for result in found.results if result.method != found.chosen]
-    return TransferReport(
-        recipe="multitask",
-        title=f"{model_name} for {', '.join(task.name for task in found.tasks)}",
-        model_name=model_name,
+    return facts.report(
+        "multitask",
+        title=f"{facts.model_name} for {', '.join(task.name for task in found.tasks)}",
         dataset_name=", ".join(dict.fromkeys(task.dataset for task in found.tasks)),
         metrics={f"{task}_{name}": value for task, values in model_metrics.items() for name, value in values.items()},
         baselines={
@@ -70,9 +55,8 @@ def multitask_report(
         },
         plan={
             "method": found.chosen,
-            "learning_rate": learning_rate,
+            **facts.spent,
             "max_steps": chosen.steps,
-            "batch_size": budget.batch_size,
             "own layer groups of each input": chosen.shared_from,
         },
         layer_groups=layer_groups(model).rows(),
@@ -80,13 +64,9 @@ def multitask_report(
             "modality": modality,
             "tasks": {task.name: {"sizes": task.sizes, "fingerprints": task.fingerprints} for task in found.tasks},
         },
-        seconds={**seconds, **{result.method: result.seconds for result in found.results}},
-        versions=library_versions(),
-        seed=seed,
-        command=command,
+        seconds={result.method: result.seconds for result in found.results},
         winner=found.chosen,
-        budget={"steps": budget.max_steps, "batch_size": budget.batch_size, "seeds": list(chosen.seeds)},
-        notes=notes,
+        seeds=chosen.seeds,
         multitasking=found,
         no_verdict=why_not_together(found),
     )

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hf_transfer_kit.data import LoadedData
-from hf_transfer_kit.reports.report import TransferReport, library_versions
+from hf_transfer_kit.reports.facts import RunFacts
+from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.reports.verdicts import why_not_named
 from hf_transfer_kit.reports.zero_shot_words import shown
 from hf_transfer_kit.values import UnseenClasses
@@ -18,15 +19,11 @@ def zero_shot_report(
     found: UnseenClasses,
     metrics: Mapping[str, float],
     layer_groups: list[dict[str, Any]],
+    facts: RunFacts,
     *,
-    model_name: str,
     pretrained: bool,
     data: LoadedData,
     trained: int,
-    seed: int,
-    command: str,
-    seconds: Mapping[str, float],
-    notes: tuple[str, ...] = (),
 ) -> TransferReport:
     """Puts a comparison into a report.
 
@@ -37,20 +34,15 @@ def zero_shot_report(
         found: What was found.
         metrics: Of the saved model on test rows.
         layer_groups: Rows of ``LayerGroups.rows()`` of the saved model; of a frozen network the head alone learned.
-        model_name: The network's name for people.
+        facts: What is known of the run.
         pretrained: Whether it begins with weights learned elsewhere, which may know the unseen classes.
         data: The data.
         trained: Steps that the network was trained on seen classes; 0 where it was frozen.
-        seed: Of options and splits.
-        command: The command that reproduces the run.
-        seconds: Wall time by phase, ``total`` among them.
-        notes: Warnings and limits for people.
 
     Example:
-        >>> about = {"model_name": "net", "command": "python zero_shot.py", "seed": 0, "seconds": {"total": 1.0}}
-        >>> groups = layer_groups(model).rows()
+        >>> facts, groups = RunFacts("net", "python zero_shot.py"), layer_groups(model).rows()
         >>> made = zero_shot_report(
-        ...     unseen_classes, {"unseen_accuracy": 0.8}, groups, pretrained=True, data=loaded, trained=0, **about
+        ...     unseen_classes, {"unseen_accuracy": 0.8}, groups, facts, pretrained=True, data=loaded, trained=0
         ... )
         >>> made.metrics
         {'unseen_accuracy': 0.8}
@@ -59,7 +51,7 @@ def zero_shot_report(
     first = chosen.splits[0]
     known = (
         (
-            f"What {model_name} was pretrained on may show the very classes that are called unseen here, so this "
+            f"What {facts.model_name} was pretrained on may show the very classes that are called unseen here, so this "
             "judges how attributes are read and looked up, not the network's own knowledge.",
         )
         if pretrained
@@ -73,10 +65,9 @@ def zero_shot_report(
         if trained
         else ()
     )
-    return TransferReport(
-        recipe="zero_shot",
-        title=f"{model_name} for classes of {data.name} never seen",
-        model_name=model_name,
+    return facts.report(
+        "zero_shot",
+        title=f"{facts.model_name} for classes of {data.name} never seen",
         dataset_name=data.name,
         metrics=dict(metrics),
         baselines={
@@ -99,13 +90,10 @@ def zero_shot_report(
             "classes": list(data.label_names),
             "skipped_rows": data.skipped_rows,
         },
-        seconds={**seconds, **{result.name: result.seconds for result in found.results}},
-        versions=library_versions(),
-        seed=seed,
-        command=command,
+        seconds={result.name: result.seconds for result in found.results},
         winner=found.chosen,
         budget={"splits": len(found.unseen)},
-        notes=(*known, *taught, *notes),
+        notes=(*known, *taught),
         zero_shot=found,
         verdict=found.verdict,
         no_verdict=why_not_named(found),

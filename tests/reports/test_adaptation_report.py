@@ -5,7 +5,7 @@ from datasets import Dataset
 from reports.adaptation_case import adaptation, without_labels
 
 from hf_transfer_kit.data import LoadedData, PreparedData
-from hf_transfer_kit.reports import adaptation_report, adaptation_table
+from hf_transfer_kit.reports import RunFacts, adaptation_report, adaptation_table
 from hf_transfer_kit.selection import Budget
 
 
@@ -17,18 +17,16 @@ def loaded(name: str, rows: int) -> LoadedData:
 def report(found, **options):
     model, _ = tiny.timm_wrapped("resnet18", 3)
     rows = np.zeros(3)
+    facts = RunFacts(
+        "net", "python scripts/adapt.py", 7, Budget(15, 4), 5e-4, {"total": 12.0}, options.pop("notes", ())
+    )
     return adaptation_report(
         found,
         model,
-        model_name="net",
+        facts,
         data=loaded("m", 3),
         source=loaded("s", 5),
         prepared=PreparedData(rows, rows, rows, None, "image", ("cat", "dog", "owl"), {"image_size": 28}),
-        learning_rate=5e-4,
-        budget=Budget(15, 4),
-        seed=7,
-        command="python scripts/adapt.py",
-        seconds={"total": 12.0},
         **options,
     )
 

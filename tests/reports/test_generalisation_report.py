@@ -11,6 +11,7 @@ from reports.generalisation_case import generalisation, report_of, two_sources
 from hf_transfer_kit.data import LoadedData, LoadedSources, PreparedData
 from hf_transfer_kit.hub import TransferCard
 from hf_transfer_kit.reports import (
+    RunFacts,
     generalisation_report,
     generalisation_table,
     generalisation_words,
@@ -117,15 +118,10 @@ def test_the_report_has_the_saved_networks_metrics():
     made = generalisation_report(
         generalisation(),
         model,
-        model_name="net",
+        RunFacts("net", "python scripts/adapt.py", 0, Budget(15, 4), 5e-4, {"total": 3.0}),
         sources=LoadedSources({"photo": loaded("photo", 5)}),
         prepared=PreparedData([], [], [], None, "image", ("cat", "dog", "owl"), {"image_size": 28}),
         unseen=loaded("sketch", 7),
-        budget=Budget(15, 4),
-        learning_rate=5e-4,
-        seed=0,
-        command="python scripts/adapt.py",
-        seconds={"total": 3.0},
     )
     assert made.metrics == pytest.approx({
         "accuracy": 0.9, "left_out_accuracy": 0.65, "accuracy_on_photo": 0.95, "accuracy_on_art": 0.85,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from hf_transfer_kit.reports import TransferReport, zero_shot_report
+from hf_transfer_kit.reports import RunFacts, TransferReport, zero_shot_report
 from hf_transfer_kit.values import (
     AttributeFigure,
     ConfusionTable,
@@ -68,10 +68,11 @@ def report_of(found: UnseenClasses, **changes) -> TransferReport:
         sizes=lambda: {"train": 1200, "test": 60}, fingerprints=lambda: {"train": "ab", "test": "cd"},
     )  # fmt: skip
     groups = [{"depth": 0, "name": "stem", "parameters": 10, "trainable": 1.0, "head": False}]
-    given = {
-        "model_name": "net", "pretrained": True, "data": data, "trained": 0, "seed": 0,
-        "command": "python scripts/zero_shot.py --dataset ../../home/alice/beasts", "seconds": {"total": 12.0},
+    known = {
+        "model_name": "net", "command": "python scripts/zero_shot.py --dataset ../../home/alice/beasts",
+        "seconds": {"total": 12.0},
     }  # fmt: skip
-    return zero_shot_report(
-        found, {"unseen_accuracy": 0.8, "harmonic_mean": 0.48, "ausuc": 0.45}, groups, **{**given, **changes}
-    )
+    facts = RunFacts(**{**known, **{name: changes.pop(name) for name in ("model_name", "notes") if name in changes}})
+    given = {"pretrained": True, "data": data, "trained": 0}
+    metrics = {"unseen_accuracy": 0.8, "harmonic_mean": 0.48, "ausuc": 0.45}
+    return zero_shot_report(found, metrics, groups, facts, **{**given, **changes})

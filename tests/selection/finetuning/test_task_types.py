@@ -18,7 +18,7 @@ from hf_transfer_kit.data.memory import Rows
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import save_results
 from hf_transfer_kit.metrics import larger_is_better, task_metrics
-from hf_transfer_kit.reports import comparison_report, strategy_table, verdict_lines
+from hf_transfer_kit.reports import RunFacts, comparison_report, strategy_table, verdict_lines
 from hf_transfer_kit.selection import Budget, compare_strategies
 from hf_transfer_kit.selection.contest.store import RunStore
 from hf_transfer_kit.selection.contest.verdict import judge_source
@@ -116,10 +116,8 @@ def test_a_race_of_every_type_of_task(task_type, tmp_path):
         name="rows", modality=prepared.modality, label_names=prepared.label_names, skipped_rows=0,
         sizes=lambda: SIZES, fingerprints=lambda: dict.fromkeys(SIZES, "f"),
     )  # fmt: skip
-    report = comparison_report(
-        found, model_name="tiny", data=loaded, prepared=prepared, budget=Budget(12, 8), seed=0, command="python x.py",
-        seconds={"total": 1.0},
-    )  # fmt: skip
+    facts = RunFacts("tiny", "python x.py", budget=Budget(12, 8), seconds={"total": 1.0})
+    report = comparison_report(found, facts, data=loaded, prepared=prepared)
     assert verdict_lines(report) == [found.verdict.sentence]
     assert found.winner in strategy_table(report)
     save_results(tmp_path / "out", report, found.model, None, {})
