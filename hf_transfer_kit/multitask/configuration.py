@@ -63,7 +63,7 @@ class MultiTaskConfig(PreTrainedConfig):
         self,
         backbone_config: PreTrainedConfig | Mapping[str, Any] | None = None,
         tasks: Mapping[str, Mapping[str, Any]] | Iterable[tuple[str, Mapping[str, Any]]] | None = None,
-        inputs: Mapping[str, Mapping[str, Any] | None] | None = None,
+        inputs: Mapping[str, Mapping[str, Any] | None] | Iterable[tuple[str, Mapping[str, Any] | None]] | None = None,
         shared_from: int = 0,
         batch_norm: str = BATCH_NORMS[0],
         adapters: Mapping[str, Mapping[str, Any]] | None = None,

@@ -16,7 +16,7 @@ COMMIT = r"/api/models/me/{}/commit/"
 
 
 @pytest.fixture(scope="module")
-def broadcast_from_main(tmp_path_factory):
+def told(tmp_path_factory):
     """The server afterwards, the folder's hash before and after, and each case's outcome."""
     folder = tmp_path_factory.mktemp("faults")
     case = bert()
