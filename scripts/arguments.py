@@ -287,6 +287,7 @@ class TaskDataArguments(DataArguments):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.task_type == "ctc":
             raise SettingsError("--task_type ctc: transcripts are learned by scripts/multitask.py; give it one task.")
         check_choice("--task_type", self.task_type, (CLASSIFICATION, *OWN_LOSSES))

@@ -64,12 +64,12 @@ def parse_arguments(*kinds: type, recipe: str | None = None, argv: list[str] | N
             raise SettingsError("--config needs the path of a YAML file after it.")
         known = {f.name: str(get_type_hints(kind)[f.name]) for kind in kinds for f in dataclasses.fields(kind)}
         argv = [*_flags_of(argv[position + 1], known), *argv[:position], *argv[position + 2 :]]
+    written = typed_flags(kinds, argv)
+    refuse_idle(recipe, written)
+    _TYPED[:] = written
     given, unread = parser.parse_known_args(argv)
     if unread:
         raise SettingsError(_unread_sentence(unread[0], {name for name in parser.names if "-" not in name}))
-    typed_now = typed_flags(kinds, argv)
-    refuse_idle(recipe, typed_now)
-    _TYPED[:] = typed_now
     check_values({name: value for name, value in vars(given).items() if value != parser.get_default(name)})
     try:
         arguments = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)

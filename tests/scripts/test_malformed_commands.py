@@ -282,7 +282,8 @@ def refused(monkeypatch, capsys, place):
         lines = said.strip().splitlines()
         assert len(lines) == 1, f"{command}: {said}"
         assert lines[0].startswith(f"{split[0]}.py: "), f"{command}: {said}"
-        assert words in lines[0], f"{command}: {said}"
+        # What a recipe cannot honour at all is refused before its value is looked at.
+        assert words in lines[0] or "cannot honour" in lines[0], f"{command}: {said}"
         return lines[0]
 
     return check
@@ -444,6 +445,5 @@ def test_a_settings_file_cannot_smuggle_a_flag_in(monkeypatch, capsys, tmp_path)
     from settings import parse_arguments
 
     (tmp_path / "x.yaml").write_text(json.dumps({"model_name_or_path": "--trust_remote_code"}))
-    (model_args,) = parse_arguments(ModelArguments, argv=["--config", "x.yaml"])
-    assert model_args.model_name_or_path == "--trust_remote_code"
-    assert not model_args.trust_remote_code
+    with pytest.raises(SettingsError, match="no value begins with a dash"):
+        parse_arguments(ModelArguments, argv=["--config", "x.yaml"])

@@ -251,7 +251,7 @@ def test_auto_is_short_for_k_auto_and_needs_a_search():
     assert (strategy.searched, make_strategy("freeze_last:auto").searched) == ("first", "last")
     with pytest.raises(SettingsError, match="has no depth yet"):
         strategy.callbacks(make_model(0))
-    with pytest.raises(SettingsError, match="'auto' is no option of lora"):
+    with pytest.raises(SettingsError, match="auto is no option of lora"):
         make_strategy("lora:auto")
 
 
