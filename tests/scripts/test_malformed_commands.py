@@ -13,6 +13,8 @@ import tiny
 import torch
 from transformers import ViTImageProcessor
 
+from hf_transfer_kit.errors import SettingsError
+
 DAMAGED = {
     "weights_of_nothing": ("model.safetensors", b"\x10\0\0\0\0\0\0\0no weights"),
     "weights_cut": ("model.safetensors", None),
