@@ -46,6 +46,8 @@ def runner(monkeypatch, capsys, folder: Path) -> Callable[[Sequence[str]], Refus
         raise WentOnError
 
     monkeypatch.setattr(transformers.Trainer, "train", went_on)
+    # By their files: a folder of tests may have a script's name.
+    monkeypatch.delitem(sys.modules, "zero_shot", raising=False)
     modules = {name: importlib.import_module(name) for name in (*NAMES, "arguments")}
     for module in modules.values():
         for name in ("frozen_features", "trained_features", "cache_features", "search_freeze_depth", "recommend"):

@@ -36,6 +36,11 @@ class LoadedSources:
 
     parts: Mapping[str, LoadedData]
 
+    @property
+    def task_type(self) -> str:
+        """Several sources share classes."""
+        return "classification"
+
     def __post_init__(self) -> None:
         if not self.parts:
             raise DataError("There is no source. Give one or more.")

@@ -121,7 +121,7 @@ def tiny_tokenizer(folder):
         (["--source", "{tmp}/nowhere", "--target", "digits"], "There is no dataset at"),
         (["--source", "digits", "--target", "{tmp}/cats.parquet"], "classes"),
         (["--source", "digits", "--target", "digits_m", "--target_rows", "shop"], "write column=value"),
-        (["--select", "luck"], "select='luck' is unknown"),
+        (["--select", "luck"], "--select luck is unknown"),
     ],
 )
 def test_bad_input_gets_a_sentence_and_leaves_nothing(tmp_path, flags, message):

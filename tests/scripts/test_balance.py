@@ -53,7 +53,16 @@ def test_tasks_are_balanced_each_or_all(where, imbalanced, tmp_path):  # noqa: F
     else:
         flags = ["--sampler", "balanced", "--metric", "balanced_accuracy"]
     (tmp_path / "tasks.yaml").write_text(yaml.safe_dump({"tasks": tasks}))
-    run("multitask.py", "--config", tmp_path / "tasks.yaml", *flags, "--output_dir", tmp_path / "out", *FAST)
+    run(
+        "multitask.py",
+        "--config",
+        tmp_path / "tasks.yaml",
+        *flags,
+        "--output_dir",
+        tmp_path / "out",
+        "--max_steps",
+        "4",
+    )
     found = report_of(tmp_path / "out")["multitasking"]
     metrics = {task["name"]: task["metric"] for task in found["tasks"]}
     assert metrics == {"light": "balanced_accuracy", "digit": "balanced_accuracy" if flags else "accuracy"}

@@ -138,7 +138,7 @@ ONCE = [
     ("finetune --config truth.yaml", "--seed True is not what it should be"),
     ("finetune --config code.yaml", "is no YAML that can be read"),
     ("finetune --config itself.yaml", "it holds itself"),
-    ("transfer --config flag.yaml", "looks like a flag"),
+    ("transfer --config flag.yaml", "no value begins with a dash"),
     ("finetune --cache_dtype float7", "Did you mean 'float32'?"),
     ("search_depth --cache_dtype float7", "--cache_dtype float7 is unknown"),
     ("finetune --cache_budget 4XB", "is no size"),

@@ -81,7 +81,7 @@ def test_a_value_cannot_be_a_flag(settings, tmp_path, text):
     with pytest.raises(SettingsError, match="no value begins with a dash"):
         parsed(settings, tmp_path, text)
     assert parsed(settings, tmp_path, "rate: -1e-3").rate == -1e-3
-    assert parsed(settings, tmp_path, "seed: '-2'").seed == -2
+    assert parsed(settings, tmp_path, "rate: '-2'").rate == -2
 
 
 def test_saved_settings_hold_no_switch_and_paths_that_serve_anywhere(settings, tmp_path, monkeypatch):

@@ -108,7 +108,7 @@ def test_a_network_with_a_text_tower_needs_no_table(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--method", "magic"], "'magic' is no method"),
+        (["--method", "magic"], "--method magic is unknown"),
         (["--dataset", "digits"], "--attributes is missing"),
         (["--unseen", "eleven", "2"], "eleven is no class"),
         (["--unseen_count", "9"], "at least 4 seen classes"),
@@ -117,7 +117,7 @@ def test_a_network_with_a_text_tower_needs_no_table(tmp_path):
             "joint compares pictures or sounds with prompts for a text tower, and dann_mnist has none",
         ),
         (["--templates", "a {}"], "--templates are prompts for a text tower"),
-        (["--train_network", "2", "--train_method", "magic"], "method='magic' is unknown"),
+        (["--train_network", "2", "--train_method", "magic"], "--train_method magic is unknown"),
     ],
 )
 def test_what_does_not_fit_ends_in_a_sentence(flags, message, tmp_path):

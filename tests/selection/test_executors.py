@@ -19,7 +19,8 @@ def racing(args, **settings):
     return race(bright_data(), args, ["head_only", "full", "from_scratch"], seeds=(0, 1), **settings)
 
 
-ALL = {"racing": racing, **COMPARISONS}
+HERE = ("depths", "unseen_classes")  # their runs are done in this process, one after the other
+ALL = {"racing": racing, **{name: compare for name, compare in COMPARISONS.items() if name not in HERE}}
 
 
 class KillOnce(TrainerCallback):
