@@ -106,7 +106,10 @@ def _checked_inputs(inputs: Any, shared_from: int) -> dict[str, dict]:
         raise SettingsError(f"shared_from={shared_from!r}: give a number of layer groups, at least 0.")
     if inputs is None:
         inputs = {DEFAULT_INPUT: {}}
-    if not isinstance(inputs, Mapping | list | tuple):
+    pairs = isinstance(inputs, list | tuple) and all(
+        isinstance(pair, list | tuple) and len(pair) == 2 for pair in inputs
+    )
+    if not (isinstance(inputs, Mapping) or pairs):
         raise SettingsError(f"MultiTaskConfig: inputs={inputs!r} is not what it should be; give a mapping.")
     if not inputs:
         raise SettingsError("inputs is empty: name at least one input, or leave it out for a single one.")

@@ -203,7 +203,7 @@ ONCE = [
     ("multitask --method multitask:mixing=equl", "Did you mean 'equal'?"),
     ("multitask --method multitask:temperature=.nan,mixing=temperature", "give a finite number"),
     ("multitask --method replay:rows=0 --source_task digit", "must be a whole number, at least 1"),
-    ("multitask --method lwf:alpha=-1 --source_task digit", "out of range"),
+    ("multitask --method lwf:weight=-1 --source_task digit", "out of range"),
     ("multitask --shared_from -1", "out of range"),
     ("adapt --select sourc_accuracy", "Did you mean 'source_accuracy'?"),
     ("adapt --source digits", "belong together"),
