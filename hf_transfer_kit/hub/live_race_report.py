@@ -15,7 +15,7 @@ from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.hub.command import without_local_paths
 from hf_transfer_kit.hub.live_report import evaluations_of
 from hf_transfer_kit.hub.unfinished import UNFINISHED, write_unfinished
-from hf_transfer_kit.reports import TransferReport, library_versions
+from hf_transfer_kit.reports import RunFacts, TransferReport
 from hf_transfer_kit.selection.contest.executors import in_worker
 
 
@@ -160,19 +160,11 @@ def started_race(
         >>> report.metrics, report.winner
         ({}, None)
     """
-    return TransferReport(
-        recipe=recipe,
+    return RunFacts(model_name, command, seeds[0]).report(
+        recipe,
         title=title,
-        model_name=model_name,
         dataset_name=dataset_name,
-        metrics={},
-        baselines={},
-        plan=dict(budget),
-        layer_groups=None,
+        plan=budget,
         data={**data, UNFINISHED: {"planned": list(planned)}},
-        seconds={},
-        versions=library_versions(),
-        seed=seeds[0],
-        command=command,
         budget={**budget, "seeds": list(seeds)},
     )

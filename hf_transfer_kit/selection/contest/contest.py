@@ -161,11 +161,13 @@ class Contest(Generic[R]):
         )
 
     def _key(self, candidate: Candidate[R], seed: int) -> str:
-        if self._known is None:
-            self._known = {**self.facts(), **self._records.facts}
-        key = run_key(candidate.text, seed, budget=self.budget, args=self.args, **self._known, **candidate.options)
-        self._keys[candidate.text, seed] = key
-        return key
+        run = candidate.text, seed
+        if run not in self._keys:
+            if self._known is None:
+                self._known = {**self.facts(), **self._records.facts}
+            key = run_key(candidate.text, seed, budget=self.budget, args=self.args, **self._known, **candidate.options)
+            self._keys[run] = key
+        return self._keys[run]
 
     def _tell(self, candidate: Candidate[R], seed: int, what: str) -> None:
         if self._records.tell is not None:
