@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from numbers import Integral, Real
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
@@ -17,7 +18,7 @@ def check_number(
     Raises:
         SettingsError: When it is outside, or no number.
     """
-    wrong = isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
+    wrong = isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)
     if wrong or not low <= value <= high or (above and value == low):
         edge = f"above {low:g}" if above else f"of {low:g} or more"
         upper = "" if high == math.inf else f" and at most {high:g}"
@@ -31,12 +32,12 @@ def check_int(method: str, option: str, value: int, *, low: int, high: float = m
     Raises:
         SettingsError: When it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
         upper = "" if high == math.inf else f" and at most {high}"
         raise SettingsError(
             f"{method}: {option}={value!r} is out of range; give a whole number of {low} or more{upper}."
         )
-    return value
+    return int(value)
 
 
 def check_seed(owner: str, seed: int) -> int:
@@ -46,6 +47,31 @@ def check_seed(owner: str, seed: int) -> int:
         SettingsError: When it is none.
     """
     return check_int(owner, "seed", seed, low=0, high=2**32 - 1)
+
+
+def check_ints(
+    owner: str, option: str, values: Collection[int], *, low: int, high: float = math.inf
+) -> tuple[int, ...]:
+    """One or more different whole numbers of at least ``low`` and at most ``high``, in their order.
+
+    Raises:
+        SettingsError: When there is none, one stands twice or is outside, or they are no list.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Collection) or not values:
+        raise SettingsError(f"{owner}: {option}={values!r} is no list; give one or more whole numbers.")
+    numbers = [check_int(owner, option, value, low=low, high=high) for value in values]
+    if len(set(numbers)) < len(numbers):
+        raise SettingsError(f"{owner}: {option}={numbers} names one twice. Give each once.")
+    return tuple(numbers)
+
+
+def check_seeds(owner: str, seeds: Sequence[int]) -> tuple[int, ...]:
+    """One or more different seeds that numpy and torch both take.
+
+    Raises:
+        SettingsError: When there is none, one stands twice, or is no seed.
+    """
+    return check_ints(owner, "seeds", seeds, low=0, high=2**32 - 1)
 
 
 def check_widths(method: str, option: str, value: Sequence[int]) -> tuple[int, ...]:

@@ -149,6 +149,39 @@ def make_table(source: object) -> None:
     AttributeTable.of(source, missing="mean")
 
 
+def name_classes(names: object) -> None:
+    """Names of classes, of a head and of a task."""
+    from hf_transfer_kit.backbones.new_heads import checked_labels
+    from hf_transfer_kit.errors import TransferKitError
+    from hf_transfer_kit.multitask import MultiTaskConfig
+
+    places = []
+    for read in (
+        lambda: checked_labels(None, names),
+        lambda: MultiTaskConfig(tasks={"a": {"type": "classification", "id2label": names}}),
+    ):
+        try:
+            places.append(read())
+        except TransferKitError:
+            places.append(None)
+    if isinstance(names, Mapping):
+        assert (places[0] is None) == (places[1] is None)
+
+
+def check_lists(written: object) -> None:
+    """Lists of seeds, depths and strengths."""
+    from hf_transfer_kit.errors import SettingsError
+    from hf_transfer_kit.options import check_ints, check_numbers, check_seeds, check_widths
+
+    checks = (check_seeds, lambda owner, w: check_ints(owner, "depths", w, low=0, high=6))
+    for check in (*checks, lambda o, w: check_numbers(o, "strengths", w), lambda o, w: check_widths(o, "hidden", w)):
+        try:
+            found = check("Here", written)
+        except SettingsError:
+            continue
+        assert all(not isinstance(number, bool) and math.isfinite(number) for number in found)
+
+
 def make_splits(sizes: Mapping[str, Any]) -> None:
     """Splits of twelve rows of three classes."""
     from datasets import ClassLabel, Dataset, Features, Value
@@ -199,6 +232,11 @@ sizes = st.fixed_dictionaries(
         "seed": st.one_of(st.integers(0, 9), scalars),
     }
 )
+class_names = st.one_of(
+    values,
+    st.lists(scalars, max_size=4).map(lambda names: dict(enumerate(names))),
+    st.dictionaries(st.one_of(st.integers(0, 2), st.integers(0, 2).map(str), scalars), scalars, max_size=4),
+)
 mixtures = st.fixed_dictionaries(
     {
         "sizes": st.dictionaries(st.sampled_from("abc"), st.one_of(st.integers(1, 10**9), scalars), max_size=3),
@@ -231,6 +269,8 @@ TARGETS: dict[str, tuple[st.SearchStrategy, Callable[..., None], int]] = {
     "YAML": (st.one_of(texts, st.lists(st.sampled_from(WORDS), max_size=9).map("".join)), read_yaml_text, 15),
     "schedules": (stages, make_schedule, 10),
     "attribute tables": (tables, make_table, 10),
+    "names of classes": (class_names, name_classes, 5),
+    "lists of numbers": (st.one_of(values, st.lists(scalars, max_size=4)), check_lists, 5),
     "mixing": (mixtures, mix, 10),
     "pictures": (pictures(), look_at_picture, 10),
     "splits": (sizes, make_splits, 1),

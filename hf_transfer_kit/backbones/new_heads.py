@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import Any, cast
 
 import torch
@@ -264,6 +265,13 @@ def _initialize_rest(model: nn.Module) -> None:
                 initialize_module(inner, layer)
 
 
+def _index(written: object) -> int | None:
+    """A class's place as a whole number: JSON turns it into a text."""
+    if isinstance(written, str):
+        return int(written) if written.isdecimal() and len(written) < 20 else None
+    return int(written) if isinstance(written, Integral) and not isinstance(written, bool) else None
+
+
 def checked_labels(num_labels: int | None, id2label: Mapping[int, str] | None) -> dict[int, str]:
     """Index -> name of the classes of a head; ``LABEL_0`` and so on where they have no names.
 
@@ -278,10 +286,9 @@ def checked_labels(num_labels: int | None, id2label: Mapping[int, str] | None) -
         if num_labels > MOST_CLASSES:
             raise SettingsError(f"num_labels={num_labels}: give the number of classes, at most {MOST_CLASSES:,}.")
         return {index: f"LABEL_{index}" for index in range(num_labels)}
-    try:
-        labels = {int(index): str(label) for index, label in id2label.items()}
-    except (TypeError, ValueError):
-        raise SettingsError(f"id2label={dict(id2label)!r}: the classes are counted 0, 1, 2, ...") from None
+    labels = {place: str(label) for index, label in id2label.items() if (place := _index(index)) is not None}
+    if len(labels) < len(id2label):
+        raise SettingsError(f"id2label={dict(id2label)!r}: the classes are counted 0, 1, 2, ..., each once.")
     names = list(labels.values())
     if twice := [name for place, name in enumerate(names) if name in names[:place]]:
         raise SettingsError(f"id2label gives two classes the name {twice[0]!r}. Give each its own.")

@@ -19,6 +19,7 @@ from hf_transfer_kit.features.cached_features import CachedFeatures
 from hf_transfer_kit.features.probe_fitting import KINDS, Fit, cross_validated, fit_all
 from hf_transfer_kit.features.probe_rows import Features, LabelledRows, Rows, feature_rows, labelled_rows
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.options import check_numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,9 +207,8 @@ def _pair(rows: LabelledRows, name: str, width: int) -> Rows:
 
 def _checked_strengths(kind: str, strengths: Sequence[float] | None, rows: int) -> list[float]:
     """Strengths from strong to weak, so that each fit begins near its solution."""
-    chosen = sorted(set(KINDS[kind] if strengths is None else strengths), reverse=True)
-    if not chosen or chosen[-1] <= 0:
-        raise SettingsError(f"strengths={strengths!r}: give one or more numbers above 0.")
+    given = KINDS[kind] if strengths is None else check_numbers("The linear probe", "strengths", strengths)
+    chosen = sorted(set(given), reverse=True)
     if kind != "knn":
         return [float(strength) for strength in chosen]
     if any(k != int(k) for k in chosen):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import nn
@@ -12,7 +12,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.held import held_config
-from hf_transfer_kit.backbones.new_heads import MOST_CLASSES
+from hf_transfer_kit.backbones.new_heads import MOST_CLASSES, checked_labels
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask.heads import HEADS
 from hf_transfer_kit.near_names import did_you_mean
@@ -191,14 +191,11 @@ def _checked_labels(
                 f"{MOST_CLASSES:,}."
             )
         return num_labels, None
-    pairs = names.items() if isinstance(names, Mapping) else enumerate(names)
-    id2label = {int(index): str(label) for index, label in pairs}  # JSON turns indices into strings
-    if sorted(id2label) != list(range(len(id2label))) or not id2label:
-        raise SettingsError(
-            f"Task {name!r} has label names for {sorted(id2label)}: id2label must name every index from 0 on."
-        )
-    if len(set(id2label.values())) < len(id2label):
-        raise SettingsError(f"Task {name!r} gives two labels one name: {list(id2label.values())}.")
+    listed = isinstance(names, Sequence) and not isinstance(names, str)
+    try:
+        id2label = checked_labels(None, dict(enumerate(names)) if listed else names)
+    except SettingsError as error:
+        raise SettingsError(f"Task {name!r}: {error}") from None
     if settings.get("num_labels") not in (None, len(id2label)):
         raise SettingsError(
             f"Task {name!r} has num_labels={settings['num_labels']} but {len(id2label)} label names "

@@ -287,12 +287,13 @@ def _from_mapping(source: Mapping[str, Any]) -> tuple[list[str], list[str], list
             )
     if isinstance(first, Mapping):
         attributes = list(first)
+        if wrong := [attribute for attribute in attributes if not isinstance(attribute, str)]:
+            raise DataError(f"The attribute {wrong[0]!r} is no text. Give every attribute a name.")
         for name, row in source.items():
-            if set(row) != set(attributes):
-                differing = sorted(set(row) ^ set(attributes))
+            if differing := row.keys() ^ first.keys():
                 raise DataError(
-                    f"{name!r} and {classes[0]!r} have different attributes: {_listed(differing)}. Give every class "
-                    "the same ones."
+                    f"{name!r} and {classes[0]!r} have different attributes: {_listed(sorted(map(str, differing)))}. "
+                    "Give every class the same ones."
                 )
         return classes, attributes, [[row[attribute] for attribute in attributes] for row in source.values()]
     lengths = {name: len(row) for name, row in source.items()}

@@ -176,7 +176,7 @@ def test_classes_that_the_layer_does_not_have_are_refused(probed):
     ("change", "message"),
     [
         ({"kind": "svm"}, "kind='svm' is unknown; choose 'logistic', 'ridge', 'knn'"),
-        ({"strengths": [0.0, 1.0]}, "one or more numbers above 0"),
+        ({"strengths": [0.0, 1.0]}, "strengths=0.0 is out of range; give a number above 0"),
         ({"kind": "knn", "strengths": [1.5]}, "numbers of neighbours, whole ones"),
         ({"kind": "knn", "strengths": [40]}, "at most 15 can be asked"),
     ],

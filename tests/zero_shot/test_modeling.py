@@ -1,7 +1,6 @@
 """The model that names classes by attributes: every family, the stock Trainer, new classes, explanations."""
 
 import copy
-import time
 
 import numpy as np
 import pytest
@@ -167,27 +166,20 @@ def test_new_classes_need_no_training(tmp_path):
         model.set_classes({"bat": {"stripes": 0, "hooves": 0, "flies": float("nan")}})
 
 
-def test_ten_thousand_classes_are_one_matrix_product(tmp_path):
+def test_ten_thousand_classes_are_a_few_matrix_products(tmp_path):
     model, features = fitted()
     many = np.random.default_rng(0).random((10_000, 3))
     table = AttributeTable(tuple(f"class {i}" for i in range(10_000)), model.table.attributes, many)
     model.set_classes(table)
+    score, products = model.head.scores, []
+    model.head.scores = lambda rows, attributes: products.append(len(attributes)) or score(rows, attributes)
     with torch.no_grad():
         logits = model(features=features).logits
-        assert logits.shape == (12, 10_004)
-        reference = model.head.rows(features) @ model.head.weight
-        seconds = {"model": [], "product": []}
-        for _ in range(20):
-            started = time.perf_counter()
-            model(features=features)
-            seconds["model"].append(time.perf_counter() - started)
-            started = time.perf_counter()
-            reference @ model.class_attributes.T
-            seconds["product"].append(time.perf_counter() - started)
+    assert logits.shape == (12, 10_004)
+    assert len(products) == 20, "work in Python a class"
+    del model.head.scores
     model.save_pretrained(tmp_path)
     assert load_file(tmp_path / "model.safetensors")["class_attributes"].shape == (10_004, 3)
-    # No work in Python a class: far below a microsecond each, whatever the machine's noise.
-    assert min(seconds["model"]) < 1e-3 + 20 * min(seconds["product"])
 
 
 def test_an_explanation_adds_up_to_the_difference_of_the_scores():

@@ -29,7 +29,7 @@ from hf_transfer_kit.selection.adapting.running import AdaptationRun, Domains, a
 from hf_transfer_kit.selection.adapting.shallow import run_shallow
 from hf_transfer_kit.selection.contest.bootstrap import runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
-from hf_transfer_kit.selection.contest.candidate import Candidate
+from hf_transfer_kit.selection.contest.candidate import Candidate, check_entries
 from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.executors import Executor
 from hf_transfer_kit.selection.contest.outcome import Outcome
@@ -223,10 +223,7 @@ def _title(text: str) -> str:
 
 def _check(methods: Sequence[AdaptationMethod], seeds: Sequence[int], select: str) -> None:
     texts = [method.text for method in methods]
-    if len(set(texts)) < len(texts) or len(set(seeds)) < len(seeds) or not seeds:
-        raise SettingsError(
-            f"Methods are {', '.join(texts)}, seeds {', '.join(map(str, seeds))}: at least one of each, none twice."
-        )
+    check_entries("methods", texts, seeds)
     if not any(method.name != SHALLOW and not method.uses_target_labels for method in methods):
         raise SettingsError(
             f"None of {', '.join(texts) or 'no methods'} trains a network that could be kept: add source_only, or a "

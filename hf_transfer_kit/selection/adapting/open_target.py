@@ -15,6 +15,7 @@ from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.memory import Rows, SomeRows
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.options import check_ints
 from hf_transfer_kit.selection.adapting.methods import AdaptationMethod
 from hf_transfer_kit.selection.adapting.running import ROWS, AdaptationRun, Domains, run_adaptation
 from hf_transfer_kit.selection.contest.budget import Budget
@@ -109,11 +110,11 @@ def find_rejection(
         (('top',), True)
     """
     names = domains.source.label_names
-    held_out = held_out_classes(names, seed=run.seed) if held_out is None else tuple(sorted(set(held_out)))
-    if not held_out or len(names) - len(held_out) < 2 or not set(held_out) <= set(range(len(names))):
-        raise SettingsError(
-            f"held_out={held_out}: name at least one of the {len(names)} classes, 0 to {len(names) - 1}, and leave two."
-        )
+    if held_out is None:
+        held_out = held_out_classes(names, seed=run.seed)
+    held_out = tuple(sorted(check_ints("find_rejection", "held_out", held_out, low=0, high=len(names) - 1)))
+    if len(names) - len(held_out) < 2:
+        raise SettingsError(f"held_out={held_out} of {len(names)} classes: leave at least two.")
     fewer = replace(domains, source=_without(domains.source, held_out), labelled=())
     second = run_adaptation(method, make_model, fewer, args, budget, seed=run.seed, select=select, callbacks=callbacks)
     validation, collator = domains.source.validation, domains.source.collator

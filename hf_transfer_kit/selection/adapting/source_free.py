@@ -37,7 +37,7 @@ from hf_transfer_kit.selection.adapting.judging import with_verdicts
 from hf_transfer_kit.selection.adapting.methods import LAST, SOURCE_MODEL, AdaptationMethod, make_source_free_method
 from hf_transfer_kit.selection.adapting.running import ROWS, AdaptationRun, classifier_rates, tested_on
 from hf_transfer_kit.selection.contest.budget import Budget
-from hf_transfer_kit.selection.contest.candidate import Candidate
+from hf_transfer_kit.selection.contest.candidate import Candidate, check_entries
 from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.executors import Executor
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite, check_finite
@@ -267,11 +267,7 @@ def checked_source_free(
     """
     found = [make_source_free_method(text, invert=invert) for text in methods]
     texts = [method.text for method in found]
-    if not texts or len(set(texts)) < len(texts) or not seeds or len(set(seeds)) < len(seeds):
-        raise SettingsError(
-            f"Methods are {', '.join(texts) or 'none'}, seeds {', '.join(map(str, seeds))}: at least one of each, none "
-            "twice."
-        )
+    check_entries("methods", texts, seeds)
     able = [name for name, score in SCORES.items() if not score.needs_source]
     if select != LAST and select not in able:
         raise SettingsError(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from torch import nn
+
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.options import check_seeds
 
 
 class ContestRun(Protocol):
@@ -26,6 +29,22 @@ class ContestRun(Protocol):
 
 
 R = TypeVar("R", bound=ContestRun)
+
+
+def check_entries(what: str, texts: Sequence[str], seeds: Sequence[int]) -> None:
+    """Refuses a comparison that has no candidates or seeds, or one of them twice.
+
+    Args:
+        what: The candidates in the plural, such as ``"methods"``.
+        texts: Theirs.
+        seeds: One run of each a seed.
+
+    Raises:
+        SettingsError: With what is wrong.
+    """
+    if not texts or len(set(texts)) < len(texts):
+        raise SettingsError(f"The {what} are {', '.join(texts) or 'none'}: give at least one, and none twice.")
+    check_seeds(f"The {what}", seeds)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features import CachedBoundaries, cache_boundaries
 from hf_transfer_kit.features.cache_budget import bytes_of
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.options import check_ints, check_seeds
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.candidate import Candidate
 from hf_transfer_kit.selection.contest.contest import Contest
@@ -123,9 +124,10 @@ def search_freeze_depth(
             f"A depth is searched for by shares of rows that are right, and this is a task of {data.task_type}. Race "
             "some depths instead: freeze_first:k=1, freeze_first:k=2."
         )
-    model = make_model(seeds[0] if seeds else 0)
+    check_seeds("The depth search", seeds)
+    model = make_model(seeds[0])
     groups = layer_groups(model)
-    depths = _checked_depths(groups, depths, direction, seeds, share)
+    depths = _checked_depths(groups, depths, direction, share)
     rungs = plan_rungs(len(depths), budget.max_steps, seeds, reduction_factor=reduction_factor)
     options = {"cache_dir": cache_dir, "cache_budget": cache_budget, "dtype": dtype}
     caches, notes = _boundaries(model, data, depths, direction, options)
@@ -324,25 +326,17 @@ class _Search:
         )
 
 
-def _checked_depths(
-    groups: LayerGroups, depths: Sequence[int] | None, direction: str, seeds: Sequence[int], share: float
-) -> tuple[int, ...]:
+def _checked_depths(groups: LayerGroups, depths: Sequence[int] | None, direction: str, share: float) -> tuple[int, ...]:
     if direction not in DIRECTIONS:
         raise SettingsError(
             f"direction={direction!r} is unknown; choose 'first' or 'last'.{did_you_mean(direction, DIRECTIONS)}"
         )
     if not 0 < share <= 1:
         raise SettingsError(f"share={share} is outside (0, 1]: it is the part of an exhaustive search to spend.")
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise SettingsError(f"seeds={list(seeds)} must hold at least one entry, and none twice.")
     most = len(groups.body) if groups.head is not None else len(groups.body) - 1
-    depths = range(most + 1) if depths is None else sorted(set(depths))
-    if not depths or depths[0] < 0 or depths[-1] > most:
-        raise SettingsError(
-            f"depths={list(depths)} is out of range: of this model 0 to {most} layer groups can be frozen; give at "
-            "least one such number."
-        )
-    return tuple(depths)
+    if depths is None:
+        return tuple(range(most + 1))
+    return tuple(sorted(check_ints("The depth search, of layer groups to freeze", "depths", depths, low=0, high=most)))
 
 
 def _boundaries(

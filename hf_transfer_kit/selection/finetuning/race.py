@@ -19,7 +19,7 @@ from hf_transfer_kit.features.layer_output import learn_inputs
 from hf_transfer_kit.metrics import RowMetric
 from hf_transfer_kit.selection.contest.bootstrap import metric_interval, runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
-from hf_transfer_kit.selection.contest.candidate import Candidate
+from hf_transfer_kit.selection.contest.candidate import Candidate, check_entries
 from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.executors import Executor
 from hf_transfer_kit.selection.contest.outcome import Outcome
@@ -130,9 +130,7 @@ def compare_strategies(
     """
     racing: Sequence[Strategy] = [make_strategy(strategy) for strategy in strategies]
     texts = [strategy_text(strategy) for strategy in racing]
-    for what, values in (("strategies", texts), ("seeds", list(seeds))):
-        if not values or len(set(values)) < len(values):
-            raise SettingsError(f"{what}={values} must hold at least one entry, and none twice.")
+    check_entries("strategies", texts, seeds)
     judging = judging_of(data)
     make_model = _told(make_model, data)
     validate_strategies(racing, make_model(seeds[0]), data)

@@ -14,6 +14,7 @@ from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.selection.contest.bootstrap import Pair, runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.candidate import check_entries
 from hf_transfer_kit.selection.contest.executors import Executor
 from hf_transfer_kit.selection.contest.outcome import Outcome
 from hf_transfer_kit.selection.contest.store import RunStore
@@ -161,11 +162,7 @@ def checked_generalisation(
     """
     found = [make_generalisation_method(m, invert=invert) if isinstance(m, str) else m for m in methods]
     texts = [method.text for method in found]
-    if not texts or len(set(texts)) < len(texts) or not seeds or len(set(seeds)) < len(seeds):
-        raise SettingsError(
-            f"Methods are {', '.join(texts) or 'none'}, seeds {', '.join(map(str, seeds))}: at least one of each, none "
-            "twice."
-        )
+    check_entries("methods", texts, seeds)
     if select not in (ACCURACY, LAST):
         raise SettingsError(
             f"select={select!r} does not choose without a target; choose {ACCURACY} (on validation rows of the sources "

@@ -15,7 +15,7 @@ from hf_transfer_kit.multitask import MultiTaskModel, delta_m
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection.contest.bootstrap import Pair
 from hf_transfer_kit.selection.contest.budget import Budget
-from hf_transfer_kit.selection.contest.candidate import Candidate
+from hf_transfer_kit.selection.contest.candidate import Candidate, check_entries
 from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.executors import Executor
 from hf_transfer_kit.selection.contest.outcome import Outcome
@@ -214,10 +214,7 @@ def _together(trials: Trials, method: MultiTaskMethod, known: KnownSource | None
 
 def _check(methods: Sequence[MultiTaskMethod], tasks: TaskSet, seeds: Sequence[int], source_task: str | None) -> None:
     texts = [method.text for method in methods]
-    if len(set(texts)) < len(texts) or len(set(seeds)) < len(seeds) or not seeds:
-        raise SettingsError(
-            f"Methods are {', '.join(texts)}, seeds {', '.join(map(str, seeds))}: at least one of each, none twice."
-        )
+    check_entries("methods", texts, seeds)
     if all(method.name == SINGLE for method in methods):
         raise SettingsError(
             f"{', '.join(texts) or 'No method'} does not do all tasks in one network: add one of "
