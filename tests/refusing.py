@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import transformers
 
+from hf_transfer_kit.commands.edge.settings import sentences_for_errors
+from hf_transfer_kit.commands.flags import arguments
 from hf_transfer_kit.data import stored_splits
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 NAMES = ("finetune", "transfer", "adapt", "advise", "extract_features", "multitask", "search_depth", "zero_shot")
 
 
@@ -36,9 +37,7 @@ def runner(monkeypatch, capsys, folder: Path) -> Callable[[Sequence[str]], Refus
         capsys: pytest's.
         folder: Where it runs.
     """
-    monkeypatch.syspath_prepend(SCRIPTS)
     monkeypatch.chdir(folder)
-    settings = importlib.import_module("settings")
     # The environment of the test stays as it is: some of Trainer's flags write there.
     monkeypatch.setattr(os, "environ", os.environ.copy())
 
@@ -46,10 +45,8 @@ def runner(monkeypatch, capsys, folder: Path) -> Callable[[Sequence[str]], Refus
         raise WentOnError
 
     monkeypatch.setattr(transformers.Trainer, "train", went_on)
-    # By their files: a folder of tests may have a script's name.
-    monkeypatch.delitem(sys.modules, "zero_shot", raising=False)
-    modules = {name: importlib.import_module(name) for name in (*NAMES, "arguments")}
-    for module in modules.values():
+    modules = {name: importlib.import_module(f"hf_transfer_kit.commands.{name}") for name in NAMES}
+    for module in (*modules.values(), arguments):
         for name in ("frozen_features", "trained_features", "cache_features", "search_freeze_depth", "recommend"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, went_on)
@@ -60,7 +57,7 @@ def runner(monkeypatch, capsys, folder: Path) -> Callable[[Sequence[str]], Refus
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", [f"{words[0]}.py", *words[1:]])
         try:
-            settings.sentences_for_errors(modules[words[0]].main)
+            sentences_for_errors(modules[words[0]].main)
         except SystemExit as left:
             return Refusal(left.code, capsys.readouterr().err)
         except WentOnError:

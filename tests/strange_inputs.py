@@ -124,9 +124,9 @@ def read_yaml_text(text: str) -> None:
 
 
 def read_settings(content: bytes, folder: Path) -> None:
-    """A settings file; parse_arguments is in scripts/, which must be on the path."""
-    from arguments import CacheArguments, DataArguments, WeightArguments
-    from settings import parse_arguments
+    """A settings file."""
+    from hf_transfer_kit.commands.edge.settings import parse_arguments
+    from hf_transfer_kit.commands.flags.arguments import CacheArguments, DataArguments, WeightArguments
 
     (folder / "settings.yaml").write_bytes(content)
     weights = parse_arguments(

@@ -43,8 +43,7 @@ def only_our_errors(target: str, examples: int, folder: Path, *, derandomize: bo
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder, with the scripts on the path and caches of datasets in it."""
-    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "scripts")
+    """A folder, with caches of datasets in it."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     datasets.disable_progress_bars()
     yield tmp_path

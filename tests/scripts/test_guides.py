@@ -2,9 +2,9 @@
 
 import ast
 import dataclasses
-import importlib.util
+import importlib
+import inspect
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -181,32 +181,18 @@ def test_commands_name_scripts_and_flags_that_exist(page, flags_of):
 @pytest.fixture(scope="module")
 def flags_of():
     """Script -> the flags that its parser knows: the fields of the dataclasses that it hands to ``parse_arguments``."""
-    before, modules = list(sys.path), set(sys.modules)
-    sys.path.insert(0, str(ROOT / "scripts"))
     found: dict[str, set[str]] = {}
 
     def flags(script: str) -> set[str]:
         if script not in found:
-            tree = ast.parse((ROOT / "scripts" / script).read_text())
+            module = importlib.import_module(f"hf_transfer_kit.commands.{Path(script).stem}")
+            tree = ast.parse(inspect.getsource(module))
             calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
             (call,) = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "parse_arguments"]
-            module = _loaded(ROOT / "scripts" / script)
             kinds = [getattr(module, kind.id) for kind in call.args]
             found[script] = {"--config", "--plugin"} | {
                 f"--{f.name}" for kind in kinds for f in dataclasses.fields(kind)
             }
         return found[script]
 
-    yield flags
-    sys.path[:] = before
-    for name in set(sys.modules) - modules:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(ROOT / "scripts")):
-            del sys.modules[name]
-
-
-def _loaded(path: Path):
-    """A script as a module under a name of its own: folders of tests are called like some scripts."""
-    spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return flags

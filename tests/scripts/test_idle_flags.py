@@ -4,20 +4,16 @@ import dataclasses
 import importlib
 import re
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from transformers import TrainingArguments
 
+from hf_transfer_kit.commands.edge.idle_flags import IDLE, idle_flags, refuse_idle, typed_flags
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.contest.run_settings import run_settings
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-from idle_flags import IDLE, idle_flags, refuse_idle, typed_flags  # noqa: E402
-
-sys.path.remove(str(SCRIPTS))
 THROUGH_THE_BUDGET = {"max_steps", "num_train_epochs", "learning_rate"}
 DONE_BY_THE_SCRIPT = {"push_to_hub"}
 
@@ -25,12 +21,10 @@ DONE_BY_THE_SCRIPT = {"push_to_hub"}
 @pytest.fixture
 def main(monkeypatch, tmp_path):
     """A script's main with these arguments, in this process."""
-    monkeypatch.syspath_prepend(SCRIPTS)
-    monkeypatch.delitem(sys.modules, "zero_shot", raising=False)  # a folder of tests has this script's name
 
     def run(recipe, *flags):
         monkeypatch.setattr(sys, "argv", [f"{recipe}.py", "--output_dir", str(tmp_path / "out"), *map(str, flags)])
-        importlib.import_module(recipe).main()
+        importlib.import_module(f"hf_transfer_kit.commands.{recipe}").main()
 
     return run
 
@@ -60,10 +54,9 @@ def test_a_settings_file_types_flags_too_and_all_are_named(main, tmp_path):
         main("transfer", "--config", tmp_path / "settings.yaml", "--seed", "3")
 
 
-def test_defaults_are_not_typed(monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPTS)
-    from arguments import DataArguments
-    from run_arguments import ComparisonArguments
+def test_defaults_are_not_typed():
+    from hf_transfer_kit.commands.flags.arguments import DataArguments
+    from hf_transfer_kit.commands.flags.run_arguments import ComparisonArguments
 
     kinds = (DataArguments, ComparisonArguments)
     assert typed_flags(kinds, []) == {}
@@ -88,8 +81,7 @@ def test_what_runs_overwrite_is_idle(recipe, own_columns, training_arguments):
 
 
 def test_every_recipe_is_known():
-    recipes = {path.stem for path in SCRIPTS.glob("*.py") if 'if __name__ == "__main__":' in path.read_text()}
-    assert recipes == set(IDLE)
+    assert {path.stem for path in SCRIPTS.glob("*.py")} == set(IDLE)
 
 
 def test_settings_that_are_in_the_repository_hold_none():

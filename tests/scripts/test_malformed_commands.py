@@ -395,7 +395,7 @@ def test_there_are_more_than_three_hundred_commands():
 
 def test_a_fault_of_the_kit_keeps_its_trace(monkeypatch, capsys, tmp_path):
     refusing.runner(monkeypatch, capsys, tmp_path)
-    from settings import sentences_for_errors
+    from hf_transfer_kit.commands.edge.settings import sentences_for_errors
 
     for fault in (KeyError("a"), ValueError("b"), RuntimeError("c"), FileNotFoundError(errno.ENOENT, "d", "e")):
 
@@ -409,8 +409,8 @@ def test_a_fault_of_the_kit_keeps_its_trace(monkeypatch, capsys, tmp_path):
 def test_files_devices_and_figures_that_fail_end_with_status_1(monkeypatch, capsys, tmp_path):
     refusing.runner(monkeypatch, capsys, tmp_path)
     from safetensors import SafetensorError
-    from settings import sentences_for_errors
 
+    from hf_transfer_kit.commands.edge.settings import sentences_for_errors
     from hf_transfer_kit.errors import DataError, NotFiniteError
 
     caused = DataError("The folder cannot be written.")
@@ -443,8 +443,8 @@ def test_files_devices_and_figures_that_fail_end_with_status_1(monkeypatch, caps
 
 def test_a_settings_file_cannot_smuggle_a_flag_in(monkeypatch, capsys, tmp_path):
     refusing.runner(monkeypatch, capsys, tmp_path)
-    from arguments import ModelArguments
-    from settings import parse_arguments
+    from hf_transfer_kit.commands.edge.settings import parse_arguments
+    from hf_transfer_kit.commands.flags.arguments import ModelArguments
 
     (tmp_path / "x.yaml").write_text(json.dumps({"model_name_or_path": "--trust_remote_code"}))
     with pytest.raises(SettingsError, match="no value begins with a dash"):

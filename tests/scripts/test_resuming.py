@@ -81,9 +81,9 @@ def test_evaluations_and_trainers_own_flag_are_not_both_taken(network, tmp_path)
 def test_a_full_disk_is_a_sentence_and_exit_1(where, network, tmp_path):  # noqa: F811
     code = f"""
 import errno, sys
-sys.path.insert(0, {str(Path(__file__).resolve().parents[2] / "scripts")!r})
 sys.argv[0] = "finetune.py"
-import finetune, settings
+from hf_transfer_kit.commands import finetune
+from hf_transfer_kit.commands.edge import settings
 
 def full(*args, **kwargs):
     raise OSError(errno.ENOSPC, "No space left on device", "out/file")

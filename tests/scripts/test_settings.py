@@ -1,32 +1,13 @@
 """Settings files: what they may not set, what they cannot smuggle in, and paths that are found from anywhere."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
 
+from hf_transfer_kit.commands.edge import places, settings
 from hf_transfer_kit.errors import SettingsError
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-
-
-@pytest.fixture
-def settings(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import settings
-
-    yield settings
-    for name in ("settings", "places"):
-        sys.modules.pop(name, None)
-
-
-@pytest.fixture
-def places(settings):
-    import places
-
-    return places
 
 
 @dataclass
@@ -62,13 +43,13 @@ def parsed(settings, tmp_path, text, *argv):
         ("hub_token: sesame", "hub_token"),
     ],
 )
-def test_what_runs_code_or_sends_away_is_refused_in_a_file_by_name(settings, tmp_path, text, name):
+def test_what_runs_code_or_sends_away_is_refused_in_a_file_by_name(tmp_path, text, name):
     with pytest.raises(SettingsError, match=rf"sets {name}, which only the command line may") as refused:
         parsed(settings, tmp_path, f"seed: 1\n{text}\n")
     assert "sesame" not in str(refused.value)
 
 
-def test_on_the_command_line_it_may(settings, tmp_path):
+def test_on_the_command_line_it_may(tmp_path):
     flags = parsed(settings, tmp_path, "seed: 3\ntrust_remote_code: false\n", "--trust_remote_code", "--rate", "-1")
     assert (flags.trust_remote_code, flags.seed, flags.rate) == (True, 3, -1.0)
 
@@ -77,14 +58,14 @@ def test_on_the_command_line_it_may(settings, tmp_path):
     "text",
     ["dataset: --trust_remote_code", "source: [a, --trust_remote_code, 'true']", "dataset: --trust", "source: ['-h']"],
 )
-def test_a_value_cannot_be_a_flag(settings, tmp_path, text):
+def test_a_value_cannot_be_a_flag(tmp_path, text):
     with pytest.raises(SettingsError, match="no value begins with a dash"):
         parsed(settings, tmp_path, text)
     assert parsed(settings, tmp_path, "rate: -1e-3").rate == -1e-3
     assert parsed(settings, tmp_path, "rate: '-2'").rate == -2
 
 
-def test_saved_settings_hold_no_switch_and_paths_that_serve_anywhere(settings, tmp_path, monkeypatch):
+def test_saved_settings_hold_no_switch_and_paths_that_serve_anywhere(tmp_path, monkeypatch):
     (tmp_path / "birds").mkdir()
     (tmp_path / "net").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -100,7 +81,7 @@ def test_saved_settings_hold_no_switch_and_paths_that_serve_anywhere(settings, t
     assert settings.resolved_config(again) == config
 
 
-def test_of_tasks_only_what_names_files_is_a_path(places, tmp_path, monkeypatch):
+def test_of_tasks_only_what_names_files_is_a_path(tmp_path, monkeypatch):
     for name in ("birds", "grey"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
@@ -112,12 +93,12 @@ def test_of_tasks_only_what_names_files_is_a_path(places, tmp_path, monkeypatch)
     assert places.absolute("label_column", "grey") == "grey"
 
 
-def test_the_comment_of_a_file_cannot_break_it(settings, tmp_path):
+def test_the_comment_of_a_file_cannot_break_it(tmp_path):
     settings.write_settings(tmp_path / "plan.yaml", {"seed": 1}, comment="a\x00b\nc\u2028dataset: evil\x85seed: 2")
     assert yaml.safe_load((tmp_path / "plan.yaml").read_text(encoding="utf-8")) == {"seed": 1}
 
 
-def test_the_output_is_apart_from_whatever_a_flag_reads(places, tmp_path, monkeypatch):
+def test_the_output_is_apart_from_whatever_a_flag_reads(tmp_path, monkeypatch):
     @dataclass
     class Args:
         output_dir: str

@@ -1,20 +1,15 @@
 """Tasks and inputs as they stand in a YAML file."""
 
-from pathlib import Path
-
 import pytest
 
 from hf_transfer_kit.errors import SettingsError
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
 @pytest.fixture
 def loaded(monkeypatch):
     """Tasks, loaded and prepared for the paper's small network."""
-    monkeypatch.syspath_prepend(SCRIPTS)
-    from arguments import ModelArguments, PreparationArguments
-    from task_arguments import TaskArguments
+    from hf_transfer_kit.commands.flags.arguments import ModelArguments, PreparationArguments
+    from hf_transfer_kit.commands.flags.task_arguments import TaskArguments
 
     def load(tasks, **settings):
         arguments = TaskArguments(tasks=tasks, **settings)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
-from arguments import ModelArguments, PreparationArguments, check_choice, row_count
-from kept_tasks import trained_tasks, with_kept_classes
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.backbones import load_processor, modality_of
+from hf_transfer_kit.commands.flags.arguments import ModelArguments, PreparationArguments, check_choice, row_count
+from hf_transfer_kit.commands.flags.kept_tasks import trained_tasks, with_kept_classes
 from hf_transfer_kit.data import ClassBalance, LoadedData, PreparedData, load_data
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError

@@ -11,10 +11,10 @@ import httpx2
 import pyarrow
 import torch
 from huggingface_hub.errors import HfHubHTTPError
-from places import portable
 from safetensors import SafetensorError
 
 import hf_transfer_kit
+from hf_transfer_kit.commands.edge.places import portable
 from hf_transfer_kit.disk import is_full
 from hf_transfer_kit.errors import FullDiskError, NotFiniteError, TransferKitError, first_line
 

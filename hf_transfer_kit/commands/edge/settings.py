@@ -19,12 +19,12 @@ import datasets
 import torch
 import transformers
 import yaml
-from flag_values import check_machine, check_values
-from foreign_errors import full_disk_sentence, is_foreign, sentence_of, status_of
-from idle_flags import refuse_idle, typed_flags
-from places import absolute, portable
 from transformers import HfArgumentParser, TrainingArguments
 
+from hf_transfer_kit.commands.edge.flag_values import check_machine, check_values
+from hf_transfer_kit.commands.edge.foreign_errors import full_disk_sentence, is_foreign, sentence_of, status_of
+from hf_transfer_kit.commands.edge.idle_flags import refuse_idle, typed_flags
+from hf_transfer_kit.commands.edge.places import absolute, portable
 from hf_transfer_kit.errors import SettingsError, TransferKitError, first_line
 from hf_transfer_kit.hub import without_tokens
 from hf_transfer_kit.near_names import did_you_mean

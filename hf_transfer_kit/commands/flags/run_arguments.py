@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from arguments import check_choice
-from settings import kept_in, plugins
 from transformers import TrainingArguments
 
+from hf_transfer_kit.commands.edge.settings import kept_in, plugins
+from hf_transfer_kit.commands.flags.arguments import check_choice
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection import (
     Budget,

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from foreign_errors import is_foreign
 from torch.nn import Linear
 from torch.optim import SGD, Optimizer
 from transformers import Trainer, TrainingArguments, get_scheduler
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
 
+from hf_transfer_kit.commands.edge.foreign_errors import is_foreign
 from hf_transfer_kit.data.images import LEAST_SIDE, MOST_SIDE
 from hf_transfer_kit.errors import SettingsError, first_line
 from hf_transfer_kit.near_names import did_you_mean

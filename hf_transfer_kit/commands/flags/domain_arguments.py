@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from arguments import PreparationArguments
-
+from hf_transfer_kit.commands.flags.arguments import PreparationArguments
 from hf_transfer_kit.data import LoadedData, LoadedSources, PreparedData, distinct_names, load_data, united
 from hf_transfer_kit.errors import SettingsError
 

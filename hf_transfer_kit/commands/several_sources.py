@@ -6,12 +6,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from arguments import KeptModelArguments, WeightArguments
-from domain_arguments import DomainArguments
-from run_arguments import ComparisonArguments
-from settings import command_line, resolved_config
-from sharing import Sharing
-
+from hf_transfer_kit.commands.edge.settings import command_line, resolved_config
+from hf_transfer_kit.commands.edge.sharing import Sharing
+from hf_transfer_kit.commands.flags.arguments import KeptModelArguments, WeightArguments
+from hf_transfer_kit.commands.flags.domain_arguments import DomainArguments
+from hf_transfer_kit.commands.flags.run_arguments import ComparisonArguments
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
 from hf_transfer_kit.reports import (

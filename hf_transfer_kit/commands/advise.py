@@ -1,0 +1,147 @@
+"""What to transfer, and how: networks ranked for a dataset, and a plan for the best, before anything is trained.
+
+    python scripts/advise.py --models MODEL OTHER --dataset DATASET
+
+Ranks the models by what their features say of the labels, measures size and similarity, and writes plan.yaml, which
+`scripts/finetune.py --config` runs unchanged, with a report of the reasons. Without arguments it ranks a small network
+that learned scikit-learn's digits and two with random weights for 100 labelled digits on photographs.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hf_transfer_kit.commands.edge.places import checked_output
+from hf_transfer_kit.commands.edge.settings import (
+    command_line,
+    parse_arguments,
+    resolved_config,
+    write_settings,
+)
+from hf_transfer_kit.commands.edge.sharing import refuse_push
+from hf_transfer_kit.commands.flags.arguments import (
+    BalanceArguments,
+    DataArguments,
+    ModelArguments,
+    check_choice,
+    uses_embedded_example,
+)
+from hf_transfer_kit.commands.flags.run_arguments import KitTrainingArguments
+from hf_transfer_kit.data import load_data
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.hub import written_beside
+from hf_transfer_kit.hub.output_folder import REPORT
+from hf_transfer_kit.reports import RunFacts, advice_report, suspected_lines, write_report
+from hf_transfer_kit.selection import measured_experience, rank_sources, recommend
+from hf_transfer_kit.selection.measures.ranking import DEFAULT_SCORE
+from hf_transfer_kit.selection.measures.transferability import NAMES
+
+
+@dataclass
+class AdviceArguments:
+    """What is asked."""
+
+    models: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Candidates, named as in --model_name_or_path; the best gets a plan."},
+    )
+    by: str = field(default=DEFAULT_SCORE, metadata={"help": "Score that candidates are ranked by."})
+    rank_rows: int = field(default=1_000, metadata={"help": "Training rows that candidates are ranked on."})
+    source_data: str | None = field(
+        default=None, metadata={"help": "Data the network was trained on: how far the dataset lies from it is told."}
+    )
+    unlabelled_rows: int = field(default=0, metadata={"help": "Further rows of the target without labels."})
+    cache_dir: str | None = field(default=None, metadata={"help": "Folder of the caches."})
+
+    def __post_init__(self) -> None:
+        check_choice("--by", self.by, NAMES)
+
+
+def main() -> None:
+    started = time.perf_counter()
+    model_args, data_args, advice_args, balance_args, args = parse_arguments(
+        ModelArguments,
+        DataArguments,
+        AdviceArguments,
+        BalanceArguments,
+        KitTrainingArguments,
+        recipe="advise",
+    )
+    balance_args.balance()  # refused now, not when the plan runs
+    checked_output(args, model_args, data_args, advice_args, names=(*REPORT, "plan.yaml"))
+    refuse_push(args, "finetune.py --config plan.yaml leaves one")
+    candidates = list(dict.fromkeys([*filter(None, [model_args.model_name_or_path]), *advice_args.models]))
+    if not candidates:
+        uses_embedded_example(model_args, data_args, args)
+        candidates = [model_args.model_name_or_path, "small_resnet", "dann_mnist"]
+    if len(candidates) > 1 and model_args.model_revision is not None:
+        raise SettingsError("--model_revision is of one network, and several are ranked. Name one, or leave it out.")
+    loaded = data_args.load()
+    preparation = {"image_size": data_args.image_size, "max_length": data_args.max_length}
+    preparation |= {"max_seconds": data_args.max_seconds}
+    ranking = None
+    if len(candidates) > 1:
+        ranking = rank_sources(
+            candidates,
+            loaded,
+            by=advice_args.by,
+            max_rows=advice_args.rank_rows,
+            batch_size=args.per_device_eval_batch_size,
+            seed=args.seed,
+            cache_dir=advice_args.cache_dir,
+            trust_remote_code=model_args.trust_remote_code,
+            **preparation,
+        )
+        print(ranking)
+    ranked_at = time.perf_counter()
+    model_args.model_name_or_path = ranking.sources[0].name if ranking else candidates[0]
+    model = model_args.model_maker(loaded)(args.seed)
+    processor = model_args.processor(model)
+    data = data_args.prepare(loaded, processor)
+    source = None
+    if advice_args.source_data:
+        source = data_args.prepare(load_data(advice_args.source_data, seed=args.seed), processor, like=data)
+    budget = args.budget(len(data.train), data.modality)
+    experience = measured_experience()
+    found = recommend(
+        model,
+        data,
+        budget=budget,
+        source=source,
+        unlabelled_rows=advice_args.unlabelled_rows,
+        experience=experience,
+        batch_size=args.per_device_eval_batch_size,
+        seed=args.seed,
+        cache_dir=advice_args.cache_dir,
+    )
+    print(found, *suspected_lines(found.measures.suspected, loaded), sep="\n")
+    if not args.should_save:
+        return
+    folder = Path(args.output_dir)
+    run = {**resolved_config(model_args, data_args, balance_args, args), **found.plan}
+    config = resolved_config(model_args, data_args, advice_args, balance_args, args)
+    facts = RunFacts(
+        model_name=model_args.display_name,
+        command=command_line(),
+        seed=args.seed,
+        seconds={
+            "total": time.perf_counter() - started,
+            "ranking": ranked_at - started,
+            "measuring": found.measures.seconds,
+        },
+    )
+    report = advice_report(
+        found,
+        experience,
+        model,
+        facts,
+        data=loaded,
+        ranking=ranking,
+    )
+    with written_beside(folder, whole=True, overwrite=args.overwrite_output_dir) as staged:
+        write_settings(staged / "plan.yaml", run, comment=str(found))
+        write_settings(staged / "config.yaml", config)
+        write_report(staged, report)
+    print(f"The report is {folder / 'report.html'}; scripts/finetune.py --config {folder / 'plan.yaml'} runs the plan.")

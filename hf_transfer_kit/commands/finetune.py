@@ -1,0 +1,238 @@
+"""One strategy on one dataset.
+
+    python scripts/finetune.py --strategy freeze_first:k=3 --model_name_or_path MODEL --dataset DATASET
+
+A plain Trainer script: every TrainingArguments flag works, checkpoints and --resume_from_checkpoint among them. Writes
+the report, a model card, the settings and the model to --output_dir. Without arguments it fine-tunes a small network
+that learned scikit-learn's digits on 100 labelled digits on photographs.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from transformers import IntervalStrategy
+
+from hf_transfer_kit.commands.edge.places import checked_output
+from hf_transfer_kit.commands.edge.resuming import resume_point
+from hf_transfer_kit.commands.edge.settings import (
+    command_line,
+    parse_arguments,
+    resolved_config,
+    typed,
+)
+from hf_transfer_kit.commands.edge.sharing import Sharing
+from hf_transfer_kit.commands.flags.arguments import (
+    BalanceArguments,
+    CacheArguments,
+    KeptModelArguments,
+    TaskDataArguments,
+    uses_embedded_example,
+)
+from hf_transfer_kit.commands.flags.growing_arguments import GrowingArguments
+from hf_transfer_kit.commands.flags.run_arguments import KitTrainingArguments
+from hf_transfer_kit.data.label_kinds import CLASSIFICATION
+from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.hub import KeepReport, check_saved, save_results, started_report
+from hf_transfer_kit.reports import RunFacts, comparison_report, growing_table, located, strategy_table, suspected_lines
+from hf_transfer_kit.selection import (
+    STRATEGIES,
+    Budget,
+    ProgressLine,
+    finished_run,
+    make_strategy,
+    make_trainer,
+    readable_data,
+    recommend,
+    single_run,
+    strategy_text,
+    validate_strategies,
+    with_found_depths,
+)
+from hf_transfer_kit.selection.finetuning.running import of_task
+from hf_transfer_kit.selection.finetuning.task_judging import judging_of
+from hf_transfer_kit.tuning import GuardCheckpoints, RestoreWeights
+
+
+@dataclass
+class StrategyArguments:
+    """How to transfer."""
+
+    strategy: str = field(
+        default="full",
+        metadata={
+            "help": f"One of {', '.join(STRATEGIES)}; options after a colon: freeze_first:k=3, freeze_first:auto. Or "
+            "auto, which takes what recommend advises."
+        },
+    )
+
+
+def evaluated(args: KitTrainingArguments, budget: Budget, typed: Collection[str]) -> KitTrainingArguments:
+    """The arguments with the evaluations that --evaluations asks for, where no flag of Trainer's asks for others.
+
+    Args:
+        args: As parsed.
+        budget: Says how many steps lie between two of them.
+        typed: Fields that the user gave.
+
+    Raises:
+        SettingsError: When both --evaluations and a flag of Trainer's say when.
+    """
+    own = [name for name in ("eval_strategy", "eval_steps") if name in typed]
+    if own and "evaluations" in typed:
+        raise SettingsError(f"--evaluations and --{own[0]} both say when the run is looked at: leave one out.")
+    args = copy.copy(args)
+    if "eval_strategy" not in own:
+        args.do_eval, args.eval_strategy = True, IntervalStrategy.STEPS
+        args.eval_steps = args.eval_steps if own else budget.eval_steps
+    if not {"logging_strategy", "logging_steps"} & set(typed):
+        args.logging_steps = min(args.logging_steps, budget.eval_steps)  # losses beside the evaluations' figures
+    return args
+
+
+def main() -> None:
+    started = time.perf_counter()
+    model_args, data_args, strategy_args, growing_args, cache_args, balance_args, args = parse_arguments(
+        KeptModelArguments,
+        TaskDataArguments,
+        StrategyArguments,
+        GrowingArguments,
+        CacheArguments,
+        BalanceArguments,
+        KitTrainingArguments,
+        recipe="finetune",
+    )
+    checked_output(args, model_args, data_args, growing_args)
+    judged = balance_args.of_task(data_args.task_type)
+    sharing = Sharing(args, model_args.base_model)
+    advised = strategy_args.strategy == "auto"
+    strategy = make_strategy("full" if advised else strategy_args.strategy)
+    if data_args.task_type != CLASSIFICATION and (advised or growing_args.kept):
+        what = "--strategy auto" if advised else "--old_classes kept"
+        raise SettingsError(f"{what} is for classification, and --task_type is {data_args.task_type}. Leave it out.")
+    uses_embedded_example(model_args, data_args, args)
+    growing = None
+    with args.main_process_first():
+        loaded = data_args.load()
+        if growing_args.kept:
+            growing = growing_args.grow(model_args, data_args, balance_args, loaded, seed=args.seed)
+            growing.check(strategy, advised=advised)
+            loaded, judged = growing.loaded, {"balance": growing.balance}
+    make_model = growing.model_maker() if growing else model_args.model_maker(loaded)
+    model = make_model(args.seed)
+    processor = model_args.processor(model)
+    validate_strategies([strategy], model)
+    with args.main_process_first():
+        prepared = growing.prepare(data_args, processor) if growing else data_args.prepare(loaded, processor)
+        data = replace(prepared, **judged)
+    validate_strategies([strategy], model, data)
+    budget = args.budget(len(data.train), data.modality)
+    caches = cache_args.caches(data, args)
+    reasons, suspected = (), ()
+    if advised:
+        found = recommend(model, data, budget=budget, seed=args.seed, cache_dir=cache_args.cache_dir)
+        strategy_args.strategy, strategy, reasons = found.strategy, make_strategy(found.strategy), found.reasons
+        suspected = found.measures.suspected
+    seeds = range(args.seed, args.seed + 3)
+    (strategy,), searches = with_found_depths(
+        [strategy],
+        make_model,
+        data,
+        args,
+        budget,
+        seeds=seeds,
+        callbacks=lambda text, seed: [ProgressLine(f"search: {text}, seed {seed}")],
+        **caches.search_options,
+    )
+    args.max_steps, args.num_train_epochs = budget.max_steps, 0.0
+    args.learning_rate = budget.rate(data.modality, strategy.rate_kind)
+
+    model = strategy.prepare_model(of_task(model, data), seed=args.seed)
+    progress = ProgressLine(strategy_args.strategy, metric=judging_of(data).metric)
+    known = RunFacts(
+        model_name=model_args.display_name,
+        budget=budget,
+        learning_rate=args.learning_rate,
+        seed=args.seed,
+        command=command_line(),
+    )
+    started_as = started_report(
+        strategy_text(strategy),
+        model,
+        known,
+        data=loaded,
+        prepared=data,
+    )
+    kept = KeepReport(started_as, base_model=model_args.base_model, overwrite=args.overwrite_output_dir)
+    facts = {
+        "strategy": strategy_text(strategy),
+        "network": model_args.display_name,
+        "dataset": loaded.name,
+        "classes": len(data.label_names),
+        "training rows": len(data.train),
+        "seed": args.seed,
+        "learning rate": args.learning_rate,
+        "rows a step": budget.batch_size,
+    }
+    resume = resume_point(args, facts)
+    training_started = time.perf_counter()
+    before = growing.before(data, args) if growing else None
+    # What an old network says beside the new one it says of inputs, not of what frozen layers made of them.
+    attach = None if growing else caches.attach
+    keeping = growing.callbacks() if growing else ()
+    with readable_data(strategy, model, data, attach) as rows:
+        parts = (RestoreWeights(resume), GuardCheckpoints(facts), *keeping, *model_args.rounding(), progress, kept)
+        trainer = make_trainer(strategy, model, rows, evaluated(args, budget, typed()), callbacks=parts)
+        trainer.train(resume_from_checkpoint=resume)
+        run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)
+
+    known = replace(
+        known,
+        seconds={"total": time.perf_counter() - started},
+        notes=(
+            "One strategy was run, without a baseline: scripts/transfer.py tells whether transfer helps.",
+            *reasons,
+            *caches.notes,
+            *(growing.notes if growing else ()),
+        ),
+    )
+    report = comparison_report(
+        replace(single_run(strategy, run, data, learning_rate=args.learning_rate), depth_searches=searches),
+        known,
+        data=loaded,
+        prepared=data,
+        recipe="finetune",
+    )
+    outcome = growing.outcome(run, before) if growing else None
+    if growing:
+        report = replace(report, growing=outcome, data={**report.data, **growing.described()})
+    report = replace(report, suspected=located(suspected, loaded))
+    if args.should_save:
+        print(
+            *suspected_lines(suspected, loaded),
+            *reasons,
+            *(search.sentence for search in searches),
+            strategy_table(report),
+            *([growing_table(outcome)] if outcome else []),
+            sep="\n",
+        )
+        config = resolved_config(model_args, data_args, strategy_args, growing_args, cache_args, balance_args, args)
+        save_results(
+            args.output_dir,
+            report,
+            run.model,
+            data.raw_inputs,
+            config,
+            base_model=model_args.base_model,
+            datasets=[data_args.dataset, *filter(None, [growing_args.replay])],
+            watt_hours=sharing.energy.watt_hours(),
+            dtype=model_args.stored_dtype,
+            **args.card,
+        )
+        check_saved(args.output_dir, run.model, loaded, data)
+        print(f"The report is {Path(args.output_dir) / 'report.html'}.")
+    sharing.push()
