@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
