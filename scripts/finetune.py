@@ -1,7 +1,6 @@
 """One strategy on one dataset."""
 
-from hf_transfer_kit.commands.edge.settings import sentences_for_errors
-from hf_transfer_kit.commands.finetune import main
+from hf_transfer_kit.commands.main import run
 
 if __name__ == "__main__":
-    sentences_for_errors(main)
+    run("finetune")

@@ -1,7 +1,6 @@
 """How many layers to freeze: every depth tried, from one pass through the network, at a fraction of the cost."""
 
-from hf_transfer_kit.commands.edge.settings import sentences_for_errors
-from hf_transfer_kit.commands.search_depth import main
+from hf_transfer_kit.commands.main import run
 
 if __name__ == "__main__":
-    sentences_for_errors(main)
+    run("depth")

@@ -1,7 +1,6 @@
 """Classes never seen, named by their attributes: which method, how well, and what calibration makes of it."""
 
-from hf_transfer_kit.commands.edge.settings import sentences_for_errors
-from hf_transfer_kit.commands.zero_shot import main
+from hf_transfer_kit.commands.main import run
 
 if __name__ == "__main__":
-    sentences_for_errors(main)
+    run("zero-shot")

@@ -1,6 +1,6 @@
 """A labelled source and a target without labels: which method, what it gains, and whether it is healthy.
 
-    python scripts/adapt.py --method dann adamatch --source SOURCE --target TARGET --model_name_or_path MODEL
+    hf-transfer adapt --source SOURCE --target TARGET --model_name_or_path MODEL
 
 Every method, the network trained on the source alone and (where the target has labels to evaluate with) the upper
 bound run under one budget. Which weights and which method are kept is told by a score that needs no labels of the
@@ -92,16 +92,13 @@ class AdaptTrainingArguments(ComparisonArguments):
     evaluations: int = field(default=10, metadata={"help": "How often a run is looked at."})
 
 
+FLAGS = (KeptModelArguments, DomainArguments, AdaptArguments, WeightArguments, AdaptTrainingArguments)
+"""Dataclasses of its flags."""
+
+
 def main() -> None:
     started = time.perf_counter()
-    model_args, domain_args, adapt_args, weight_args, args = parse_arguments(
-        KeptModelArguments,
-        DomainArguments,
-        AdaptArguments,
-        WeightArguments,
-        AdaptTrainingArguments,
-        recipe="adapt",
-    )
+    model_args, domain_args, adapt_args, weight_args, args = parse_arguments(*FLAGS, recipe="adapt")
     balance = weight_args.balance()
     checked_output(args, model_args, domain_args)
     sharing = Sharing(args, model_args.base_model or domain_args.source_model)

@@ -1,9 +1,9 @@
 """What to transfer, and how: networks ranked for a dataset, and a plan for the best, before anything is trained.
 
-    python scripts/advise.py --models MODEL OTHER --dataset DATASET
+    hf-transfer advise --models MODEL OTHER --dataset DATASET
 
 Ranks the models by what their features say of the labels, measures size and similarity, and writes plan.yaml, which
-`scripts/finetune.py --config` runs unchanged, with a report of the reasons. Without arguments it ranks a small network
+`hf-transfer finetune --config` runs unchanged, with a report of the reasons. Without arguments it ranks a small network
 that learned scikit-learn's digits and two with random weights for 100 labelled digits on photographs.
 """
 
@@ -59,16 +59,13 @@ class AdviceArguments:
         check_choice("--by", self.by, NAMES)
 
 
+FLAGS = (ModelArguments, DataArguments, AdviceArguments, BalanceArguments, KitTrainingArguments)
+"""Dataclasses of its flags."""
+
+
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, advice_args, balance_args, args = parse_arguments(
-        ModelArguments,
-        DataArguments,
-        AdviceArguments,
-        BalanceArguments,
-        KitTrainingArguments,
-        recipe="advise",
-    )
+    model_args, data_args, advice_args, balance_args, args = parse_arguments(*FLAGS, recipe="advise")
     balance_args.balance()  # refused now, not when the plan runs
     checked_output(args, model_args, data_args, advice_args, names=(*REPORT, "plan.yaml"))
     refuse_push(args, "finetune.py --config plan.yaml leaves one")

@@ -1,6 +1,6 @@
 """Features of a dataset, computed once and written to files.
 
-    python scripts/extract_features.py --model_name_or_path MODEL --dataset DATASET --format safetensors
+    hf-transfer features --model_name_or_path MODEL --dataset DATASET --format safetensors
 
 Writes features and classes of each split to --output_dir, and features.json, which says what they are. Without
 arguments it extracts the features of digits on photographs from a small network that learned scikit-learn's digits.
@@ -91,16 +91,13 @@ def write_safetensors(path: Path, cached: CachedFeatures) -> None:
 
 WRITERS = {"arrow": write_arrow, "safetensors": write_safetensors}
 
+FLAGS = (NetworkArguments, DataArguments, FeatureArguments, KitTrainingArguments)
+"""Dataclasses of its flags."""
+
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, feature_args, args = parse_arguments(
-        NetworkArguments,
-        DataArguments,
-        FeatureArguments,
-        KitTrainingArguments,
-        recipe="extract_features",
-    )
+    model_args, data_args, feature_args, args = parse_arguments(*FLAGS, recipe="extract_features")
     feature_args.check()
     refuse_push(args, "share its features with the push_to_hub of datasets")
     folder = Path(args.output_dir)

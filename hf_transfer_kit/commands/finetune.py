@@ -1,6 +1,6 @@
 """One strategy on one dataset.
 
-    python scripts/finetune.py --strategy freeze_first:k=3 --model_name_or_path MODEL --dataset DATASET
+    hf-transfer finetune --strategy freeze_first:k=3 --model_name_or_path MODEL --dataset DATASET
 
 A plain Trainer script: every TrainingArguments flag works, checkpoints and --resume_from_checkpoint among them. Writes
 the report, a model card, the settings and the model to --output_dir. Without arguments it fine-tunes a small network
@@ -94,17 +94,22 @@ def evaluated(args: KitTrainingArguments, budget: Budget, typed: Collection[str]
     return args
 
 
+FLAGS = (
+    KeptModelArguments,
+    TaskDataArguments,
+    StrategyArguments,
+    GrowingArguments,
+    CacheArguments,
+    BalanceArguments,
+    KitTrainingArguments,
+)
+"""Dataclasses of its flags."""
+
+
 def main() -> None:
     started = time.perf_counter()
     model_args, data_args, strategy_args, growing_args, cache_args, balance_args, args = parse_arguments(
-        KeptModelArguments,
-        TaskDataArguments,
-        StrategyArguments,
-        GrowingArguments,
-        CacheArguments,
-        BalanceArguments,
-        KitTrainingArguments,
-        recipe="finetune",
+        *FLAGS, recipe="finetune"
     )
     checked_output(args, model_args, data_args, growing_args)
     judged = balance_args.of_task(data_args.task_type)

@@ -1,6 +1,6 @@
 """Several tasks on one trunk, beside each task alone: which way of sharing, what it gains, and whether it hurts.
 
-    python scripts/multitask.py --config tasks.yaml
+    hf-transfer multitask --config tasks.yaml
 
 Tasks may share rows, and inputs that differ (grey and colour pictures, two vocabularies) may have first layers of their
 own. Every method, and each task alone, runs under one budget. With --source_task one task is learned first and must
@@ -60,17 +60,20 @@ class MethodArguments:
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run each."})
 
 
+FLAGS = (
+    KeptModelArguments,
+    TaskArguments,
+    PreparationArguments,
+    MethodArguments,
+    BalanceArguments,
+    ComparisonArguments,
+)
+"""Dataclasses of its flags."""
+
+
 def main() -> None:
     started = time.perf_counter()
-    model_args, task_args, preparation, method_args, balance_args, args = parse_arguments(
-        KeptModelArguments,
-        TaskArguments,
-        PreparationArguments,
-        MethodArguments,
-        BalanceArguments,
-        ComparisonArguments,
-        recipe="multitask",
-    )
+    model_args, task_args, preparation, method_args, balance_args, args = parse_arguments(*FLAGS, recipe="multitask")
     balance = balance_args.balance()
     checked_output(args, model_args, task_args)
     sharing = Sharing(args, model_args.base_model)

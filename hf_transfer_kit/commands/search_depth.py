@@ -1,9 +1,9 @@
 """How many layers to freeze: every depth tried, from one pass through the network, at a fraction of the cost.
 
-    python scripts/search_depth.py --model_name_or_path MODEL --dataset DATASET
+    hf-transfer depth --model_name_or_path MODEL --dataset DATASET
 
 Writes depth.json (accuracy, error and cost by depth), the picture, a report, and finetune.yaml, which
-`scripts/finetune.py --config` runs unchanged. `--direction last` freezes next to the head instead, for speech. Without
+`hf-transfer finetune --config` runs unchanged. `--direction last` freezes next to the head instead, for speech. Without
 arguments it searches for a small network that learned scikit-learn's digits, on 100 labelled digits on photographs.
 """
 
@@ -53,17 +53,13 @@ class SearchArguments:
         check_choice("--direction", self.direction, ("first", "last"))
 
 
+FLAGS = (ModelArguments, DataArguments, SearchArguments, CacheArguments, BalanceArguments, KeptRunsArguments)
+"""Dataclasses of its flags."""
+
+
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, search_args, cache_args, balance_args, args = parse_arguments(
-        ModelArguments,
-        DataArguments,
-        SearchArguments,
-        CacheArguments,
-        BalanceArguments,
-        KeptRunsArguments,
-        recipe="search_depth",
-    )
+    model_args, data_args, search_args, cache_args, balance_args, args = parse_arguments(*FLAGS, recipe="search_depth")
     balance = balance_args.balance()
     checked_output(args, model_args, data_args, names=(*REPORT, "depth.json", "depth.svg", "finetune.yaml"))
     refuse_push(args, "scripts/finetune.py --config finetune.yaml --push_to_hub trains one and pushes it")

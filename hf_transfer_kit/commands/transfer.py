@@ -1,6 +1,6 @@
 """Measure, compare, transfer: which way to carry a pretrained network to your data, and whether it helps at all.
 
-    python scripts/transfer.py --model_name_or_path MODEL --dataset DATASET
+    hf-transfer run --model_name_or_path MODEL --dataset DATASET
 
 Runs every strategy under one budget, chooses on the validation split, judges on the test split against training from
 scratch, and writes the report, a model card, the settings and the winner's model to --output_dir. Without arguments
@@ -28,6 +28,7 @@ from hf_transfer_kit.data import LoadedData
 from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
 from hf_transfer_kit.reports import RunFacts, comparison_report, described_data, strategy_table, verdict_lines
 from hf_transfer_kit.selection import (
+    STRATEGIES,
     OtherSource,
     ProgressLine,
     check_sources,
@@ -46,7 +47,8 @@ class RaceArguments:
     strategies: list[str] = field(
         default_factory=lambda: ["head_only", "freeze_first", "small_lr", "full", "from_scratch"],
         metadata={
-            "help": "Strategies, with options after a colon: freeze_first:k=3 freeze_first:auto small_lr:factor=0.01."
+            "help": f"Of {', '.join(STRATEGIES)}; options after a colon: freeze_first:k=3 freeze_first:auto "
+            "small_lr:factor=0.01."
         },
     )
     seeds: list[int] = field(default_factory=lambda: [0], metadata={"help": "One run of each strategy a seed."})
@@ -80,17 +82,13 @@ class RaceArguments:
         return found
 
 
+FLAGS = (KeptModelArguments, TaskDataArguments, RaceArguments, CacheArguments, BalanceArguments, ComparisonArguments)
+"""Dataclasses of its flags."""
+
+
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, race_args, cache_args, balance_args, args = parse_arguments(
-        KeptModelArguments,
-        TaskDataArguments,
-        RaceArguments,
-        CacheArguments,
-        BalanceArguments,
-        ComparisonArguments,
-        recipe="transfer",
-    )
+    model_args, data_args, race_args, cache_args, balance_args, args = parse_arguments(*FLAGS, recipe="transfer")
     checked_output(args, model_args, data_args, race_args)
     judged = balance_args.of_task(data_args.task_type)
     sharing = Sharing(args, model_args.base_model)

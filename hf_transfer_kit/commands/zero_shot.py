@@ -1,6 +1,6 @@
 """Classes never seen, named by their attributes: which method, how well, and what calibration makes of it.
 
-    python scripts/zero_shot.py --dataset PHOTOS --attributes table.csv --unseen zebra wolf --model_name_or_path MODEL
+    hf-transfer zero-shot --dataset PHOTOS --attributes table.csv --model_name_or_path MODEL
 
 Every method learns on the seen classes of every split; options and calibration are chosen on seen classes that play
 unseen ones, and rows of unseen classes are only ever tested on. With --train_network STEPS the stock Trainer first
@@ -147,15 +147,13 @@ class ZeroShotArguments:
         return {"names": described_classes(classes, encoder, tokenizer)}
 
 
+FLAGS = (ModelArguments, DataArguments, ZeroShotArguments, KeptRunsArguments)
+"""Dataclasses of its flags."""
+
+
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, shot_args, args = parse_arguments(
-        ModelArguments,
-        DataArguments,
-        ZeroShotArguments,
-        KeptRunsArguments,
-        recipe="zero_shot",
-    )
+    model_args, data_args, shot_args, args = parse_arguments(*FLAGS, recipe="zero_shot")
     checked_output(args, model_args, data_args, shot_args)
     balance = ClassBalance(sampler=shot_args.sampler)
     sharing = Sharing(args, model_args.base_model)

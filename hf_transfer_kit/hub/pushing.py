@@ -149,10 +149,10 @@ def push_command(folder: str | Path, repo_id: str, *, revision: str | None = Non
 
     Example:
         >>> push_command("outputs/transfer", "me/birds", private=True)
-        'python -m hf_transfer_kit.hub outputs/transfer me/birds --private'
+        'hf-transfer push outputs/transfer me/birds --private'
     """
     flags = [*(["--revision", revision] if revision else []), *(["--private"] if private else [])]
-    return shlex.join(["python", "-m", "hf_transfer_kit.hub", str(folder), repo_id, *flags])
+    return shlex.join(["hf-transfer", "push", str(folder), repo_id, *flags])
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def test_a_fault_that_stays_is_one_sentence_with_the_command_for_later(told):
     server, (before, after), outcomes = told
     error = outcomes["always-500"]["error"]
     assert "answered 500 2 times while me/always-500 was asked for" in error
-    assert "python -m hf_transfer_kit.hub" in error
+    assert "hf-transfer push" in error
     assert error.endswith("run me/always-500")
     assert "commit" in outcomes["always-500-later"]
     assert before == after

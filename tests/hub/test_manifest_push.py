@@ -28,7 +28,7 @@ def test_exactly_the_manifest_arrives(tmp_path):
     (folder / "diary.md").symlink_to(outside / "diary.md")
     (folder / "processors").symlink_to(outside)
     with HubServer() as server:
-        command = [sys.executable, "-m", "hf_transfer_kit.hub", str(folder), "me/net"]
+        command = [sys.executable, "-m", "hf_transfer_kit", "push", str(folder), "me/net"]
         environment = server.environment(tmp_path / "home")
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr

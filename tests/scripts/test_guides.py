@@ -1,9 +1,7 @@
 """README, CONTRIBUTING and guides: their Python runs, their links lead somewhere, their commands name flags that exist."""
 
-import ast
 import dataclasses
 import importlib
-import inspect
 import re
 from pathlib import Path
 
@@ -185,11 +183,7 @@ def flags_of():
 
     def flags(script: str) -> set[str]:
         if script not in found:
-            module = importlib.import_module(f"hf_transfer_kit.commands.{Path(script).stem}")
-            tree = ast.parse(inspect.getsource(module))
-            calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-            (call,) = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "parse_arguments"]
-            kinds = [getattr(module, kind.id) for kind in call.args]
+            kinds = importlib.import_module(f"hf_transfer_kit.commands.{Path(script).stem}").FLAGS
             found[script] = {"--config", "--plugin"} | {
                 f"--{f.name}" for kind in kinds for f in dataclasses.fields(kind)
             }

@@ -39,7 +39,7 @@ def test_idle_flags_are_refused_by_name_before_anything_is_done(recipe, main, tm
     assert set(re.findall(r"--(\w+)(?=[,)]| \()", str(refusal.value))) >= set(flags)
     for flag in flags:
         with pytest.raises(SettingsError, match=rf"cannot honour --{flag} \("):
-            refuse_idle(recipe, {flag: "1"})
+            refuse_idle(recipe, {flag: "1"}, program="it")
     assert not (tmp_path / "out").exists()
 
 

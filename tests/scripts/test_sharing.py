@@ -98,10 +98,14 @@ def test_a_push_that_fails_leaves_the_results_and_the_command(server, tmp_path):
     assert done.returncode == 2
     assert "The token may not write to me/lost (403)" in done.stderr
     assert "Traceback" not in done.stderr
-    command = done.stderr.strip().rpartition("push them later with: python ")[2].split()
-    assert command == ["-m", "hf_transfer_kit.hub", str(tmp_path / "lost"), "me/lost"]
+    command = done.stderr.strip().rpartition("push them later with: hf-transfer ")[2].split()
+    assert command == ["push", str(tmp_path / "lost"), "me/lost"]
     again = subprocess.run(
-        [sys.executable, *command], env=server.environment(tmp_path), capture_output=True, text=True, check=False
+        [sys.executable, "-m", "hf_transfer_kit", *command],
+        env=server.environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert again.returncode == 0, again.stderr
     assert again.stdout.startswith(f"{server.address}/me/lost/commit/")

@@ -117,12 +117,13 @@ def typed_flags(kinds: Sequence[type], argv: Sequence[str]) -> dict[str, object]
     return vars(found)
 
 
-def refuse_idle(recipe: str | None, typed: Mapping[str, object]) -> None:
+def refuse_idle(recipe: str | None, typed: Mapping[str, object], *, program: str) -> None:
     """Refuses flags that would do nothing.
 
     Args:
-        recipe: Name of the script.
+        recipe: Name of the recipe's file.
         typed: What the user gave, on the command line or in a settings file.
+        program: What was called.
 
     Raises:
         SettingsError: With each of them, and why.
@@ -134,4 +135,4 @@ def refuse_idle(recipe: str | None, typed: Mapping[str, object]) -> None:
         for name in refused:
             reasons.setdefault(idle[name], []).append(f"--{name}")
         words = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
-        raise SettingsError(f"{recipe}.py cannot honour {words}. Leave out what does nothing.")
+        raise SettingsError(f"{program} cannot honour {words}. Leave out what does nothing.")

@@ -25,6 +25,7 @@ from hf_transfer_kit.commands.edge.flag_values import check_machine, check_value
 from hf_transfer_kit.commands.edge.foreign_errors import full_disk_sentence, is_foreign, sentence_of, status_of
 from hf_transfer_kit.commands.edge.idle_flags import refuse_idle, typed_flags
 from hf_transfer_kit.commands.edge.places import absolute, portable
+from hf_transfer_kit.commands.main import PROGRAM
 from hf_transfer_kit.errors import SettingsError, TransferKitError, first_line
 from hf_transfer_kit.hub import without_tokens
 from hf_transfer_kit.near_names import did_you_mean
@@ -65,7 +66,7 @@ def parse_arguments(*kinds: type, recipe: str | None = None, argv: list[str] | N
         known = {f.name: str(get_type_hints(kind)[f.name]) for kind in kinds for f in dataclasses.fields(kind)}
         argv = [*_flags_of(argv[position + 1], known), *argv[:position], *argv[position + 2 :]]
     written = typed_flags(kinds, argv)
-    refuse_idle(recipe, written)
+    refuse_idle(recipe, written, program=program())
     _TYPED[:] = written
     given, unread = parser.parse_known_args(argv)
     if unread:
@@ -82,6 +83,11 @@ def parse_arguments(*kinds: type, recipe: str | None = None, argv: list[str] | N
         ) from error
     check_machine(*arguments)
     return arguments
+
+
+def program() -> str:
+    """What was called, for sentences: ``transfer.py`` or ``hf-transfer run``."""
+    return Path(sys.argv[0]).name
 
 
 class _Parser(HfArgumentParser):
@@ -118,7 +124,7 @@ def _unread_sentence(word: str, names: Collection[str]) -> str:
     if not word.startswith("--"):
         return f"{word!r} stands behind no flag. Write --flag value; --help lists the flags."
     near = did_you_mean(word[2:].partition("=")[0].replace("-", "_"), names).replace("'", "--", 1).replace("'", "")
-    return f"{word} is no flag of {Path(sys.argv[0]).name}; --help lists them.{near}"
+    return f"{word} is no flag of {program()}; --help lists them.{near}"
 
 
 _TYPED: list[str] = []
@@ -136,7 +142,7 @@ def sentences_for_errors(main: Callable[[], None]) -> None:
     """
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
-    name = Path(sys.argv[0]).name
+    name = program()
     try:
         main()
         sys.stdout.flush()
@@ -295,4 +301,5 @@ def write_settings(path: Path, settings: dict[str, object], *, comment: str = ""
 
 def command_line() -> str:
     """The command as typed, without the places of files on this machine and without tokens."""
-    return shlex.join(["python", *(portable(argument, cut=True) for argument in without_tokens(sys.argv))])
+    called = program().split() if program().startswith(PROGRAM) else ["python", portable(sys.argv[0], cut=True)]
+    return shlex.join([*called, *(portable(argument, cut=True) for argument in without_tokens(sys.argv)[1:])])

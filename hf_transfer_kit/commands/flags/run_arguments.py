@@ -55,7 +55,7 @@ class KitTrainingArguments(TrainingArguments):
         return {"license": self.license, "language": self.language, "overwrite": self.overwrite_output_dir}
 
     def __post_init__(self) -> None:
-        self.output_dir = self.output_dir or f"outputs/{Path(sys.argv[0]).stem}"
+        self.output_dir = self.output_dir or f"outputs/{Path(sys.argv[0]).stem.split()[-1]}"
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
         super().__post_init__()
 
