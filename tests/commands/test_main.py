@@ -91,7 +91,7 @@ def test_a_recipe_runs_under_its_name(tmp_path):
     program.write_text("from hf_transfer_kit.commands.main import main\nmain()\n")
     done = processes.run([program, "features", *flags], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "outputs" / "features" / "features.json").read_text())
+    found = json.loads((tmp_path / "outputs" / "extract_features" / "features.json").read_text())
     assert found["command"].startswith("hf-transfer features --dataset digits")
     refused = processes.run([program, "features", "--datset", "digits"], cwd=tmp_path)
     assert refused.returncode == 2

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import inspect
 import re
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from datasets import Dataset
 from joint_networks import save
 from scripts.pages import GUIDES, INDEX, PAGES, ROOT, Page
 
+from hf_transfer_kit.commands.main import COMMANDS
+
 RECIPES = sorted(path for path in (ROOT / "scripts").glob("*.py") if 'if __name__ == "__main__":' in path.read_text())
+CALLED = re.compile(r"(?:hf-transfer|-m hf_transfer_kit) ([\w-]+)(.*?)(?:&&|$)")
 PYTHON_PAGES = [Page(path) for path in PAGES if Page(path).blocks("python")]
 
 
@@ -108,7 +112,7 @@ def test_every_guide_has_python_that_runs_and_a_command():
     for path in GUIDES:
         page = Page(path)
         assert page in PYTHON_PAGES, page
-        assert any(command.startswith("python scripts/") for command in page.commands()), page
+        assert any(command.startswith("hf-transfer ") for command in page.commands()), page
 
 
 @pytest.mark.parametrize("page", [Page(path) for path in PAGES], ids=str)
@@ -137,8 +141,8 @@ def test_every_script_and_every_guide_has_a_place_in_the_index():
     for path in [*RECIPES, *GUIDES]:
         assert path.name in index, f"scripts/README.md does not name {path.name}"
     readme = (ROOT / "README.md").read_text()
-    for path in RECIPES:
-        assert f"scripts/{path.name}" in readme, f"README.md does not name scripts/{path.name}"
+    for name in COMMANDS:
+        assert f"hf-transfer {name}" in readme, f"README.md does not name {name}"
 
 
 def test_guides_tell_every_strategy_method_and_score_there_is():
@@ -162,31 +166,34 @@ def test_guides_tell_every_strategy_method_and_score_there_is():
 @pytest.mark.parametrize("page", [Page(path) for path in PAGES], ids=str)
 def test_commands_name_scripts_and_flags_that_exist(page, flags_of):
     commands = page.commands()
-    if page.path in GUIDES:  # options in the prose and its tables belong to the guide's scripts
-        own = {name for command in commands for name in re.findall(r"scripts/([\w/]+\.py)", command)}
+    if page.path in GUIDES:  # options in the prose and its tables belong to the guide's commands
+        own = {called[1] for command in commands if (called := CALLED.search(command))}
         known = {"--private"}.union(*map(flags_of, own))
         prose = re.sub(r"^```.*?^```", "", page.text, flags=re.DOTALL | re.MULTILINE)
         for flag in re.findall(r"`(--\w+)", prose):
             assert flag in known, f"{page}: none of {sorted(own)} knows {flag}"
     for script in re.findall(r"(?:scripts|tests|hf_transfer_kit)/[\w/]+\.\w+", page.text):
         assert (ROOT / script).is_file(), f"{page} names {script}"
-    for command in [*commands, *re.findall(r"`((?:python )?scripts/[^`]*)`", page.text)]:
-        called = re.search(r"scripts/(\w+\.py)(.*?)(?:&&|$)", command)
-        for flag in re.findall(r"(--\w+)", called[2]) if called else ():
-            assert flag in flags_of(called[1]), f"{page}: scripts/{called[1]} has no {flag}"
+    for command in [*commands, *re.findall(r"`(hf-transfer [^`]*)`", page.text)]:
+        for called in CALLED.finditer(command):
+            for flag in re.findall(r"(--\w+)", called[2]):
+                assert flag in flags_of(called[1]), f"{page}: {called[1]} has no {flag}"
 
 
 @pytest.fixture(scope="module")
 def flags_of():
-    """Script -> the flags that its parser knows: the fields of the dataclasses that it hands to ``parse_arguments``."""
+    """Command -> the flags that it knows."""
     found: dict[str, set[str]] = {}
 
-    def flags(script: str) -> set[str]:
-        if script not in found:
-            kinds = importlib.import_module(f"hf_transfer_kit.commands.{Path(script).stem}").FLAGS
-            found[script] = {"--config", "--plugin"} | {
-                f"--{f.name}" for kind in kinds for f in dataclasses.fields(kind)
-            }
-        return found[script]
+    def flags(name: str) -> set[str]:
+        if name not in found:
+            command = COMMANDS[name]
+            module = importlib.import_module(f"hf_transfer_kit.commands.{command.module}")
+            if command.is_recipe:
+                own = {f"--{f.name}" for kind in module.FLAGS for f in dataclasses.fields(kind)}
+                found[name] = {"--config", "--plugin", "--help", *own}
+            else:
+                found[name] = set(re.findall(r'"(--\w+)"', inspect.getsource(module))) | {"--help"}
+        return found[name]
 
     return flags

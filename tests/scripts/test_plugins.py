@@ -17,6 +17,7 @@ from hf_transfer_kit.selection import Strategy, register_strategy
 from hf_transfer_kit.selection.adapting import METHODS as TEXTS
 
 PLUGIN, _ = Page(CONTRIBUTING).blocks("python")
+NAMES = {"transfer.py": "run", "adapt.py": "adapt", "multitask.py": "multitask"}
 COMMANDS = {line.split()[1]: shlex.split(line)[2:] for line in Page(CONTRIBUTING).commands() if "--plugin" in line}
 FAST = ("--max_steps", "4", "--per_device_train_batch_size", "8")
 
@@ -30,7 +31,7 @@ def plugin(tmp_path):
 
 def flags_of(script, plugin, *further):
     """Those of the page's command for a script, with the file where it lies and few steps."""
-    flags = [plugin if flag == "my_methods.py" else flag for flag in COMMANDS[f"scripts/{script}"]]
+    flags = [plugin if flag == "my_methods.py" else flag for flag in COMMANDS[NAMES[script]]]
     return [*flags, *further, *FAST]
 
 

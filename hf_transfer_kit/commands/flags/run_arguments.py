@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import torch
 from transformers import TrainingArguments
 
-from hf_transfer_kit.commands.edge.settings import kept_in, plugins
+from hf_transfer_kit.commands.edge.settings import kept_in, plugins, recipe_name
 from hf_transfer_kit.commands.flags.arguments import check_choice
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection import (
@@ -55,7 +54,7 @@ class KitTrainingArguments(TrainingArguments):
         return {"license": self.license, "language": self.language, "overwrite": self.overwrite_output_dir}
 
     def __post_init__(self) -> None:
-        self.output_dir = self.output_dir or f"outputs/{Path(sys.argv[0]).stem.split()[-1]}"
+        self.output_dir = self.output_dir or f"outputs/{recipe_name()}"
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
         super().__post_init__()
 
