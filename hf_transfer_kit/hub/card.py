@@ -9,25 +9,19 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from huggingface_hub import ModelCard
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import hf_transfer_kit
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub.command import without_local_paths
 from hf_transfer_kit.hub.hardware import hardware
 from hf_transfer_kit.hub.licence import licence_of
-from hf_transfer_kit.hub.metadata import UNFINISHED, card_metadata, on_hub, recipe_of
+from hf_transfer_kit.hub.metadata import UNFINISHED, card_metadata, card_of, on_hub
 from hf_transfer_kit.hub.usage import adapter_snippet, usage_snippet
-from hf_transfer_kit.reports import (
-    TransferReport,
-    adaptation_words,
-    all_verdicts,
-    generalisation_words,
-    multitask_words,
-    zero_shot_words,
-)
+from hf_transfer_kit.reports import TransferReport, all_verdicts, sections_of
 from hf_transfer_kit.reports.escaping import code_fence, code_span, mapped, markdown_text, plain_code, plain_text
 from hf_transfer_kit.reports.filters import FILTERS
+from hf_transfer_kit.reports.section import folders
 
 
 class TransferCard(ModelCard):
@@ -87,8 +81,8 @@ class TransferCard(ModelCard):
         module = model_class.__module__.removesuffix(".modeling") if model_class and _of_kit(model_class) else None
         shown = mapped(report, markdown_text)  # names of others are text in it, no tags, links or columns
         text = (
-            _environment()
-            .get_template(f"{recipe_of(report)}.md.jinja")
+            _environment(folders())
+            .get_template(_template(report))
             .render(
                 card_data=data.to_yaml(),
                 report=shown,
@@ -125,14 +119,14 @@ def _picture(path: str) -> str:
     return quote(path.encode("utf-8", "replace"), safe="/")
 
 
-def _words(report: TransferReport) -> dict[str, Any]:
-    if report.adaptation:
-        return adaptation_words(report.adaptation)
-    if report.generalisation:
-        return generalisation_words(report.generalisation)
-    if report.multitasking:
-        return multitask_words(report.multitasking)
-    return zero_shot_words(report.zero_shot) if report.zero_shot else {}
+def _template(report: TransferReport) -> str:
+    return "unfinished.md.jinja" if UNFINISHED in report.data else card_of(report)[0].template or "base.md.jinja"
+
+
+def _words(report: TransferReport) -> Mapping[str, Any]:
+    """What the card's own template reads beside the values."""
+    parts = (section.words(report, found) for section, found in sections_of(report) if section.card.template)
+    return next(parts, {})
 
 
 def _from_scratch(report: TransferReport) -> bool:
@@ -144,11 +138,12 @@ def _of_kit(model_class: type) -> bool:
 
 
 @cache
-def _environment() -> Environment:
+def _environment(sections: tuple[str, ...]) -> Environment:
     package = Path(hf_transfer_kit.__file__).parent
+    # In a wheel the common templates lie inside the package, in a checkout beside it.
+    common = [folder / "model_cards" for folder in (package, package.parent)]
     environment = Environment(
-        # In a wheel the templates lie inside the package, in a checkout beside it.
-        loader=ChoiceLoader([FileSystemLoader(folder / "model_cards") for folder in (package, package.parent)]),
+        loader=FileSystemLoader([*common, *sections]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -15,7 +15,7 @@ from hf_transfer_kit.data import LoadedData, PreparedData
 from hf_transfer_kit.hub.command import without_local_paths
 from hf_transfer_kit.hub.unfinished import UNFINISHED, write_unfinished
 from hf_transfer_kit.reports import RunFacts, TransferReport
-from hf_transfer_kit.reports.comparison import described_data
+from hf_transfer_kit.reports.described import described_data
 
 _TIMINGS = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
 

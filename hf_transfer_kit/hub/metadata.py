@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -14,13 +14,14 @@ from hf_transfer_kit.data.label_kinds import TOKEN_CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.reports import TransferReport
 from hf_transfer_kit.reports.escaping import plain_text
+from hf_transfer_kit.reports.section import CardPart, Evaluation, Found, all_sections, sections_of
 
 PIPELINES = {"image": "image-classification", "text": "text-classification", "audio": "audio-classification"}
 UNFINISHED = "unfinished"
 """Where a report's data tell that its run did not end."""
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual|code")
-_FIGURES = ("accuracy", "macro_f1", "balanced_accuracy", "top_k_accuracy", "unseen_accuracy", "harmonic_mean")
+_FIGURES = ("accuracy", "macro_f1", "balanced_accuracy", "top_k_accuracy")
 
 
 def card_metadata(
@@ -86,48 +87,43 @@ def on_hub(name: str | None) -> bool:
 
 def pipeline_of(report: TransferReport) -> str | None:
     """The pipeline that runs the model; a network of several tasks is no pipeline's, nor one whose classes change."""
-    none = report.multitasking or report.zero_shot or report.recipe in ("multitask", "zero_shot")
-    if none:
-        return None
+    for section in all_sections():
+        # A run that is not over has no findings yet.
+        if not section.card.pipeline and (section.name == report.recipe or section.find(report)):
+            return None
     words = report.data.get("task_type") == TOKEN_CLASSIFICATION
     return "token-classification" if words else PIPELINES[report.data["modality"]]
 
 
-def recipe_of(report: TransferReport) -> str:
-    """The recipe whose template a report takes: ``"base"`` for one network on one dataset."""
-    if UNFINISHED in report.data:
-        return UNFINISHED
-    kinds = {
-        "adaptation": report.adaptation,
-        "generalisation": report.generalisation,
-        "multitask": report.multitasking,
-        "zero_shot": report.zero_shot,
-    }
-    return next((name for name, found in kinds.items() if found), "base")
+def card_of(report: TransferReport) -> tuple[CardPart, Found]:
+    """The first part of a card with a template of its own, and what was found; of one network on one dataset neither
+    adds a thing.
+    """
+    for section, found in sections_of(report):
+        if section.card.template:
+            return section.card, found
+    return CardPart(), None
 
 
 def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[str]) -> list[EvalResult] | None:
     """Metrics of the saved model, each with its task's data."""
-    several = report.multitasking or report.generalisation
-    if report.multitasking:
-        found = [
-            (task.type.replace("_", "-"), task.dataset, task.metric, report.metrics[f"{task.name}_{task.metric}"])
-            for task in report.multitasking.tasks
-        ]
-    elif report.generalisation:
-        seen = [*report.generalisation.sources, *filter(None, [report.generalisation.unseen_name])]
-        found = [(cast(str, pipeline), name, "accuracy", report.metrics[f"accuracy_on_{name}"]) for name in seen]
+    card, findings = card_of(report)
+    found: Iterable[Evaluation]
+    if card.results:
+        found = card.results(report, findings)
     else:
+        stated = (*_FIGURES, *(result.metric for result in report.results[:1]))
+        task = pipeline or PIPELINES[report.data["modality"]]
         found = [
-            (pipeline or f"zero-shot-{PIPELINES[report.data['modality']]}", report.dataset_name, name, value)
+            Evaluation(task, report.dataset_name, name, value)
             for name, value in report.metrics.items()
-            if name in (*_FIGURES, *(result.metric for result in report.results[:1]))
+            if name in stated
         ]
     return [
         EvalResult(
             task_type=task_type,
             # Of several datasets the last is the one that was tested on: the target.
-            dataset_type=datasets[-1] if datasets and not several else _slug(dataset),
+            dataset_type=datasets[-1] if datasets and not card.several_datasets else _slug(dataset),
             dataset_name=plain_text(dataset),
             dataset_split="test",
             metric_type=name,
@@ -138,14 +134,8 @@ def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[st
 
 
 def _tags(report: TransferReport) -> list[str]:
-    kinds = {
-        "adaptation": "domain-adaptation",
-        "generalisation": "domain-generalization",
-        "multitask": "multi-task",
-        "zero_shot": "zero-shot",
-    }
-    recipe = recipe_of(report)
-    kind = [kinds[recipe]] if recipe in kinds else []
+    card, _ = card_of(report)
+    kind = [card.tag] if card.tag and UNFINISHED not in report.data else []
     winner = [plain_text(report.winner.partition(":")[0])] if report.winner else []
     return ["transfer-learning", *kind, "hf_transfer_kit", *winner]
 

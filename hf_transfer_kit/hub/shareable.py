@@ -13,7 +13,7 @@ from hf_transfer_kit.hub.command import settings_without_local_paths
 from hf_transfer_kit.hub.manifest import MANIFEST, is_as_written, linked, written_files
 from hf_transfer_kit.hub.metadata import UNFINISHED
 from hf_transfer_kit.hub.secrets import secret_in, told_in
-from hf_transfer_kit.reports import TransferReport, read_report
+from hf_transfer_kit.reports import TransferReport, read_report, sections_of
 
 _TEXTS = (".json", ".yaml", ".md", ".html", ".txt", ".jinja", ".csv", ".svg")
 _ABSOLUTE = re.compile(r"(?<![\w/.:~+,<-])(?:/[\w.@+-]+){2,}|\b[A-Za-z]:\\+Users\\+\w+")
@@ -162,13 +162,8 @@ def check_figures(report: TransferReport) -> None:
         HubError: With the figures that are wrong.
     """
     figures = dict(report.metrics)
-    if report.adaptation is not None and not figures:
-        # A target without labels has no figures of its own.
-        figures = {
-            f"{result.method}: source_accuracy": result.source_accuracy
-            for result in report.adaptation.results
-            if result.source_accuracy is not None
-        }
+    for section, found in () if figures else sections_of(report):
+        figures |= section.card.figures(found)
     wrong = [name for name, value in figures.items() if not isinstance(value, (int, float)) or not math.isfinite(value)]
     if wrong or not figures:
         finding = f"gave no finite {', '.join(wrong)}" if wrong else "gave no figures"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hf_transfer_kit.backbones.loading import classifier_class
-from hf_transfer_kit.hub.metadata import pipeline_of
+from hf_transfer_kit.hub.metadata import card_of, pipeline_of
 from hf_transfer_kit.reports import TransferReport
 from hf_transfer_kit.reports.escaping import quoted
 
@@ -25,28 +25,12 @@ def usage_snippet(report: TransferReport, *, module: str | None = None, raw_inpu
     registers = f"import {module}  # registers the class of the model\n" if module else ""
     data = report.data
     asked = _ARGUMENTS[data["modality"]]
-    if report.multitasking:
-        task = report.multitasking.tasks[0]
-        several = len({other.input for other in report.multitasking.tasks}) > 1
-        ask = f"print(model(task={quoted(task.name)}, **inputs([{asked}])).logits)"
-        return _loaded(
-            "AutoModel",
-            "import hf_transfer_kit.multitask  # registers the class of the model\n",
-            [ask] if raw_inputs else [],
-            f"plain = model.export({quoted(task.name)})  # one task as an ordinary checkpoint",
-            "print(type(plain).__name__, plain.config.num_labels)",
-            input=task.input if several else None,
-        )
-    if report.zero_shot:
-        return _loaded(
-            "AutoModel",
-            "import hf_transfer_kit.zero_shot  # registers the class of the model\n",
-            _best_of(asked) if raw_inputs else [],
-            "print(model.table.attributes)",
-            "row = dict.fromkeys(model.table.attributes, 0.0) | {model.table.attributes[0]: 1.0}",
-            'model.set_classes({"a new class": row})',
-            "print(model.config.id2label)",
-        )
+    card, found = card_of(report)
+    if card.usage:
+        own = card.usage(found, asked)
+        asking = _best_of(asked) if own.asking is None else own.asking
+        registers = f"import {own.module}  # registers the class of the model\n"
+        return _loaded("AutoModel", registers, asking if raw_inputs else [], *own.further, input=own.input)
     if data["modality"] == "audio" and raw_inputs:
         # A pipeline knows neither the length that was measured nor pictures of sounds.
         reads = "image" if "image_size" in data.get("prepared", {}) else "audio"

@@ -1,27 +1,36 @@
-"""Results in, words and pictures out; nothing here trains."""
+"""Results in, words and pictures out; nothing here trains.
 
-from hf_transfer_kit.reports.adaptation_pictures import adaptation_bars, adaptation_scalars, feature_maps_picture
-from hf_transfer_kit.reports.adaptation_report import adaptation_report, adaptation_table
-from hf_transfer_kit.reports.adaptation_words import adaptation_words, unknown_sentence
-from hf_transfer_kit.reports.advice_report import advice_report
-from hf_transfer_kit.reports.comparison import comparison_report, confusion_table, described_data, strategy_table
-from hf_transfer_kit.reports.depth_curve import depth_picture, save_depth_picture
-from hf_transfer_kit.reports.depth_report import depth_report, depth_table
+A recipe's findings have a folder, which ``section`` finds by itself: report, words, pictures, and a ``SECTION`` that
+says what of them stands in pages, cards and verdicts.
+"""
+
+from hf_transfer_kit.reports.adaptation import (
+    adaptation_bars,
+    adaptation_report,
+    adaptation_scalars,
+    adaptation_table,
+    adaptation_words,
+    feature_maps_picture,
+    unknown_sentence,
+)
+from hf_transfer_kit.reports.advice import advice_report
+from hf_transfer_kit.reports.depth import depth_picture, depth_report, depth_table, save_depth_picture
+from hf_transfer_kit.reports.described import confusion_table, described_data
 from hf_transfer_kit.reports.facts import RunFacts
-from hf_transfer_kit.reports.generalisation_report import generalisation_report, generalisation_table
-from hf_transfer_kit.reports.generalisation_words import generalisation_words
+from hf_transfer_kit.reports.generalisation import generalisation_report, generalisation_table, generalisation_words
 from hf_transfer_kit.reports.growing import growing_table
 from hf_transfer_kit.reports.html import html_report, write_report
-from hf_transfer_kit.reports.multitask_report import described_tasks, multitask_report, multitask_table
-from hf_transfer_kit.reports.multitask_words import multitask_words
+from hf_transfer_kit.reports.multitask import described_tasks, multitask_report, multitask_table, multitask_words
+from hf_transfer_kit.reports.race import comparison_report, strategy_table
 from hf_transfer_kit.reports.report import TransferReport, library_versions, read_report
+from hf_transfer_kit.reports.section import Section, all_sections, sections_of
 from hf_transfer_kit.reports.suspected import located, suspected_lines
 from hf_transfer_kit.reports.verdicts import all_verdicts, verdict_lines
-from hf_transfer_kit.reports.zero_shot_report import zero_shot_report, zero_shot_table
-from hf_transfer_kit.reports.zero_shot_words import zero_shot_words
+from hf_transfer_kit.reports.zero_shot import zero_shot_report, zero_shot_table, zero_shot_words
 
 __all__ = [
     "RunFacts",
+    "Section",
     "TransferReport",
     "adaptation_bars",
     "adaptation_report",
@@ -29,6 +38,7 @@ __all__ = [
     "adaptation_table",
     "adaptation_words",
     "advice_report",
+    "all_sections",
     "all_verdicts",
     "comparison_report",
     "confusion_table",
@@ -50,6 +60,7 @@ __all__ = [
     "multitask_words",
     "read_report",
     "save_depth_picture",
+    "sections_of",
     "strategy_table",
     "suspected_lines",
     "unknown_sentence",

@@ -22,7 +22,7 @@ from transformers import TrainingArguments
 
 from hf_transfer_kit import load_data, load_model, load_processor, prepare_data
 from hf_transfer_kit.data import ClassBalance
-from hf_transfer_kit.reports.comparison import majority_notes
+from hf_transfer_kit.reports.race.report import majority_notes
 from hf_transfer_kit.selection import Budget, make_strategy
 from hf_transfer_kit.selection.finetuning.race import summarize
 from hf_transfer_kit.selection.finetuning.running import run_strategy

@@ -7,7 +7,7 @@ from dataclasses import replace
 from reports.verdict_case import verdict
 
 from hf_transfer_kit.reports import TransferReport
-from hf_transfer_kit.reports.verdicts import why_not_adapted
+from hf_transfer_kit.reports.adaptation.words import why_not_adapted
 from hf_transfer_kit.values import (
     Adaptation,
     AdaptationPoint,

@@ -7,7 +7,7 @@ import pytest
 from reports.adaptation_case import adaptation, adapted, feature_map
 
 from hf_transfer_kit.reports import adaptation_bars, adaptation_scalars, feature_maps_picture
-from hf_transfer_kit.reports.adaptation_pictures import class_colours
+from hf_transfer_kit.reports.adaptation.pictures import class_colours
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 CLASSES = ["cat", "dog", "owl"]

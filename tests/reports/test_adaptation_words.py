@@ -5,7 +5,7 @@ from reports.adaptation_case import adaptation, adapted, without_labels
 from reports.verdict_case import verdict
 
 from hf_transfer_kit.reports import adaptation_words
-from hf_transfer_kit.reports.adaptation_words import better_but_not_kept
+from hf_transfer_kit.reports.adaptation.words import better_but_not_kept
 from hf_transfer_kit.values import Adaptation
 
 

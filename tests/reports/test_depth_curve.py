@@ -11,7 +11,7 @@ from hf_transfer_kit.reports import (
     save_depth_picture,
     write_report,
 )
-from hf_transfer_kit.reports.depth_curve import depth_alt_text
+from hf_transfer_kit.reports.depth.pictures import depth_alt_text
 from hf_transfer_kit.values import DepthResult, DepthSearch
 
 

@@ -19,7 +19,7 @@ from hf_transfer_kit.reports import (
     read_report,
     write_report,
 )
-from hf_transfer_kit.reports.generalisation_pictures import left_out_picture
+from hf_transfer_kit.reports.generalisation.pictures import left_out_picture
 from hf_transfer_kit.selection import Budget
 
 

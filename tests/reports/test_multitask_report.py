@@ -8,14 +8,14 @@ import pytest
 from reports.multitask_case import AFFINITY, LOG, TASKS, figure, multitasking, report_of, result
 
 from hf_transfer_kit.reports import html_report, multitask_table, multitask_words, read_report, write_report
-from hf_transfer_kit.reports.multitask_pictures import (
+from hf_transfer_kit.reports.multitask.pictures import (
     affinity_picture,
     gain_bars,
     sharing_curve,
     sharing_results,
     task_losses_picture,
 )
-from hf_transfer_kit.reports.multitask_words import (
+from hf_transfer_kit.reports.multitask.words import (
     affinity_sentence,
     mean_and_spread,
     multitask_sentence,

@@ -13,7 +13,7 @@ from hf_transfer_kit.reports import (
     strategy_table,
     write_report,
 )
-from hf_transfer_kit.reports.comparison import confusion_table
+from hf_transfer_kit.reports.described import confusion_table
 from hf_transfer_kit.reports.pictures import confusion_picture, most_confused
 from hf_transfer_kit.values import (
     ConfusionTable,

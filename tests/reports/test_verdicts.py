@@ -10,7 +10,8 @@ from reports.multitask_case import report_of as multitask_page
 from reports.verdict_case import verdict
 
 from hf_transfer_kit.reports import all_verdicts, html_report, read_report, verdict_lines, write_report
-from hf_transfer_kit.reports.verdicts import why_not_adapted, why_not_together
+from hf_transfer_kit.reports.adaptation.words import why_not_adapted
+from hf_transfer_kit.reports.multitask.words import why_not_together
 
 
 def cells(page: str) -> list[list[str]]:

@@ -7,7 +7,7 @@ import pytest
 from reports.zero_shot_case import report_of, result, unseen_classes
 
 from hf_transfer_kit.reports import html_report, read_report, write_report, zero_shot_table, zero_shot_words
-from hf_transfer_kit.reports.zero_shot_pictures import attribute_bars, seen_unseen_picture, table_picture, unseen_bars
+from hf_transfer_kit.reports.zero_shot.pictures import attribute_bars, seen_unseen_picture, table_picture, unseen_bars
 from hf_transfer_kit.values import AttributeFigure
 
 

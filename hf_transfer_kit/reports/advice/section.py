@@ -1,0 +1,28 @@
+"""What advice before training adds to pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hf_transfer_kit.reports.advice.pictures import outlook_picture, quadrants_picture, ranking_picture
+from hf_transfer_kit.reports.advice.words import advice_sentence
+from hf_transfer_kit.reports.report import TransferReport
+from hf_transfer_kit.reports.section import Section
+from hf_transfer_kit.values import Advice
+
+
+def _pictures(report: TransferReport, found: Advice) -> Mapping[str, str | None]:
+    return {
+        "outlook": outlook_picture(found.recommendation),
+        "quadrants": quadrants_picture(found),
+        "ranking": ranking_picture(found.ranking) if found.ranking else None,
+    }
+
+
+SECTION = Section(
+    name="advice",
+    order=90,
+    find=lambda report: report.advice,
+    words=lambda report, found: {"sentence": advice_sentence(found)},
+    pictures=_pictures,
+)

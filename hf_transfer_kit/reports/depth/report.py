@@ -1,0 +1,77 @@
+"""A depth search as a report and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.data import LoadedData, PreparedData
+from hf_transfer_kit.reports.described import described_data
+from hf_transfer_kit.reports.facts import RunFacts
+from hf_transfer_kit.reports.report import TransferReport
+from hf_transfer_kit.selection import groups_frozen_at
+from hf_transfer_kit.values import DepthSearch
+
+
+def depth_report(
+    search: DepthSearch,
+    model: nn.Module,
+    facts: RunFacts,
+    *,
+    data: LoadedData,
+    prepared: PreparedData,
+    seeds: Sequence[int],
+) -> TransferReport:
+    """Puts a search into a report: no model was kept, so there are no metrics, and ``plan`` holds what to run.
+
+    Args:
+        search: What was found.
+        model: The network, for the table of its layer groups.
+        facts: What is known of the run.
+        data: The splits as loaded.
+        prepared: The splits as trained on.
+        seeds: Those of the last rung.
+
+    Example:
+        >>> facts = RunFacts("net", "python search_depth.py", budget=budget)
+        >>> made = depth_report(search, model, facts, data=loaded, prepared=prepare_data(loaded, processor), seeds=[0])
+        >>> made.plan["strategy"]
+        'freeze_first:k=2'
+    """
+    rows = layer_groups(model).rows()
+    body = sum(not row["head"] for row in rows)
+    still = groups_frozen_at(body, search.chosen, search.direction)
+    return facts.report(
+        "search_depth",
+        title=f"How many layers of {facts.model_name} to freeze on {data.name}",
+        dataset_name=data.name,
+        plan={"strategy": search.strategy, **facts.spent},
+        layer_groups=[{**row, "trainable": 0.0 if row["depth"] in still else 1.0} for row in rows],
+        data=described_data(data, prepared),
+        seconds={name: value for name, value in search.seconds.items() if name != "total"}
+        | {"search": search.seconds["total"]},
+        seeds=seeds,
+        depth_searches=(search,),
+    )
+
+
+def depth_table(search: DepthSearch) -> str:
+    """The table of depths for the console, the chosen one marked.
+
+    Example:
+        >>> [line.split()[1] for line in depth_table(search).splitlines() if line.startswith("*")]
+        ['2']
+    """
+    lines = [
+        f"{'frozen':>8} {'last of them':<28} {'validation':>16} {'steps':>6} {'seeds':>5} {'seconds':>8} {'cost':>6}"
+    ]
+    for result in search.results:
+        mark = "*" if result.depth == search.chosen else " "
+        accuracy = f"{result.accuracy:.3f} ± {result.error:.3f}"
+        lines.append(
+            f"{mark} {result.depth:>6} {result.group[:28]:<28} {accuracy:>16} {result.steps:>6} {len(result.seeds):>5} "
+            f"{result.seconds:>8.1f} {result.cost:>6.2f}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""What other pretrained networks reached."""

@@ -1,0 +1,11 @@
+"""What other pretrained networks add to pages."""
+
+from hf_transfer_kit.reports.race.words import winner_of
+from hf_transfer_kit.reports.section import Section
+
+SECTION = Section(
+    name="sources",
+    order=30,
+    find=lambda report: report.other_sources,
+    words=lambda report, found: {"winner": winner_of(report)},
+)
