@@ -30,6 +30,7 @@ from hf_transfer_kit.backbones.torchvision_networks import (
 from hf_transfer_kit.backbones.tower_classifier import tower_classifier
 from hf_transfer_kit.errors import ModelError, SettingsError, first_line
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.task_types import CLASSIFICATION, TOKEN_CLASSIFICATION, check_task_type
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -45,6 +46,11 @@ _MAPPINGS = {
     "text": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
     "audio": "MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING",
 }
+TASK_CLASSES = {
+    TOKEN_CLASSIFICATION: ("AutoModelForTokenClassification", "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING"),
+    "ctc": ("AutoModelForCTC", "MODEL_FOR_CTC_MAPPING"),
+}
+"""Type of task -> Auto class of its networks, and transformers' mapping; of other types it is the classifier's."""
 _PROCESSORS = {"image": "AutoImageProcessor", "text": "AutoTokenizer", "audio": "AutoFeatureExtractor"}
 
 
@@ -61,7 +67,7 @@ def load_model(
     seed: int = 0,
     dtype: str = "float32",
     trained_head: bool = False,
-    words: bool = False,
+    task_type: str = CLASSIFICATION,
 ) -> PreTrainedModel:
     """Loads a pretrained network as a classifier of the given classes, with a fresh head.
 
@@ -78,10 +84,12 @@ def load_model(
         dtype: ``"float32"`` whatever the checkpoint was stored in, for an optimizer loses small steps in half
             precision (mixed precision keeps float32 weights); ``"auto"`` as stored; ``"bfloat16"`` or ``"float16"``.
         trained_head: Whether the checkpoint's own head is wanted, and must be in it.
-        words: Whether classes are those of each word of a text: transformers' token classifier.
+        task_type: What the classes are of, as in ``load_data``: with ``"token_classification"`` of each word of a text
+            (transformers' token classifier), with ``"ctc"`` the symbols that a sound spells, the first of them the
+            blank (its network for CTC); other types are a classifier's.
 
     Raises:
-        SettingsError: When ``dtype`` is unknown.
+        SettingsError: When ``dtype`` or ``task_type`` is unknown.
         ModelError: When there is no such model, its files are missing or unsafe, it is no architecture with a
             classifier, its weights do not fit its architecture, or a head that was wanted is not among them.
 
@@ -95,9 +103,13 @@ def load_model(
         raise SettingsError(
             f"dtype={dtype!r} is unknown; choose {', '.join(map(repr, DTYPES))}.{did_you_mean(dtype, DTYPES)}"
         )
+    check_task_type(task_type)
     name = str(name_or_path)
     config = checkpoint_config(name, pretrained=pretrained, trust_remote_code=trust_remote_code, revision=revision)
-    if not classifier_modalities(config) and joint_modality(config) in ({modality} if modality else {"image", "audio"}):
+    towers = joint_modality(config) in ({modality} if modality else {"image", "audio"})
+    if task_type in TASK_CLASSES:
+        auto: type[_BaseAutoModelClass] = task_class(config, name, task_type)
+    elif towers and not classifier_modalities(config):
         if trained_head:
             raise ModelError(
                 f"{name} has no trained head: it joins two towers. Give a checkpoint saved as a classifier."
@@ -111,10 +123,6 @@ def load_model(
             seed=seed,
             dtype=dtype,
         )
-    if words:
-        if type(config) not in transformers.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING:
-            raise ModelError(f"{name} is a {config.model_type!r} model, which transformers has no token classifier of.")
-        auto: type[_BaseAutoModelClass] = transformers.AutoModelForTokenClassification
     else:
         auto = classifier_class(_classifier_modality(config, name, modality))
     if getattr(config, "use_weighted_layer_sum", False):
@@ -339,6 +347,21 @@ def checkpoint_config(
 def classifier_class(modality: str) -> type[_BaseAutoModelClass]:
     """transformers' Auto class of classifiers for images, texts or sounds."""
     return getattr(transformers, _CLASSIFIERS[modality])
+
+
+def task_class(config: PreTrainedConfig, name: str, task_type: str) -> type[_BaseAutoModelClass]:
+    """transformers' Auto class of networks for a type of ``TASK_CLASSES``.
+
+    Raises:
+        ModelError: When it has none of this architecture.
+    """
+    auto, mapping = TASK_CLASSES[task_type]
+    if type(config) not in getattr(transformers, mapping):
+        raise ModelError(
+            f"{name} is a {config.model_type!r} model, which transformers has no {auto.removeprefix('Auto')} of, and "
+            f"{task_type} needs one. Choose another network."
+        )
+    return getattr(transformers, auto)
 
 
 def classifier_modalities(config: PreTrainedConfig) -> list[str]:

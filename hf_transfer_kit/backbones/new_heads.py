@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
 
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.example_inputs import traced
@@ -38,7 +39,8 @@ def replace_head(
     (a detector one more), that many are made.
 
     Args:
-        model: A classifier (images, texts, sounds, tokens) of transformers or timm, or a module ending in a Linear.
+        model: A classifier (images, texts, sounds, tokens) of transformers or timm, or a module ending in a Linear; or
+            a network for CTC, whose classes are symbols, the first of them the blank.
         num_labels: Number of classes; may be left out when ``id2label`` is given.
         id2label: Class index -> name.
         seed: Seed of the new weights, without touching the global random state; None draws from it.
@@ -129,7 +131,7 @@ def _as_built(owner: PreTrainedModel, id2label: dict[int, str]) -> nn.Module | N
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             now = type(owner)(copy.deepcopy(owner.config))
             config = copy.deepcopy(owner.config)
-            _set_labels(config, id2label)
+            _set_labels(config, id2label, owner)
             then = type(owner)(config)
     except Exception:
         return None
@@ -308,7 +310,7 @@ def _update_bookkeeping(model: nn.Module, id2label: dict[int, str]) -> None:
                 setattr(owner, attribute, len(id2label))
     config: Any = getattr(model, "config", None)
     if config is not None:
-        _set_labels(config, id2label)
+        _set_labels(config, id2label, model)
     if hasattr(model, "timm_model") and hasattr(model, "config"):
         # The wrapper's config repeats the classes under timm's names, and those win when it is read back.
         if hasattr(config, "label_names"):
@@ -317,11 +319,27 @@ def _update_bookkeeping(model: nn.Module, id2label: dict[int, str]) -> None:
             config.pretrained_cfg = {**config.pretrained_cfg, "num_classes": len(id2label)}
 
 
-def _set_labels(config: Any, id2label: dict[int, str]) -> None:
-    """Tells a config, under every name by which it counts classes."""
+def transcript_settings(symbols: int, *, blank: int = 0) -> dict[str, Any]:
+    """What the configuration of transformers' networks for CTC says of their symbols.
+
+    Args:
+        symbols: How many, the blank among them.
+        blank: Index of the blank.
+
+    Example:
+        >>> transcript_settings(16)
+        {'vocab_size': 16, 'pad_token_id': 0, 'ctc_zero_infinity': True}
+    """
+    return {"vocab_size": symbols, "pad_token_id": blank, "ctc_zero_infinity": True}
+
+
+def _set_labels(config: Any, id2label: dict[int, str], owner: nn.Module) -> None:
+    """Tells the config of a network, under every name by which it counts classes, and of CTC symbols."""
     config.id2label = id2label
     config.label2id = {label: index for index, label in id2label.items()}
     config.problem_type = None
+    if type(owner).__name__ in MODEL_FOR_CTC_MAPPING_NAMES.values():
+        config.update(transcript_settings(len(id2label)))
     for attribute in _COUNTS:
         if isinstance(vars(config).get(attribute), int):
             setattr(config, attribute, len(id2label))

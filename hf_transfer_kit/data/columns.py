@@ -12,6 +12,7 @@ from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.near_names import did_you_mean
 
 _LABEL_NAMES = ("label", "labels", "target", "class", "category", "y")
+_TRANSCRIPT_NAMES = ("transcription", "transcript", "text", "sentence")
 _TEXT_NAMES = ("text", "sentence", "content", "tokens", "words")
 _AUDIO_FIELDS = {"bytes", "path"}
 
@@ -33,6 +34,7 @@ def find_columns(
     modality: str | None = None,
     labelled: bool = True,
     words: bool = False,
+    transcripts: bool = False,
 ) -> Columns:
     """Finds the input and the label columns of a dataset.
 
@@ -43,10 +45,14 @@ def find_columns(
         modality: ``"image"``, ``"text"`` or ``"audio"``, where several are there.
         labelled: Whether there must be a label column.
         words: Whether inputs are lists of words, each with a class.
+        transcripts: Whether the label is what an input spells, which has names of its own.
 
     Raises:
         DataError: When a column named does not exist, or none or several fit.
     """
+    if transcripts and label_column is None:
+        inputs = (input_column or "").split(",")
+        label_column = next((name for name in _TRANSCRIPT_NAMES if name in data.features and name not in inputs), None)
     label = _label_column(data, label_column, required=labelled, words=words)
     kind_of = _word_modality if words else column_modality
     candidates = {name: kind for name, feature in data.features.items() if name != label and (kind := kind_of(feature))}

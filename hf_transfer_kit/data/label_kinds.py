@@ -11,9 +11,9 @@ from datasets import ClassLabel, Dataset, List, Value
 from hf_transfer_kit.data.class_names import places, shared_names
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.task_types import CLASSIFICATION as CLASSIFICATION
+from hf_transfer_kit.task_types import TOKEN_CLASSIFICATION
 
-CLASSIFICATION = "classification"
-TOKEN_CLASSIFICATION = "token_classification"
 BLANK = "<blank>"
 """Symbol 0 of transcripts: what is heard between two symbols."""
 
@@ -184,19 +184,6 @@ LABEL_KINDS: Mapping[str, Callable[..., tuple[dict[str, Dataset], tuple[str, ...
     "ctc": with_transcripts,
 }
 """Type of task -> what reads its labels: (splits, column, ...) -> splits and names. ``classification`` has its own."""
-
-
-def check_task_type(task_type: str) -> None:
-    """Refuses what is no type of task.
-
-    Raises:
-        SettingsError: With the types.
-    """
-    if task_type != CLASSIFICATION and task_type not in LABEL_KINDS:
-        raise SettingsError(
-            f"task_type={task_type!r} is unknown; choose {', '.join((CLASSIFICATION, *LABEL_KINDS))}."
-            f"{did_you_mean(task_type, (CLASSIFICATION, *LABEL_KINDS))}"
-        )
 
 
 def is_number(feature: object) -> bool:

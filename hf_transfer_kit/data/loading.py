@@ -17,7 +17,6 @@ from hf_transfer_kit.data.label_kinds import (
     CLASSIFICATION,
     LABEL_KINDS,
     TOKEN_CLASSIFICATION,
-    check_task_type,
     joined_numbers,
     renamed,
 )
@@ -36,6 +35,7 @@ from hf_transfer_kit.data.splits import check_size, make_splits
 from hf_transfer_kit.data.stored_splits import SPLIT_NAMES, display_name, stored_splits
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.options import check_seed
+from hf_transfer_kit.task_types import check_task_type
 
 
 @dataclass(frozen=True)
@@ -213,6 +213,7 @@ def load_data(
         modality=modality,
         labelled=labelled,
         words=task_type == TOKEN_CLASSIFICATION,
+        transcripts=task_type == "ctc",
     )
     check_columns(found, columns, keep_columns)
     if columns.modality == "audio":

@@ -124,7 +124,8 @@ def prepare_data(
         augment: Random crops and mirror images of training pictures; ``"no_flip"`` leaves mirroring out.
         image_size: Another side of the pictures in pixels, 8 to 8192.
         max_length: Longest text in tokens; longer ones are cut.
-        max_seconds: Longest sound in seconds; None takes the length that 99 % of them keep within, at most 10.
+        max_seconds: Longest sound in seconds; None takes the length that 99 % of them keep within, at most 10, and of
+            sounds with transcripts that of the longest to train on.
         channels: 1 makes pictures grey, 3 leaves their colours; None is the processor's.
         memory_limit: Bytes that decoded images of one split may take; beyond, rows are decoded when asked for.
         like: The source that this target goes with, prepared before with the same processor: inputs get the sizes of
@@ -303,7 +304,9 @@ def _sounds(data: LoadedData, processor: Any, sizes: InputSizes, memory_limit: i
     waves = {split: decoded_waves(raw_rows(data, split), rate, max_seconds=sizes.max_seconds) for split in SPLITS}
     longest = sizes.max_seconds
     if longest is None:
-        longest = usual_longest([len(wave) / rate for wave in waves["train"]])
+        seconds = [len(wave) / rate for wave in waves["train"]]
+        # What is cut off a sound still stands in its transcript.
+        longest = max(seconds) if data.task_type == "ctc" else usual_longest(seconds)
         sizes = replace(sizes, max_seconds=longest)
         waves = {split: [wave[: round(longest * rate)] for wave in waves[split]] for split in SPLITS}
     describe: dict[str, Any] = {"sampling_rate": rate, "max_seconds": round(longest, 3), "decoded_once": True}

@@ -17,11 +17,14 @@ from hf_transfer_kit.reports.escaping import plain_text
 from hf_transfer_kit.reports.section import CardPart, Evaluation, Found, all_sections, sections_of
 
 PIPELINES = {"image": "image-classification", "text": "text-classification", "audio": "audio-classification"}
+_OF_TASKS = {TOKEN_CLASSIFICATION: "token-classification", "ctc": "automatic-speech-recognition"}
+_METRIC_TYPES = {"error_rate": "cer", "word_error_rate": "wer"}
+"""Metrics that the Hub knows under another name."""
 UNFINISHED = "unfinished"
 """Where a report's data tell that its run did not end."""
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual|code")
-_FIGURES = ("accuracy", "macro_f1", "balanced_accuracy", "top_k_accuracy")
+_FIGURES = ("accuracy", "macro_f1", "balanced_accuracy", "top_k_accuracy", *_METRIC_TYPES)
 
 
 def card_metadata(
@@ -91,8 +94,7 @@ def pipeline_of(report: TransferReport) -> str | None:
         # A run that is not over has no findings yet.
         if not section.card.pipeline and (section.name == report.recipe or section.find(report)):
             return None
-    words = report.data.get("task_type") == TOKEN_CLASSIFICATION
-    return "token-classification" if words else PIPELINES[report.data["modality"]]
+    return _OF_TASKS.get(report.data.get("task_type", ""), PIPELINES[report.data["modality"]])
 
 
 def card_of(report: TransferReport) -> tuple[CardPart, Found]:
@@ -126,7 +128,7 @@ def _results(report: TransferReport, pipeline: str | None, datasets: Sequence[st
             dataset_type=datasets[-1] if datasets and not card.several_datasets else _slug(dataset),
             dataset_name=plain_text(dataset),
             dataset_split="test",
-            metric_type=name,
+            metric_type=_METRIC_TYPES.get(name, name),
             metric_value=round(value, 6),
         )
         for task_type, dataset, name, value in found

@@ -21,6 +21,7 @@ from hf_transfer_kit.hub.card_pictures import save_card_pictures
 from hf_transfer_kit.hub.command import without_local_paths
 from hf_transfer_kit.hub.placing import written_beside
 from hf_transfer_kit.hub.raw_inputs import save_inputs
+from hf_transfer_kit.hub.symbols import symbol_tokenizer
 from hf_transfer_kit.reports import TransferReport, write_report
 from hf_transfer_kit.selection.contest.outcome import COLUMNS, run_rows
 from hf_transfer_kit.tuning.rounding import stored_state
@@ -42,7 +43,8 @@ def save_results(
     overwrite: bool = False,
 ) -> None:
     """Writes report.json, report.html, results.csv (of a comparison), README.md (the card), config.yaml, the model and
-    its processor, and hf_transfer_kit.json, the manifest that names them.
+    its processor, of a network for CTC the tokenizer of its symbols, and hf_transfer_kit.json, the manifest that names
+    them.
 
     Everything is written into a folder beside and then moved, report.json last: a run that is interrupted here leaves
     no report that looks complete. Files that the kit left there earlier and that are not written again are removed;
@@ -94,6 +96,8 @@ def save_results(
             save_inputs(staged, inputs)
         elif processor is not None and not hasattr(processor, "data_config"):
             cast(Any, processor).save_pretrained(staged)
+        if report.data.get("task_type") == "ctc":
+            symbol_tokenizer(report.data["classes"]).save_pretrained(staged)
         card = TransferCard.from_report(
             report,
             base_model=base_model,

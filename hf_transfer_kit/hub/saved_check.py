@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+import transformers
 from torch import Tensor
-from transformers import AutoModel, AutoModelForTokenClassification, PreTrainedModel, pipeline
+from transformers import AutoModel, PreTrainedModel, pipeline
 
-from hf_transfer_kit.backbones.loading import classifier_class
+from hf_transfer_kit.backbones.loading import TASK_CLASSES, classifier_class
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.data import LoadedData, PreparedData, raw_rows
-from hf_transfer_kit.data.collating import on_device
+from hf_transfer_kit.data.collating import NOT_LABELLED, on_device
 from hf_transfer_kit.data.decoding import opened_image
-from hf_transfer_kit.data.label_kinds import TOKEN_CLASSIFICATION
 from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.hub.raw_inputs import load_inputs
 from hf_transfer_kit.multitask import MultiTaskModel
@@ -66,8 +66,11 @@ def check_saved(
     stored = raw_rows(data, "test")
     raw = [stored[row] for row in range(count)]
     plain = not isinstance(model, (MultiTaskModel, ZeroShotModel))
-    if plain and prepared.task_type == TOKEN_CLASSIFICATION:
-        saved = _by_inputs(output_dir, AutoModelForTokenClassification, raw, task, input)
+    if plain and prepared.task_type in TASK_CLASSES:
+        kind = getattr(transformers, TASK_CLASSES[prepared.task_type][0])
+        saved = _by_inputs(output_dir, kind, raw, task, input)
+        if prepared.task_type == "ctc":  # a loaded network spells in the padding of a batch, where rows are not
+            saved = saved.masked_fill(measured == NOT_LABELLED, NOT_LABELLED)
     elif plain and data.modality in _TASKS:
         names = cast(dict[int, str], model.config.id2label)
         saved = _by_pipeline(output_dir, data.modality, raw, [names[i] for i in range(measured.shape[1])])

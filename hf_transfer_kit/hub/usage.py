@@ -31,6 +31,8 @@ def usage_snippet(report: TransferReport, *, module: str | None = None, raw_inpu
         asking = _best_of(asked) if own.asking is None else own.asking
         registers = f"import {own.module}  # registers the class of the model\n"
         return _loaded("AutoModel", registers, asking if raw_inputs else [], *own.further, input=own.input)
+    if data.get("task_type") == "ctc" and raw_inputs:
+        return _loaded("AutoModelForCTC, AutoTokenizer", registers, _spelled(asked))
     if data["modality"] == "audio" and raw_inputs:
         # A pipeline knows neither the length that was measured nor pictures of sounds.
         reads = "image" if "image_size" in data.get("prepared", {}) else "audio"
@@ -54,12 +56,20 @@ def _loaded(kind: str, registers: str, asking: Sequence[str], *further: str, inp
         *(["from hf_transfer_kit import load_inputs"] if asking else []),
         f"from transformers import {kind}\n",
         _HERE,
-        f"model = {kind}.from_pretrained(name).eval()",
+        f"model = {kind.partition(',')[0]}.from_pretrained(name).eval()",
         *([f"inputs = load_inputs(name{own})"] if asking else []),
         *asking,
         *further,
     ]
     return registers + "\n".join(lines)
+
+
+def _spelled(asked: str) -> list[str]:
+    return [
+        "symbols = AutoTokenizer.from_pretrained(name)",
+        f"likeliest = model(**inputs([{asked}])).logits[0].argmax(-1)",
+        "print(symbols.decode(likeliest))",
+    ]
 
 
 def _best_of(asked: str) -> list[str]:

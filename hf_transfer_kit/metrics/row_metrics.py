@@ -9,7 +9,7 @@ import numpy as np
 
 from hf_transfer_kit.metrics.computing import IGNORED
 from hf_transfer_kit.metrics.entities import entity_spans
-from hf_transfer_kit.metrics.transcripts import collapsed, edit_distance
+from hf_transfer_kit.metrics.transcripts import collapsed, edit_distance, spelled_words
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,14 +87,27 @@ def entity_metric(name: str, said: Sequence[Sequence[str]], true: Sequence[Seque
     return counts_metric(name, *np.array([(len(a & b), len(a), len(b)) for a, b in spans], dtype=float).T)
 
 
-def transcript_metric(name: str, paths: np.ndarray, true: np.ndarray, blank: int) -> RowMetric:
-    """``error_rate`` (edits by symbol) or ``accuracy`` of paths (rows, T) for transcripts (rows, L), both padded."""
-    transcripts = [[symbol for symbol in row if symbol >= 0] for row in np.asarray(true).tolist()]
-    pairs = zip(np.asarray(paths).tolist(), transcripts, strict=True)
-    edits = np.array([edit_distance(collapsed(path, blank), symbols) for path, symbols in pairs], dtype=float)
+def transcript_metric(
+    name: str, paths: np.ndarray, true: np.ndarray, blank: int, space: int | None = None
+) -> RowMetric:
+    """What paths spell against transcripts.
+
+    Args:
+        name: ``error_rate`` (edits by symbol), ``word_error_rate`` (edits by word) or ``accuracy`` (of whole ones).
+        paths: Of shape (rows, T), padded.
+        true: Transcripts of shape (rows, L), padded.
+        blank: Index of the blank.
+        space: Index of the symbol between words, for ``word_error_rate``.
+    """
+    said: list[Sequence] = [collapsed(path, blank) for path in np.asarray(paths).tolist()]
+    there: list[Sequence] = [[symbol for symbol in row if symbol >= 0] for row in np.asarray(true).tolist()]
+    if name == "word_error_rate":
+        assert space is not None
+        said, there = ([spelled_words(symbols, space) for symbols in side] for side in (said, there))
+    edits = np.array([edit_distance(*pair) for pair in zip(said, there, strict=True)], dtype=float)
     if name == "accuracy":
         return mean_metric(edits == 0)
-    lengths = np.array([len(symbols) for symbols in transcripts], dtype=float)
+    lengths = np.array([len(symbols) for symbols in there], dtype=float)
     return RowMetric(len(edits), lambda weights: _ratio(weights @ edits, weights @ lengths))
 
 

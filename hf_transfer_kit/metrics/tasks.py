@@ -63,7 +63,8 @@ def task_metrics(task_type: str, label_names: Sequence[str] = (), *, blank: int 
     ``regression``                   ``spearman``, ``pearson``, ``mse``; of several numbers their means over these, and
                                      each under the number's name too: ``spearman_width``
     ``token_classification``         ``f1`` over entities where names are B-, I- and O, else ``macro_f1``; ``accuracy``
-    ``ctc``                          ``error_rate`` by symbol, ``accuracy`` of whole transcripts; the likeliest path
+    ``ctc``                          ``error_rate`` by symbol (character error rate), ``accuracy`` of whole
+                                     transcripts, where a symbol is a space ``word_error_rate``; the likeliest path
     ================================ ==================================================================
 
     Args:
@@ -87,12 +88,7 @@ def task_metrics(task_type: str, label_names: Sequence[str] = (), *, blank: int 
         ),
         "regression": lambda: _numbers(label_names),
         "token_classification": lambda: _words(label_names),
-        "ctc": lambda: TaskMetrics(
-            _transcripts(blank),
-            ("error_rate", "accuracy"),
-            _paths,
-            lambda name, said, true: transcript_metric(name, said, true, blank),
-        ),
+        "ctc": lambda: _transcripts(label_names, blank),
     }
     if task_type not in makers:
         raise SettingsError(
@@ -193,10 +189,18 @@ def _paths(logits: np.ndarray) -> np.ndarray:
     return np.where((logits == IGNORED).all(axis=-1), IGNORED, logits.argmax(axis=-1))  # Trainer's padding
 
 
-def _transcripts(blank: int) -> Callable[[EvalPrediction], dict[str, float]]:
-    def compute(prediction: EvalPrediction) -> dict[str, float]:
-        said = [collapsed(path, blank) for path in _paths(logits_of(prediction)).tolist()]
-        true = [[symbol for symbol in row if symbol >= 0] for row in np.asarray(prediction.label_ids).tolist()]
-        return ErrorRate().compute(predictions=said, references=true)
+def _transcripts(label_names: Sequence[str], blank: int) -> TaskMetrics:
+    space = list(label_names).index(" ") if " " in label_names else None
 
-    return compute
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
+        paths, labels = _paths(logits_of(prediction)), np.asarray(prediction.label_ids)
+        said = [collapsed(path, blank) for path in paths.tolist()]
+        true = [[symbol for symbol in row if symbol >= 0] for row in labels.tolist()]
+        found = ErrorRate().compute(predictions=said, references=true)
+        return found | {name: by_row(name, paths, labels).observed for name in names if name not in found}
+
+    def by_row(name: str, said: np.ndarray, true: np.ndarray) -> RowMetric:
+        return transcript_metric(name, said, true, blank, space)
+
+    names = ("error_rate", "accuracy") if space is None else ("error_rate", "word_error_rate", "accuracy")
+    return TaskMetrics(compute, names, _paths, by_row)

@@ -24,6 +24,22 @@ def edit_distance(first: Sequence, second: Sequence) -> int:
     return row[-1]
 
 
+def spelled_words(symbols: Sequence[int], space: int) -> list[tuple[int, ...]]:
+    """The words of a transcript: what stands between spaces, nothing of which is no word.
+
+    Example:
+        >>> spelled_words([3, 1, 2, 1, 1], space=1)
+        [(3,), (2,)]
+    """
+    words: list[list[int]] = [[]]
+    for symbol in symbols:
+        if symbol == space:
+            words.append([])
+        else:
+            words[-1].append(symbol)
+    return [tuple(word) for word in words if word]
+
+
 class ErrorRate(evaluate.Metric):
     """Edits by symbol of the references: ``error_rate`` (>= 0, lower is better); ``accuracy``: the share without any.
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-ERRORS = ("error_rate", "mse")
+ERRORS = ("error_rate", "word_error_rate", "mse")
 """Metrics of which less is better, and beginnings of the names of such."""
 FRACTIONS = (
-    "accuracy", "f1", "macro_f1", "balanced_accuracy", "error_rate", "precision", "recall", "unseen_accuracy",
+    "accuracy", "f1", "macro_f1", "balanced_accuracy", "error_rate", "word_error_rate", "precision", "recall",
+    "unseen_accuracy",
 )  # fmt: skip
 """Metrics that read as per cent, their differences as points."""
 _NAMES = {
     "macro_f1": "macro F1",
     "f1": "F1",
+    "error_rate": "character error rate",
     "mse": "mean squared error",
     "spearman": "Spearman correlation",
     "pearson": "Pearson correlation",

@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from hf_transfer_kit.backbones.adapters import merge_adapters
 from hf_transfer_kit.backbones.heads import last_layer
-from hf_transfer_kit.backbones.new_heads import replace_head
+from hf_transfer_kit.backbones.new_heads import replace_head, transcript_settings
 from hf_transfer_kit.backbones.precision import HALF
 from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.multitask.configuration import MultiTaskConfig
@@ -81,7 +81,7 @@ def _head_config(config: PreTrainedConfig, settings: dict[str, Any]) -> PreTrain
 def _head_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """What a configuration of transformers says of a task beside its classes."""
     if settings["type"] == "ctc":
-        return {"vocab_size": settings["num_labels"], "pad_token_id": settings["blank"], "ctc_zero_infinity": True}
+        return transcript_settings(settings["num_labels"], blank=settings["blank"])
     return {"problem_type": HEADS[settings["type"]].problem_type}
 
 

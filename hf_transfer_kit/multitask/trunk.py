@@ -15,7 +15,7 @@ from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from hf_transfer_kit.backbones.adapters import adapter_settings, outermost, put_adapters, without_adapter
 from hf_transfer_kit.backbones.feature_maps import logits_layer, position_mask
 from hf_transfer_kit.backbones.heads import find_head
-from hf_transfer_kit.backbones.loading import classifier_class, classifier_modalities
+from hf_transfer_kit.backbones.loading import TASK_CLASSES, classifier_class, classifier_modalities
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.multitask.heads import HEADS, POOLED, SEQUENCE
 
@@ -69,8 +69,7 @@ def auto_class(config: PreTrainedConfig, kind: str) -> type:
     """transformers' Auto class for a single task of this kind."""
     if HEADS[kind].mapping is None:
         return classifier_class(classifier_modalities(config)[0])
-    names = {"token_classification": "AutoModelForTokenClassification", "ctc": "AutoModelForCTC"}
-    return getattr(transformers, names[kind])
+    return getattr(transformers, TASK_CLASSES[kind][0])
 
 
 def new_network(config: PreTrainedConfig | None, kinds: Iterable[str]) -> PreTrainedModel:

@@ -44,6 +44,7 @@ CASES = [
     ("token_classification", TAGS),
     ("token_classification", tuple("abcd")),
     ("ctc", ("<blank>", "a", "b", "c")),
+    ("ctc", ("<blank>", " ", "b", "c")),
 ]
 
 

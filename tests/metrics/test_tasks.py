@@ -5,9 +5,9 @@ import pytest
 from transformers import EvalPrediction
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.metrics import EntityF1, task_metrics
+from hf_transfer_kit.metrics import EntityF1, larger_is_better, task_metrics
 from hf_transfer_kit.metrics.entities import entity_spans
-from hf_transfer_kit.metrics.transcripts import collapsed, edit_distance
+from hf_transfer_kit.metrics.transcripts import collapsed, edit_distance, spelled_words
 
 
 def judged(task_type, predictions, labels, names=(), **options):
@@ -64,6 +64,16 @@ def test_transcripts_are_spelled_along_the_likeliest_path():
     logits[1, 3] = -100  # padded by Trainer
     found, main = judged("ctc", logits, [[1, 2, -100], [3, -100, -100]])
     assert (main, found) == ("error_rate", {"error_rate": pytest.approx(1 / 3), "accuracy": 0.5})
+
+
+def test_where_there_are_spaces_words_are_judged_too():
+    """Of "ab a" is heard "ab b", and of "b" "b a": a word is another and one is too many, of three."""
+    logits = np.eye(4)[[[2, 3, 1, 3], [3, 1, 1, 2]]]
+    found, main = judged("ctc", logits, [[2, 3, 1, 2], [3, -100, -100, -100]], names=("<blank>", " ", "a", "b"))
+    assert main == "error_rate"
+    assert found == pytest.approx({"error_rate": 3 / 5, "word_error_rate": 2 / 3, "accuracy": 0.0})
+    assert not larger_is_better("word_error_rate")
+    assert spelled_words([1, 2, 3, 1, 1, 2, 1], space=1) == [(2, 3), (2,)]
 
 
 def test_an_unknown_type_is_a_sentence():

@@ -34,7 +34,7 @@ def test_every_method_is_judged_the_chosen_first_and_each_seed_is_shown():
 def test_of_tasks_each_has_its_own_in_its_metric():
     report = multitask_page(multitasking())
     spelling = next(row for row in cells(html_report(report)) if row[0] == "spelling")
-    assert spelling[3:7] == ["error rate ↓", "+8.5", "+4.2 to +12.8", "hurt"]
+    assert spelling[3:7] == ["character error rate ↓", "+8.5", "+4.2 to +12.8", "hurt"]
     assert len(verdict_lines(report)) == 3
 
 

@@ -24,7 +24,7 @@ from hf_transfer_kit.backbones import (
     stored_dtype,
 )
 from hf_transfer_kit.data import EMBEDDED, METRICS, ClassBalance, LoadedData, PreparedData, load_data, prepare_data
-from hf_transfer_kit.data.label_kinds import CLASSIFICATION, TOKEN_CLASSIFICATION
+from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.features.cache_budget import bytes_of
 from hf_transfer_kit.features.precision import DTYPES as CACHE_DTYPES
@@ -117,8 +117,7 @@ class NetworkArguments:
             ModelError: When the model cannot be loaded.
             DataError: When the model does not read what the dataset holds.
         """
-        words = data.task_type == TOKEN_CLASSIFICATION
-        make_model = self.network_maker(data.label_names or ("LABEL_0",), joint=joint, words=words)
+        make_model = self.network_maker(data.label_names or ("LABEL_0",), joint=joint, task_type=data.task_type)
         try:
             model = make_model(0)
         except ModelError as error:
@@ -127,12 +126,12 @@ class NetworkArguments:
         return make_model
 
     def network_maker(
-        self, label_names: Sequence[str], *, joint: bool = False, words: bool = False
+        self, label_names: Sequence[str], *, joint: bool = False, task_type: str = CLASSIFICATION
     ) -> Callable[[int], PreTrainedModel]:
-        """Seed -> freshly loaded model with a fresh head for these classes, of rows or of words, whatever it reads."""
+        """Seed -> freshly loaded model with a fresh head for these classes, whatever it reads and they are of."""
         if self.model_name_or_path in FRESH_NETWORKS:
-            return lambda seed: fresh_network(self.model_name_or_path, label_names, seed=seed)
-        load = load_tower_classifier if joint else partial(load_model, words=words)
+            return lambda seed: fresh_network(self.model_name_or_path, label_names, seed=seed, task_type=task_type)
+        load = load_tower_classifier if joint else partial(load_model, task_type=task_type)
         return lambda seed: load(
             self.model_name_or_path,
             id2label=dict(enumerate(label_names)),
@@ -253,6 +252,7 @@ class DataArguments(PreparationArguments):
     )
 
     task_type = CLASSIFICATION  # no flag here: for what knows classes alone
+    new_names = None  # nor here
 
     def __post_init__(self) -> None:
         if self.train_size is not None:
@@ -268,6 +268,7 @@ class DataArguments(PreparationArguments):
             input_column=self.input_column,
             label_column=self.label_column,
             task_type=self.task_type,
+            rename_classes=self.new_names,
             train_size=None if self.train_size is None else row_count("--train_size", self.train_size),
             validation_size=self.validation_size,
             test_size=self.test_size,
@@ -285,12 +286,15 @@ class TaskDataArguments(DataArguments):
         default=CLASSIFICATION,
         metadata={"help": f"What the labels are: {', '.join((CLASSIFICATION, *OWN_LOSSES))}."},
     )
+    rename_classes: list[str] = field(
+        default_factory=list,
+        metadata={"help": "New names of the classes in their order; with --task_type ctc classes are spelled by them."},
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.task_type == "ctc":
-            raise SettingsError("--task_type ctc: transcripts are learned by scripts/multitask.py; give it one task.")
         check_choice("--task_type", self.task_type, (CLASSIFICATION, *OWN_LOSSES))
+        self.new_names = self.rename_classes or None
 
 
 @dataclass

@@ -56,12 +56,32 @@ class CTCHead(Head):
             raise self._refuse(labels, logits, "symbols, int64 of shape (R, S), padded with -100")
         if lengths is None:
             lengths = torch.full((len(logits),), logits.shape[1], dtype=torch.long, device=logits.device)
-        present = labels >= 0
-        sizes = present.sum(dim=1)  # (R,)
-        logs = functional.log_softmax(logits, dim=-1, dtype=torch.float32).transpose(0, 1)  # (T, R, C)
-        # cuDNN's version knows neither every blank nor every length.
-        with torch.backends.cudnn.flags(enabled=False):
-            each = functional.ctc_loss(
-                logs, labels[present], lengths, sizes, blank=self.blank, reduction="none", zero_infinity=True
-            )
+        each, sizes = transcript_losses(logits, labels, lengths, blank=self.blank)
         return (each / sizes.clamp(min=1)).sum(), len(labels)
+
+
+def transcript_losses(logits: Tensor, labels: Tensor, lengths: Tensor, *, blank: int = 0) -> tuple[Tensor, Tensor]:
+    """Each row's negative log-likelihood of its transcript, in float32, and its number of symbols, both of shape (R,).
+
+    A row with more symbols than its positions can hold counts as 0.
+
+    Args:
+        logits: Of shape (R, T, C).
+        labels: Symbols, int64 of shape (R, S), padded with any negative number.
+        lengths: Positions of each row that are no padding, int64 of shape (R,).
+        blank: Index of the blank.
+
+    Example:
+        >>> each, sizes = transcript_losses(torch.zeros(1, 2, 3), torch.tensor([[1]]), torch.tensor([2]))
+        >>> round(each.exp().item(), 3), sizes.item()  # three of nine paths spell it
+        (3.0, 1)
+    """
+    present = labels >= 0
+    sizes = present.sum(dim=1)  # (R,)
+    logs = functional.log_softmax(logits, dim=-1, dtype=torch.float32).transpose(0, 1)  # (T, R, C)
+    # cuDNN's version knows neither every blank nor every length.
+    with torch.backends.cudnn.flags(enabled=False):
+        each = functional.ctc_loss(
+            logs, labels[present], lengths, sizes, blank=blank, reduction="none", zero_infinity=True
+        )
+    return each, sizes

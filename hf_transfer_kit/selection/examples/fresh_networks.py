@@ -20,6 +20,9 @@ from transformers import (
 )
 
 from hf_transfer_kit.adaptation import DannMnistConfig
+from hf_transfer_kit.backbones.loading import TASK_CLASSES, task_class
+from hf_transfer_kit.backbones.new_heads import transcript_settings
+from hf_transfer_kit.task_types import CLASSIFICATION
 
 DANN_MNIST = "dann_mnist"
 
@@ -103,13 +106,19 @@ FRESH_NETWORKS: Mapping[str, FreshNetwork] = {
 """Name, in place of a checkpoint's -> network."""
 
 
-def fresh_network(name: str, label_names: Sequence[str], *, seed: int = 0) -> PreTrainedModel:
+def fresh_network(
+    name: str, label_names: Sequence[str], *, seed: int = 0, task_type: str = CLASSIFICATION
+) -> PreTrainedModel:
     """A network of ``FRESH_NETWORKS`` with random weights.
 
     Args:
         name: Which.
         label_names: Names of the classes.
         seed: Of the weights; the global state is not touched.
+        task_type: What the classes are of, as in ``load_model``.
+
+    Raises:
+        ModelError: When the architecture has no class for the type.
 
     Example:
         >>> network = fresh_network("dann_mnist", ["cat", "dog"], seed=0)
@@ -119,9 +128,14 @@ def fresh_network(name: str, label_names: Sequence[str], *, seed: int = 0) -> Pr
     names = dict(enumerate(label_names))
     network = FRESH_NETWORKS[name]
     config = network.config(id2label=names, label2id={label: index for index, label in names.items()})
+    auto = network.auto
+    if task_type in TASK_CLASSES:
+        auto = task_class(config, name, task_type)
+    if task_type == "ctc":
+        config.update(transcript_settings(len(names)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return network.auto.from_config(config)
+        return auto.from_config(config)
 
 
 def fresh_processor(name: str) -> object:

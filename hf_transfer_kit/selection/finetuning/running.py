@@ -26,6 +26,7 @@ from hf_transfer_kit.selection.contest.run_settings import run_settings
 from hf_transfer_kit.selection.contest.store import data_key, model_key
 from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 from hf_transfer_kit.selection.finetuning.task_losses import PROBLEM_TYPES, task_loss
+from hf_transfer_kit.selection.finetuning.transcripts import spell_no_padding
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.tuning import FairLossScale, LearnedRates, rates_of
 from hf_transfer_kit.values import CurvePoint
@@ -149,9 +150,14 @@ def readable_data(
 
 
 def of_task(model: PreTrainedModel, data: PreparedData) -> PreTrainedModel:
-    """The model, in place, with transformers' word for a task that is no classification in its configuration."""
+    """The model, in place, with transformers' word for a task that is no classification in its configuration.
+
+    One that spells gives nothing where a row is padding.
+    """
     if data.task_type in PROBLEM_TYPES:
         cast(Any, model.config).problem_type = PROBLEM_TYPES[data.task_type]
+    if data.task_type == "ctc":
+        spell_no_padding(model)
     return model
 
 
@@ -237,6 +243,7 @@ def make_trainer(
         >>> [type(callback).__name__ for callback in trainer.callback_handler.callbacks if "Freeze" in str(callback)]
         ['FreezeLayers']
     """
+    of_task(model, data)  # a strategy may have made another one
     balance = data.balance
     wants = balance.weights is not None or balance.sampler is not None or balance.margin > 0
     classes = training_classes(data) if wants else np.empty(0, dtype=int)

@@ -15,16 +15,18 @@ from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION, TOKEN_CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask.heads import HEADS
+from hf_transfer_kit.selection.finetuning.transcripts import TranscriptLoss, check_alignable
 
-OWN_LOSSES = ("regression", "multi_label", TOKEN_CLASSIFICATION)
+OWN_LOSSES = ("regression", "multi_label", TOKEN_CLASSIFICATION, "ctc")
 """Types of tasks that a race trains beside classification."""
+_OF_POSITIONS = {TOKEN_CLASSIFICATION: ("tokens", "for words as a token classifier"), "ctc": ("positions", "for CTC")}
 
 
 class TaskLoss:
     """A ``compute_loss_func`` for Trainer: the loss of ``hf_transfer_kit.multitask.heads``, its mean over the batch.
 
     Args:
-        task_type: One of ``OWN_LOSSES``.
+        task_type: One of ``OWN_LOSSES`` but ``ctc``, whose rows have different lengths (``TranscriptLoss``).
         num_labels: Outputs of the network.
         scale: Of the numbers of regression, (C,): errors are told in units of it.
     """
@@ -43,10 +45,12 @@ class TaskLoss:
         return total * entries / num_items_in_batch
 
 
-def task_loss(data: PreparedData) -> TaskLoss | None:
+def task_loss(data: PreparedData) -> TaskLoss | TranscriptLoss | None:
     """The loss of prepared data's task; None of classification, which networks know themselves."""
     if data.task_type == CLASSIFICATION:
         return None
+    if data.task_type == "ctc":
+        return TranscriptLoss()
     if data.task_type == "regression":
         labels = _labels(data)
         scale = np.nanstd(labels, axis=0)
@@ -55,30 +59,29 @@ def task_loss(data: PreparedData) -> TaskLoss | None:
 
 
 def check_task_fits(model: torch.nn.Module, data: PreparedData) -> None:
-    """Refuses a network whose outputs are not those of the task, by running it on one row.
+    """Refuses a network whose outputs are not those of the task, by running it on one row, and rows that do not fit.
 
     Raises:
-        SettingsError: With what it gives and what is wanted; and for a type that a race does not train.
+        SettingsError: With what it gives and what is wanted.
+        DataError: When rows are too short for their transcripts.
     """
     if data.task_type == CLASSIFICATION:
         return
-    if data.task_type not in OWN_LOSSES:
-        raise SettingsError(
-            f"A race trains {CLASSIFICATION}, {', '.join(OWN_LOSSES)}, but this is a task of {data.task_type}. "
-            "scripts/multitask.py trains it, alone (--method single) or beside others."
-        )
     row = {name: value for name, value in data.collator([data.train[0]]).items() if name != "labels"}
     device = next(model.parameters()).device
     with torch.no_grad(), seeded_eval_mode(model, 0):
         logits = model(**on_device(row, device)).logits
-    axes = 3 if data.task_type == TOKEN_CLASSIFICATION else 2
+    places, class_of = _OF_POSITIONS.get(data.task_type, ("", ""))
+    axes = 3 if places else 2
     outputs = _labels(data).shape[1] if data.task_type == "regression" else len(data.label_names)
     if logits.dim() != axes or logits.shape[-1] != outputs:
-        wanted = f"(rows, tokens, {outputs})" if axes == 3 else f"(rows, {outputs})"
+        wanted = f"(rows, {places}, {outputs})" if places else f"(rows, {outputs})"
         raise SettingsError(
             f"{data.task_type} needs logits of shape {wanted}, but {type(model).__name__} gives {tuple(logits.shape)} "
-            "for one row. Load it with as many labels, and for words as a token classifier."
+            f"for one row. Load it with as many labels{f', {class_of}' if places else ''} (load_model(task_type=...))."
         )
+    if data.task_type == "ctc":
+        check_alignable(model, data)
 
 
 def _labels(data: PreparedData) -> np.ndarray:
