@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.metrics.words import FRACTIONS
 from hf_transfer_kit.reports.adaptation_pictures import adaptation_bars, adaptation_scalars, feature_maps_picture
 from hf_transfer_kit.reports.adaptation_words import adaptation_words
@@ -39,6 +40,7 @@ from hf_transfer_kit.reports.zero_shot_words import zero_shot_words
 from hf_transfer_kit.values import Adaptation, Advice, Generalisation, MultiTasking, UnseenClasses
 
 
+@checked_arguments()
 def write_report(output_dir: str | Path, report: TransferReport) -> None:
     """Writes report.html and report.json into ``output_dir``, in this order.
 

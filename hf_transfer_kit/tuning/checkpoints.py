@@ -16,8 +16,9 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.disk import free_bytes, full_disk_told
-from hf_transfer_kit.errors import FullDiskError, SettingsError
+from hf_transfer_kit.errors import FullDiskError, SettingsError, first_line
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.tuning.conservative.anchor import stateful_callbacks
@@ -32,6 +33,7 @@ _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _ELSEWHERE = ("pytorch_model_fsdp_0", "pytorch_model_fsdp.bin", "latest")
 
 
+@checked_arguments()
 def last_whole_checkpoint(
     output_dir: str | Path,
     *,
@@ -81,6 +83,7 @@ def last_whole_checkpoint(
     return None
 
 
+@checked_arguments()
 def check_checkpoint(folder: str | Path, *, facts: Mapping[str, Any] | None = None) -> str:
     """This checkpoint, named by the user, when training can go on from it.
 
@@ -124,7 +127,7 @@ def fault_of(folder: Path) -> str | None:
 def difference_from(folder: Path, facts: Mapping[str, Any] | None) -> str | None:
     """How the run that wrote a checkpoint differs from this one, in a few words; None where neither says so."""
     written = _kept(_read_state(folder) or {}).get("args", {}).get("facts") or {}
-    asked = json.loads(json.dumps(dict(facts or {})))
+    asked = _plain(facts)
     differing = [name for name in asked if name in written and written[name] != asked[name]]
     words = [f"{name} {written[name]}, not {asked[name]}" for name in differing]
     return f"of a run with {', '.join(words)}" if words else None
@@ -142,6 +145,7 @@ class GuardCheckpoints(TrainerCallback, ExportableState):
             them.
 
     Raises:
+        SettingsError: When ``facts`` are no plain values.
         FullDiskError: When a checkpoint is due and there is no space for it.
 
     Example:
@@ -150,8 +154,9 @@ class GuardCheckpoints(TrainerCallback, ExportableState):
         >>> _ = trainer.train(resume_from_checkpoint=last_whole_checkpoint(args.output_dir, tell=None))
     """
 
+    @checked_arguments()
     def __init__(self, facts: Mapping[str, Any] | None = None) -> None:
-        self.facts = dict(facts or {})
+        self.facts = _plain(facts)
         self.processes = 1
         self.files: dict[str, int] = {}
         self.writing: Path | None = None
@@ -234,6 +239,17 @@ def _newest_first(output_dir: Path) -> list[Path]:
     steps = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)")
     found = [(int(match[1]), path) for path in output_dir.glob("*") if (match := steps.fullmatch(path.name))]
     return [path for _, path in sorted(found, reverse=True) if path.is_dir()]
+
+
+def _plain(facts: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Facts as a checkpoint keeps them."""
+    try:
+        return json.loads(json.dumps(dict(facts or {})))
+    except (TypeError, ValueError) as error:
+        raise SettingsError(
+            f"facts={facts!r} cannot be kept in a checkpoint ({first_line(error)}). Give texts, numbers and lists of "
+            "them by name."
+        ) from error
 
 
 def _read_state(folder: Path) -> dict[str, Any] | None:
