@@ -5,9 +5,8 @@ from __future__ import annotations
 import collections.abc
 import functools
 import inspect
-import math
 from collections.abc import Callable, ItemsView, Mapping
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -15,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_typ
 from torch import nn
 
 from hf_transfer_kit.errors import SettingsError, TransferKitError
+from hf_transfer_kit.real_numbers import LARGEST_INT, is_finite, is_too_large
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,13 +32,15 @@ _WORDS: dict[object, str] = {
     nn.Module: "a network",
 }
 _SEVERAL = {bool: "truth values", int: "whole numbers", float: "finite numbers", str: "texts"}
+_CLASSES_OF = ("hf_transfer_kit", "transformers")
 _MOST_ENTRIES = 1_000
 
 
 def checked_arguments(*, own_words_first: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator by which arguments of the wrong kind are refused: a text for a number, NaN, a number for a list.
 
-    Only what ``_WORDS`` names is looked at; every other annotation holds for any value.
+    Only what ``_WORDS`` names and classes of this kit and of transformers are looked at; every other annotation holds
+    for any value. A whole number that 64 bits do not hold is refused before ``own_words_first`` counts.
 
     Args:
         own_words_first: Call the function nevertheless, and let it refuse the value in words of its own: for
@@ -59,7 +61,7 @@ def checked_arguments(*, own_words_first: bool = False) -> Callable[[Callable[P,
             try:
                 check_types(owner, given, hints)
             except SettingsError as wrong:
-                if not own_words_first:
+                if not own_words_first or any(map(is_too_large, given.values())):
                     raise
                 try:
                     function(*args, **kwargs)
@@ -90,7 +92,8 @@ def check_types(owner: str, given: Mapping[str, Any], hints: Mapping[str, Any]) 
         hint = hints.get(name, Any)
         if not _fits(value, hint):
             wanted = " or ".join(dict.fromkeys(filter(None, map(_in_words, _parts(hint)))))
-            raise SettingsError(f"{owner}: {name}={_short(value)} is not what it should be; give {wanted}.")
+            limit = f", at most {LARGEST_INT} in size" if is_too_large(value) else ""
+            raise SettingsError(f"{owner}: {name}={_short(value)} is not what it should be; give {wanted}{limit}.")
 
 
 @functools.cache
@@ -123,13 +126,19 @@ def _in_words(part: Any) -> str:
     """A kind, and of lists and mappings of plain values what these are."""
     entries = get_args(part) if _kind(part) is not collections.abc.Callable else ()
     inner = [_SEVERAL[entry] for entry in entries if entry in _SEVERAL]
-    words = _WORDS[_kind(part)]
+    words = _WORDS.get(_kind(part)) or f"a {_kind(part).__name__}"
     return f"{words} of {' to '.join(inner)}" if entries and len(inner) == len(entries) else words
 
 
 def _fits(value: object, hint: Any) -> bool:
     parts = _parts(hint)
-    return not all(_kind(part) in _WORDS for part in parts) or any(_is_a(value, part) for part in parts)
+    return not all(_is_known(_kind(part)) for part in parts) or any(_is_a(value, part) for part in parts)
+
+
+def _is_known(kind: Any) -> bool:
+    """Whether a value can be said to be of this kind or not."""
+    own = isinstance(kind, type) and not getattr(kind, "_is_protocol", False)
+    return kind in _WORDS or (own and kind.__module__.partition(".")[0] in _CLASSES_OF)
 
 
 def _is_a(value: object, part: Any) -> bool:
@@ -137,9 +146,9 @@ def _is_a(value: object, part: Any) -> bool:
     if kind is bool or isinstance(value, bool):
         return kind is bool and isinstance(value, bool)
     if kind is int:
-        return isinstance(value, Integral)
+        return isinstance(value, Integral) and not is_too_large(value)
     if kind is float:
-        return isinstance(value, Real) and math.isfinite(value)
+        return is_finite(value)
     if kind is collections.abc.Callable:
         return callable(value)
     if kind is collections.abc.Mapping:

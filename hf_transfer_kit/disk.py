@@ -48,7 +48,12 @@ def full_disk_told(sentence: str) -> Iterator[None]:
 
 def free_bytes(path: str | Path) -> int:
     """Bytes that may still be written where ``path`` lies or will lie."""
+    return shutil.disk_usage(existing_part(path)).free
+
+
+def existing_part(path: str | Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
     place = Path(path).absolute()
     while not place.exists():
         place = place.parent
-    return shutil.disk_usage(place).free
+    return place

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from numbers import Integral, Real
+from numbers import Integral
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.real_numbers import LARGEST_INT, is_finite
 
 
 def check_number(
@@ -18,7 +19,7 @@ def check_number(
     Raises:
         SettingsError: When it is outside, or no number.
     """
-    wrong = isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)
+    wrong = isinstance(value, bool) or not is_finite(value)
     if wrong or not low <= value <= high or (above and value == low):
         edge = f"above {low:g}" if above else f"of {low:g} or more"
         upper = "" if high == math.inf else f" and at most {high:g}"
@@ -32,7 +33,8 @@ def check_int(method: str, option: str, value: int, *, low: int, high: float = m
     Raises:
         SettingsError: When it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= min(high, LARGEST_INT):
+        high = LARGEST_INT if high == math.inf and isinstance(value, Integral) and value > LARGEST_INT else high
         upper = "" if high == math.inf else f" and at most {high}"
         raise SettingsError(
             f"{method}: {option}={value!r} is out of range; give a whole number of {low} or more{upper}."

@@ -9,7 +9,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from hf_transfer_kit.adaptation.objectives import METHODS
 from hf_transfer_kit.argument_types import checked_arguments
-from hf_transfer_kit.backbones.held import held_config
+from hf_transfer_kit.backbones.held import held_config, refuse_near_settings
 from hf_transfer_kit.backbones.new_heads import MOST_CLASSES
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
@@ -68,10 +68,11 @@ class DomainAdversarialConfig(PreTrainedConfig):
                 f"batch_norm={batch_norm!r} is unknown; choose {' or '.join(map(repr, BATCH_NORMS))}. To gather the "
                 "target's statistics after training, use reestimate_batch_norm."
             )
+        refuse_near_settings(type(self), kwargs)
         backbone_config = held_config(backbone_config)
+        if num_labels is not None:
+            check_int(type(self).__name__, "num_labels", num_labels, low=1, high=MOST_CLASSES)
         if backbone_config is not None:
-            if num_labels is not None:
-                check_int(type(self).__name__, "num_labels", num_labels, low=1, high=MOST_CLASSES)
             if num_labels is not None and num_labels != backbone_config.num_labels:
                 backbone_config.num_labels = num_labels
             kwargs.pop("label2id", None)

@@ -16,6 +16,7 @@ from hf_transfer_kit.data.labels import LABEL_COLUMNS, check_same_classes
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.options import check_seed
 from hf_transfer_kit.values import MapRows
+from hf_transfer_kit.values.rows import collated
 
 TARGET = "target_"
 """What stands before the names of the target's inputs."""
@@ -231,7 +232,7 @@ class DomainCollator:
 
     def __call__(self, rows: Sequence[Any]) -> dict[str, Any]:
         if isinstance(rows[0], SourceRow):
-            batch = self.collator([row.source for row in rows])
+            batch = collated(self.collator, [row.source for row in rows], of=rows)
             return {**batch, OF_SOURCE: torch.ones(len(rows), dtype=torch.bool)}
         if isinstance(rows[0], TargetRow):
             target = unlabelled_batch(self.collator, [row.target for row in rows], labels=["labels"])
@@ -243,7 +244,7 @@ class DomainCollator:
             return cast(dict[str, Any], self.collator(cast(list[Any], rows)))
         labels = [name for name in rows[0].source if name in LABEL_COLUMNS]
         target = unlabelled_batch(self.collator, [pair.target for pair in rows], labels=labels)
-        source = self.collator([pair.source for pair in rows])
+        source = collated(self.collator, [pair.source for pair in rows], of=rows)
         if self.change is not None:
             source, target = changed_inputs(source, self.change), changed_inputs(target, self.change)
         return {**source, **{f"{TARGET}{name}": value for name, value in target.items()}}
@@ -287,12 +288,18 @@ def unlabelled_batch(
         labels: Columns of labels that the collator may insist on: each row lends the constant 0, which goes no further.
     """
     lent = dict.fromkeys(labels, 0)
-    batch = collator([{**without_labels(row, None), **lent} for row in rows])
+    batch = collated(collator, [{**without_labels(row, None), **lent} for row in rows], of=rows)
     return {name: value for name, value in batch.items() if name not in LABEL_COLUMNS}
 
 
 def without_labels(row: Mapping[str, Any], columns: Collection[str] | None) -> dict[str, Any]:
-    """A target row as far as it may be seen: ``columns``, or all but those of labels."""
+    """A target row as far as it may be seen: ``columns``, or all but those of labels.
+
+    Raises:
+        DataError: When it is no mapping of inputs by name.
+    """
+    if not isinstance(row, Mapping):
+        raise DataError(f"A row of the target is {row!r:.60}, not its inputs by name. Give rows as Trainer reads them.")
     return {name: row[name] for name in (row if columns is None else columns) if name not in LABEL_COLUMNS}
 
 

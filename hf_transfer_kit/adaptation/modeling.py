@@ -26,6 +26,7 @@ from hf_transfer_kit.adaptation.label_head import LabelHead
 from hf_transfer_kit.adaptation.objectives import METHODS, DomainBatch
 from hf_transfer_kit.adaptation.objectives.source_free import SourceFreeObjective
 from hf_transfer_kit.adaptation.subclassing import restore_forward
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.adapters import check_learning, merge_adapters, put_adapters
 from hf_transfer_kit.backbones.held import keep_weights, network_to_hold
 from hf_transfer_kit.backbones.loading import classifier_class
@@ -84,6 +85,7 @@ class DomainAdversarialModel(PreTrainedModel):
     strength: Tensor
     progress: Tensor
 
+    @checked_arguments()
     def __init__(self, config: DomainAdversarialConfig, *, network: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         if network is None:

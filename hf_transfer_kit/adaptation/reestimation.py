@@ -13,6 +13,7 @@ from hf_transfer_kit.adaptation.batch_norm import batch_norms
 from hf_transfer_kit.adaptation.domain_pairs import evenly_spread, unlabelled_batch
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
+from hf_transfer_kit.backbones.taken_batches import misfits_told
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.labels import LABEL_COLUMNS
@@ -83,7 +84,8 @@ def reestimate_batch_norm(
                 read = [target[row] for row in chosen[start : start + batch_size]]
                 batch = unlabelled_batch(collator, read, labels=labels)
                 inputs = accepted_inputs(inner, on_device(batch, norms[0].running_mean.device), without=())
-                inner(**inputs) if isinstance(inputs, dict) else inner(*inputs)
+                with misfits_told(inner, batch):
+                    inner(**inputs) if isinstance(inputs, dict) else inner(*inputs)
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum

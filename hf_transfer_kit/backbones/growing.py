@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.adapters import outermost
 from hf_transfer_kit.backbones.heads import last_layers
-from hf_transfer_kit.backbones.new_heads import replace_head
+from hf_transfer_kit.backbones.new_heads import MOST_CLASSES, replace_head
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import ModelError, SettingsError
 
@@ -116,9 +116,13 @@ def _old_names(model: nn.Module, layers: dict[str, nn.Module]) -> list[str]:
 def _new_names(new: Sequence[str] | int, old: Sequence[str]) -> list[str]:
     given = new
     if isinstance(new, int):
+        if new > MOST_CLASSES:
+            raise SettingsError(f"new_classes={new}: give the number of new classes, at most {MOST_CLASSES:,}.")
         new = [] if isinstance(new, bool) else [f"LABEL_{len(old) + index}" for index in range(new)]
     if isinstance(new, str) or not new or len(set(new)) < len(new):
         raise SettingsError(f"new_classes={given!r}: give a list of names, at least one and none twice, or a number.")
+    if not all(isinstance(name, str) and name.strip() for name in new):
+        raise SettingsError(f"new_classes={given!r}: a class without a name; give each its own.")
     if there := [name for name in new if name in old]:
         raise SettingsError(f"The model has the class {', '.join(map(repr, there))} already; name new ones only.")
     return list(map(str, new))

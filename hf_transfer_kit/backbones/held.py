@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
@@ -10,7 +12,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 
 from hf_transfer_kit.backbones.adapters import adapter_settings
 from hf_transfer_kit.backbones.unwrapping import plain_model
-from hf_transfer_kit.errors import ModelError
+from hf_transfer_kit.errors import ModelError, SettingsError
 
 
 def held_config(config: PreTrainedConfig | Mapping[str, Any] | None) -> PreTrainedConfig | None:
@@ -25,6 +27,23 @@ def held_config(config: PreTrainedConfig | Mapping[str, Any] | None) -> PreTrain
         raise ModelError(f"backbone_config={config!r:.60} is no configuration of a network: give model.config.")
     # Not AutoConfig.for_model: timm's configurations keep the classes under names that from_dict alone reads.
     return CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
+
+
+def refuse_near_settings(config: type[PreTrainedConfig], others: Mapping[str, Any]) -> None:
+    """Refuses a setting that transformers would keep without a word though it is a slip of one of the config's own.
+
+    Args:
+        config: Whose.
+        others: What its constructor has no name for.
+
+    Raises:
+        SettingsError: With the name that is near.
+    """
+    own = [name for name in inspect.signature(config.__init__).parameters if name not in ("self", "kwargs")]
+    for name in others:
+        near = get_close_matches(name, own, n=1, cutoff=0.8)
+        if near and not hasattr(PreTrainedConfig, name) and name not in PreTrainedConfig().to_dict():
+            raise SettingsError(f"{config.__name__} has no setting {name!r}. Did you mean {near[0]!r}?")
 
 
 def network_to_hold(network: nn.Module, beside: str) -> tuple[PreTrainedModel, Mapping[str, Mapping[str, Any]] | None]:

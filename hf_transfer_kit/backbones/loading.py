@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -251,7 +252,7 @@ def stored_dtype(name_or_path: str | Path, *, trust_remote_code: bool = False, r
 
 def _weights_here(name: str, revision: str | None) -> Path | None:
     """A file of a checkpoint's weights, of a folder or of the Hub's cache."""
-    if Path(name).is_dir():
+    if os.path.isdir(name):
         return next(iter(sorted(Path(name).glob("*.safetensors"))), None)
     try:
         cached = try_to_load_from_cache(name, "model.safetensors", revision=revision)
@@ -286,7 +287,7 @@ def load_processor(name_or_path: str | Path, modality: str, *, revision: str | N
     try:
         return getattr(transformers, _PROCESSORS[modality]).from_pretrained(name, revision=revision)
     except (OSError, ValueError, TypeError, KeyError, HfHubHTTPError, HFValidationError) as error:
-        if modality == "audio" and Path(name).is_dir():
+        if modality == "audio" and os.path.isdir(name):
             return transformers.Wav2Vec2FeatureExtractor(sampling_rate=16_000, do_normalize=True)
         raise ModelError(
             f"{name} has no {modality} processor that {_PROCESSORS[modality]} can load ({first_line(error)}). "
@@ -310,11 +311,12 @@ def checkpoint_config(
     """
     path = Path(name)
     looks_local = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
-    if looks_local and not path.exists():
+    is_folder = os.path.isdir(name)  # where Path.is_dir raises, of a name that is too long, it says no
+    if looks_local and not os.path.exists(name):
         raise ModelError(f"There is no model at {name}: the path does not exist.")
-    if path.is_dir() and not (path / "config.json").is_file():
+    if is_folder and not (path / "config.json").is_file():
         raise ModelError(f"The folder {name} holds no config.json, so it is no saved model.")
-    if path.is_dir() and pretrained and not any(path.glob("*.safetensors")):
+    if is_folder and pretrained and not any(path.glob("*.safetensors")):
         raise ModelError(
             f"The folder {name} holds no .safetensors file. Weights in pickle form are not loaded; save them with "
             "save_pretrained, or start from random weights with pretrained=False."
@@ -323,7 +325,7 @@ def checkpoint_config(
         return transformers.TimmWrapperConfig(architecture=name.removeprefix("timm/").split(".")[0], do_pooling=True)
     if name.startswith(_TORCHVISION):
         return torchvision_config(name.removeprefix(_TORCHVISION), pretrained=pretrained)
-    if path.is_dir() and revision is not None:
+    if is_folder and revision is not None:
         raise SettingsError(
             f"The folder {name} has no revisions, but revision={revision!r} was given. Leave it out, or name a "
             "repository on the Hub."
@@ -331,7 +333,7 @@ def checkpoint_config(
     try:
         return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code, revision=revision)
     except Exception as error:  # each class of configurations says in its own way what it does not take
-        if path.is_dir():
+        if is_folder:
             raise ModelError(
                 f"The config.json of {name} cannot be read: {first_line(error)}. Give a folder that save_pretrained "
                 "has written."

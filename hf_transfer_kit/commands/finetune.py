@@ -184,13 +184,14 @@ def main() -> None:
         "rows a step": budget.batch_size,
     }
     resume = resume_point(args, facts)
+    guard = GuardCheckpoints(facts, overwrite=args.overwrite_output_dir)
     training_started = time.perf_counter()
     before = growing.before(data, args) if growing else None
     # What an old network says beside the new one it says of inputs, not of what frozen layers made of them.
     attach = None if growing else caches.attach
     keeping = growing.callbacks() if growing else ()
     with readable_data(strategy, model, data, attach) as rows:
-        parts = (RestoreWeights(resume), GuardCheckpoints(facts), *keeping, *model_args.rounding(), progress, kept)
+        parts = (RestoreWeights(resume), guard, *keeping, *model_args.rounding(), progress, kept)
         trainer = make_trainer(strategy, model, rows, evaluated(args, budget, typed()), callbacks=parts)
         trainer.train(resume_from_checkpoint=resume)
         run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)

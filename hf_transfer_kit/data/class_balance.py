@@ -189,5 +189,5 @@ class _BalancedLoss:
 def _is_weight(value: Any) -> bool:
     try:
         return not isinstance(value, (bool, str)) and 0 < float(value) < float("inf")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False

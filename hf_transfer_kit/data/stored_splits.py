@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hf_transfer_kit.data.embedded import EMBEDDED, embedded_data
 from hf_transfer_kit.data.media_folders import MEDIA, media_of, read_folders, read_listed
 from hf_transfer_kit.data.split_words import SPLIT_NAMES, files_by_split, renamed_splits
 from hf_transfer_kit.data.tables import KINDS, read_tables
-from hf_transfer_kit.errors import DataError, first_line
+from hf_transfer_kit.errors import DataError, SettingsError, first_line
 from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.near_names import did_you_mean
 
@@ -23,7 +24,7 @@ _NO_DATA = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "sta
 
 def display_name(name: str) -> str:
     """A dataset's name for people: of a local path the last part, without its place on the machine."""
-    return Path(name).resolve().name if Path(name).exists() else name
+    return Path(name).resolve().name if os.path.exists(name) else name
 
 
 def stored_splits(name: str, *, config_name: str | None = None, revision: str | None = None) -> dict[str, Dataset]:
@@ -35,13 +36,19 @@ def stored_splits(name: str, *, config_name: str | None = None, revision: str | 
         revision: Revision of a Hub dataset.
 
     Raises:
+        SettingsError: When a revision is of no Hub dataset, or a configuration of an embedded one.
         DataError: When nothing can be read there, there is no train split, or a split is empty.
     """
     if not name.strip():
         raise DataError("The name of the dataset is empty: give a Hub name, a folder or file, digits or digits_m.")
-    if name in EMBEDDED and not Path(name).exists():
+    is_here = os.path.exists(name)  # where Path.exists raises, of a name that is too long, it says no
+    if (is_here or name in EMBEDDED) and revision is not None:
+        raise SettingsError(f"{name} is not on the Hub, so it has no revision {revision!r}. Leave the revision out.")
+    if name in EMBEDDED and not is_here:
+        if config_name is not None:
+            raise SettingsError(f"{name} comes with the kit and has no configuration {config_name!r}. Leave it out.")
         found = embedded_data(name)
-    elif Path(name).exists():
+    elif is_here:
         found = _local(Path(name), config_name)
     else:
         found = _hub(name, config_name=config_name, revision=revision)
@@ -67,7 +74,14 @@ def _local(path: Path, config_name: str | None) -> dict[str, Dataset]:
             return dict(load_dataset(str(path), config_name))
         except Exception as error:  # whatever its builder raises
             raise DataError(f"{path} cannot be read as its README.md says: {first_line(error)}") from error
-    files = [file for file in sorted(path.rglob("*")) if _is_seen(file, path)]
+    if path.resolve() == path.resolve().parent:
+        raise DataError(f"{path} is a whole disk. Give the folder of the data alone.")
+    try:
+        files = [file for file in sorted(path.rglob("*")) if _is_seen(file, path)]
+    except OSError as error:
+        raise DataError(
+            f"The folder {path} cannot be gone through ({first_line(error)}). Give the folder of the data alone."
+        ) from error
     tables = [file for file in files if file.suffix.lower() in KINDS and file.name not in _NO_DATA]
     kinds = Counter(kind for file in files if (kind := media_of(file)))
     if kinds:

@@ -11,6 +11,7 @@ from hf_transfer_kit.backbones.layer_groups import layer_groups
 from hf_transfer_kit.backbones.splitting import CallRecorder, Split, TensorShape, unit_modules
 from hf_transfer_kit.backbones.splitting.planning import dead_lengths
 from hf_transfer_kit.backbones.splitting.sample import MASK, own_lengths
+from hf_transfer_kit.backbones.taken_batches import misfits_told
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features.fixed_batches import FixedBatches
 from hf_transfer_kit.features.precision import narrowed
@@ -90,7 +91,8 @@ class BoundaryPass:
     def _batch(self, start: int) -> dict[str, Tensor | list[Tensor]]:
         batch = self.batches(start)
         recorder = CallRecorder(self._units, entered=self._entered, wanted=list(self.wanted))
-        with torch.no_grad():  # not inference mode: what a network keeps of its first forward is trained with later
+        # Not inference mode: what a network keeps of its first forward is trained with later.
+        with torch.no_grad(), misfits_told(self.model, batch):
             calls, _ = recorder.run(self.model, batch)
         tensors = {**batch, **{name: value for call in calls for name, value in call.tensors().items()}}
         if missing := sorted(set(self.wanted) - set(tensors)):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hf_transfer_kit.disk import is_full
 from hf_transfer_kit.errors import DataError, FullDiskError, SettingsError
+from hf_transfer_kit.features.cache_budget import readable_bytes
 from hf_transfer_kit.features.checksums import SUFFIX, file_hash, noted_hash
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.features.shards import Column, checked_columns, read_shard, shard_batch, write_shard
@@ -178,7 +179,7 @@ def _check_space(partial: Path, layout: Layout, missing: Sequence[int]) -> None:
     needed, free = rows * sum(row_bytes), shutil.disk_usage(partial).free
     if needed > free:
         raise FullDiskError(
-            f"The cache needs {needed / 2**20:,.1f} MiB more, but {partial.parent} has {free / 2**20:,.1f} MiB free. "
+            f"The cache needs {readable_bytes(needed)} more, but {partial.parent} has {readable_bytes(free)} free. "
             "Free some, name another cache_dir (or HF_TRANSFER_KIT_CACHE), or store a smaller dtype. Other caches are "
             "as they were."
         )

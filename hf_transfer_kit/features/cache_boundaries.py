@@ -68,7 +68,7 @@ class CachedBoundaries:
         return attach_boundaries(model, self._splits[k], caches, self._sample)
 
 
-@checked_arguments(own_words_first=True)
+@checked_arguments()
 def cache_boundaries(
     model: nn.Module,
     datasets: Mapping[str, Any],

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
-from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.disk import existing_part
+from hf_transfer_kit.errors import FullDiskError, SettingsError
 
 _UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
 _UNITS.update({"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40})
@@ -55,3 +58,19 @@ def check_budget(needed: float, budget: int | float | str | None, *, what: str, 
         f"Caching {what} takes {readable_bytes(needed)}, more than the cache budget of {readable_bytes(allowed)}. "
         f"Choose {', '.join(choices[:-1])}, or {choices[-1]}."
     )
+
+
+def check_disk(needed: float, cache_dir: str | Path, *, what: str) -> None:
+    """Raises FullDiskError when a cache is more than the whole disk could ever hold.
+
+    Args:
+        needed: Bytes of the cache.
+        cache_dir: Where it would lie; need not exist.
+        what: What is to be cached, for the message.
+    """
+    whole = shutil.disk_usage(existing_part(cache_dir)).total
+    if needed > whole:
+        raise FullDiskError(
+            f"Caching {what} takes about {readable_bytes(needed)}, and the disk of {cache_dir} has "
+            f"{readable_bytes(whole)} in all. Choose fewer rows or views, more frozen groups, or no cache."
+        )

@@ -34,7 +34,7 @@ from hf_transfer_kit.near_names import did_you_mean
 _FORMAT = 2
 
 
-@checked_arguments(own_words_first=True)
+@checked_arguments()
 def cache_features(
     model: nn.Module,
     dataset: Any,

@@ -19,7 +19,7 @@ from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.features.body_fingerprint import prefix_fingerprint
 from hf_transfer_kit.features.boundary_pass import BoundaryPass
 from hf_transfer_kit.features.building import build_store
-from hf_transfer_kit.features.cache_budget import check_budget, readable_bytes
+from hf_transfer_kit.features.cache_budget import check_budget, check_disk, readable_bytes
 from hf_transfer_kit.features.cached_rows import CachedCollator, CachedRows, make_collator
 from hf_transfer_kit.features.fingerprints import combined, data_fingerprint, transform_fingerprint
 from hf_transfer_kit.features.fixed_batches import FixedBatches
@@ -27,6 +27,7 @@ from hf_transfer_kit.features.layer_output import learn_inputs
 from hf_transfer_kit.features.precision import check_dtype
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.features.store import Store, default_cache_dir, find_store
+from hf_transfer_kit.near_names import did_you_mean
 
 _FORMAT = 2
 # Largest difference of the outputs, relative to the largest output, by what the cache is stored as.
@@ -91,7 +92,7 @@ class CachedPrefix:
         self.rejoin()
 
 
-@checked_arguments(own_words_first=True)
+@checked_arguments()
 def cache_prefix(
     model: nn.Module,
     k: int,
@@ -144,6 +145,8 @@ def cache_prefix(
     """
     options = CacheOptions(batch_size, dtype, cache_dir, cache_budget, fingerprint, progress)
     named = dict(dataset) if isinstance(dataset, Mapping) else {"": dataset}
+    if not named:
+        raise SettingsError("cache_prefix: there is no dataset; give rows, or one or more of them by name.")
     collate = collator or default_data_collator
     device = usual_device(model)
     with seeded_eval_mode(model, seed=0):
@@ -185,6 +188,11 @@ def build_boundaries(
     """
     started = time.perf_counter()
     device = usual_device(model)
+    if isinstance(views, Mapping) and (unknown := sorted(map(str, set(views) - set(datasets)))):
+        raise SettingsError(
+            f"views names {unknown[0]!r}, which is no dataset; there are {', '.join(map(repr, datasets))}."
+            f"{did_you_mean(unknown[0], list(map(str, datasets)))}"
+        )
     views = {name: views if isinstance(views, int) else views.get(name, 1) for name in datasets}
     if min(views.values()) < 1:
         raise SettingsError(f"views={views}, but each row has 1 version or more.")
@@ -205,6 +213,7 @@ def build_boundaries(
     needed = sum(job.bytes_per_row * job.batches.places for _, job in missing.values())
     what = f"{_depths(splits)} of {sum(len(data) for data in datasets.values()):,} rows"
     check_budget(needed, options.cache_budget, what=what, dtype=options.dtype, views=max(views.values()))
+    check_disk(needed, cache_dir, what=what)
     if missing and options.progress and Ranks().rank == 0:
         print(f"Caching {what}: about {readable_bytes(needed)} in {cache_dir}.")
     stores = {

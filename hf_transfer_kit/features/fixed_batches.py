@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hf_transfer_kit.backbones.splitting.sample import checked_length, tensors_of
 from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.values.rows import collated
 
 _SHARDS = 16  # enough to share among processes and to lose little when killed ...
 _SHARD_BYTES = 64 * 2**20  # ... unless files would become larger than this
@@ -64,7 +65,7 @@ class FixedBatches:
         except IndexError as error:
             raise self._changed(f"row {indices[-1]} cannot be read") from error
         self._check_length()
-        batch = tensors_of(self.collate(rows), self.device)
+        batch = tensors_of(collated(self.collate, rows, of=self.dataset), self.device)
         for name, value in batch.items():
             if value.dim() == 0 or len(value) != len(indices):
                 raise DataError(

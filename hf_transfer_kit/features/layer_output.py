@@ -20,6 +20,7 @@ from hf_transfer_kit.backbones.feature_maps import (
     head_input,
     position_mask,
 )
+from hf_transfer_kit.backbones.taken_batches import misfits_told
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.features.pooling import pooled_positions
@@ -159,7 +160,8 @@ class LayerOutput:
         inputs = accepted_inputs(self.model, batch, without=self.without)
         self._maps.open()
         try:
-            self.model(**inputs) if isinstance(inputs, dict) else self.model(*inputs)
+            with misfits_told(self.model, batch):
+                self.model(**inputs) if isinstance(inputs, dict) else self.model(*inputs)
         finally:
             caught = self._maps.close()
         features = caught.get(self.tap.name)

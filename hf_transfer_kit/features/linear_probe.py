@@ -201,6 +201,8 @@ def linear_probe(
 
 
 def _pair(rows: LabelledRows, name: str, width: int) -> Rows:
+    if not isinstance(rows, CachedFeatures) and not (isinstance(rows, tuple | list) and len(rows) == 2):
+        raise SettingsError(f"{name} is {type(rows).__name__}: give cached features, or a pair of features and labels.")
     features, labels = (rows, None) if isinstance(rows, CachedFeatures) else rows
     return labelled_rows(features, labels, name=name, width=width)
 

@@ -44,7 +44,7 @@ def feature_rows(features: Features) -> np.ndarray:
         features = features.features
     elif isinstance(features, Tensor):
         features = features.detach().cpu().float().numpy()
-    array = np.asarray(features)
+    array = number_array(features, what="Features")
     if array.dtype != np.float64:
         array = array.astype(np.float32, copy=False)
     if array.ndim != 2:
@@ -55,6 +55,25 @@ def feature_rows(features: Features) -> np.ndarray:
     if not np.isfinite(array).all():
         row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
         raise DataError(f"Features of row {row} are not finite. Compute them in float32, or leave the row out.")
+    return array
+
+
+def number_array(values: Any, *, what: str) -> np.ndarray:
+    """An array of real numbers.
+
+    Args:
+        values: Whatever numpy takes.
+        what: It is, for the sentence.
+
+    Raises:
+        DataError: When it holds texts, complex numbers, or rows of different lengths.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{what} are no table of numbers ({error}). Give every row as many.") from error
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{what} are of type {array.dtype}, not real numbers. Give an array of shape (rows, D).")
     return array
 
 

@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import hf_transfer_kit
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub.command import without_local_paths
 from hf_transfer_kit.hub.hardware import hardware
@@ -33,6 +34,7 @@ class TransferCard(ModelCard):
     """
 
     @classmethod
+    @checked_arguments()
     def from_report(
         cls,
         report: TransferReport,

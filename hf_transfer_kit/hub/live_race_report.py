@@ -11,6 +11,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.hub.command import without_local_paths
 from hf_transfer_kit.hub.live_report import evaluations_of
@@ -42,6 +43,7 @@ class KeepRaceReport:
         >>> keeper.done("full", {"accuracy": 0.75})
     """
 
+    @checked_arguments()
     def __init__(
         self,
         report: TransferReport,

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.data import LoadedData, PreparedData
 from hf_transfer_kit.hub.command import without_local_paths
@@ -38,6 +39,7 @@ class KeepReport(TrainerCallback):
         >>> _ = trainer.train()
     """
 
+    @checked_arguments()
     def __init__(self, report: TransferReport, *, base_model: str | None = None, overwrite: bool = False) -> None:
         self.report = report
         self.base_model = base_model

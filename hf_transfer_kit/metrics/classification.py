@@ -10,6 +10,9 @@ import evaluate
 import numpy as np
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
+from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.options import check_int
+
 _CLASSES = {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
 
 
@@ -109,7 +112,17 @@ def top_k_share(scores: np.ndarray, classes: np.ndarray, k: int) -> float:
         scores: Of shape (rows, classes).
         classes: True classes, of shape (rows,).
         k: At least 1.
+
+    Raises:
+        SettingsError: When ``k`` is below 1.
+        DataError: When a class has no score.
     """
+    check_int("top_k_share", "k", k, low=1)
+    if scores.ndim != 2 or (len(classes) and not 0 <= classes.min() <= classes.max() < scores.shape[1]):
+        raise DataError(
+            f"Scores of shape {scores.shape} have no column for each of the classes up to {classes.max(initial=0)}. "
+            "Give one score a class."
+        )
     own = scores[np.arange(len(classes)), classes]
     at_least = (scores >= own[:, None]).sum(axis=1)
     return float((at_least <= k).mean())

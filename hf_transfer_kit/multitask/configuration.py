@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedConfig
 
 from hf_transfer_kit.argument_types import checked_arguments
-from hf_transfer_kit.backbones.held import held_config
+from hf_transfer_kit.backbones.held import held_config, refuse_near_settings
 from hf_transfer_kit.backbones.new_heads import MOST_CLASSES, checked_labels
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask.heads import HEADS
@@ -69,6 +69,7 @@ class MultiTaskConfig(PreTrainedConfig):
         adapters: Mapping[str, Mapping[str, Any]] | None = None,
         **kwargs: Any,
     ) -> None:
+        refuse_near_settings(type(self), kwargs)
         backbone_config = held_config(backbone_config)
         inputs = _checked_inputs(inputs, shared_from)
         if batch_norm not in BATCH_NORMS:

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.adapters import (
     check_learning,
     put_adapters,
@@ -82,6 +83,7 @@ class MultiTaskModel(PreTrainedModel):
     accepts_loss_kwargs = False
     _keys_to_ignore_on_load_unexpected = [r"^balancer\."]  # noqa: RUF012 - transformers reads it from the class
 
+    @checked_arguments()
     def __init__(self, config: MultiTaskConfig, *, network: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         kinds = [task["type"] for task in config.tasks.values()]

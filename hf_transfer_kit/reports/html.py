@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.environment import TemplateModule
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.metrics.words import FRACTIONS
 from hf_transfer_kit.reports.escaping import mapped, plain_code, plain_text
 from hf_transfer_kit.reports.filters import FILTERS
@@ -23,6 +24,7 @@ from hf_transfer_kit.reports.section import Section, folders, sections_of
 from hf_transfer_kit.reports.verdicts import all_verdicts
 
 
+@checked_arguments()
 def write_report(output_dir: str | Path, report: TransferReport) -> None:
     """Writes report.html and report.json into ``output_dir``, in this order.
 

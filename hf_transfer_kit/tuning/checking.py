@@ -29,5 +29,5 @@ def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value is a finite number, and no truth value."""
     try:
         return not isinstance(value, (bool, str)) and math.isfinite(value)
-    except TypeError:
+    except (TypeError, ValueError, OverflowError):
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
@@ -14,24 +13,35 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SaveStrategy
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.disk import free_bytes, full_disk_told
-from hf_transfer_kit.errors import FullDiskError, SettingsError
+from hf_transfer_kit.errors import FullDiskError, SettingsError, first_line
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.tuning.conservative.anchor import stateful_callbacks
+from hf_transfer_kit.tuning.own_checkpoints import (
+    STATE,
+    facts_of,
+    in_the_way,
+    kept,
+    mark,
+    newest_first,
+    read_state,
+    remove_older,
+)
 from hf_transfer_kit.tuning.runs import calling_trainer
 
 logger = get_logger(__name__)
 
-_STATE = "trainer_state.json"
 _WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "pytorch_model.bin", "adapter_model.bin")
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 # Weights and optimizer in a form of their own, which FSDP and DeepSpeed read and check themselves.
 _ELSEWHERE = ("pytorch_model_fsdp_0", "pytorch_model_fsdp.bin", "latest")
 
 
+@checked_arguments()
 def last_whole_checkpoint(
     output_dir: str | Path,
     *,
@@ -60,9 +70,9 @@ def last_whole_checkpoint(
         No checkpoint to go on from (there is none yet): training starts from the beginning.
     """
     passed, foreign = [], []
-    for folder in _newest_first(Path(output_dir)):
+    for folder in newest_first(Path(output_dir)):
         fault = fault_of(folder)
-        difference = None if fault else difference_from(folder, facts)
+        difference = None if fault else difference_from(folder, facts) or _unknown(folder, facts)
         if fault or difference:
             passed.append(f"{folder.name} ({fault or difference})")
             foreign += [f"{folder.name} ({difference})"] if difference else []
@@ -81,6 +91,7 @@ def last_whole_checkpoint(
     return None
 
 
+@checked_arguments()
 def check_checkpoint(folder: str | Path, *, facts: Mapping[str, Any] | None = None) -> str:
     """This checkpoint, named by the user, when training can go on from it.
 
@@ -99,16 +110,16 @@ def check_checkpoint(folder: str | Path, *, facts: Mapping[str, Any] | None = No
     reason = fault_of(folder) or difference_from(folder, facts)
     if reason is None:
         return str(folder)
-    others = [one for one in _newest_first(folder.parent) if not (fault_of(one) or difference_from(one, facts))]
+    others = [one for one in newest_first(folder.parent) if not (fault_of(one) or difference_from(one, facts))]
     way_out = f"Give {others[0]}" if others else "No other beside it would do; leave the flag out to start anew"
     raise SettingsError(f"Training cannot go on from {folder} ({reason}). {way_out}.")
 
 
 def fault_of(folder: Path) -> str | None:
     """What keeps a checkpoint from being whole, in a few words; None where nothing does."""
-    state = _read_state(folder)  # written last
+    state = read_state(folder)  # written last
     if state is None:
-        return f"{_STATE} is missing or cut off: it was not written to its end"
+        return f"{STATE} is missing or cut off: it was not written to its end"
     if not any((folder / name).exists() for name in _ELSEWHERE):
         weights, fault = _weight_files(folder)
         if fault:
@@ -116,18 +127,23 @@ def fault_of(folder: Path) -> str | None:
         for name in [*weights, "optimizer.pt", "scheduler.pt"]:
             if not (folder / name).is_file():
                 return f"{name} is missing"
-    if fault := _missing(folder, _kept(state).get("attributes")):
+    if fault := _missing(folder, kept(state).get("attributes")):
         return fault
     return next((fault for file in sorted(folder.iterdir()) if (fault := _unreadable(file))), None)
 
 
 def difference_from(folder: Path, facts: Mapping[str, Any] | None) -> str | None:
     """How the run that wrote a checkpoint differs from this one, in a few words; None where neither says so."""
-    written = _kept(_read_state(folder) or {}).get("args", {}).get("facts") or {}
-    asked = json.loads(json.dumps(dict(facts or {})))
+    written = facts_of(folder) or {}
+    asked = _plain(facts)
     differing = [name for name in asked if name in written and written[name] != asked[name]]
     words = [f"{name} {written[name]}, not {asked[name]}" for name in differing]
     return f"of a run with {', '.join(words)}" if words else None
+
+
+def _unknown(folder: Path, facts: Mapping[str, Any] | None) -> str | None:
+    """That a checkpoint does not say which run it is of, where that is asked for."""
+    return "it does not say of which run; name it to go on from it" if facts and facts_of(folder) is None else None
 
 
 class GuardCheckpoints(TrainerCallback, ExportableState):
@@ -135,13 +151,17 @@ class GuardCheckpoints(TrainerCallback, ExportableState):
 
     Pass it in ``Trainer(callbacks=[...])``. Before a checkpoint is written the free space is compared with what it
     takes; when the disk is full all the same, the half-written folder is removed. Earlier checkpoints stay. A folder
-    that is written again counts as not whole until it is (``last_whole_checkpoint``).
+    that is written again counts as not whole until it is (``last_whole_checkpoint``). Checkpoints that others wrote are
+    neither replaced nor, for ``save_total_limit``, cleaned away.
 
     Args:
         facts: Plain values that tell this run from others, such as its strategy; ``last_whole_checkpoint`` compares
             them.
+        overwrite: Whether checkpoints that a guard wrote for another run may be replaced.
 
     Raises:
+        SettingsError: When ``facts`` are no plain values, or, before training, when checkpoints of others lie where
+            this run's will be.
         FullDiskError: When a checkpoint is due and there is no space for it.
 
     Example:
@@ -150,8 +170,11 @@ class GuardCheckpoints(TrainerCallback, ExportableState):
         >>> _ = trainer.train(resume_from_checkpoint=last_whole_checkpoint(args.output_dir, tell=None))
     """
 
-    def __init__(self, facts: Mapping[str, Any] | None = None) -> None:
-        self.facts = dict(facts or {})
+    @checked_arguments()
+    def __init__(self, facts: Mapping[str, Any] | None = None, *, overwrite: bool = False) -> None:
+        self.facts = _plain(facts)
+        self.overwrite = overwrite
+        self.cleans: TrainingArguments | None = None
         self.processes = 1
         self.files: dict[str, int] = {}
         self.writing: Path | None = None
@@ -161,7 +184,9 @@ class GuardCheckpoints(TrainerCallback, ExportableState):
         if self.writing is not None and self.writing.is_dir():
             # Other processes may still be writing theirs.
             found = [file for file in self.writing.iterdir() if file.is_file() and not file.name.startswith("rng_")]
-            self.files = {file.name: file.stat().st_size for file in found if file.name != _STATE}
+            self.files = {file.name: file.stat().st_size for file in found if file.name != STATE}
+            if self.cleans is not None:
+                self.cleans.save_total_limit = None  # Trainer is about to clean away all that is called checkpoint-*
         return {"args": {"facts": self.facts}, "attributes": {"processes": self.processes, "files": self.files}}
 
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -173,6 +198,13 @@ class GuardCheckpoints(TrainerCallback, ExportableState):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        ahead = range(state.global_step + 1, state.max_steps + 1)
+        theirs = in_the_way(Path(args.output_dir), self.facts, ahead, overwrite=self.overwrite)
+        if args.save_strategy != SaveStrategy.NO and theirs:
+            raise SettingsError(
+                f"{args.output_dir} holds {theirs[0].name}, which is not of this run, and the run writes checkpoints "
+                "of such names. Choose another output_dir, or move it away."
+            )
         # Trainer, resumed, knows the callbacks of the checkpoint alone.
         stateful_callbacks(state).setdefault(type(self).__name__, self.state())
 
@@ -187,7 +219,11 @@ class _GuardedSave:
         trainer, ranks = self._trainer, Ranks()
         folder = Path(trainer._get_output_dir(trial=trial)) / f"{PREFIX_CHECKPOINT_DIR}-{trainer.state.global_step}"
         ranks.broadcast_from_main(lambda: self._before(folder))
-        self._guard.writing = folder
+        # Trainer may have restored a guard of its own from a checkpoint, which it asks for its state then.
+        guards = [one for one in trainer.callback_handler.callbacks if isinstance(one, GuardCheckpoints)]
+        limit = trainer.args.save_total_limit
+        for guard in guards:
+            guard.writing, guard.cleans = folder, trainer.args
         try:
             with full_disk_told(f"No space is left to write {folder}, which was removed. {_way_out(folder)}"):
                 self._save(model, trial, **kwargs)
@@ -196,7 +232,11 @@ class _GuardedSave:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         finally:
-            self._guard.writing = None
+            trainer.args.save_total_limit = limit
+            for guard in guards:
+                guard.writing = guard.cleans = None
+        if trainer.args.should_save:
+            remove_older(folder.parent, self._guard.facts, limit=limit, best=trainer.state.best_model_checkpoint)
 
     def _before(self, folder: Path) -> None:
         needed, free = checkpoint_bytes(self._trainer), free_bytes(folder)
@@ -205,7 +245,8 @@ class _GuardedSave:
                 f"{folder} takes about {needed / 2**20:,.1f} MiB, and {free / 2**20:,.1f} MiB are free. "
                 f"{_way_out(folder)}"
             )
-        (folder / _STATE).unlink(missing_ok=True)  # not whole until it is written to its end again
+        (folder / STATE).unlink(missing_ok=True)  # not whole until it is written to its end again
+        mark(folder, self._guard.facts)
 
 
 def checkpoint_bytes(trainer: Trainer) -> int:
@@ -215,13 +256,13 @@ def checkpoint_bytes(trainer: Trainer) -> int:
         tensors = [parameter for parameter in model.parameters() if parameter.requires_grad]
     else:
         tensors = list({tensor.data_ptr(): tensor for tensor in model.state_dict().values()}.values())
-    for kept in trainer.optimizer.state.values() if trainer.optimizer is not None else ():
-        tensors += [value for value in kept.values() if isinstance(value, Tensor)]
+    for moments in trainer.optimizer.state.values() if trainer.optimizer is not None else ():
+        tensors += [value for value in moments.values() if isinstance(value, Tensor)]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _way_out(folder: Path) -> str:
-    others = [one.name for one in _newest_first(folder.parent) if one != folder and fault_of(one) is None]
+    others = [one.name for one in newest_first(folder.parent) if one != folder and fault_of(one) is None]
     stays = f"{others[0]} is whole. " if others else ""
     return (
         f"{stays}Free some space (--save_total_limit keeps fewer checkpoints), and the same command with "
@@ -229,25 +270,15 @@ def _way_out(folder: Path) -> str:
     )
 
 
-def _newest_first(output_dir: Path) -> list[Path]:
-    """Folders named as Trainer names checkpoints, of the highest step first."""
-    steps = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)")
-    found = [(int(match[1]), path) for path in output_dir.glob("*") if (match := steps.fullmatch(path.name))]
-    return [path for _, path in sorted(found, reverse=True) if path.is_dir()]
-
-
-def _read_state(folder: Path) -> dict[str, Any] | None:
+def _plain(facts: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Facts as a checkpoint keeps them."""
     try:
-        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return state if isinstance(state, dict) and isinstance(state.get("global_step"), int) else None
-
-
-def _kept(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``GuardCheckpoints`` wrote; empty where it took no part."""
-    kept = (state.get("stateful_callbacks") or {}).get(GuardCheckpoints.__name__, {})
-    return kept[0] if isinstance(kept, list) else kept
+        return json.loads(json.dumps(dict(facts or {})))
+    except (TypeError, ValueError) as error:
+        raise SettingsError(
+            f"facts={facts!r} cannot be kept in a checkpoint ({first_line(error)}). Give texts, numbers and lists of "
+            "them by name."
+        ) from error
 
 
 def _weight_files(folder: Path) -> tuple[list[str], str | None]:

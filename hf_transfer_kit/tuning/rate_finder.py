@@ -76,6 +76,11 @@ def find_learning_rate(
     with preserved_random_state():
         with _seen_models() as seen:
             trainer = make_trainer()
+        if not isinstance(trainer, Trainer):
+            raise SettingsError(
+                f"find_learning_rate was given a function that makes a {type(trainer).__name__}: let it return a "
+                "fresh Trainer."
+            )
         model = cast(nn.Module, trainer.model)
         before = seen.get(id(model)) or _Snapshot(model)
         test = RangeTest(start=start, end=end, steps=steps, smoothing=smoothing, diverged=diverged)

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.values.rows import collated
 
 
 def own_batches(
@@ -43,14 +43,7 @@ def own_batches(
     else:
         chosen = islice(islice(iter(dataset), num_samples), rank, None, world)
     while rows := list(islice(chosen, batch_size)):
-        try:
-            batch = collate(rows)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise DataError(
-                f"The rows of {type(dataset).__name__} are not what the Trainer's collator takes "
-                f"({type(error).__name__}: {error}). Give rows prepared as the training data is, tokenized too."
-            ) from error
-        yield batch
+        yield collated(collate, rows, of=dataset)
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
-"""What rooms ask of a dataset's rows and of what makes batches of them, as types."""
+"""What rooms ask of a dataset's rows and of what makes batches of them: as types, and told where it is not so."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
+
+from hf_transfer_kit.errors import DataError, TransferKitError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,3 +81,73 @@ class KnownCollator(Collator, Protocol):
 
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change with what is made of a row."""
+
+
+def check_rows(dataset: Any) -> None:
+    """Refuses what is neither a map-style dataset nor a stream of rows.
+
+    Raises:
+        DataError: When it is a text, a mapping (a batch, or splits by name), or nothing that has rows.
+
+    Example:
+        >>> check_rows(iter([{"labels": 0}]))
+    """
+    if isinstance(dataset, str | bytes | Mapping) or not hasattr(dataset, "__iter__"):
+        check_map_rows(dataset)
+
+
+def check_map_rows(dataset: Any) -> None:
+    """Refuses what is no map-style dataset.
+
+    Raises:
+        DataError: When it is a text, a mapping (a batch, or splits by name), a stream, or cannot be counted.
+
+    Example:
+        >>> check_map_rows([{"labels": 0}])
+    """
+    kind = type(dataset).__name__
+    if isinstance(dataset, str | bytes):
+        raise DataError(f"{dataset!r:.60} is a text, not rows. Load it first: load_data and prepare_data give rows.")
+    if isinstance(dataset, Mapping):
+        names = ", ".join(map(str, list(dataset)[:8]))
+        raise DataError(
+            f"A mapping ({kind} with {names or 'no entry'}) is no dataset of rows. Give one of its splits, or of a "
+            "batch a list of its rows."
+        )
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        what = "a stream without length and indices" if hasattr(dataset, "__iter__") else "no dataset"
+        raise DataError(
+            f"{kind} is {what}, and rows are asked for by number here. Load it whole, or make a list of its rows."
+        )
+
+
+def collated(collate: Callable[[list], Mapping[str, Any]], rows: list[Any], *, of: object) -> Mapping[str, Any]:
+    """What a collator makes of rows.
+
+    Args:
+        collate: Anybody's.
+        rows: Of one batch.
+        of: The dataset that they come from, for the sentence.
+
+    Raises:
+        DataError: When the collator does not take them, or gives no batch by name.
+
+    Example:
+        >>> sorted(collated(collator, [train[0], train[1]], of=train))
+        ['labels', 'pixel_values']
+    """
+    try:
+        batch = collate(rows)
+    except TransferKitError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"The rows of {type(of).__name__} are not what the collator takes ({type(error).__name__}: "
+            f"{first_line(error)}). Give rows prepared as Trainer's are, each with its inputs by name, tokenized too, "
+            "and the collator that Trainer gets."
+        ) from error
+    if not isinstance(batch, Mapping):
+        raise DataError(
+            f"The collator gave {type(batch).__name__}, not a batch by name. Give the collator that Trainer gets."
+        )
+    return batch

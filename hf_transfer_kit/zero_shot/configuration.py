@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
@@ -10,9 +9,10 @@ from typing import Any, ClassVar, cast
 from transformers import AutoConfig, PreTrainedConfig
 
 from hf_transfer_kit.argument_types import checked_arguments
-from hf_transfer_kit.backbones.held import held_config
+from hf_transfer_kit.backbones.held import held_config, refuse_near_settings
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.real_numbers import is_finite
 from hf_transfer_kit.zero_shot.methods import ALL_METHODS
 
 
@@ -61,8 +61,9 @@ class ZeroShotConfig(PreTrainedConfig):
                 f"method={method!r} is unknown; choose one of {', '.join(ALL_METHODS)}."
                 f"{did_you_mean(method, ALL_METHODS)}"
             )
-        if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not math.isfinite(gamma):
+        if isinstance(gamma, bool) or not is_finite(gamma):
             raise SettingsError(f"gamma={gamma!r}: give a finite number, 0 for no calibration.")
+        refuse_near_settings(type(self), kwargs)
         backbone_config = held_config(backbone_config)
         for what, names in (("class", classes), ("attribute", attributes), ("seen class", seen)):
             if twice := [name for name, count in Counter(names).items() if count > 1]:

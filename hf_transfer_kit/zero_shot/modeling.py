@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.adapters import put_adapters, tell_frozen
 from hf_transfer_kit.backbones.held import keep_weights, network_to_hold
 from hf_transfer_kit.backbones.loading import classifier_class
@@ -70,6 +71,7 @@ class ZeroShotModel(PreTrainedModel):
     head: ZeroShotMethod
     class_attributes: Tensor
 
+    @checked_arguments()
     def __init__(self, config: ZeroShotConfig, *, network: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         if isinstance(network, ZeroShotModel):

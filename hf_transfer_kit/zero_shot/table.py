@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.data.tables import KINDS, read_tables
 from hf_transfer_kit.errors import DataError, SettingsError, first_line
 from hf_transfer_kit.logs import get_logger
@@ -64,6 +65,8 @@ class AttributeTable:
                 f"{values.shape}. Give a row for each class with a value for each attribute."
             )
         for what, names in (("class", self.classes), ("attribute", self.attributes)):
+            if any(name is None or not str(name).strip() for name in names):
+                raise DataError(f"A{'n' * (what == 'attribute')} {what} of the table has no name. Give each its own.")
             if twice := [name for name, count in Counter(names).items() if count > 1]:
                 raise DataError(f"The {what} {_listed(twice)} stands twice in the table. Give each its own name.")
         if not np.isfinite(values).all():
@@ -132,6 +135,7 @@ class AttributeTable:
     def __len__(self) -> int:
         return len(self.classes)
 
+    @checked_arguments()
     def rows(self, classes: Sequence[str]) -> np.ndarray:
         """Values of these classes in this order, (len(classes), A).
 
@@ -146,10 +150,12 @@ class AttributeTable:
             )
         return self.values[[place[name] for name in classes]]
 
+    @checked_arguments()
     def select(self, classes: Sequence[str]) -> AttributeTable:
         """The table of these classes alone."""
         return AttributeTable(tuple(classes), self.attributes, self.rows(classes))
 
+    @checked_arguments()
     def joined(self, other: AttributeTable, *, replace: bool = False) -> AttributeTable:
         """This table with the classes of ``other``; rows of classes that both have come from ``other``.
 
@@ -173,6 +179,7 @@ class AttributeTable:
         rows.update(zip(other.classes, other.values[:, order], strict=True))
         return AttributeTable(tuple(rows), self.attributes, np.stack(list(rows.values())))
 
+    @checked_arguments()
     def beside(self, other: AttributeTable) -> AttributeTable:
         """This table with the attributes of ``other`` after its own, for the classes of this one.
 
@@ -231,7 +238,13 @@ class AttributeTable:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> AttributeTable:
-        """What ``to_dict`` gave."""
+        """What ``to_dict`` gave.
+
+        Raises:
+            DataError: When it is something else.
+        """
+        if not isinstance(values, Mapping) or not {"classes", "attributes", "values"} <= values.keys():
+            raise DataError(f"{values!r:.60} is no table that to_dict gave, with classes, attributes and values.")
         return cls(tuple(values["classes"]), tuple(values["attributes"]), np.array(values["values"], dtype=np.float64))
 
 
@@ -261,7 +274,13 @@ def _from_rows(data: Dataset, class_column: str | None) -> tuple[list[str], list
         logger.warning(f"The columns {_listed(numbering)} of the table number its rows and are left out.")
         attributes = [name for name in attributes if name not in numbering]
     columns = [data[name][:] for name in attributes]
-    return list(data[class_column]), attributes, [list(row) for row in zip(*columns, strict=True)]
+    classes = list(data[class_column])
+    if None in classes:
+        raise DataError(
+            f"Row {classes.index(None)} of the table has no class in the column {class_column!r}. Name it, or leave "
+            "the row out."
+        )
+    return classes, attributes, [list(row) for row in zip(*columns, strict=True)]
 
 
 def _only_numbers_rows(name: str, values: Sequence[Any]) -> bool:

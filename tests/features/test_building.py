@@ -197,7 +197,7 @@ def test_a_disk_too_small_is_refused_before_work(tmp_path, monkeypatch):
     free = shutil.disk_usage(tmp_path)._replace(free=2 * 2**20)
     monkeypatch.setattr(building.shutil, "disk_usage", lambda path: free)
     compute = Counted()
-    with pytest.raises(DataError, match=r"needs 4\.0 MiB more, but .* has 2\.0 MiB free\. Free some"):
+    with pytest.raises(DataError, match=r"needs 4\.2 MB more, but .* has 2\.1 MB free\. Free some"):
         build(tmp_path, compute, columns=[Column("x", "float32", (1024,))], rows=1024)
     assert compute.starts == []
     assert len(build(tmp_path)) == ROWS

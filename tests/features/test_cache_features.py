@@ -345,11 +345,11 @@ def test_data_that_changes_its_length(cached, tmp_path, batch_size, grown):
     [
         ({"layer": "stage9"}, "layer='stage9' is no layer group of ResNet"),
         ({"layer": 3}, "a depth from 0 to 2"),
-        ({"layer": True}, "layer=True is no layer group"),
+        ({"layer": True}, "layer=True is not what it should be"),
         ({"pooling": "max"}, "pooling='max' is unknown; choose 'mean', 'first', 'last' or None"),
         ({"dtype": "int8"}, "dtype='int8' is unknown"),
         ({"batch_size": 0}, "a batch has 1 row or more"),
-        ({"keep_columns": "labels"}, "give a list of names"),
+        ({"keep_columns": "labels"}, "give a list of texts"),
     ],
 )
 def test_settings_that_are_not_allowed(cached, settings, message):

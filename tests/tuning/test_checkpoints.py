@@ -11,6 +11,7 @@ from transformers import Trainer
 
 from hf_transfer_kit.errors import FullDiskError, SettingsError
 from hf_transfer_kit.tuning import GuardCheckpoints, check_checkpoint, checkpoints, last_whole_checkpoint
+from hf_transfer_kit.tuning.own_checkpoints import mark, remove_older
 
 FACTS = {"strategy": "full", "seed": 0}
 
@@ -25,7 +26,7 @@ def fit(training_arguments, folder, resume=None, facts=FACTS, guarded=True, step
             output_dir=str(folder), max_steps=steps, save_strategy="steps", save_steps=2, learning_rate=1e-2, **settings
         ),
         train_dataset=rows,
-        callbacks=[GuardCheckpoints(facts)] if guarded else [],
+        callbacks=[GuardCheckpoints(facts) if guarded is True else guarded] if guarded else [],
     )
     trainer.train(resume_from_checkpoint=resume)
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -104,7 +105,7 @@ def test_another_runs_checkpoints_are_refused_and_those_of_this_one_found_among_
     other = {"strategy": "lora", "seed": 0}
     with pytest.raises(SettingsError, match="of a run with strategy full, not lora"):
         last_whole_checkpoint(folder, facts=other)
-    fit(training_arguments, folder, facts=other, steps=2)
+    fit(training_arguments, folder, guarded=GuardCheckpoints(other, overwrite=True), steps=2)
     told = []
     assert last_whole_checkpoint(folder, facts=other, tell=told.append) == str(folder / "checkpoint-2")
     assert "checkpoint-6 (of a run with strategy full, not lora)" in told[0]
@@ -189,3 +190,57 @@ def test_callbacks_restored_from_a_checkpoint_still_guard(folder, training_argum
     kept = json.loads((folder / "checkpoint-6" / "trainer_state.json").read_text())["stateful_callbacks"]
     assert kept["GuardCheckpoints"]["args"]["facts"] == FACTS
     assert "optimizer.pt" in kept["GuardCheckpoints"]["attributes"]["files"]
+
+
+def test_what_others_keep_under_such_names_outlives_a_limit(training_arguments, tmp_path):
+    others = [tmp_path / name for name in ("checkpoint-best", "checkpoint-4-copy", "checkpoint-900")]
+    for other in others:
+        other.mkdir()
+        (other / "model.safetensors").write_bytes(b"theirs")
+    fit(training_arguments, tmp_path, save_total_limit=1)
+    assert all((other / "model.safetensors").read_bytes() == b"theirs" for other in others)
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == [
+        "checkpoint-4-copy", "checkpoint-6", "checkpoint-900", "checkpoint-best",
+    ]  # fmt: skip
+    kept_args = torch.load(tmp_path / "checkpoint-6" / "training_args.bin", weights_only=False)
+    assert kept_args.save_total_limit == 1
+
+
+def test_the_best_and_the_newest_outlive_a_limit(tmp_path):
+    for step in (2, 4, 6, 8):
+        mark(tmp_path / f"checkpoint-{step}", FACTS)
+    mark(tmp_path / "checkpoint-10", {"strategy": "another"})
+    remove_older(tmp_path, FACTS, limit=2, best=str(tmp_path / "checkpoint-2"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-2", "checkpoint-8"]
+    remove_older(tmp_path, FACTS, limit=1, best=str(tmp_path / "checkpoint-2"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-2", "checkpoint-8"]
+
+
+def test_a_checkpoint_of_others_is_refused_before_training_and_never_gone_on_from(training_arguments, tmp_path):
+    fit(training_arguments, tmp_path, guarded=False)
+    (tmp_path / "checkpoint-6" / "mine.txt").write_text("mine")
+    with pytest.raises(SettingsError, match=r"checkpoint-6 \(it does not say of which run; name it to go on from it\)"):
+        last_whole_checkpoint(tmp_path, facts=FACTS)
+    for guard in (GuardCheckpoints(FACTS), GuardCheckpoints(FACTS, overwrite=True)):
+        with pytest.raises(SettingsError, match=r"holds checkpoint-6, which is not of this run"):
+            fit(training_arguments, tmp_path, guarded=guard)
+    assert (tmp_path / "checkpoint-6" / "mine.txt").exists()
+    assert last_whole_checkpoint(tmp_path, tell=None).endswith("checkpoint-6")  # nobody asked of which run
+    fit(training_arguments, tmp_path, resume=str(tmp_path / "checkpoint-6"), steps=8)  # named, and gone on from
+    assert (tmp_path / "checkpoint-8").is_dir()
+
+
+def test_checkpoints_of_another_run_are_replaced_only_when_asked_for(folder, training_arguments):
+    other = {**FACTS, "seed": 9}
+    with pytest.raises(SettingsError, match="holds checkpoint-6, which is not of this run"):
+        fit(training_arguments, folder, facts=other)
+    fit(training_arguments, folder, guarded=GuardCheckpoints(other, overwrite=True))
+    assert last_whole_checkpoint(folder, facts=other, tell=None).endswith("checkpoint-6")
+
+
+def test_a_checkpoint_killed_at_its_beginning_is_the_runs_own(folder, training_arguments):
+    for file in (folder / "checkpoint-6").iterdir():
+        if file.name != "hf_transfer_kit.json":
+            file.unlink()
+    fit(training_arguments, folder, resume=last_whole_checkpoint(folder, facts=FACTS, tell=None))
+    assert last_whole_checkpoint(folder, facts=FACTS, tell=None).endswith("checkpoint-6")

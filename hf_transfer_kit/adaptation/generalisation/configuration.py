@@ -10,7 +10,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from hf_transfer_kit.adaptation.configuration import BATCH_NORMS
 from hf_transfer_kit.adaptation.generalisation.objectives import SOURCES_OBJECTIVES
 from hf_transfer_kit.argument_types import checked_arguments
-from hf_transfer_kit.backbones.held import held_config
+from hf_transfer_kit.backbones.held import held_config, refuse_near_settings
 from hf_transfer_kit.backbones.new_heads import MOST_CLASSES
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import check_choice, check_int
@@ -58,10 +58,11 @@ class SeveralSourcesConfig(PreTrainedConfig):
         check_choice("SeveralSourcesConfig", "batch_norm", batch_norm, BATCH_NORMS)
         if isinstance(sources, str) or not sources or len(set(sources)) < len(sources):
             raise SettingsError(f"sources={sources!r} must be a list of names, one or more, none twice.")
+        refuse_near_settings(type(self), kwargs)
         backbone_config = held_config(backbone_config)
+        if num_labels is not None:
+            check_int(type(self).__name__, "num_labels", num_labels, low=1, high=MOST_CLASSES)
         if backbone_config is not None:
-            if num_labels is not None:
-                check_int(type(self).__name__, "num_labels", num_labels, low=1, high=MOST_CLASSES)
             if num_labels is not None and num_labels != backbone_config.num_labels:
                 backbone_config.num_labels = num_labels
             kwargs.pop("label2id", None)

@@ -20,6 +20,7 @@ from hf_transfer_kit.adaptation.generalisation.configuration import SeveralSourc
 from hf_transfer_kit.adaptation.generalisation.objectives import SOURCES_OBJECTIVES, SourcesBatch
 from hf_transfer_kit.adaptation.label_head import LabelHead
 from hf_transfer_kit.adaptation.subclassing import restore_forward
+from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.adapters import merge_adapters, put_adapters
 from hf_transfer_kit.backbones.held import keep_weights, network_to_hold
 from hf_transfer_kit.backbones.loading import classifier_class
@@ -65,6 +66,7 @@ class SeveralSourcesModel(PreTrainedModel):
 
     class_weights: Tensor | None
 
+    @checked_arguments()
     def __init__(self, config: SeveralSourcesConfig, *, network: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         if network is None:

@@ -18,6 +18,7 @@ from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.options import check_seed
 from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.values import MapRows
+from hf_transfer_kit.values.rows import check_rows, collated
 
 DOMAINS = "domains"
 """Name of what says which source each row of a batch is of."""
@@ -55,6 +56,8 @@ class SeveralSources(TorchDataset):
         if not sources:
             raise DataError("There is no source. Give one or more, by name: {'photo': rows, 'cartoon': rows}.")
         for name, rows in sources.items():
+            if isinstance(rows, str | bytes):
+                check_rows(rows)
             if not hasattr(rows, "__len__") or len(rows) == 0:
                 raise DataError(
                     f"The source {name!r} has no rows that can be counted, and every step needs one. Check its split "
@@ -168,7 +171,7 @@ class SourcesCollator:
         if not isinstance(rows[0], RowOfEach):
             return cast(dict[str, Any], self.collator(cast(list[Any], rows)))
         # Row after row of each source: whoever takes a part of the batch gets all sources.
-        batch = self.collator([row for each in rows for row in each.rows])
+        batch = collated(self.collator, [row for each in rows for row in each.rows], of=rows)
         if self.change is not None:
             batch = changed_inputs(batch, self.change)
         return {**batch, DOMAINS: torch.arange(len(rows[0].rows)).repeat(len(rows))}

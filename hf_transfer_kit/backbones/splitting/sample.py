@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_transfer_kit.errors import DataError, ModelError
+from hf_transfer_kit.values.rows import check_map_rows, collated
 
 MASK = "attention_mask"
 _SPREAD = 3
@@ -61,13 +62,13 @@ def make_sample(dataset: Any, collate: Callable[[list], Mapping[str, Any]], devi
     """The first, the middle and the last row, on ``device``.
 
     Raises:
-        DataError: When the dataset is a stream or empty, or its batches hold no tensors.
+        DataError: When the dataset is a stream or empty, or the collator makes no batch with tensors of its rows.
     """
     size = checked_length(dataset)
     chosen = sorted({0, size // 2, size - 1})[:_SPREAD]
     chosen = chosen if len(chosen) > 1 else [0, 0]
     rows = [dataset[index] for index in chosen]
-    batch, alone = (tensors_of(collate(part), device) for part in (rows, rows[:1]))
+    batch, alone = (tensors_of(collated(collate, part, of=dataset), device) for part in (rows, rows[:1]))
     return Sample(tuple(chosen), batch, alone)
 
 
@@ -75,13 +76,9 @@ def checked_length(dataset: Any) -> int:
     """Number of rows.
 
     Raises:
-        DataError: When the dataset is a stream or empty.
+        DataError: When the dataset is a stream, empty, or no rows at all.
     """
-    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-        raise DataError(
-            f"{type(dataset).__name__} is a stream without length and indices, and what is computed once is kept by "
-            "row. Load it whole, or make a list of its rows."
-        )
+    check_map_rows(dataset)
     if len(dataset) == 0:
         raise DataError("The dataset has no rows; there is nothing to compute. Check the split and its filters.")
     return len(dataset)

@@ -19,6 +19,7 @@ from hf_transfer_kit.commands.edge.foreign_errors import is_foreign
 from hf_transfer_kit.data.images import LEAST_SIDE, MOST_SIDE
 from hf_transfer_kit.errors import SettingsError, first_line
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.real_numbers import is_finite
 
 _LARGEST = 2**31 - 1
 
@@ -110,7 +111,7 @@ def _check_value(name: str, value: object) -> None:
         raise SettingsError(f"--{name} is empty. Give it a value, or leave it out.")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
-    if not math.isfinite(value):
+    if not is_finite(value):
         raise SettingsError(f"--{name} {value} is no finite number. Give one.")
     allowed = RANGES.get(name, _ANY)
     if not allowed.low <= value <= allowed.high:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -12,6 +11,7 @@ from torch.nn import functional
 
 from hf_transfer_kit.backbones.precision import in_float32
 from hf_transfer_kit.multitask.heads.head import Head, mean_of_known
+from hf_transfer_kit.real_numbers import is_finite
 
 
 class RegressionHead(Head):
@@ -55,7 +55,7 @@ class RegressionHead(Head):
         wanted, above_zero = super().wanted(option, num_labels)
 
         def finite(value: Any) -> bool:
-            return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            return not isinstance(value, bool) and is_finite(value)
 
         fits = finite if option == "mean" else above_zero
 

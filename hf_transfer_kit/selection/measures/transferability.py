@@ -13,7 +13,7 @@ from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.feature_maps import head_input, logits_layer
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.features import CachedFeatures, cache_features
-from hf_transfer_kit.features.probe_rows import Features, feature_rows, labelled_rows
+from hf_transfer_kit.features.probe_rows import Features, feature_rows, labelled_rows, number_array
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection.measures.scores import FEATURE_SCORES, SOURCE_CLASS_SCORES
 from hf_transfer_kit.selection.measures.scores.half_samples import half_sample_error
@@ -63,6 +63,8 @@ def transferability(
         >>> found.scores["knn_accuracy"].value > 0.8
         True
     """
+    if not scores:
+        raise SettingsError(f"scores is empty; name one or more of {', '.join(NAMES)}.")
     if unknown := [name for name in scores if name not in NAMES]:
         raise SettingsError(
             f"scores={unknown} are unknown; choose among {', '.join(NAMES)}.{did_you_mean(unknown[0], NAMES)}"
@@ -140,7 +142,8 @@ def _with_error(function: Callable, inputs: np.ndarray, labels: np.ndarray, *, d
 def _checked_probabilities(given: np.ndarray | Tensor | None, rows: int) -> np.ndarray | None:
     if given is None:
         return None
-    found = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given, dtype=np.float64)
+    plain = given.detach().cpu().double() if isinstance(given, Tensor) else given
+    found = number_array(plain, what="source_probabilities").astype(np.float64)
     if found.ndim != 2 or len(found) != rows:
         raise DataError(f"source_probabilities have the shape {found.shape}; give ({rows}, source classes).")
     if not np.isfinite(found).all() or found.min() < 0 or not np.allclose(found.sum(1), 1, atol=1e-3):

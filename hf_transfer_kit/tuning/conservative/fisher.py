@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
+from hf_transfer_kit.backbones.taken_batches import misfits_told
 from hf_transfer_kit.data.collating import on_device
-from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.options import check_choice
 from hf_transfer_kit.tuning.conservative.anchor import fingerprint_of
 from hf_transfer_kit.tuning.shared_rows import own_batches, sum_over_processes
@@ -127,8 +128,11 @@ def _num_rows(inputs: Mapping[str, Any]) -> int:
 
 def _loss(model: nn.Module, inputs: Mapping[str, Any], labels: str) -> Tensor:
     try:
-        outputs = model(**inputs)
-    except TypeError as error:
+        with misfits_told(model, inputs):
+            outputs = model(**inputs)
+    except DataError as error:
+        if not isinstance(error.__cause__, TypeError):
+            raise
         raise SettingsError(
             f"The Fisher information is estimated by model(**batch), which {type(model).__name__} does not take "
             f"({error}). Estimate it by a loop of your own and give L2SPFisher(fisher=...), or use L2SP."

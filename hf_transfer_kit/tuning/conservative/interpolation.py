@@ -14,9 +14,10 @@ from transformers.trainer_callback import ExportableState
 
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
+from hf_transfer_kit.backbones.taken_batches import misfits_told
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
-from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_int
 from hf_transfer_kit.tuning.conservative.anchor import (
@@ -32,6 +33,7 @@ from hf_transfer_kit.tuning.conservative.lora_delta import lora_pairs
 from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 from hf_transfer_kit.tuning.runs import calling_trainer
 from hf_transfer_kit.tuning.shared_rows import own_batches, sum_over_processes
+from hf_transfer_kit.values.rows import check_map_rows
 
 METRICS = ("accuracy", "loss")
 
@@ -93,6 +95,10 @@ class WeightInterpolation(NetworkCallback, ExportableState):
             )
         self.alphas = alphas
         self.metric = metric
+        if eval_dataset is not None:
+            check_map_rows(eval_dataset)
+            if len(eval_dataset) == 0:
+                raise DataError("WeightInterpolation: eval_dataset has no rows to measure on. Give some, or None.")
         self.eval_dataset = eval_dataset
         if batch_size is not None:
             check_int(type(self).__name__, "batch_size", batch_size, low=1)
@@ -226,9 +232,12 @@ def measured(model: nn.Module, dataset: Any, collate: Any, *, batch_size: int) -
         for batch in own_batches(dataset, collate, batch_size=batch_size):
             inputs = on_device(batch, device)
             try:
-                outputs = model(**inputs)
+                with misfits_told(model, inputs):
+                    outputs = model(**inputs)
                 loss = outputs.get("loss")
-            except (TypeError, AttributeError) as error:
+            except (DataError, AttributeError) as error:
+                if not isinstance(error.__cause__ or error, TypeError | AttributeError):
+                    raise
                 raise SettingsError(
                     f"WeightInterpolation measures loss and accuracy by model(**batch), which {type(model).__name__} "
                     f"does not answer with a mapping ({error}). Interpolate between saved weights by your own measure."

@@ -22,6 +22,7 @@ from hf_transfer_kit.tuning.conservative.holding import Selector
 from hf_transfer_kit.tuning.conservative.l2sp import L2SP
 from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.tuning.shared_rows import sum_over_processes
+from hf_transfer_kit.values.rows import check_rows
 
 
 class L2SPFisher(L2SP):
@@ -90,6 +91,8 @@ class L2SPFisher(L2SP):
         if num_samples < 1 or batch_size < 1:
             raise SettingsError(f"num_samples={num_samples} and batch_size={batch_size} must be 1 or more.")
         self.fisher = fisher
+        if dataset is not None:
+            check_rows(dataset)
         self.dataset = dataset
         self.cache_dir = cache_dir
         self.num_samples = num_samples

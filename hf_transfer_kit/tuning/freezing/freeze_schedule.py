@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.tuning.checking import is_number
 from hf_transfer_kit.tuning.freezing.schedule import Horizon, Plateau, Stage, parse_span, step_of
 from hf_transfer_kit.tuning.freezing.staged import StagedTraining
 from hf_transfer_kit.tuning.selecting import selected_names
@@ -160,7 +160,7 @@ def _check_stage(number: int, stage: Mapping[str, Any], *, is_last: bool) -> Non
     if not isinstance(rates, Mapping):
         raise SettingsError(f"{where}: rates={rates!r} must map selectors to factors, such as {{'body': 0.1}}.")
     for selector, factor in rates.items():
-        if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < math.inf:
+        if not is_number(factor) or factor < 0:
             raise SettingsError(f"{where}: the rate of {selector!r} is {factor!r}; give a factor of at least 0.")
 
 

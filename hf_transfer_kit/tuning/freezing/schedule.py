@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import check_number
+from hf_transfer_kit.tuning.checking import is_number
 
 _SPAN = re.compile(r"\s*(\d+(?:\.\d*)?)\s*(epochs?|steps?|%)\s*")
 _ROUNDING = 1e-6
@@ -137,7 +138,7 @@ def parse_span(span: str | float) -> tuple[float, str]:
     Raises:
         SettingsError: When it cannot be read or is out of range.
     """
-    if isinstance(span, (int, float)) and not isinstance(span, bool):
+    if is_number(span):
         amount, unit = float(span), "share"
     elif isinstance(span, str) and (match := _SPAN.fullmatch(span)):
         amount, unit = float(match[1]), match[2].rstrip("s") + "s"

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from hf_transfer_kit.backbones.seeded_eval_mode import preserved_random_state
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.values.rows import collated
 
 
 def spread_rows(train_dataloader: DataLoader, owner: str, limit: int | None = None) -> Sequence[int]:
@@ -40,7 +41,7 @@ def batches(
     dataset, collate = train_dataloader.dataset, train_dataloader.collate_fn
     for start in range(0, len(indices), batch_size):
         with preserved_random_state():
-            batch = collate([dataset[index] for index in indices[start : start + batch_size]])
+            batch = collated(collate, [dataset[index] for index in indices[start : start + batch_size]], of=dataset)
         yield on_device(batch, device)
 
 
