@@ -7,6 +7,7 @@ from hf_transfer_kit.predicting.answers import (
     TextAnswer,
     WordsAnswer,
 )
+from hf_transfer_kit.predicting.given_rows import typed_inputs
 from hf_transfer_kit.predicting.predictions import Predictions, SkippedRow, check_output_file
 from hf_transfer_kit.predicting.transferred import TransferredModel, load_transferred
 
@@ -21,4 +22,5 @@ __all__ = [
     "WordsAnswer",
     "check_output_file",
     "load_transferred",
+    "typed_inputs",
 ]

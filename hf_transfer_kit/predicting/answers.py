@@ -32,6 +32,10 @@ class Answer:
         """As a table holds it: one line, or one for each word."""
         return [self.record()]
 
+    def shown(self) -> dict[str, Any]:
+        """Column -> value of one line for people."""
+        return self.lines()[0]
+
 
 @dataclass(frozen=True)
 class ClassAnswer(Answer):
@@ -68,6 +72,16 @@ class ClassAnswer(Answer):
         further = _numbered(self.top[1:], self.measure, start=2)
         return [{**super().record(), "label": self.label, self.measure: self.probability, **known, **further}]
 
+    def shown(self) -> dict[str, Any]:
+        others = self.top if self.rejected else self.top[1:]
+        following = {"next": _in_words(others, self.measure)} if others else {}
+        return {
+            **super().record(),
+            "label": self.label,
+            self.measure: _figure(self.probability, self.measure),
+            **following,
+        }
+
 
 @dataclass(frozen=True)
 class LabelsAnswer(Answer):
@@ -91,6 +105,10 @@ class LabelsAnswer(Answer):
 
     def lines(self) -> list[dict[str, Any]]:
         return [{**super().record(), "labels": " | ".join(self.labels), **_numbered(self.top, "probability", start=1)}]
+
+    def shown(self) -> dict[str, Any]:
+        held = {"labels": ", ".join(self.labels) or "none"}
+        return {**super().record(), **held, "likeliest": _in_words(self.top, "probability")}
 
 
 @dataclass(frozen=True)
@@ -149,6 +167,9 @@ class WordsAnswer(Answer):
             for place, word in enumerate(self.words)
         ]
 
+    def shown(self) -> dict[str, Any]:
+        return {**super().record(), "words": " ".join(f"{word}/{label or '?'}" for word, label, _ in self.words)}
+
 
 @dataclass(frozen=True)
 class TextAnswer(Answer):
@@ -171,3 +192,13 @@ class TextAnswer(Answer):
 def _numbered(top: Sequence[tuple[str, float]], measure: str, *, start: int) -> Mapping[str, Any]:
     pairs = enumerate(top, start=start)
     return {f"{key}_{n}": value for n, pair in pairs for key, value in zip(("label", measure), pair, strict=True)}
+
+
+def _in_words(top: Ranked, measure: str) -> str:
+    return ", ".join(f"{label} {_figure(value, measure)}" for label, value in top)
+
+
+def _figure(value: float | None, measure: str) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f} %" if measure == "probability" else f"{value:.3g}"

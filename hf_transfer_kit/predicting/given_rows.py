@@ -198,6 +198,20 @@ class Rows:
             yield from part
 
 
+def typed_inputs(words: Sequence[str], kinds: Sequence[str]) -> list[str | Path]:
+    """What was typed on a command line as what is asked: files, and of a network that reads texts also texts.
+
+    Args:
+        words: As typed.
+        kinds: What the network reads.
+
+    Example:
+        >>> typed_inputs(["a good film", "missing.csv"], ("text",))
+        ['a good film', PosixPath('missing.csv')]
+    """
+    return [Path(word) if tuple(kinds) != ("text",) or names_data(word) else word for word in words]
+
+
 def names_data(text: str) -> bool:
     """Whether a text names a file or folder that is there, or ends as files of data do.
 

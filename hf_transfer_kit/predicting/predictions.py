@@ -118,18 +118,17 @@ class Predictions(Sequence[Answer]):
         writer.writerows(lines)
 
     def table(self, limit: int | None = None) -> str:
-        """For people: aligned columns of the first lines.
+        """For people: aligned columns of the first answers.
 
         Args:
             limit: How many; None for all.
         """
-        lines = self.lines()
-        shown = lines[:limit]
+        shown = [answer.shown() for answer in self.answers[:limit]]
         names = columns_of(shown)
         cells = [names, *([_cell(name, line.get(name)) for name in names] for line in shown)]
         widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
         rows = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-        left = len(lines) - len(shown)
+        left = len(self) - len(shown)
         return "\n".join([*rows, *([f"... and {left:,} more"] if left else [])])
 
     def __repr__(self) -> str:
@@ -173,11 +172,9 @@ def columns_of(lines: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _cell(column: str, value: Any) -> str:
-    if value is None:
-        return "-"
     if isinstance(value, float):
-        return f"{100 * value:.1f} %" if column.startswith("probability") else f"{value:.4g}"
-    text = " ".join(str(value).split())
+        return f"{value:.4g}"
+    text = "" if value is None else " ".join(str(value).split())
     if len(text) <= _WIDEST:
         return text
     return f"...{text[3 - _WIDEST :]}" if column == "row" else f"{text[: _WIDEST - 3]}..."

@@ -94,9 +94,13 @@ def _near(path: Path) -> str:
     """A question with the models beside it, or in the folders where scripts leave them."""
     places = [path.parent, *([Path("outputs")] if not path.is_absolute() else [])]
     known = {str(_shown(each)): each for place in places for each in _folders_in(place) if holds_model(each)}
-    near = did_you_mean(str(_shown(path)), known) or did_you_mean(path.name, [each.name for each in known.values()])
-    if near or not known:
+    if near := did_you_mean(_shown(path), known):
         return near
+    for shown, each in known.items():
+        if did_you_mean(path.name, [each.name]):
+            return f" Did you mean {shown!r}?"
+    if not known:
+        return ""
     return f" There are {_listed(list(known.values()))}."
 
 
