@@ -86,9 +86,8 @@ def main(argv: list[str] | None = None) -> None:
     for skipped in found.skipped:
         print(f"Skipped {skipped.row}: {skipped.reason}.", file=sys.stderr)
     if not found:
-        sys.exit(
-            f"{Path(sys.argv[0]).name}: None of the {len(found.skipped)} rows could be read; nothing was predicted."
-        )
+        of_all = f"of {len(found.skipped):,} " if len(found.skipped) > 1 else ""
+        sys.exit(f"{Path(sys.argv[0]).name}: No row {of_all}could be read, so nothing was predicted.")
     if output is not None:
         found.save(output, overwrite=given.overwrite)
         print(f"{len(found):,} predictions are in {output}.")

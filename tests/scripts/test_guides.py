@@ -180,7 +180,8 @@ def test_commands_name_scripts_and_flags_that_exist(page, flags_of):
 
 @pytest.fixture(scope="module")
 def flags_of():
-    """Script -> the flags that its parser knows: the fields of the dataclasses that it hands to ``parse_arguments``."""
+    """Script -> the flags that its parser knows: fields of the dataclasses that it hands to ``parse_arguments``, or those
+    of the parser that it makes itself."""
     before, modules = list(sys.path), set(sys.modules)
     sys.path.insert(0, str(ROOT / "scripts"))
     found: dict[str, set[str]] = {}
@@ -189,8 +190,12 @@ def flags_of():
         if script not in found:
             tree = ast.parse((ROOT / "scripts" / script).read_text())
             calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-            (call,) = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "parse_arguments"]
+            parsing = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "parse_arguments"]
             module = _loaded(ROOT / "scripts" / script)
+            if not parsing:
+                found[script] = {flag for action in module.parser()._actions for flag in action.option_strings}
+                return found[script]
+            (call,) = parsing
             kinds = [getattr(module, kind.id) for kind in call.args]
             found[script] = {"--config", "--plugin"} | {
                 f"--{f.name}" for kind in kinds for f in dataclasses.fields(kind)

@@ -89,7 +89,7 @@ def test_what_runs_overwrite_is_idle(recipe, own_columns, training_arguments):
 
 def test_every_recipe_is_known():
     recipes = {path.stem for path in SCRIPTS.glob("*.py") if 'if __name__ == "__main__":' in path.read_text()}
-    assert recipes == set(IDLE)
+    assert recipes - {"predict"} == set(IDLE)  # predict.py has no flag of TrainingArguments
 
 
 def test_settings_that_are_in_the_repository_hold_none():

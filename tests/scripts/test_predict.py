@@ -70,7 +70,7 @@ def test_a_file_is_written_once(main, case, capsys):
 
 
 def test_nothing_that_can_be_read_ends_with_status_1(main, case, capsys):
-    with pytest.raises(SystemExit, match="None of 2 rows could be read; nothing was predicted"):
+    with pytest.raises(SystemExit, match="No row of 2 could be read, so nothing was predicted"):
         main(["kept", "pictures/3.png", "absent.png", "--output", "found.csv"])
     assert not Path("found.csv").exists()
 
