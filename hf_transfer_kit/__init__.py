@@ -45,6 +45,7 @@ _ROOMS = {
     "hub": ("KeepRaceReport", "KeepReport", "NoPickleUploads", "TransferCard", "load_inputs", "push_transfer_model"),
     "metrics": ("Accuracy", "ConfusionMatrix", "MacroF1", "TopKAccuracy", "classification_metrics"),
     "multitask": ("MultiTaskCollator", "MultiTaskConfig", "MultiTaskDataset", "MultiTaskModel"),
+    "predicting": ("load_transferred",),
     "reports": ("TransferReport", "write_report"),
     "selection": (
         "compare_strategies",

@@ -36,6 +36,7 @@ COMMANDS = {
     "advise": Command("advise", "Rank networks for your data and plan for the best, before anything is trained."),
     "depth": Command("search_depth", "Find how many layers to freeze."),
     "features": Command("extract_features", "Compute features once and write them to files."),
+    "predict": Command("predict", "Ask a finished model about new files.", is_recipe=False),
     "push": Command("push", "Send a finished folder to the Hub.", is_recipe=False),
     "cache": Command("cache", "List caches of features, and remove what is not used.", is_recipe=False),
 }

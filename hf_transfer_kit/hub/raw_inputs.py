@@ -76,9 +76,9 @@ def load_inputs(name_or_path: str | Path, *, input: str | None = None, revision:
             processor = TimmWrapperImageProcessor(pretrained_cfg=settings["timm"])
         else:
             processor = cast(Any, _PROCESSORS[settings["reads"]]).from_pretrained(name, **where)
+        return RawInputs(settings["modality"], processor, sizes)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{name} keeps no inputs{f' of {input!r}' if input else ''} ({first_line(error)}): the kit's scripts write "
             f"{FILE} beside a model. Load its processor with load_processor, and prepare rows by hand."
         ) from error
-    return RawInputs(settings["modality"], processor, sizes)

@@ -99,8 +99,8 @@ def transcript_metric(
         blank: Index of the blank.
         space: Index of the symbol between words, for ``word_error_rate``.
     """
-    said: list[Sequence] = [collapsed(path, blank) for path in np.asarray(paths).tolist()]
-    there: list[Sequence] = [[symbol for symbol in row if symbol >= 0] for row in np.asarray(true).tolist()]
+    said: Sequence[Sequence] = [collapsed(path, blank) for path in np.asarray(paths).tolist()]
+    there: Sequence[Sequence] = [[symbol for symbol in row if symbol >= 0] for row in np.asarray(true).tolist()]
     if name == "word_error_rate":
         assert space is not None
         said, there = ([spelled_words(symbols, space) for symbols in side] for side in (said, there))

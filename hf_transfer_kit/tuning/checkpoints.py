@@ -199,7 +199,7 @@ class GuardCheckpoints(TrainerCallback, ExportableState):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         ahead = range(state.global_step + 1, state.max_steps + 1)
-        theirs = in_the_way(Path(args.output_dir), self.facts, ahead, overwrite=self.overwrite)
+        theirs = in_the_way(Path(str(args.output_dir)), self.facts, ahead, overwrite=self.overwrite)
         if args.save_strategy != SaveStrategy.NO and theirs:
             raise SettingsError(
                 f"{args.output_dir} holds {theirs[0].name}, which is not of this run, and the run writes checkpoints "

@@ -50,8 +50,10 @@ def kept(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def newest_first(output_dir: Path) -> list[Path]:
     """Folders named as Trainer names checkpoints, of the highest step first."""
-    found = [path for path in output_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if step_of(path) is not None]
-    return [path for path in sorted(found, key=step_of, reverse=True) if path.is_dir()]
+    found = [
+        (step, path) for path in output_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if (step := step_of(path)) is not None
+    ]
+    return [path for _, path in sorted(found, reverse=True) if path.is_dir()]
 
 
 def step_of(folder: Path) -> int | None:

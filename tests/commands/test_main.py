@@ -72,7 +72,9 @@ def test_a_mistyped_command_is_named(word, meant, monkeypatch, capsys):
     assert said.endswith(f"Did you mean {meant!r}?\n")
 
 
-@pytest.mark.parametrize("words", [[], ["run", "--help"], ["zero_shot", "-h"], ["push", "--help"], ["cache", "-h"]])
+@pytest.mark.parametrize(
+    "words", [[], ["run", "--help"], ["zero_shot", "-h"], ["push", "--help"], ["cache", "-h"], ["predict", "-h"]]
+)
 def test_help_imports_nothing_that_takes_time(words):
     program = (
         "import sys, json\nfrom hf_transfer_kit.commands.main import main\n"

@@ -196,12 +196,15 @@ def test_pairs_and_words_are_read_as_they_were(tmp_path):
     assert inputs(["good " * 9])["input_ids"].shape == (1, 5)
 
 
-@pytest.mark.parametrize("broken", ["absent", "not json", "a field missing"])
+@pytest.mark.parametrize("broken", ["absent", "not json", "a field missing", "modality"])
 def test_a_folder_without_inputs_is_told(broken, tmp_path):
     save_inputs(tmp_path, prepare_data(pictures(tmp_path / "data"), vit_processor(24)).raw_inputs)
     path = tmp_path / "inputs.json"
     if broken == "absent":
         path.unlink()
+    elif broken == "modality":
+        settings = json.loads(path.read_text())
+        path.write_text(json.dumps({name: value for name, value in settings.items() if name != broken}))
     else:
         path.write_text("{" if broken == "not json" else '{"modality": "image", "reads": "image"}')
     with pytest.raises(ModelError, match=r"keeps no inputs \(.*write inputs.json beside a model"):

@@ -82,7 +82,8 @@ def test_what_runs_overwrite_is_idle(recipe, own_columns, training_arguments):
 
 
 def test_every_recipe_is_known():
-    assert {path.stem for path in SCRIPTS.glob("*.py")} == set(IDLE)
+    recipes = {path.stem for path in SCRIPTS.glob("*.py")}
+    assert recipes - {"predict"} == set(IDLE)  # predict.py has no flag of TrainingArguments
 
 
 def test_settings_that_are_in_the_repository_hold_none():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from typing import NoReturn
 
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.near_names import did_you_mean
 
 
 class PlainParser(argparse.ArgumentParser):
@@ -16,4 +18,11 @@ class PlainParser(argparse.ArgumentParser):
         super().__init__(**{"prog": sys.argv[0], "allow_abbrev": False, **options})  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{message[:1].upper()}{message[1:]}. --help lists what may be given.")
+        near = ""
+        if unread := re.match(r"unrecognized arguments: (\S+)", message):
+            message = f"{unread[1]} is no flag here"
+            near = did_you_mean(unread[1], self._option_string_actions)
+        elif choice := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            message = f"{choice[1]} is unknown; choose {choice[2]}"
+            near = did_you_mean(choice[1], re.findall(r"[\w-]+", choice[2]))
+        raise SettingsError(f"{message[:1].upper()}{message[1:]}. --help lists what may be given.{near}")

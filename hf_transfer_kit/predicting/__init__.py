@@ -1,0 +1,26 @@
+"""A saved model asked about new rows, as it was measured."""
+
+from hf_transfer_kit.predicting.answers import (
+    ClassAnswer,
+    LabelsAnswer,
+    NumberAnswer,
+    TextAnswer,
+    WordsAnswer,
+)
+from hf_transfer_kit.predicting.given_rows import typed_inputs
+from hf_transfer_kit.predicting.predictions import Predictions, SkippedRow, check_output_file
+from hf_transfer_kit.predicting.transferred import TransferredModel, load_transferred
+
+__all__ = [
+    "ClassAnswer",
+    "LabelsAnswer",
+    "NumberAnswer",
+    "Predictions",
+    "SkippedRow",
+    "TextAnswer",
+    "TransferredModel",
+    "WordsAnswer",
+    "check_output_file",
+    "load_transferred",
+    "typed_inputs",
+]
