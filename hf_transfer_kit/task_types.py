@@ -7,7 +7,8 @@ from hf_transfer_kit.near_names import did_you_mean
 
 CLASSIFICATION = "classification"
 TOKEN_CLASSIFICATION = "token_classification"
-TASK_TYPES = (CLASSIFICATION, "regression", "multi_label", TOKEN_CLASSIFICATION, "ctc")
+CTC = "ctc"
+TASK_TYPES = (CLASSIFICATION, "regression", "multi_label", TOKEN_CLASSIFICATION, CTC)
 
 
 def check_task_type(task_type: str) -> None:

@@ -19,7 +19,8 @@ from hf_transfer_kit.hub.raw_inputs import load_inputs
 from hf_transfer_kit.multitask import MultiTaskModel
 from hf_transfer_kit.multitask.configuration import SEPARATOR
 from hf_transfer_kit.predicting.meaning import Meaning
-from hf_transfer_kit.task_types import TOKEN_CLASSIFICATION
+from hf_transfer_kit.selection.finetuning.transcripts import spell_no_padding
+from hf_transfer_kit.task_types import CTC, TOKEN_CLASSIFICATION
 from hf_transfer_kit.yaml_texts import read_yaml_file
 from hf_transfer_kit.zero_shot import ZeroShotModel
 
@@ -82,6 +83,8 @@ def saved_network(folder: Path) -> tuple[PreTrainedModel, tuple[Reading, ...]]:
         return network, (Reading(inputs, (meaning,), columns=columns),)
     kind = _type_of(config)
     network = load_model(folder, modality=inputs.reads, trained_head=True, task_type=kind)
+    if kind == CTC:
+        spell_no_padding(network)
     meaning = Meaning(kind, _names(config), rejection=_rejection(folder))
     return network, (Reading(inputs, (meaning,), words=kind == _WORDS, columns=columns),)
 
@@ -109,7 +112,7 @@ def _type_of(config: PreTrainedConfig) -> str:
     if kind.endswith("ForTokenClassification"):
         return _WORDS
     if kind.endswith("ForCTC"):
-        return "ctc"
+        return CTC
     return _TYPES.get(str(config.problem_type), "regression" if config.num_labels == 1 else "classification")
 
 

@@ -20,7 +20,7 @@ from transformers import (
     pipeline,
 )
 
-from hf_transfer_kit import load_inputs
+from hf_transfer_kit import load_inputs, load_transferred
 from hf_transfer_kit.data.memory import Rows
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.hub import save_results
@@ -88,6 +88,15 @@ def test_report_and_card_say_it(raced):
     assert "pipeline_tag: automatic-speech-recognition" in card
     assert {"- type: cer", "- type: wer"} <= {line.strip() for line in card.splitlines()}
     assert json.loads((raced.folder / "report.json").read_text())["results"][0]["metric"] == "error_rate"
+
+
+def test_it_is_asked_about_new_sounds_in_batches_too(raced):
+    waves, _ = spoken(SIZES["test"], 2)
+    rows = [{"array": wave, "sampling_rate": RATE} for wave in waves]
+    measured = [said(path) for path in raced.found.predicted.tolist()]
+    assert len({len(wave) for wave in waves}) > 3
+    for batch_size in (1, 7, 20):
+        assert [a.text for a in load_transferred(raced.folder)(rows, batch_size=batch_size)] == measured
 
 
 def test_a_stranger_decodes_what_was_measured(raced, tmp_path, capsys):
