@@ -98,7 +98,7 @@ def compare_strategies(
     Selection reads the validation split only: the mean of the task's metric in its direction (``judging_of``; accuracy
     of classes by default), the lower mean loss where that is equal. Whether transfer helped is judged on the test split
     by a paired bootstrap of that metric's difference to ``from_scratch``. Tasks are ``classification``, ``regression``,
-    ``multi_label`` and ``token_classification`` (``data.task_type``).
+    ``multi_label``, ``token_classification`` and ``ctc`` (``data.task_type``).
     A strategy whose depth is to be found (``freeze_first:auto``) runs with the depth that a search gives.
 
     Args:
