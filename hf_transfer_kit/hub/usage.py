@@ -22,6 +22,14 @@ def usage_snippet(report: TransferReport, *, module: str | None = None, raw_inpu
         module: Module of the kit that defines the model's class; None for a class of transformers.
         raw_inputs: Whether inputs.json lies beside the model, so that files can be given to it.
     """
+    snippet = _snippet(report, module, raw_inputs)
+    if not raw_inputs:
+        return snippet
+    asked = _ARGUMENTS[report.data["modality"]]
+    return f"{snippet}\n# files, folders and tables at once: hf_transfer_kit.load_transferred(name)({asked})"
+
+
+def _snippet(report: TransferReport, module: str | None, raw_inputs: bool) -> str:
     registers = f"import {module}  # registers the class of the model\n" if module else ""
     data = report.data
     asked = _ARGUMENTS[data["modality"]]

@@ -30,8 +30,8 @@ class SkippedRow:
         reason: Why.
 
     Example:
-        >>> load_transferred(finished)("absent.jpg").skipped
-        (SkippedRow(row='absent.jpg', reason='there is no such file'),)
+        >>> load_transferred(finished)("absent.jpg").skipped == (SkippedRow("absent.jpg", "there is no such file"),)
+        True
     """
 
     row: str | int

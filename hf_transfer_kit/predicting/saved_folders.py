@@ -105,7 +105,9 @@ def _near(path: Path) -> str:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    return sorted(each for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
+    """Without what a killed run left half-written, whose name begins with a dot."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(each for each in found if each.is_dir() and not each.name.startswith("."))
 
 
 def _shown(path: Path) -> Path:

@@ -197,3 +197,14 @@ def test_a_folder_with_a_report_is_refused(tmp_path):
     check_output_dir(tmp_path, overwrite=True)
     with pytest.raises(SettingsError, match="is a file"):
         check_output_dir(tmp_path / "report.json")
+
+
+def test_the_snippet_names_the_way_to_read_many_files_where_inputs_are_kept():
+    from hub.sharing_cases import classified
+
+    from hf_transfer_kit.hub.usage import usage_snippet
+
+    report = classified("image", 3)
+    kept, plain = (usage_snippet(report, raw_inputs=told) for told in (True, False))
+    line = '# files, folders and tables at once: hf_transfer_kit.load_transferred(name)("photo.jpg")'
+    assert kept == f"{plain}\n{line}"

@@ -106,6 +106,7 @@ def place(tmp_path, monkeypatch):
     (folder / "pictures").mkdir()
     (tmp_path / "advised").mkdir()
     (tmp_path / "advised" / "report.json").write_text("{}")
+    shutil.copytree(folder, tmp_path / "advised" / ".unfinished-1-x")  # of a run that was killed
     (tmp_path / "empty").mkdir()
     network, _ = timm_wrapped("resnet18", 3)
     network.save_pretrained(tmp_path / "pretrained")
