@@ -69,7 +69,7 @@ def started(command: list[str], output_dir: Path, limit: float | None) -> tuple[
 
 def trained(output: str) -> list[str]:
     """The runs that ended, by the lines that they printed."""
-    return re.findall(r"^(\S.*?(?:, seed|split) \d+)\s+step (\d+)/\2\b", output, flags=re.MULTILINE)
+    return re.findall(r"^(\S.*?, seed \d+|split \d+)\s+step (\d+)/\2\b", output, flags=re.MULTILINE)
 
 
 def strip(value: object) -> object:

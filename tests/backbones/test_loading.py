@@ -147,3 +147,25 @@ def test_weighted_layers_are_never_dropped(tmp_path):
     model = load_model(tmp_path, num_labels=2).train()
     for _ in range(5):
         assert model(**inputs).logits.shape == (2, 2)
+
+
+def test_a_network_for_ctc_has_the_symbols_asked_for_whatever_it_had_before(tmp_path):
+    """Of a classifier, of one that spelled others, and of none in transformers."""
+    symbols = dict(enumerate(("<blank>", " ", "a", "b", "c")))
+    classifier, inputs = tiny.TRANSFORMERS["wav2vec2_stable"]()
+    model = load_model(saved(classifier, tmp_path / "classifier"), id2label=symbols, task_type="ctc", seed=1)
+    again = load_model(saved(model, tmp_path / "speller"), id2label={0: "<blank>", 1: "x"}, task_type="ctc")
+    for found, count in ((model, 5), (again, 2)):
+        assert found(**inputs).logits.shape[::2] == (2, count)
+        assert (found.config.vocab_size, found.config.pad_token_id, found.config.num_labels) == (count, 0, count)
+    for name, value in classifier.wav2vec2.state_dict().items():
+        assert torch.equal(again.wav2vec2.state_dict()[name], value), name
+    kept = load_model(tmp_path / "speller", task_type="ctc")
+    assert torch.equal(kept.lm_head.weight, model.lm_head.weight)
+    whisper = saved(tiny.TRANSFORMERS["whisper"]()[0], tmp_path / "whisper")
+    with pytest.raises(
+        ModelError, match="'whisper' model, which transformers has no ModelForCTC of, and ctc needs one"
+    ):
+        load_model(whisper, id2label=symbols, task_type="ctc")
+    with pytest.raises(SettingsError, match="task_type='ct' is unknown; choose classification, regression"):
+        load_model(whisper, task_type="ct")

@@ -7,8 +7,10 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from transformers import BertTokenizerFast, ViTImageProcessor
 
 from hf_transfer_kit.data import load_data, prepare_data
-from hf_transfer_kit.data.label_kinds import BLANK, renamed
+from hf_transfer_kit.data.columns import Columns, find_columns
+from hf_transfer_kit.data.label_kinds import BLANK, CLASSIFICATION, LABEL_KINDS, renamed
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.task_types import TASK_TYPES
 
 TAGS = ClassLabel(names=["O", "B-x", "I-x"])
 WORDS = ["aa", "b", "cccc", "dd"]
@@ -100,6 +102,16 @@ def test_transcripts_are_spelled(folder):
     )
     assert spelled.label_names == (BLANK, "a", "b")
     assert [spelled.test[row]["label"] for row in range(2)] == [[1], [1, 2]]
+
+
+def test_the_column_of_transcripts_is_found_by_its_name():
+    rows = {"audio": [{"bytes": b"", "path": None}], "text": ["yes"], "label": ["a"]}
+    data = Dataset.from_dict(rows)
+    assert find_columns(data, transcripts=True) == Columns(("audio",), "text", "audio")
+    assert find_columns(data).label == "label"
+    assert find_columns(data, transcripts=True, label_column="label").label == "label"
+    assert find_columns(data, transcripts=True, input_column="text").label == "label"
+    assert (CLASSIFICATION, *LABEL_KINDS) == TASK_TYPES
 
 
 def test_classes_are_renamed():

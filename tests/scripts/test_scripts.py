@@ -10,10 +10,12 @@ import joint_networks
 import numpy as np
 import processes
 import pytest
+import soundfile
 import tiny
 import torch
 import yaml
 from PIL import Image
+from spoken_rows import RATE, SYMBOLS, extractor, speller, spoken
 
 from hf_transfer_kit import load_data, prepare_data, replace_head
 from hf_transfer_kit.data import raw_rows
@@ -377,3 +379,24 @@ def test_flags_of_balance_are_checked_before_anything_runs(tmp_path):
     done = run("finetune.py", "--output_dir", tmp_path, "--class_weights", "rare", ok=False)
     assert done.returncode == 2
     assert "--class_weights rare: write balanced, or class=weight" in done.stderr
+
+
+def test_a_folder_of_sounds_and_their_texts_is_learned_to_spell(tmp_path):
+    """The column of texts is found by its name; what is saved has the symbols."""
+    data, folder = tmp_path / "data", tmp_path / "net"
+    data.mkdir()
+    waves, labels = spoken(40, 0)
+    lines = ["file_name,transcription"]
+    for place, (wave, symbols) in enumerate(zip(waves, labels, strict=True)):
+        soundfile.write(data / f"{place}.wav", wave, RATE)
+        lines.append(f"{place}.wav,{''.join(SYMBOLS[symbol] for symbol in symbols)}")
+    (data / "metadata.csv").write_text("\n".join(lines) + "\n")
+    speller(0).save_pretrained(folder)
+    extractor().save_pretrained(folder)
+    flags = ["--task_type", "ctc", "--model_name_or_path", folder, "--dataset", data, "--output_dir", tmp_path / "out"]
+    done = run("transfer.py", *flags, "--strategies", "full", "from_scratch", "--metric", "word_error_rate", *FAST)
+    assert "(word error rate)" in done.stdout
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["data"]["classes"] == list(SYMBOLS)
+    assert report["results"][0]["metric"] == "word_error_rate"
+    assert set(json.loads((tmp_path / "out" / "vocab.json").read_text())) == set(SYMBOLS)
