@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from hf_transfer_kit.adaptation.configuration import DomainAdversarialConfig
-from hf_transfer_kit.backbones.loading import classifier_class, classifier_modalities
+from hf_transfer_kit.backbones.auto_classes import classifier_class, classifier_modalities
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 
 

@@ -28,8 +28,8 @@ from hf_transfer_kit.adaptation.objectives.source_free import SourceFreeObjectiv
 from hf_transfer_kit.adaptation.subclassing import restore_forward
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.adapters import check_learning, merge_adapters, put_adapters
+from hf_transfer_kit.backbones.auto_classes import classifier_class
 from hf_transfer_kit.backbones.held import keep_weights, network_to_hold
-from hf_transfer_kit.backbones.loading import classifier_class
 from hf_transfer_kit.backbones.precision import in_float32
 from hf_transfer_kit.backbones.seeded_eval_mode import still_batch_norms
 from hf_transfer_kit.errors import DataError, SettingsError

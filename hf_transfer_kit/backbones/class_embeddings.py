@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 
 from hf_transfer_kit.argument_types import checked_arguments
+from hf_transfer_kit.backbones.checkpoints import checkpoint_config, loaded_weights
 from hf_transfer_kit.backbones.joint_towers import joint_reads, joint_scale, side_features
-from hf_transfer_kit.backbones.loading import checkpoint_config, load_processor, loaded_weights
+from hf_transfer_kit.backbones.loading import load_processor
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError, first_line
 from hf_transfer_kit.logs import get_logger
 

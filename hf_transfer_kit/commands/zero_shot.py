@@ -21,7 +21,7 @@ from pathlib import Path
 from transformers import AutoModel
 
 from hf_transfer_kit.backbones import TEMPLATES, checked_templates, checkpoint_config, layer_groups, load_processor
-from hf_transfer_kit.backbones.loading import loaded_weights
+from hf_transfer_kit.backbones.checkpoints import loaded_weights
 from hf_transfer_kit.commands.edge.places import checked_output
 from hf_transfer_kit.commands.edge.settings import command_line, parse_arguments, resolved_config
 from hf_transfer_kit.commands.edge.sharing import Sharing

@@ -11,7 +11,7 @@ import transformers
 from torch import Tensor
 from transformers import AutoModel, PreTrainedModel, pipeline
 
-from hf_transfer_kit.backbones.loading import TASK_CLASSES, classifier_class
+from hf_transfer_kit.backbones.auto_classes import TASK_CLASSES, classifier_class
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.data import LoadedData, PreparedData, raw_rows
 from hf_transfer_kit.data.collating import NOT_LABELLED, on_device

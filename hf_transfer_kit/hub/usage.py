@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hf_transfer_kit.backbones.loading import classifier_class
+from hf_transfer_kit.backbones.auto_classes import classifier_class
 from hf_transfer_kit.hub.metadata import card_of, pipeline_of
 from hf_transfer_kit.reports import TransferReport
 from hf_transfer_kit.reports.escaping import quoted

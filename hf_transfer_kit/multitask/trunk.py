@@ -13,9 +13,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 
 from hf_transfer_kit.backbones.adapters import adapter_settings, outermost, put_adapters, without_adapter
+from hf_transfer_kit.backbones.auto_classes import TASK_CLASSES, classifier_class, classifier_modalities
 from hf_transfer_kit.backbones.feature_maps import logits_layer, position_mask
 from hf_transfer_kit.backbones.heads import find_head
-from hf_transfer_kit.backbones.loading import TASK_CLASSES, classifier_class, classifier_modalities
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.multitask.heads import HEADS, POOLED, SEQUENCE
 

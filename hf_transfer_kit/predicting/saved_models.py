@@ -12,7 +12,8 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from hf_transfer_kit.adaptation.rejection import FILE as REJECTION
 from hf_transfer_kit.adaptation.rejection import Rejection
-from hf_transfer_kit.backbones.loading import checkpoint_config, load_model, loaded_weights
+from hf_transfer_kit.backbones.checkpoints import checkpoint_config, loaded_weights
+from hf_transfer_kit.backbones.loading import load_model
 from hf_transfer_kit.data import RawInputs
 from hf_transfer_kit.errors import ModelError, TransferKitError
 from hf_transfer_kit.hub.raw_inputs import load_inputs

@@ -1,12 +1,12 @@
 """Which strategy, and does transfer help at all."""
 
+from hf_transfer_kit.backbones.fresh_networks import DANN_MNIST, FRESH_NETWORKS, fresh_network, fresh_processor
 from hf_transfer_kit.selection.advice import measured_experience, recommend
 from hf_transfer_kit.selection.contest.budget import Budget, default_steps
 from hf_transfer_kit.selection.contest.executors import Executor, ProcessWorkers, RayWorkers
 from hf_transfer_kit.selection.contest.progress import ProgressLine
 from hf_transfer_kit.selection.contest.store import RunStore
 from hf_transfer_kit.selection.examples.digits_source import train_digits_source
-from hf_transfer_kit.selection.examples.fresh_networks import DANN_MNIST, FRESH_NETWORKS, fresh_network, fresh_processor
 from hf_transfer_kit.selection.finetuning.caching import PrefixCaches
 from hf_transfer_kit.selection.finetuning.depth_search import depth_strategy, groups_frozen_at, search_freeze_depth
 from hf_transfer_kit.selection.finetuning.found_depths import with_found_depths

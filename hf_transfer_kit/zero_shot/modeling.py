@@ -17,8 +17,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.adapters import put_adapters, tell_frozen
+from hf_transfer_kit.backbones.auto_classes import classifier_class
 from hf_transfer_kit.backbones.held import keep_weights, network_to_hold
-from hf_transfer_kit.backbones.loading import classifier_class
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.tuning.scalars import record_scalars

@@ -6,9 +6,9 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from hf_transfer_kit.backbones.adapters import without_adapter
+from hf_transfer_kit.backbones.auto_classes import classifier_class, classifier_modalities
 from hf_transfer_kit.backbones.feature_maps import label_head
 from hf_transfer_kit.backbones.heads import TakenOff
-from hf_transfer_kit.backbones.loading import classifier_class, classifier_modalities
 from hf_transfer_kit.errors import ModelError, SettingsError
 
 

@@ -33,8 +33,6 @@ from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection import (
     FRESH_NETWORKS,
     PrefixCaches,
-    fresh_network,
-    fresh_processor,
     train_digits_source,
 )
 from hf_transfer_kit.selection.finetuning.task_losses import OWN_LOSSES
@@ -118,19 +116,13 @@ class NetworkArguments:
             DataError: When the model does not read what the dataset holds.
         """
         make_model = self.network_maker(data.label_names or ("LABEL_0",), joint=joint, task_type=data.task_type)
-        try:
-            model = make_model(0)
-        except ModelError as error:
-            raise ModelError(f"{error}{did_you_mean(self.model_name_or_path, FRESH_NETWORKS)}") from error
-        self.check_modality(model, data)
+        self.check_modality(make_model(0), data)
         return make_model
 
     def network_maker(
         self, label_names: Sequence[str], *, joint: bool = False, task_type: str = CLASSIFICATION
     ) -> Callable[[int], PreTrainedModel]:
         """Seed -> freshly loaded model with a fresh head for these classes, whatever it reads and they are of."""
-        if self.model_name_or_path in FRESH_NETWORKS:
-            return lambda seed: fresh_network(self.model_name_or_path, label_names, seed=seed, task_type=task_type)
         load = load_tower_classifier if joint else partial(load_model, task_type=task_type)
         return lambda seed: load(
             self.model_name_or_path,
@@ -157,8 +149,6 @@ class NetworkArguments:
 
     def processor(self, model: PreTrainedModel):
         """The checkpoint's processor for what the model reads."""
-        if self.model_name_or_path in FRESH_NETWORKS:
-            return fresh_processor(self.model_name_or_path)
         return load_processor(self.model_name_or_path, modality_of(model), revision=self.model_revision)
 
 

@@ -14,11 +14,11 @@ from transformers import AutoConfig, PreTrainedModel
 
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import load_model, load_processor, modality_of
+from hf_transfer_kit.backbones.fresh_networks import FRESH_NETWORKS, fresh_processor
 from hf_transfer_kit.data import LoadedData, load_data, prepare_data
 from hf_transfer_kit.errors import DataError, SettingsError, TransferKitError, first_line
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection.advice.measuring import stratified_rows
-from hf_transfer_kit.selection.examples.fresh_networks import FRESH_NETWORKS, fresh_network, fresh_processor
 from hf_transfer_kit.selection.finetuning.running import to_channels_last
 from hf_transfer_kit.selection.measures.scores import FEATURE_SCORES
 from hf_transfer_kit.selection.measures.transferability import NAMES, transferability
@@ -137,7 +137,7 @@ def _candidate(
 ) -> tuple[PreTrainedModel, object, bool]:
     """A network with the head it came with, its processor, and whether that head was trained."""
     if name in FRESH_NETWORKS:
-        return fresh_network(name, data.label_names, seed=seed), fresh_processor(name), False
+        return load_model(name, num_labels=len(data.label_names), seed=seed), fresh_processor(name), False
     model = load_model(name, trust_remote_code=trust_remote_code, seed=seed)
     reads = modality_of(model)
     if reads != data.modality and (data.modality, reads) != ("audio", "image"):

@@ -9,12 +9,12 @@ from joint_networks import joint
 from transformers import TrainingArguments
 
 from hf_transfer_kit.backbones.dann_mnist import DannMnistConfig, DannMnistForImageClassification
+from hf_transfer_kit.backbones.fresh_networks import fresh_network, fresh_processor
 from hf_transfer_kit.backbones.tower_classifier import tower_classifier
 from hf_transfer_kit.data import load_data, prepare_data
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.metrics import seen_unseen_accuracies
 from hf_transfer_kit.selection.contest.store import RunStore
-from hf_transfer_kit.selection.examples.fresh_networks import fresh_network, fresh_processor
 from hf_transfer_kit.selection.unseen_classes import (
     FeatureMaker,
     NamedRows,

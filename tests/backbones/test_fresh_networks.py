@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from hf_transfer_kit import load_model, load_processor
 from hf_transfer_kit.backbones import modality_of
+from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.selection import FRESH_NETWORKS, fresh_network, fresh_processor
 
 
@@ -30,3 +32,20 @@ def test_weights_come_from_the_seed_alone():
     weights = [next(network.parameters()) for network in (first, same, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("name", FRESH_NETWORKS)
+def test_it_is_loaded_by_its_name_wherever_a_checkpoint_is(name):
+    loaded = load_model(name, id2label={0: "a", 1: "b"}, seed=3)
+    own = fresh_network(name, ["a", "b"], seed=3)
+    assert all(torch.equal(loaded.state_dict()[key], value) for key, value in own.state_dict().items())
+    assert load_model(name, num_labels=4, dtype="bfloat16").dtype == torch.bfloat16
+    assert load_processor(name, modality_of(loaded)).to_dict() == fresh_processor(name).to_dict()
+    with pytest.raises(ModelError, match="no trained head"):
+        load_model(name, trained_head=True)
+
+
+def test_a_name_that_is_near_one_is_told(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="Did you mean 'dann_mnist'"):
+        load_model("dann_mnst")

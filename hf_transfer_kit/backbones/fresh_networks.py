@@ -19,8 +19,8 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
 )
 
-from hf_transfer_kit.adaptation import DannMnistConfig
-from hf_transfer_kit.backbones.loading import TASK_CLASSES, task_class
+from hf_transfer_kit.backbones.auto_classes import TASK_CLASSES, task_class
+from hf_transfer_kit.backbones.dann_mnist import DannMnistConfig
 from hf_transfer_kit.backbones.new_heads import transcript_settings
 from hf_transfer_kit.task_types import CLASSIFICATION
 
