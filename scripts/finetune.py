@@ -18,7 +18,7 @@ from pathlib import Path
 from arguments import BalanceArguments, CacheArguments, KeptModelArguments, TaskDataArguments, uses_embedded_example
 from growing_arguments import GrowingArguments
 from places import checked_output
-from resuming import resume_point
+from resuming import check_named, resume_point
 from run_arguments import KitTrainingArguments
 from settings import command_line, parse_arguments, resolved_config, sentences_for_errors, typed
 from sharing import Sharing
@@ -96,6 +96,7 @@ def main() -> None:
         recipe="finetune",
     )
     checked_output(args, model_args, data_args, growing_args)
+    check_named(args.resume_from_checkpoint)
     judged = balance_args.of_task(data_args.task_type)
     sharing = Sharing(args, model_args.base_model)
     advised = strategy_args.strategy == "auto"
