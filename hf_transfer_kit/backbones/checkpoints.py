@@ -45,6 +45,8 @@ def checkpoint_config(
     is_folder = os.path.isdir(name)  # where Path.is_dir raises, of a name that is too long, it says no
     if looks_local and not os.path.exists(name):
         raise ModelError(f"There is no model at {name}: the path does not exist.")
+    if os.path.isfile(name):
+        raise ModelError(f"{name} is a file; give the folder that save_pretrained has written.")
     if is_folder and not (path / "config.json").is_file():
         raise ModelError(f"The folder {name} holds no config.json, so it is no saved model.")
     if is_folder and pretrained and not any(path.glob("*.safetensors")):

@@ -18,7 +18,7 @@ from pathlib import Path
 from transformers import IntervalStrategy
 
 from hf_transfer_kit.commands.edge.places import checked_output
-from hf_transfer_kit.commands.edge.resuming import resume_point
+from hf_transfer_kit.commands.edge.resuming import check_named, resume_point
 from hf_transfer_kit.commands.edge.settings import (
     command_line,
     parse_arguments,
@@ -112,6 +112,7 @@ def main() -> None:
         *FLAGS, recipe="finetune"
     )
     checked_output(args, model_args, data_args, growing_args)
+    check_named(args.resume_from_checkpoint)
     judged = balance_args.of_task(data_args.task_type)
     sharing = Sharing(args, model_args.base_model)
     advised = strategy_args.strategy == "auto"

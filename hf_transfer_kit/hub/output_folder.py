@@ -54,6 +54,8 @@ def check_output_dir(
     folder = Path(output_dir)
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"--output_dir {output_dir} is a file; give a folder.")
+    if folder.resolve() == folder.resolve().parent:
+        raise SettingsError(f"--output_dir {output_dir} is a whole disk; give a folder of its own.")
     _check_apart(folder, data or {}, models or {})
     if (folder / "report.json").exists() and not overwrite and not is_unfinished(folder):
         raise SettingsError(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar, cast
 
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import get_session, hf_raise_for_status
 
 from hf_transfer_kit.errors import HubError, first_line
 from hf_transfer_kit.logs import get_logger
@@ -35,7 +37,8 @@ def with_retries(
 
     The n-th wait is ``wait * 2**n`` seconds, at most a minute, or what the Hub's Retry-After asks for, which is told.
     Where it asks for more than five minutes, these are waited for once, and then it is given up. Parts of
-    ``huggingface_hub`` have such a loop of their own; making a repository, the check of the card and the commit do not.
+    ``huggingface_hub`` have such a loop of their own, in which up to five minutes are waited for here; making a
+    repository, the check of the card and the commit have none.
 
     Args:
         ask: Calls the Hub; it may be called again after any of its steps.
@@ -50,7 +53,8 @@ def with_retries(
     waited_longest = False
     for attempt in range(retries + 1):
         try:
-            return ask()
+            with _long_waits_raised():
+                return ask()
         except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
             if isinstance(error, HubError):
                 raise
@@ -64,6 +68,25 @@ def with_retries(
                 _tell_wait(asked, about)
             sleep(min(asked, _LONGEST_ASKED_WAIT) if asked else min(wait * 2**attempt, _LONGEST_WAIT))
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def _long_waits_raised() -> Iterator[None]:
+    """Answers that ask for more than the longest wait raise at once, where huggingface_hub would sleep as long."""
+    session = get_session()
+    before = session.event_hooks
+
+    def raise_long_waits(response: httpx2.Response) -> None:
+        asked = _seconds(response.headers.get("Retry-After", ""))
+        if response.status_code in _PASSING and asked is not None and asked > _LONGEST_ASKED_WAIT:
+            response.read()
+            hf_raise_for_status(response)
+
+    session.event_hooks = {**before, "response": [*before.get("response", []), raise_long_waits]}
+    try:
+        yield
+    finally:
+        session.event_hooks = before
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -90,7 +113,11 @@ def _passes(error: BaseException) -> bool:
 
 def _asked_wait(error: BaseException) -> float | None:
     """Seconds that the Hub asks to wait, which it says as such or as a time of day."""
-    asked = cast(Any, error).response.headers.get("Retry-After", "") if _status(error) else ""
+    return _seconds(cast(Any, error).response.headers.get("Retry-After", "")) if _status(error) else None
+
+
+def _seconds(asked: str) -> float | None:
+    """A Retry-After as seconds from now."""
     if asked.isascii() and asked.isdigit():
         return float(asked[:9])
     try:

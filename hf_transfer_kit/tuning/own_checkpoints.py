@@ -14,7 +14,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 STATE = "trainer_state.json"
 GUARD = "GuardCheckpoints"
 """Under which name ``trainer_state.json`` keeps what the guard knows."""
-_MARK = "hf_transfer_kit.json"
+_MARK = "hf_transfer_kit_checkpoint.json"
 
 
 def mark(folder: Path, facts: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from time import time
 import httpx2
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import _http
 
 from hf_transfer_kit.errors import HubError
 from hf_transfer_kit.hub import retrying
@@ -73,3 +74,21 @@ def test_somebody_elses_commit_is_waited_out(status):
     assert hub.slept == [1, 2, 4]
     with pytest.raises(HubError, match=rf"change to me/net came in between 3 times \({status}\)"):
         Hub(*[(status, {})] * 3).ask(retries=2)
+
+
+def test_a_long_wait_inside_an_upload_is_not_slept_by_the_hubs_own_loop(monkeypatch):
+    def answer(request):
+        return httpx2.Response(429, headers={"Retry-After": "86400"}, request=request)
+
+    def slept_by_the_hub(seconds):
+        raise AssertionError(f"huggingface_hub sleeps {seconds} s")
+
+    monkeypatch.setattr(_http.time, "sleep", slept_by_the_hub)
+    session = httpx2.Client(transport=httpx2.MockTransport(answer))
+    for module in (retrying, _http):
+        monkeypatch.setattr(module, "get_session", lambda: session)
+    slept = []
+    with pytest.raises(HubError, match="asks to wait 24 hours"):
+        with_retries(lambda: _http.http_backoff("PUT", "https://hub/part"), about="me/birds", sleep=slept.append)
+    assert slept == [300.0]
+    assert session.event_hooks["response"] == []

@@ -240,7 +240,7 @@ def test_checkpoints_of_another_run_are_replaced_only_when_asked_for(folder, tra
 
 def test_a_checkpoint_killed_at_its_beginning_is_the_runs_own(folder, training_arguments):
     for file in (folder / "checkpoint-6").iterdir():
-        if file.name != "hf_transfer_kit.json":
+        if file.name != "hf_transfer_kit_checkpoint.json":
             file.unlink()
     fit(training_arguments, folder, resume=last_whole_checkpoint(folder, facts=FACTS, tell=None))
     assert last_whole_checkpoint(folder, facts=FACTS, tell=None).endswith("checkpoint-6")

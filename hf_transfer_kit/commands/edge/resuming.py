@@ -9,7 +9,20 @@ from typing import Any
 
 from transformers import TrainingArguments
 
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning import check_checkpoint, last_whole_checkpoint
+
+
+def check_named(asked: object) -> None:
+    """Refuses a checkpoint to go on from that is not there, before anything is loaded.
+
+    Raises:
+        SettingsError: When it is no folder.
+    """
+    if str(asked).lower() not in ("none", "false", "true") and not Path(str(asked)).is_dir():
+        raise SettingsError(
+            f"--resume_from_checkpoint {asked}: there is no such folder. Give a checkpoint, or true for the last."
+        )
 
 
 def resume_point(args: TrainingArguments, facts: Mapping[str, Any]) -> str | None:
