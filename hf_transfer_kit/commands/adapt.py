@@ -21,6 +21,7 @@ from hf_transfer_kit.adaptation.scores import SCORES
 from hf_transfer_kit.commands.edge.places import checked_output
 from hf_transfer_kit.commands.edge.settings import command_line, parse_arguments, resolved_config
 from hf_transfer_kit.commands.edge.sharing import Sharing
+from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import KeptModelArguments, WeightArguments, check_choice
 from hf_transfer_kit.commands.flags.domain_arguments import DomainArguments
 from hf_transfer_kit.commands.flags.run_arguments import ComparisonArguments
@@ -38,7 +39,7 @@ from hf_transfer_kit.reports import (
     unknown_sentence,
     verdict_lines,
 )
-from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
+from hf_transfer_kit.selection import DANN_MNIST, ProgressLine, RunClock
 from hf_transfer_kit.selection.adapting import (
     LAST,
     METHODS,
@@ -155,10 +156,12 @@ def main() -> None:
         seeds=adapt_args.seeds,
         command=command_line(),
     )
+    clock = RunClock(len(texts) * len(adapt_args.seeds))
     kept = KeepRaceReport(
         started_as, args.output_dir, base_model=model_args.base_model, overwrite=args.overwrite_output_dir
     )
     with args.run_executor() as executor:
+        stage("Training and comparing")
         comparison = compare_adaptations(
             methods,
             make_model,
@@ -168,7 +171,7 @@ def main() -> None:
             seeds=adapt_args.seeds,
             select=adapt_args.select,
             callbacks=lambda text, seed: [
-                ProgressLine(f"{text}, seed {seed}"),
+                ProgressLine(f"{text}, seed {seed}", clock=clock),
                 *kept.callbacks(text, seed),
                 *model_args.rounding(),
             ],
@@ -179,6 +182,7 @@ def main() -> None:
         )
     unknown_rows = rejection = None
     if domain_args.open_target:
+        stage("Learning what to reject")
         choice, unknown_rows = find_rejection(
             next(method for method in methods if method.text == comparison.chosen),
             comparison.run,
@@ -235,6 +239,7 @@ def main() -> None:
     if unknown_rows is not None:
         print(unknown_sentence(found))
     config = resolved_config(model_args, domain_args, adapt_args, weight_args, args)
+    stage("Writing the report, the card and the model")
     save_results(
         args.output_dir,
         replace(report, runs=comparison.runs),
@@ -247,6 +252,7 @@ def main() -> None:
         dtype=model_args.stored_dtype,
         **args.card,
     )
+    stage("Reading back what was saved")
     check_saved(args.output_dir, classifier, target, prepared_target)
     if rejection is not None:
         with written_beside(args.output_dir, overwrite=args.overwrite_output_dir) as staged:

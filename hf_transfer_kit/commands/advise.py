@@ -21,6 +21,7 @@ from hf_transfer_kit.commands.edge.settings import (
     write_settings,
 )
 from hf_transfer_kit.commands.edge.sharing import refuse_push
+from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import (
     BalanceArguments,
     DataArguments,
@@ -80,6 +81,7 @@ def main() -> None:
     preparation |= {"max_seconds": data_args.max_seconds}
     ranking = None
     if len(candidates) > 1:
+        stage("Ranking networks")
         ranking = rank_sources(
             candidates,
             loaded,
@@ -102,6 +104,7 @@ def main() -> None:
         source = data_args.prepare(load_data(advice_args.source_data, seed=args.seed), processor, like=data)
     budget = args.budget(len(data.train), data.modality)
     experience = measured_experience()
+    stage("Measuring the data")
     found = recommend(
         model,
         data,

@@ -21,6 +21,7 @@ from torch import Tensor
 from hf_transfer_kit.commands.edge.places import checked_output
 from hf_transfer_kit.commands.edge.settings import command_line, parse_arguments
 from hf_transfer_kit.commands.edge.sharing import refuse_push
+from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import (
     DataArguments,
     NetworkArguments,
@@ -117,6 +118,7 @@ def main() -> None:
 
     cached_splits = {}
     for split in SPLITS:
+        stage("Computing features")
         cached_splits[split] = cache_features(
             model,
             getattr(data, split),

@@ -26,6 +26,7 @@ from hf_transfer_kit.commands.edge.settings import (
     typed,
 )
 from hf_transfer_kit.commands.edge.sharing import Sharing
+from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import (
     BalanceArguments,
     CacheArguments,
@@ -140,6 +141,7 @@ def main() -> None:
     caches = cache_args.caches(data, args)
     reasons, suspected = (), ()
     if advised:
+        stage("Measuring the data")
         found = recommend(model, data, budget=budget, seed=args.seed, cache_dir=cache_args.cache_dir)
         strategy_args.strategy, strategy, reasons = found.strategy, make_strategy(found.strategy), found.reasons
         suspected = found.measures.suspected
@@ -194,6 +196,7 @@ def main() -> None:
     with readable_data(strategy, model, data, attach) as rows:
         parts = (RestoreWeights(resume), guard, *keeping, *model_args.rounding(), progress, kept)
         trainer = make_trainer(strategy, model, rows, evaluated(args, budget, typed()), callbacks=parts)
+        stage("Training")
         trainer.train(resume_from_checkpoint=resume)
         run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)
 
@@ -228,6 +231,7 @@ def main() -> None:
             sep="\n",
         )
         config = resolved_config(model_args, data_args, strategy_args, growing_args, cache_args, balance_args, args)
+        stage("Writing the report, the card and the model")
         save_results(
             args.output_dir,
             report,
@@ -240,6 +244,7 @@ def main() -> None:
             dtype=model_args.stored_dtype,
             **args.card,
         )
+        stage("Reading back what was saved")
         check_saved(args.output_dir, run.model, loaded, data)
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")
     sharing.push()

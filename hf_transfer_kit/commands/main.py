@@ -8,6 +8,7 @@ from importlib import import_module, resources
 from typing import NamedTuple
 
 from hf_transfer_kit import __version__
+from hf_transfer_kit.commands.edge.sign_of_life import alive
 from hf_transfer_kit.near_names import did_you_mean
 
 PROGRAM = "hf-transfer"
@@ -70,10 +71,12 @@ def run(name: str) -> None:
     if command.is_recipe and (page := help_page(name, sys.argv[1:])) is not None:
         print(page)
         return
-    module = import_module(f"hf_transfer_kit.commands.{command.module}")
+    home = f"hf_transfer_kit.commands.{command.module}"
     if not command.is_recipe and not {"-h", "--help"}.isdisjoint(sys.argv):
-        module.main()  # argparse prints its page and ends, before anything is imported
-    import_module("hf_transfer_kit.commands.edge.settings").sentences_for_errors(module.main)
+        import_module(home).main()  # argparse prints its page and ends, before anything is imported
+    with alive("Importing libraries"):
+        module = import_module(home)
+        import_module("hf_transfer_kit.commands.edge.settings").sentences_for_errors(module.main)
 
 
 def help_page(name: str, words: Sequence[str]) -> str | None:

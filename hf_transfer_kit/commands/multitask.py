@@ -18,6 +18,7 @@ from pathlib import Path
 from hf_transfer_kit.commands.edge.places import checked_output
 from hf_transfer_kit.commands.edge.settings import command_line, parse_arguments, resolved_config
 from hf_transfer_kit.commands.edge.sharing import Sharing
+from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import BalanceArguments, KeptModelArguments, PreparationArguments
 from hf_transfer_kit.commands.flags.kept_tasks import growing_of_tasks
 from hf_transfer_kit.commands.flags.run_arguments import ComparisonArguments
@@ -31,7 +32,7 @@ from hf_transfer_kit.reports import (
     multitask_table,
     verdict_lines,
 )
-from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
+from hf_transfer_kit.selection import DANN_MNIST, ProgressLine, RunClock
 from hf_transfer_kit.selection.multitasking import METHODS, compare_multitask, make_method
 from hf_transfer_kit.values import MultiTasking
 
@@ -103,10 +104,12 @@ def main() -> None:
         seeds=method_args.seeds,
         command=command_line(),
     )
+    clock = RunClock((len(methods) + len(tasks.names)) * len(method_args.seeds))
     kept = KeepRaceReport(
         started_as, args.output_dir, base_model=model_args.base_model, overwrite=args.overwrite_output_dir
     )
     with args.run_executor() as executor:
+        stage("Training and comparing")
         comparison = compare_multitask(
             methods,
             make_network,
@@ -117,7 +120,7 @@ def main() -> None:
             shared_from=shared_from,
             source_task=method_args.source_task,
             callbacks=lambda text, seed: [
-                ProgressLine(f"{text}, seed {seed}"),
+                ProgressLine(f"{text}, seed {seed}", clock=clock),
                 *kept.callbacks(text, seed),
                 *model_args.rounding(),
             ],
@@ -158,6 +161,7 @@ def main() -> None:
     grown_lines = (f"{name}:\n{growing_table(g)}" for name, g in grown.items())
     print(multitask_table(found), *verdict_lines(report), *grown_lines, sep="\n")
     config = resolved_config(model_args, task_args, preparation, method_args, balance_args, args)
+    stage("Writing the report, the card and the model")
     save_results(
         args.output_dir,
         replace(report, runs=comparison.runs),
@@ -171,6 +175,7 @@ def main() -> None:
         **args.card,
     )
     for task in tasks.tasks:
+        stage("Reading back what was saved")
         check_saved(args.output_dir, comparison.model, task.loaded, task.prepared, task=task.name, input=task.input)
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")
     sharing.push()

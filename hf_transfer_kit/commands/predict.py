@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.edge.words import PlainParser
 from hf_transfer_kit.errors import SettingsError
 
@@ -55,6 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     from hf_transfer_kit.predicting import check_output_file, load_transferred, typed_inputs
 
     output = check_output_file(given.output, overwrite=given.overwrite) if given.output else None
+    stage("Loading the model")
     model = load_transferred(
         given.model, classes=given.classes, device=given.device, dtype=given.dtype, revision=given.revision
     )

@@ -22,6 +22,7 @@ from hf_transfer_kit.commands.edge.settings import (
     write_settings,
 )
 from hf_transfer_kit.commands.edge.sharing import refuse_push
+from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import (
     BalanceArguments,
     CacheArguments,
@@ -71,6 +72,7 @@ def main() -> None:
     with args.main_process_first():
         data = replace(data_args.prepare(loaded, model_args.processor(model)), balance=balance)
     budget = args.budget(len(data.train), data.modality)
+    stage("Searching the depth")
     search = search_freeze_depth(
         make_model,
         data,

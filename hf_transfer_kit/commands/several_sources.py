@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hf_transfer_kit.commands.edge.settings import command_line, resolved_config
 from hf_transfer_kit.commands.edge.sharing import Sharing
+from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import KeptModelArguments, WeightArguments
 from hf_transfer_kit.commands.flags.domain_arguments import DomainArguments
 from hf_transfer_kit.commands.flags.run_arguments import ComparisonArguments
@@ -22,7 +23,7 @@ from hf_transfer_kit.reports import (
     generalisation_words,
     verdict_lines,
 )
-from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
+from hf_transfer_kit.selection import DANN_MNIST, ProgressLine, RunClock
 from hf_transfer_kit.selection.adapting import LAST, SELECT
 from hf_transfer_kit.selection.generalising import Sources, checked_generalisation, compare_generalisation
 
@@ -80,6 +81,7 @@ def generalise(
         last = None if unseen is None else domain_args.prepare(unseen, processor, like=prepared[first])
     used = Sources(prepared, pretrained=model_args.pretrained)
     budget = args.budget(max(len(rows.train) for rows in prepared.values()), sources.modality)
+    clock = RunClock(len(methods) * len(adapt_args.seeds) * (len(prepared) + 1))
     kept = KeepRaceReport(
         started_race(
             "adapt",
@@ -97,6 +99,7 @@ def generalise(
         overwrite=args.overwrite_output_dir,
     )
     with args.run_executor() as executor:
+        stage("Training and comparing")
         comparison = compare_generalisation(
             methods,
             make_model,
@@ -108,7 +111,7 @@ def generalise(
             select=select,
             invert=not model_args.pretrained if adapt_args.invert is None else adapt_args.invert,
             callbacks=lambda text, seed: [
-                ProgressLine(f"{text}, seed {seed}", width=48),
+                ProgressLine(f"{text}, seed {seed}", width=48, clock=clock),
                 *kept.callbacks(text, seed),
                 *model_args.rounding(),
             ],
@@ -144,6 +147,7 @@ def generalise(
     words = generalisation_words(found)
     said = filter(None, (words[name] for name in ("sentence", "choice", "alike", "tested")))
     print(*said, *verdict_lines(report), sep="\n")
+    stage("Writing the report, the card and the model")
     save_results(
         args.output_dir,
         replace(report, runs=comparison.runs),
@@ -156,6 +160,7 @@ def generalise(
         dtype=model_args.stored_dtype,
         **args.card,
     )
+    stage("Reading back what was saved")
     check_saved(args.output_dir, classifier, unseen or sources.first, last or prepared[first])
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")
     sharing.push()

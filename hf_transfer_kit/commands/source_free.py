@@ -9,6 +9,7 @@ from pathlib import Path
 from hf_transfer_kit.backbones import load_model
 from hf_transfer_kit.commands.edge.settings import command_line, resolved_config
 from hf_transfer_kit.commands.edge.sharing import Sharing
+from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import KeptModelArguments
 from hf_transfer_kit.commands.flags.domain_arguments import DomainArguments
 from hf_transfer_kit.commands.flags.run_arguments import ComparisonArguments
@@ -23,7 +24,7 @@ from hf_transfer_kit.reports import (
     described_data,
     verdict_lines,
 )
-from hf_transfer_kit.selection import ProgressLine
+from hf_transfer_kit.selection import ProgressLine, RunClock
 from hf_transfer_kit.selection.adapting import TargetAlone, checked_source_free, compare_source_free
 from hf_transfer_kit.values import Adaptation
 
@@ -75,6 +76,7 @@ def adapt_source_free(
         prepared = domain_args.prepare(loaded, model_args.processor(trained))
     target = TargetAlone(prepared, loaded.labelled_splits, names)
     budget = args.budget(len(prepared.train), loaded.modality)
+    clock = RunClock(len(methods) * len(adapt_args.seeds))
     kept = KeepRaceReport(
         started_race(
             "adapt",
@@ -92,6 +94,7 @@ def adapt_source_free(
         overwrite=args.overwrite_output_dir,
     )
     with args.run_executor() as executor:
+        stage("Training and comparing")
         comparison = compare_source_free(
             methods,
             lambda: load_model(domain_args.source_model, trust_remote_code=model_args.trust_remote_code),
@@ -102,7 +105,7 @@ def adapt_source_free(
             select=adapt_args.select,
             invert=bool(adapt_args.invert),
             callbacks=lambda text, seed: [
-                ProgressLine(f"{text}, seed {seed}"),
+                ProgressLine(f"{text}, seed {seed}", clock=clock),
                 *kept.callbacks(text, seed),
                 *model_args.rounding(),
             ],
@@ -145,6 +148,7 @@ def adapt_source_free(
         confusion=confusion_table(names, run.true, run.predicted) if len(run.true) else None,
     )
     print(*map(str, comparison.failed), adaptation_table(found), *verdict_lines(report), sep="\n")
+    stage("Writing the report, the card and the model")
     save_results(
         args.output_dir,
         replace(report, runs=comparison.runs),
@@ -157,6 +161,7 @@ def adapt_source_free(
         dtype=model_args.stored_dtype,
         **args.card,
     )
+    stage("Reading back what was saved")
     check_saved(args.output_dir, classifier, loaded, prepared)
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")
     sharing.push()

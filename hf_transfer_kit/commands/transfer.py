@@ -16,6 +16,7 @@ from pathlib import Path
 from hf_transfer_kit.commands.edge.places import checked_output
 from hf_transfer_kit.commands.edge.settings import command_line, parse_arguments, resolved_config
 from hf_transfer_kit.commands.edge.sharing import Sharing
+from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import (
     BalanceArguments,
     CacheArguments,
@@ -31,6 +32,7 @@ from hf_transfer_kit.selection import (
     STRATEGIES,
     OtherSource,
     ProgressLine,
+    RunClock,
     check_sources,
     compare_sources,
     compare_strategies,
@@ -129,10 +131,12 @@ def main() -> None:
         seeds=race_args.seeds,
         command=command_line(),
     )
+    clock = RunClock(len(strategies) * len(race_args.seeds) * (1 + len(others)))
     kept = KeepRaceReport(
         started_as, args.output_dir, base_model=model_args.base_model, overwrite=args.overwrite_output_dir
     )
     with args.run_executor() as executor:
+        stage("Training and comparing")
         comparison = compare_strategies(
             make_model,
             data,
@@ -141,7 +145,7 @@ def main() -> None:
             budget,
             seeds=race_args.seeds,
             callbacks=lambda text, seed: [
-                ProgressLine(f"{text}, seed {seed}", metric=metric),
+                ProgressLine(f"{text}, seed {seed}", metric=metric, clock=clock),
                 *kept.callbacks(text, seed),
                 *model_args.rounding(),
             ],
@@ -153,6 +157,7 @@ def main() -> None:
         )
         sources = ()
         if others:
+            stage("Training and comparing")
             sources = compare_sources(
                 comparison,
                 model_args.display_name,
@@ -162,7 +167,7 @@ def main() -> None:
                 budget,
                 seeds=race_args.seeds,
                 callbacks=lambda name, text, seed: [
-                    ProgressLine(f"{name}, {text}, seed {seed}", metric=metric),
+                    ProgressLine(f"{name}, {text}, seed {seed}", metric=metric, clock=clock),
                     *kept.callbacks(f"{name}, {text}", seed),
                     *model_args.rounding(),
                 ],
@@ -196,6 +201,7 @@ def main() -> None:
         for source in sources:
             print(source.verdict.sentence)
         config = resolved_config(model_args, data_args, race_args, cache_args, balance_args, args)
+        stage("Writing the report, the card and the model")
         save_results(
             args.output_dir,
             replace(report, runs=comparison.runs),
@@ -208,6 +214,7 @@ def main() -> None:
             dtype=model_args.stored_dtype,
             **args.card,
         )
+        stage("Reading back what was saved")
         check_saved(args.output_dir, comparison.model, loaded, data)
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")
     sharing.push()

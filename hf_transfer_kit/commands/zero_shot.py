@@ -25,6 +25,7 @@ from hf_transfer_kit.backbones.checkpoints import loaded_weights
 from hf_transfer_kit.commands.edge.places import checked_output
 from hf_transfer_kit.commands.edge.settings import command_line, parse_arguments, resolved_config
 from hf_transfer_kit.commands.edge.sharing import Sharing
+from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import DataArguments, ModelArguments, check_choice
 from hf_transfer_kit.commands.flags.run_arguments import KeptRunsArguments
 from hf_transfer_kit.data import ClassBalance
@@ -198,6 +199,7 @@ def main() -> None:
         training = copy.copy(args)
         training.max_steps = shot_args.train_network
         training.learning_rate = args.learning_rate or (1e-4 if model_args.pretrained else 1e-3)
+        stage("Computing features")
         features = trained_features(
             make_network,
             prepared,
@@ -209,6 +211,7 @@ def main() -> None:
             store=store,
         )
     else:
+        stage("Computing features")
         features = frozen_features(
             make_network(args.seed),
             prepared,
@@ -221,6 +224,7 @@ def main() -> None:
         print(f"split {index + 1} of {len(splits)}: {', '.join(split.unseen)} unseen")
         kept.done(f"split {index + 1}", {})  # figures of a split are those of test rows
 
+    stage("Training and comparing")
     comparison = compare_zero_shot(
         shot_args.methods(prompts=joint, attributes=table is not None),
         features,
@@ -260,6 +264,7 @@ def main() -> None:
     )
     print(zero_shot_table(comparison.found), *verdict_lines(report), sep="\n")
     config = resolved_config(model_args, data_args, shot_args, args)
+    stage("Writing the report, the card and the model")
     save_results(
         args.output_dir,
         report,
@@ -271,6 +276,7 @@ def main() -> None:
         watt_hours=sharing.energy.watt_hours(),
         **args.card,
     )
+    stage("Reading back what was saved")
     check_saved(args.output_dir, comparison.model, data, prepared)
     print(f"The report is {Path(args.output_dir) / 'report.html'}.")
     sharing.push()

@@ -4,7 +4,7 @@ from hf_transfer_kit.backbones.fresh_networks import DANN_MNIST, FRESH_NETWORKS,
 from hf_transfer_kit.selection.advice import measured_experience, recommend
 from hf_transfer_kit.selection.contest.budget import Budget, default_steps
 from hf_transfer_kit.selection.contest.executors import Executor, ProcessWorkers, RayWorkers
-from hf_transfer_kit.selection.contest.progress import ProgressLine
+from hf_transfer_kit.selection.contest.progress import ProgressLine, RunClock
 from hf_transfer_kit.selection.contest.store import RunStore
 from hf_transfer_kit.selection.examples.digits_source import train_digits_source
 from hf_transfer_kit.selection.finetuning.caching import PrefixCaches
@@ -32,6 +32,7 @@ __all__ = [
     "ProcessWorkers",
     "ProgressLine",
     "RayWorkers",
+    "RunClock",
     "RunStore",
     "Strategy",
     "check_sources",

@@ -23,6 +23,7 @@ from hf_transfer_kit.backbones import (
     modality_of,
     stored_dtype,
 )
+from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.data import EMBEDDED, METRICS, ClassBalance, LoadedData, PreparedData, load_data, prepare_data
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
@@ -115,6 +116,7 @@ class NetworkArguments:
             ModelError: When the model cannot be loaded.
             DataError: When the model does not read what the dataset holds.
         """
+        stage(f"Loading {self.display_name}")
         make_model = self.network_maker(data.label_names or ("LABEL_0",), joint=joint, task_type=data.task_type)
         self.check_modality(make_model(0), data)
         return make_model
@@ -218,6 +220,7 @@ class PreparationArguments:
 
     def prepare(self, data: LoadedData, processor, **options) -> PreparedData:
         """Model-ready splits and their collator."""
+        stage(f"Preparing {data.name}")
         return prepare_data(
             data,
             processor,
@@ -250,6 +253,7 @@ class DataArguments(PreparationArguments):
 
     def load(self) -> LoadedData:
         """The checked splits; a DataError says what is wrong with them."""
+        stage("Reading the data")
         if self.dataset is None:
             raise SettingsError("--dataset is missing: give a Hub name, a folder or file, digits or digits_m.")
         return load_data(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import PreparationArguments
 from hf_transfer_kit.data import LoadedData, LoadedSources, PreparedData, distinct_names, load_data, united
 from hf_transfer_kit.errors import SettingsError
@@ -75,6 +76,7 @@ class DomainArguments(PreparationArguments):
         Raises:
             SettingsError: When one is named twice, or there are more configurations than sources.
         """
+        stage("Reading the data")
         configs = self._source_configs
         if len(configs) != len(self.source):
             raise SettingsError(
@@ -103,6 +105,7 @@ class DomainArguments(PreparationArguments):
         Raises:
             SettingsError: When it is a source, or flags of a target have nothing to say something about.
         """
+        stage("Reading the data")
         if self.unseen is None:
             about = [name for name in ("config", "input_column", "label_column") if getattr(self, f"target_{name}")]
             if about or self.target_rows:

@@ -11,6 +11,7 @@ import yaml
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.backbones import load_processor, modality_of
+from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import ModelArguments, PreparationArguments, check_choice, row_count
 from hf_transfer_kit.commands.flags.kept_tasks import trained_tasks, with_kept_classes
 from hf_transfer_kit.data import ClassBalance, LoadedData, PreparedData, load_data
@@ -78,6 +79,7 @@ class TaskArguments:
             SettingsError: When a setting is unknown, or missing.
             DataError: When data cannot be read, or does not fit the network.
         """
+        stage("Reading the tasks' data")
         self._check()
         self.trained = trained_tasks(model_args, self.tasks) if self.old_classes == "kept" else None
         if self.trained is None:
