@@ -30,6 +30,7 @@ from hf_transfer_kit.commands.flags.arguments import (
     BalanceArguments,
     CacheArguments,
     KeptModelArguments,
+    PageArguments,
     TaskDataArguments,
     uses_embedded_example,
 )
@@ -96,13 +97,14 @@ def evaluated(args: KitTrainingArguments, budget: Budget, typed: Collection[str]
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, strategy_args, growing_args, cache_args, balance_args, args = parse_arguments(
+    model_args, data_args, strategy_args, growing_args, cache_args, balance_args, page_args, args = parse_arguments(
         KeptModelArguments,
         TaskDataArguments,
         StrategyArguments,
         GrowingArguments,
         CacheArguments,
         BalanceArguments,
+        PageArguments,
         KitTrainingArguments,
         recipe="finetune",
     )
@@ -206,6 +208,7 @@ def main() -> None:
         data=loaded,
         prepared=data,
         recipe="finetune",
+        examples=page_args.examples,
     )
     outcome = growing.outcome(run, before) if growing else None
     if growing:
@@ -220,7 +223,9 @@ def main() -> None:
             *([growing_table(outcome)] if outcome else []),
             sep="\n",
         )
-        config = resolved_config(model_args, data_args, strategy_args, growing_args, cache_args, balance_args, args)
+        config = resolved_config(
+            model_args, data_args, strategy_args, growing_args, cache_args, balance_args, page_args, args
+        )
         save_results(
             args.output_dir,
             report,

@@ -20,6 +20,7 @@ from hf_transfer_kit.commands.flags.arguments import (
     BalanceArguments,
     CacheArguments,
     KeptModelArguments,
+    PageArguments,
     TaskDataArguments,
     uses_embedded_example,
 )
@@ -82,12 +83,13 @@ class RaceArguments:
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, race_args, cache_args, balance_args, args = parse_arguments(
+    model_args, data_args, race_args, cache_args, balance_args, page_args, args = parse_arguments(
         KeptModelArguments,
         TaskDataArguments,
         RaceArguments,
         CacheArguments,
         BalanceArguments,
+        PageArguments,
         ComparisonArguments,
         recipe="transfer",
     )
@@ -191,13 +193,14 @@ def main() -> None:
         data=loaded,
         prepared=data,
         other_sources=sources,
+        examples=page_args.examples,
     )
     if first:
         print(*map(str, comparison.failed), *(search.sentence for search in comparison.depth_searches), sep="\n")
         print(strategy_table(report), *verdict_lines(report), sep="\n")
         for source in sources:
             print(source.verdict.sentence)
-        config = resolved_config(model_args, data_args, race_args, cache_args, balance_args, args)
+        config = resolved_config(model_args, data_args, race_args, cache_args, balance_args, page_args, args)
         save_results(
             args.output_dir,
             replace(report, runs=comparison.runs),

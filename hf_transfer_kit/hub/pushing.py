@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +23,11 @@ from hf_transfer_kit.hub.results import save_results
 from hf_transfer_kit.hub.retrying import with_retries
 from hf_transfer_kit.hub.shareable import check_figures, check_texts, checked_report, shareable_files, shared_content
 from hf_transfer_kit.hub.usage import at_repository
+from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.reports import TransferReport
 
 T = TypeVar("T")
+logger = get_logger(__name__)
 
 
 @checked_arguments()
@@ -187,6 +190,14 @@ def _push_folder(
                 f"{given} holds no .safetensors file, so there is no model to push. Weights as pickle are not.{adapter}"
             )
         check_texts(folder, files, token=token or get_token())
+        shown = Counter(mistake.shown for mistake in report.mistakes if mistake.shown)
+        if shown and Path("report.html") in files:
+            of_rows = " and ".join(f"{count} {kind}s" for kind, count in shown.items())
+            logger.warning(
+                f"report.html shows {of_rows} of test rows, and whoever may see {repo_id} sees them. A run with "
+                "--no_examples (examples=False) leaves them out; a page that you take out of "
+                "hf_transfer_kit.json stays here."
+            )
         api = HfApi(token=token)
 
         def commit() -> CommitInfo:
