@@ -44,7 +44,7 @@ def learning_curves(results: Sequence[StrategyResult], *, narrow: bool = False) 
     if metric in FRACTIONS:
         accuracy.set_ylim(0, 1.02)
     loss.set(xlabel="step", ylabel="validation loss")
-    loss.set_ylim(bottom=0)
+    loss.set_ylim(0, 1.05 * loss.get_ylim()[1])
     legend_below(figure, accuracy, narrow=narrow)
     return svg_text(figure)
 
