@@ -72,7 +72,9 @@ def html_report(report: TransferReport) -> str:
         verdict_told=any(part.section.tells_verdict for part in parts),
         repeated=parts[0].section.repeated if parts else "seed",
         saved=bool(report.metrics) or any(part.section.leaves_model for part in parts),
-        pictures=_drawn(lambda narrow: {"confusion": confusion and confusion_picture(confusion, narrow=narrow)}),
+        pictures=_drawn(
+            lambda narrow: {"confusion": confusion_picture(confusion, narrow=narrow) if confusion else None}
+        ),
         verdicts=all_verdicts(report),
     )
     return with_labels(page)

@@ -191,7 +191,10 @@ def flags_of():
             (call,) = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "parse_arguments"]
             kinds = [getattr(module, kind.id) for kind in call.args]
             found[script] = {"--config", "--plugin"} | {
-                f"--{f.name}" for kind in kinds for f in dataclasses.fields(kind)
+                f"--{no}{f.name}"
+                for kind in kinds
+                for f in dataclasses.fields(kind)
+                for no in (("", "no_") if f.default is True else ("",))
             }
         return found[script]
 
