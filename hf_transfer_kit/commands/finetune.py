@@ -31,6 +31,7 @@ from hf_transfer_kit.commands.flags.arguments import (
     BalanceArguments,
     CacheArguments,
     KeptModelArguments,
+    PageArguments,
     TaskDataArguments,
     uses_embedded_example,
 )
@@ -102,6 +103,7 @@ FLAGS = (
     GrowingArguments,
     CacheArguments,
     BalanceArguments,
+    PageArguments,
     KitTrainingArguments,
 )
 """Dataclasses of its flags."""
@@ -109,7 +111,7 @@ FLAGS = (
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, strategy_args, growing_args, cache_args, balance_args, args = parse_arguments(
+    model_args, data_args, strategy_args, growing_args, cache_args, balance_args, page_args, args = parse_arguments(
         *FLAGS, recipe="finetune"
     )
     checked_output(args, model_args, data_args, growing_args)
@@ -216,6 +218,7 @@ def main() -> None:
         data=loaded,
         prepared=data,
         recipe="finetune",
+        examples=page_args.examples,
     )
     outcome = growing.outcome(run, before) if growing else None
     if growing:
@@ -230,7 +233,9 @@ def main() -> None:
             *([growing_table(outcome)] if outcome else []),
             sep="\n",
         )
-        config = resolved_config(model_args, data_args, strategy_args, growing_args, cache_args, balance_args, args)
+        config = resolved_config(
+            model_args, data_args, strategy_args, growing_args, cache_args, balance_args, page_args, args
+        )
         stage("Writing the report, the card and the model")
         save_results(
             args.output_dir,

@@ -21,6 +21,7 @@ from hf_transfer_kit.commands.flags.arguments import (
     BalanceArguments,
     CacheArguments,
     KeptModelArguments,
+    PageArguments,
     TaskDataArguments,
     uses_embedded_example,
 )
@@ -84,13 +85,23 @@ class RaceArguments:
         return found
 
 
-FLAGS = (KeptModelArguments, TaskDataArguments, RaceArguments, CacheArguments, BalanceArguments, ComparisonArguments)
+FLAGS = (
+    KeptModelArguments,
+    TaskDataArguments,
+    RaceArguments,
+    CacheArguments,
+    BalanceArguments,
+    PageArguments,
+    ComparisonArguments,
+)
 """Dataclasses of its flags."""
 
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, race_args, cache_args, balance_args, args = parse_arguments(*FLAGS, recipe="transfer")
+    model_args, data_args, race_args, cache_args, balance_args, page_args, args = parse_arguments(
+        *FLAGS, recipe="transfer"
+    )
     checked_output(args, model_args, data_args, race_args)
     judged = balance_args.of_task(data_args.task_type)
     sharing = Sharing(args, model_args.base_model)
@@ -194,13 +205,14 @@ def main() -> None:
         data=loaded,
         prepared=data,
         other_sources=sources,
+        examples=page_args.examples,
     )
     if first:
         print(*map(str, comparison.failed), *(search.sentence for search in comparison.depth_searches), sep="\n")
         print(strategy_table(report), *verdict_lines(report), sep="\n")
         for source in sources:
             print(source.verdict.sentence)
-        config = resolved_config(model_args, data_args, race_args, cache_args, balance_args, args)
+        config = resolved_config(model_args, data_args, race_args, cache_args, balance_args, page_args, args)
         stage("Writing the report, the card and the model")
         save_results(
             args.output_dir,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +23,11 @@ from hf_transfer_kit.hub.results import save_results
 from hf_transfer_kit.hub.retrying import with_retries
 from hf_transfer_kit.hub.shareable import check_figures, check_texts, checked_report, shareable_files, shared_content
 from hf_transfer_kit.hub.usage import at_repository
+from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.reports import TransferReport
 
 T = TypeVar("T")
+logger = get_logger(__name__)
 
 
 @checked_arguments()
@@ -187,6 +190,8 @@ def _push_folder(
                 f"{given} holds no .safetensors file, so there is no model to push. Weights as pickle are not.{adapter}"
             )
         check_texts(folder, files, token=token or get_token())
+        if "report.html" in map(str, files):
+            _tell_what_is_shown(report, repo_id)
         api = HfApi(token=token)
 
         def commit() -> CommitInfo:
@@ -206,6 +211,18 @@ def _push_folder(
         except HubError as error:
             command = push_command(given, repo_id, revision=revision, private=private)
             raise HubError(f"{error} The results in {given} are whole; push them later with: {command}") from error
+
+
+def _tell_what_is_shown(report: TransferReport, repo_id: str) -> None:
+    """Says so where the page shows rows of the data."""
+    shown = Counter(mistake.shown for mistake in report.mistakes if mistake.shown)
+    if shown:
+        rows = " and ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in shown.items())
+        logger.warning(
+            f"report.html shows {rows} of test rows, and whoever may see {repo_id} sees "
+            f"{'them' if shown.total() > 1 else 'it'}. A run with --no_examples (examples=False) shows none; a page "
+            "that you take out of hf_transfer_kit.json stays here."
+        )
 
 
 def _content(path: Path, repo_id: str) -> Path | bytes:

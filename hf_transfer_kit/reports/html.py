@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.environment import TemplateModule
+from markupsafe import Markup
 
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.metrics.words import FRACTIONS
@@ -21,6 +22,7 @@ from hf_transfer_kit.reports.filters import FILTERS
 from hf_transfer_kit.reports.pictures import confusion_picture
 from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.reports.section import Section, folders, sections_of
+from hf_transfer_kit.reports.tables import with_labels
 from hf_transfer_kit.reports.verdicts import all_verdicts
 
 
@@ -59,8 +61,9 @@ def html_report(report: TransferReport) -> str:
     """
     report = replace(mapped(report, plain_text), command=plain_code(report.command))
     environment = _environment(folders())
+    confusion = report.confusion
     parts = [_part(environment, report, section, found) for section, found in sections_of(report)]
-    return environment.get_template("templates/report.html.jinja").render(
+    page = environment.get_template("templates/report.html.jinja").render(
         report=report,
         parts=parts,
         summary=_first(parts, "summary"),
@@ -71,9 +74,12 @@ def html_report(report: TransferReport) -> str:
         verdict_told=any(part.section.tells_verdict for part in parts),
         repeated=parts[0].section.repeated if parts else "seed",
         saved=bool(report.metrics) or any(part.section.leaves_model for part in parts),
-        pictures={"confusion": _inline(confusion_picture(report.confusion))} if report.confusion else {},
+        pictures=_drawn(
+            lambda narrow: {"confusion": confusion_picture(confusion, narrow=narrow) if confusion else None}
+        ),
         verdicts=all_verdicts(report),
     )
+    return with_labels(page)
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ class _Part:
 
 def _part(environment: Environment, report: TransferReport, section: Section, found: Any) -> _Part:
     words = section.words(report, found)
-    pictures = {name: _inline(svg) for name, svg in section.pictures(report, found).items() if svg is not None}
+    pictures = _drawn(lambda narrow: section.pictures(report, found, narrow))
     given = {"report": report, "found": found, "words": words, "pictures": pictures}
     return _Part(section, words, environment.get_template(section.page).make_module(given))
 
@@ -108,9 +114,33 @@ def _environment(paths: tuple[str, ...]) -> Environment:
         loader=FileSystemLoader(paths), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(FILTERS)
+    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
     environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
+    environment.globals["picture"] = _shown
     environment.tests["fraction"] = FRACTIONS.__contains__
     return environment
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """Addresses of a picture as a page has room for it, and as a phone has."""
+
+    wide: str
+    narrow: str
+
+
+def _drawn(pictures: Callable[[bool], Mapping[str, str | None]]) -> dict[str, _Picture]:
+    """What there is to draw, for both."""
+    wide, narrow = pictures(False), pictures(True)
+    return {name: _Picture(_inline(svg), _inline(narrow[name] or svg)) for name, svg in wide.items() if svg}
+
+
+def _shown(picture: _Picture, caller: Callable[[], Markup]) -> Markup:
+    """An <img>, and what a phone shows in its place; what it shows in words is between {% call %} and {% endcall %}."""
+    return Markup(
+        f'<picture><source media="(max-width: 640px)" srcset="{picture.narrow}">'
+        f'<img src="{picture.wide}" alt="{caller()}"></picture>'
+    )
 
 
 def _inline(svg: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hf_transfer_kit.reports.escaping import plain_text
@@ -15,17 +17,56 @@ from hf_transfer_kit.values import ConfusionTable
 # Okabe & Ito 2008: eight colours that people with any colour vision tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 MUTED = "#9DB4C0"
-_MOST_CLASSES = 20
+_MOST_CLASSES, _MOST_ON_A_PHONE = 20, 10
+_WIDE, _NARROW = 9.0, 3.8  # inches
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def confusion_picture(confusion: ConfusionTable) -> str:
+def canvas(height: float, *, narrow: bool, width: float = _WIDE) -> Figure:
+    """A figure for a page: ``width`` inches, or, for a phone, as narrow as its text stays readable there."""
+    return Figure(figsize=(_NARROW if narrow else width, height), layout="constrained")
+
+
+def bar_rows(count: int, *, narrow: bool, beside: float) -> Figure:
+    """A figure for ``count`` rows of bars or dots, first row on top, and ``beside`` inches for axis and legend."""
+    return canvas((0.62 if narrow else 0.5) * count + beside, narrow=narrow)
+
+
+def name_rows(axes: Axes, names: Sequence[str], *, narrow: bool, limit: int = 40) -> None:
+    """Names the rows 0, 1, ... from above: beside them, or, where it is narrow, above each."""
+    shown = [short(name, limit) for name in names]
+    axes.set_ylim(len(names) - 0.5, -0.7 if narrow else -0.5)
+    if not narrow:
+        axes.set_yticks(range(len(names)), shown)
+        return
+    axes.set_yticks(range(len(names)), [""] * len(names))
+    for row, name in enumerate(shown):
+        axes.text(0.01, row - 0.3, name, transform=axes.get_yaxis_transform(), va="bottom", fontsize=9)
+
+
+def bar_height(*, narrow: bool) -> float:
+    """Of a row's 1: narrow rows have their name above."""
+    return 0.42 if narrow else 0.7
+
+
+def legend_below(figure: Figure, axes: Axes, *, narrow: bool, wide_columns: int = 4) -> None:
+    """What lines and marks mean, outside the axes, where it covers nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    if not handles:
+        return
+    columns = (1 if max(map(len, labels)) > 20 else 2) if narrow else wide_columns
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(columns, len(handles)), fontsize=9, frameon=False
+    )
+
+
+def confusion_picture(confusion: ConfusionTable, *, narrow: bool = False) -> str:
     """True by predicted class: counts, coloured by share of the row; of many classes the most confused ones."""
-    confusion = most_confused(confusion, _MOST_CLASSES)
+    confusion = most_confused(confusion, _MOST_ON_A_PHONE if narrow else _MOST_CLASSES)
     counts = np.asarray(confusion.counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.2 + 0.42 * len(counts)
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    figure = canvas(min(side, 3.8) if narrow else side, narrow=narrow, width=side + 0.8)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(counts)), [short(label) for label in confusion.labels], rotation=45, ha="right")

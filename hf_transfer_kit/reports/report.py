@@ -16,6 +16,7 @@ from hf_transfer_kit.values import (
     DepthSearch,
     Generalisation,
     Growing,
+    Mistake,
     MultiTasking,
     RunFigures,
     SourceResult,
@@ -63,6 +64,8 @@ class TransferReport:
         other_sources: What other pretrained networks reached under the same budget.
         runs: Every figure of every run of a comparison; ``results.csv`` holds the same.
         suspected: Training rows whose label the others contradict, where a probe was fitted.
+        mistakes: Test rows that the saved model names wrongly, and is surest of; what is in them stays out of
+            report.json.
         growing: What is left of the classes that a network came with, where it learned more beside them.
         watt_hours: What the machine counted of the processor's energy; None where it does not count.
 
@@ -102,14 +105,18 @@ class TransferReport:
     other_sources: tuple[SourceResult, ...] = ()
     watt_hours: float | None = None
     suspected: tuple[SuspectedLabel, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
     runs: tuple[RunFigures, ...] = ()
     generalisation: Generalisation | None = None
     growing: Growing | None = None
     no_verdict: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain JSON data."""
-        return asdict(self)
+        """The report as plain JSON data, without texts and pictures of rows."""
+        found = asdict(self)
+        for mistake in found["mistakes"]:
+            del mistake["text"], mistake["picture"]
+        return found
 
 
 def read_report(path: str | Path) -> TransferReport:

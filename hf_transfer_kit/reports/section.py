@@ -102,7 +102,7 @@ class Section:
         find: report -> what was found, or None (anything false) where the recipe did not run.
         words: (report, found) -> what the templates of page and card read beside the values; ``outcome`` among them
             colours the summary.
-        pictures: (report, found) -> name -> SVG text, or None where there is nothing to draw.
+        pictures: (report, found, whether for a phone) -> name -> SVG text, or None where there is nothing to draw.
         verdicts: found -> verdicts on every contender, that on what was chosen first.
         repeated: What is repeated and drawn with a verdict: ``"seed"`` or ``"split"``.
         tells_verdict: Whether the summary has the sentence of the report's verdict.
@@ -114,7 +114,7 @@ class Section:
     order: int
     find: Callable[[TransferReport], Found]
     words: Callable[[TransferReport, Found], Mapping[str, Any]] = lambda report, found: {}
-    pictures: Callable[[TransferReport, Found], Mapping[str, str | None]] = lambda report, found: {}
+    pictures: Callable[[TransferReport, Found, bool], Mapping[str, str | None]] = lambda report, found, narrow: {}
     verdicts: Callable[[Found], Iterable[Verdict | None]] = lambda found: ()
     repeated: str = "seed"
     tells_verdict: bool = False

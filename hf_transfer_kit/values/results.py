@@ -182,6 +182,31 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Mistake:
+    """A test row that the saved model names wrongly, and is sure of.
+
+    Args:
+        row: Its place in the test split as it was given, or as prepared where that is not known.
+        label: What it is labelled.
+        predicted: What the model names it.
+        probability: Of that class, by the model.
+        file: Name of its file; empty where it has none.
+        shown: What the page shows of it: ``"text"``, ``"picture"`` or nothing.
+        text: The beginning of it; stays out of report.json.
+        picture: As a small JPEG; likewise.
+    """
+
+    row: int
+    label: str
+    predicted: str
+    probability: float
+    file: str = ""
+    shown: str = ""
+    text: str = ""
+    picture: bytes = b""
+
+
+@dataclass(frozen=True)
 class SourceResult:
     """What another pretrained network reached on the same target under the same budget.
 

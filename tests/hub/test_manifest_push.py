@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import yaml
 from hub.sharing_cases import bert
@@ -9,13 +10,17 @@ from hub_server import TOKEN, HubServer
 
 from hf_transfer_kit.hub import save_results
 from hf_transfer_kit.hub.manifest import written_files
+from hf_transfer_kit.values import Mistake
 
 
 def test_exactly_the_manifest_arrives(tmp_path):
     case, folder = bert(), tmp_path / "run"
     (tmp_path / "birds").mkdir()
     config = {"dataset": str(tmp_path / "birds"), "model_name_or_path": "me/base"}
-    save_results(folder, case.report, case.model, case.processor, config, base_model=case.base_model)
+    shown = (Mistake(3, "a", "b", 0.9, shown="text", text="A row of theirs."), Mistake(4, "a", "b", 0.8, file="4.wav"))
+    save_results(
+        folder, replace(case.report, mistakes=shown), case.model, case.processor, config, base_model=case.base_model
+    )
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "diary.md").write_text("dear diary")
@@ -32,7 +37,10 @@ def test_exactly_the_manifest_arrives(tmp_path):
         environment = server.environment(tmp_path / "home")
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
+        assert "report.html shows 1 text of test rows, and whoever may see me/net sees it." in done.stderr
         arrived = server.files("me/net")
+    assert b"A row of theirs." in arrived["report.html"]
+    assert b"A row of theirs." not in b"".join(data for name, data in arrived.items() if name != "report.html")
     written = written_files(folder)
     assert set(arrived) == set(written)
     assert {"README.md", "config.yaml", "model.safetensors", "report.json", "tokenizer.json"} <= set(arrived)

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import pytest
 from reports.adaptation_case import HEALTHY, ONE_CLASS, adaptation, adapted, report_of, without_labels
+from reports.page_text import unlabelled
 
 from hf_transfer_kit.reports import html_report, read_report, write_report
 
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return html_report(report_of(adaptation()))
+    return unlabelled(html_report(report_of(adaptation())))
 
 
 def part(page: str, heading: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import sys
 from dataclasses import fields, replace
@@ -25,7 +26,7 @@ SECTION = Section(
     order=45,
     find=lambda report: report.data.get("distilled"),
     words=lambda report, found: {"said": f"The student keeps {found['kept']:.0%}.", "outcome": "helped"},
-    pictures=lambda report, found: {"drawn": "<svg>student</svg>", "none": None},
+    pictures=lambda report, found, narrow: {"drawn": f"<svg>student {narrow}</svg>", "none": None},
     verdicts=lambda found: [found["verdict"]],
     repeated="teacher",
     card=CardPart(
@@ -42,7 +43,7 @@ SECTION = Section(
 PAGE = """
 {% macro summary() %}<p>{{ words.said }}</p>{% endmacro %}
 {% macro figures() %}<div>kept <b>{{ found.kept | percent }}</b></div>{% endmacro %}
-{% macro body() %}<h2>Distilling</h2><img src="{{ pictures.drawn }}">{% if "none" in pictures %}never{% endif %}{% endmacro %}
+{% macro body() %}<h2>Distilling</h2>{% call picture(pictures.drawn) %}A student{% endcall %}{% if "none" in pictures %}never{% endif %}{% endmacro %}
 {% macro data() %}<p>rows of {{ report.data.classes[0] }} for the student</p>{% endmacro %}
 """
 CARD = '{% extends "base.md.jinja" %}{% block what %}Distilled. {{ said }}{% endblock %}'
@@ -78,7 +79,10 @@ def test_a_sixth_section_stands_in_the_page():
     page = html_report(distilled())
     assert '<section class="verdict helped" aria-label="Summary">\n<p>The student keeps 90%.</p>' in page
     assert "<div>kept <b>90.0 %</b></div>" in page
-    assert '<h2>Distilling</h2><img src="data:image/svg+xml;base64,' in page
+    assert '<h2>Distilling</h2><picture><source media="(max-width: 640px)" srcset="data:image/svg+xml;base64,' in page
+    shown = re.findall(r'"data:image/svg.xml;base64,([^"]*)"', page)
+    assert [base64.b64decode(svg) for svg in shown] == [b"<svg>student True</svg>", b"<svg>student False</svg>"]
+    assert 'alt="A student">' in page
     assert "never" not in page
     assert "rows of class 0 for the student" in page
     assert "<dt>Target</dt>" not in page

@@ -27,6 +27,7 @@ _TITLES = {
     "Data": ("PreparationArguments", "DataArguments", "JudgedDataArguments", "TaskDataArguments"),
     "Classes of unequal size": ("WeightArguments", "BalanceArguments"),
     "Caches of what frozen layers give": ("CacheArguments",),
+    "The page": ("PageArguments",),
     "Runs and what they leave": (
         *("KitTrainingArguments", "KeptRunsArguments", "ComparisonArguments", "AdaptTrainingArguments"),
     ),

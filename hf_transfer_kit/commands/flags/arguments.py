@@ -373,6 +373,19 @@ class CacheArguments:
         )
 
 
+@dataclass
+class PageArguments:
+    """What the report's page shows of the data."""
+
+    examples: bool = field(
+        default=True,
+        metadata={
+            "help": "Texts or small pictures of the test rows that are named wrongly, in report.html; --no_examples "
+            "leaves them out."
+        },
+    )
+
+
 def uses_embedded_example(
     model_args: ModelArguments, data_args: DataArguments, args: TrainingArguments, *, train_size: str | None = "100"
 ) -> bool:

@@ -13,7 +13,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hf_transfer_kit.reports.adaptation.words import BASELINES
-from hf_transfer_kit.reports.pictures import COLOURS, MUTED, legend_label, short, svg_text
+from hf_transfer_kit.reports.pictures import (
+    COLOURS,
+    MUTED,
+    bar_height,
+    bar_rows,
+    canvas,
+    legend_label,
+    name_rows,
+    short,
+    svg_text,
+)
 from hf_transfer_kit.values import Adaptation, AdaptationResult, FeatureMap
 
 # Petroff 2021 ("Accessible color sequences for data visualization"): ten colours that people with any colour vision
@@ -39,7 +49,7 @@ _WATCHED = {
 }
 
 
-def feature_maps_picture(maps: Sequence[FeatureMap], class_names: Sequence[str]) -> str:
+def feature_maps_picture(maps: Sequence[FeatureMap], class_names: Sequence[str], *, narrow: bool = False) -> str:
     """One row a map, such as before and after: the same points coloured by domain, then by class.
 
     By class, target rows are filled and source rows hollow. Up to 10 classes have colours for any colour vision, more
@@ -48,14 +58,17 @@ def feature_maps_picture(maps: Sequence[FeatureMap], class_names: Sequence[str])
     Args:
         maps: At least one.
         class_names: Names of all classes, at the indices that the maps hold.
+        narrow: Whether for a phone: one panel a row.
 
     Example:
         >>> feature_maps_picture(adaptation.feature_maps, ["cat", "dog", "owl"]).startswith("<svg")
         True
     """
     names = class_names if len(class_names) <= _MOST_IN_LEGEND else ()
-    figure = Figure(figsize=(9, 4.2 * len(maps) + 0.5 + 0.25 * math.ceil(len(names) / 5)), layout="constrained")
-    panels = figure.subplots(len(maps), 2, squeeze=False)
+    columns, panel = (3, 6.4) if narrow else (5, 4.2)
+    figure = canvas(panel * len(maps) + 0.8 + 0.25 * math.ceil(len(names) / columns), narrow=narrow)
+    shape = (2 * len(maps), 1) if narrow else (len(maps), 2)
+    panels = figure.subplots(*shape, squeeze=False).reshape(-1, 2)
     colours = class_colours(len(class_names))
     for row, (found, (by_domain, by_class)) in enumerate(zip(maps, panels, strict=True)):
         points, is_target, classes = np.asarray(found.points), np.asarray(found.is_target), np.asarray(found.classes)
@@ -72,7 +85,7 @@ def feature_maps_picture(maps: Sequence[FeatureMap], class_names: Sequence[str])
         )
         for axes in (by_domain, by_class):
             axes.set(xticks=[], yticks=[])  # the axes of a t-SNE have no meaning
-    _feature_legends(figure, names, colours)
+    _feature_legends(figure, names, colours, columns=columns)
     return svg_text(figure)
 
 
@@ -84,48 +97,52 @@ def class_colours(count: int) -> list[str]:
     return [matplotlib.colors.to_hex(sample) for sample in samples]
 
 
-def adaptation_bars(adaptation: Adaptation) -> str:
-    """Test accuracy on the target by method, with one dot a seed.
+def adaptation_bars(adaptation: Adaptation, *, narrow: bool = False) -> str:
+    """Test accuracy on the target by method with its spread over seeds, and one dot a seed.
 
     The chosen method stands in full colour, an upper bound that learns from target labels hatched; a dashed line marks
     ``source_only``. Methods without target labels to test on are left out.
 
     Args:
         adaptation: At least one result has test metrics.
+        narrow: Whether for a phone.
 
     Example:
         >>> adaptation_bars(adaptation).startswith("<svg")
         True
     """
     results = [result for result in adaptation.results if result.test]
-    figure = Figure(figsize=(9, 0.5 * len(results) + 1.1), layout="constrained")
+    figure = bar_rows(len(results), narrow=narrow, beside=1.1)
     axes = figure.subplots()
+    height = bar_height(narrow=narrow)
     for row, result in enumerate(results):
         value = result.test["accuracy"]
         chosen, bound = result.method == adaptation.chosen, result.uses_target_labels
         colour = COLOURS[0] if chosen else _PALE if bound else MUTED
         axes.barh(
-            row, value, color=colour, hatch="//" if bound else None, edgecolor=_SOFT if bound else "white",
-            gid=f"bar-{result.method}",
+            row, value, height, color=colour, hatch="//" if bound else None, edgecolor=_SOFT if bound else "white",
+            xerr=result.test_spread.get("accuracy") or None if len(result.seeds) > 1 else None,
+            error_kw={"capsize": 3, "elinewidth": 1.2}, gid=f"bar-{result.method}",
         )  # fmt: skip
         # Seeds stand below each other, so that equal ones are seen.
         seeds = len(result.test_by_seed)
-        offsets = np.linspace(-0.22, 0.22, seeds) if seeds > 1 else np.zeros(seeds)
+        offsets = np.linspace(-0.3, 0.3, seeds) * height if seeds > 1 else np.zeros(seeds)
         axes.plot(
             result.test_by_seed, row + offsets, linestyle="none", marker="o",
             markersize=4.5, color=_INK, markeredgecolor="white", gid=f"seeds-{result.method}",
         )  # fmt: skip
-        axes.text(max((value, *result.test_by_seed)) + 0.015, row, f"{value:.1%}", va="center", fontsize=10)
+        furthest = max(value + result.test_spread.get("accuracy", 0.0), *result.test_by_seed)
+        axes.text(furthest + 0.02, row, f"{value:.1%}", va="center", fontsize=10)
         if result.method in BASELINES:
             axes.axvline(value, color=_INK, linestyle="--", linewidth=1.2, gid="source-only-line")
-    axes.set(xlim=(0, 1.1), xlabel="accuracy on the target's test rows; dots: seeds; dashed: without adapting")
+    told = ("accuracy on the target's test rows", "dots: seeds; dashed: without adapting")
+    axes.set(xlim=(0, 1.2 if narrow else 1.12), xlabel=("\n" if narrow else "; ").join(told))
     axes.set_xticks(np.linspace(0, 1, 6))
-    axes.set_yticks(range(len(results)), [short(result.method, 34) for result in results])
-    axes.invert_yaxis()
+    name_rows(axes, [result.method for result in results], narrow=narrow, limit=34)
     return svg_text(figure)
 
 
-def adaptation_scalars(result: AdaptationResult) -> str | None:
+def adaptation_scalars(result: AdaptationResult, *, narrow: bool = False) -> str | None:
     """What the first seed's run logged over its steps, one small panel a theme; the kept step as a dotted line.
 
     The band of a healthy domain accuracy is shaded. Only what was logged is drawn.
@@ -140,9 +157,9 @@ def adaptation_scalars(result: AdaptationResult) -> str | None:
     panels = _logged_panels(result.log)
     if not panels:
         return None
-    columns = min(2, len(panels))
+    columns = 1 if narrow else min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(9, 2.7 * rows), layout="constrained")
+    figure = canvas(2.9 * rows, narrow=narrow)
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, (title, names) in zip(grid, panels.items(), strict=False):
         axes.set_title(title, fontsize=11)
@@ -158,7 +175,9 @@ def adaptation_scalars(result: AdaptationResult) -> str | None:
         if result.kept_steps:
             axes.axvline(result.kept_steps[0], color=_SOFT, linestyle=":", linewidth=1.4)
         if len(names) > 1:
-            axes.legend(fontsize=9, frameon=False)
+            axes.legend(
+                loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2 if narrow else 3, fontsize=8, frameon=False
+            )
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     figure.supxlabel("step (dotted: the weights that were kept)" if result.kept_steps else "step", fontsize=10)
@@ -182,7 +201,7 @@ def _dots(axes: Axes, points: np.ndarray, colour: str, *, filled: bool, gid: str
     )  # fmt: skip
 
 
-def _feature_legends(figure: Figure, class_names: Sequence[str], colours: Sequence[str]) -> None:
+def _feature_legends(figure: Figure, class_names: Sequence[str], colours: Sequence[str], *, columns: int) -> None:
     """Below all panels: domains, what filled and hollow mean, and the classes where they are few enough."""
     marker: dict[str, Any] = {"linestyle": "none", "markersize": 7}
     handles = [
@@ -194,5 +213,5 @@ def _feature_legends(figure: Figure, class_names: Sequence[str], colours: Sequen
     if class_names:
         named = [Line2D([], [], marker="o", color=colour, **marker) for colour in colours]
         labels = [short(name) for name in class_names]
-        figure.legend(named, labels, loc="outside lower center", ncols=5, fontsize=9, frameon=False)
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=9, frameon=False)
+        figure.legend(named, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+    figure.legend(handles=handles, loc="outside upper center", ncols=4 if columns > 3 else 2, fontsize=9, frameon=False)

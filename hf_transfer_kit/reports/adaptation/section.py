@@ -17,16 +17,18 @@ def _words(report: TransferReport, found: Adaptation) -> Mapping[str, Any]:
     return {**words, "logged": {name for entry in words["chosen"].log for name in entry}}
 
 
-def _pictures(report: TransferReport, found: Adaptation) -> Mapping[str, str | None]:
+def _pictures(report: TransferReport, found: Adaptation, narrow: bool) -> Mapping[str, str | None]:
     return {
-        "scalars": adaptation_scalars(found.result(found.chosen)),
-        "bars": adaptation_bars(found) if any(result.test for result in found.results) else None,
-        "maps": _maps(report, found),
+        "scalars": adaptation_scalars(found.result(found.chosen), narrow=narrow),
+        "bars": adaptation_bars(found, narrow=narrow) if any(result.test for result in found.results) else None,
+        "maps": _maps(report, found, narrow=narrow),
     }
 
 
-def _maps(report: TransferReport, found: Adaptation) -> str | None:
-    return feature_maps_picture(found.feature_maps, report.data["classes"]) if found.feature_maps else None
+def _maps(report: TransferReport, found: Adaptation, *, narrow: bool = False) -> str | None:
+    if not found.feature_maps:
+        return None
+    return feature_maps_picture(found.feature_maps, report.data["classes"], narrow=narrow)
 
 
 def _card_pictures(report: TransferReport, found: Adaptation) -> Mapping[str, CardPicture]:

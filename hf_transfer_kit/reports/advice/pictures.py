@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import numpy as np
-from matplotlib.figure import Figure
-
-from hf_transfer_kit.reports.pictures import COLOURS, MUTED, legend_label, short, svg_text
+from hf_transfer_kit.reports.pictures import (
+    COLOURS,
+    MUTED,
+    bar_rows,
+    canvas,
+    legend_below,
+    legend_label,
+    name_rows,
+    svg_text,
+)
 from hf_transfer_kit.values import Advice, Recommendation, SourceRanking
 
 
-def outlook_picture(found: Recommendation) -> str:
+def outlook_picture(found: Recommendation, *, narrow: bool = False) -> str:
     """Expected accuracy of each strategy against fine-tuning everything, with its error; the advised one in colour."""
-    figure = Figure(figsize=(9, 0.45 * len(found.outlook) + 1.0), layout="constrained")
+    figure = bar_rows(len(found.outlook), narrow=narrow, beside=1.0)
     axes = figure.subplots()
-    places = np.arange(len(found.outlook))[::-1]
-    for place, entry in zip(places, found.outlook, strict=True):
+    for place, entry in enumerate(found.outlook):
         colour = COLOURS[0] if entry.strategy == found.strategy else MUTED
         axes.errorbar(100 * entry.difference, place, xerr=100 * entry.error, fmt="o", color=colour, capsize=3)
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(places, [short(entry.strategy, 40) for entry in found.outlook])
-    axes.set(xlabel="expected points of test accuracy against fine-tuning everything", ylim=(-0.6, len(places) - 0.4))
+    name_rows(axes, [entry.strategy for entry in found.outlook], narrow=narrow)
+    told = ("expected points of test accuracy", "against fine-tuning everything")
+    axes.set(xlabel=("\n" if narrow else " ").join(told))
     return svg_text(figure)
 
 
-def quadrants_picture(advice: Advice) -> str:
+def quadrants_picture(advice: Advice, *, narrow: bool = False) -> str:
     """Measured cases by size and gain, coloured by what won, and the case asked about."""
-    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
+    figure = canvas(4.9 if narrow else 4.8, narrow=narrow, width=7.2)
     axes = figure.subplots()
     winners = list(dict.fromkeys(case.won for case in advice.cases))
     for index, winner in enumerate(sorted(winners)):
@@ -43,18 +49,17 @@ def quadrants_picture(advice: Advice) -> str:
     axes.axvline(advice.many_rows, color=MUTED, linestyle="--")
     axes.axhline(100 * advice.similar_gain, color=MUTED, linestyle="--")
     axes.set(xscale="log", xlabel="labelled rows a class", ylabel="gain over features of random weights, points")
-    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend_below(figure, axes, narrow=narrow)
     return svg_text(figure)
 
 
-def ranking_picture(ranking: SourceRanking) -> str:
+def ranking_picture(ranking: SourceRanking, *, narrow: bool = False) -> str:
     """Score of each source with its error, best first."""
-    figure = Figure(figsize=(9, 0.45 * len(ranking.sources) + 1.0), layout="constrained")
+    figure = bar_rows(len(ranking.sources), narrow=narrow, beside=1.0)
     axes = figure.subplots()
-    places = np.arange(len(ranking.sources))[::-1]
-    for index, (place, source) in enumerate(zip(places, ranking.sources, strict=True)):
-        colour = COLOURS[0] if index == 0 else MUTED
+    for place, source in enumerate(ranking.sources):
+        colour = COLOURS[0] if place == 0 else MUTED
         axes.errorbar(source.score.value, place, xerr=source.score.error or 0, fmt="o", color=colour, capsize=3)
-    axes.set_yticks(places, [short(source.name, 34) for source in ranking.sources])
-    axes.set(xlabel=ranking.by.replace("_", " "), ylim=(-0.6, len(places) - 0.4))
+    name_rows(axes, [source.name for source in ranking.sources], narrow=narrow, limit=34)
+    axes.set(xlabel=ranking.by.replace("_", " "))
     return svg_text(figure)

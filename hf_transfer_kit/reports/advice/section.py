@@ -11,11 +11,11 @@ from hf_transfer_kit.reports.section import Section
 from hf_transfer_kit.values import Advice
 
 
-def _pictures(report: TransferReport, found: Advice) -> Mapping[str, str | None]:
+def _pictures(report: TransferReport, found: Advice, narrow: bool) -> Mapping[str, str | None]:
     return {
-        "outlook": outlook_picture(found.recommendation),
-        "quadrants": quadrants_picture(found),
-        "ranking": ranking_picture(found.ranking) if found.ranking else None,
+        "outlook": outlook_picture(found.recommendation, narrow=narrow),
+        "quadrants": quadrants_picture(found, narrow=narrow),
+        "ranking": ranking_picture(found.ranking, narrow=narrow) if found.ranking else None,
     }
 
 

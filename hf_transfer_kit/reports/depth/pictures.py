@@ -7,12 +7,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from hf_transfer_kit.data.class_balance import words
+from hf_transfer_kit.reports.pictures import canvas
 from hf_transfer_kit.values import DepthSearch
 
 _CHOSEN, _COMPARED, _CUT = "#D55E00", "#0072B2", "#9DB4C0"
 
 
-def depth_picture(search: DepthSearch) -> Figure:
+def depth_picture(search: DepthSearch, *, narrow: bool = False) -> Figure:
     """Validation accuracy with error bars, and the cost of a training row, by depth; the chosen depth marked.
 
     Depths that were compared last stand in full colour, those cut before in grey with the steps they were given.
@@ -21,8 +22,10 @@ def depth_picture(search: DepthSearch) -> Figure:
         >>> len(depth_picture(search).axes)
         2
     """
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    accuracy, cost = figure.subplots(1, 2, width_ratios=(3, 2))
+    figure = canvas(6.4 if narrow else 4, narrow=narrow)
+    accuracy, cost = (
+        figure.subplots(2, 1, height_ratios=(3, 2)) if narrow else figure.subplots(1, 2, width_ratios=(3, 2))
+    )
     for result in search.results:
         last = result.rung == search.last_rung
         colour = _CHOSEN if result.depth == search.chosen else _COMPARED if last else _CUT
@@ -44,11 +47,13 @@ def depth_picture(search: DepthSearch) -> Figure:
     )  # fmt: skip
     ends = "the input" if search.direction == "first" else "the head"
     names = [str(result.depth) for result in search.results]
+    every = 1 + (len(names) - 1) // 14 if narrow else 1
     for axes in (accuracy, cost):
-        axes.set_xticks([result.depth for result in search.results], names)
+        axes.set_xticks([result.depth for result in search.results][::every], names[::every])
         axes.set_xlabel(f"frozen layer groups, counted from {ends}")
     accuracy.set(ylabel=f"validation {words(search.metric)}", title="Round: compared last; square: cut before")
-    cost.set(ylabel="cost of a training row (forward passes)", title="Hatched: nothing computed once")
+    words_of_cost = "cost of a row\n(forward passes)" if narrow else "cost of a training row (forward passes)"
+    cost.set(ylabel=words_of_cost, title="Hatched: nothing computed once")
     for axes in (accuracy, cost):
         axes.title.set_fontsize(9)
     accuracy.margins(x=0.1)  # the word above the last point stays inside

@@ -22,7 +22,7 @@ SECTION = Section(
     order=40,
     find=lambda report: report.depth_searches,
     words=_words,
-    pictures=lambda report, found: {
-        f"depth-{number}": svg_text(depth_picture(search)) for number, search in enumerate(found, 1)
+    pictures=lambda report, found, narrow: {
+        f"depth-{number}": svg_text(depth_picture(search, narrow=narrow)) for number, search in enumerate(found, 1)
     },
 )

@@ -5,22 +5,22 @@ from __future__ import annotations
 from statistics import fmean
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from hf_transfer_kit.reports.pictures import COLOURS, legend_label, short, svg_text
+from hf_transfer_kit.reports.pictures import COLOURS, canvas, legend_below, legend_label, name_rows, svg_text
 from hf_transfer_kit.values import Generalisation
 
 _INK, _PALE = "#1c2733", "#e4e7eb"
 _MARKERS = "osD^vP*X"
 
 
-def left_out_picture(found: Generalisation) -> str:
+def left_out_picture(found: Generalisation, *, narrow: bool = False) -> str:
     """One row a method: its accuracy on each source left out, one mark a source, a small dot a seed.
 
     A bar spans from the worst to the best source, a tall line marks the mean, a hollow square what the same networks
     reached on the sources that they learned from. The chosen method's name stands in bold.
     """
-    figure = Figure(figsize=(9, 0.7 * len(found.results) + 1.5), layout="constrained")
+    legend_rows = len(found.sources) + 1 if narrow else 1
+    figure = canvas(0.7 * len(found.results) + 1.2 + 0.2 * legend_rows, narrow=narrow)
     axes = figure.subplots()
     for row, result in enumerate(found.results):
         means = result.by_domain
@@ -40,11 +40,11 @@ def left_out_picture(found: Generalisation) -> str:
             [result.known], [row], linestyle="none", marker="s", markersize=9, markerfacecolor="none",
             markeredgecolor=_INK, label="sources learned from" if row == 0 else None, gid=f"known-{result.method}",
         )  # fmt: skip
-    axes.set(xlabel="accuracy on validation rows; line: mean over the sources left out")
-    axes.set_yticks(range(len(found.results)), [short(result.method, 34) for result in found.results])
-    for label, result in zip(axes.get_yticklabels(), found.results, strict=True):
+    told = ("accuracy on validation rows", "line: mean over the sources left out")
+    axes.set(xlabel=("\n" if narrow else "; ").join(told))
+    name_rows(axes, [result.method for result in found.results], narrow=narrow, limit=34)
+    for label, result in zip(axes.texts if narrow else axes.get_yticklabels(), found.results, strict=True):
         label.set_fontweight("bold" if result.method == found.chosen else "normal")
-    axes.set_ylim(len(found.results) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    figure.legend(loc="outside upper center", ncols=4, fontsize=9, frameon=False)
+    legend_below(figure, axes, narrow=narrow)
     return svg_text(figure)

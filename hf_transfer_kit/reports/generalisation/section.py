@@ -22,7 +22,7 @@ SECTION = Section(
     order=60,
     find=lambda report: report.generalisation,
     words=lambda report, found: generalisation_words(found),
-    pictures=lambda report, found: {"left_out": left_out_picture(found)},
+    pictures=lambda report, found, narrow: {"left_out": left_out_picture(found, narrow=narrow)},
     verdicts=lambda found: [result.verdict for result in found.results],
     leaves_model=True,
     card=CardPart(

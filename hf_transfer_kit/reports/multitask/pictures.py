@@ -5,30 +5,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from hf_transfer_kit.reports.multitask.words import alone
-from hf_transfer_kit.reports.pictures import COLOURS, MUTED, legend_label, short, svg_text
+from hf_transfer_kit.reports.pictures import (
+    COLOURS,
+    MUTED,
+    bar_height,
+    bar_rows,
+    canvas,
+    legend_below,
+    legend_label,
+    name_rows,
+    short,
+    svg_text,
+)
 from hf_transfer_kit.values import MultiTasking, MultiTaskResult, TaskDescription
 
 _INK = "#1c2733"
 _STYLES = ("-", "--", ":", "-.")
 
 
-def gain_bars(found: MultiTasking, result: MultiTaskResult) -> str | None:
-    """Relative gain of each task over itself alone in %, one dot a seed; None where no task was trained alone."""
+def gain_bars(found: MultiTasking, result: MultiTaskResult, *, narrow: bool = False) -> str | None:
+    """Relative gain of each task over itself alone in % with its spread over seeds, and one dot a seed.
+
+    None where no task was trained alone.
+    """
     single = alone(found)
     if single is None:
         return None
-    figure = Figure(figsize=(9, 0.5 * len(found.tasks) + 1.1), layout="constrained")
+    figure = bar_rows(len(found.tasks), narrow=narrow, beside=1.1)
     axes = figure.subplots()
+    height = bar_height(narrow=narrow)
     for row, task in enumerate(found.tasks):
         sign = 1 if task.larger_is_better else -1
         together, apart = (np.array(each.figures[task.name].by_seed) for each in (result, single))
         gains = 100 * sign * (together - apart) / np.maximum(np.abs(apart), 1e-9)  # (seeds,)
         mean = float(gains.mean())
-        axes.barh(row, mean, color=COLOURS[0] if mean >= 0 else COLOURS[1], edgecolor="white", gid=f"gain-{task.name}")
-        offsets = np.linspace(-0.22, 0.22, len(gains)) if len(gains) > 1 else np.zeros(1)
+        axes.barh(
+            row, mean, height, color=COLOURS[0] if mean >= 0 else COLOURS[1], edgecolor="white",
+            xerr=float(gains.std(ddof=1)) if len(gains) > 1 else None, error_kw={"capsize": 3, "elinewidth": 1.2},
+            gid=f"gain-{task.name}",
+        )  # fmt: skip
+        offsets = np.linspace(-0.3, 0.3, len(gains)) * height if len(gains) > 1 else np.zeros(1)
         axes.plot(
             gains, row + offsets, linestyle="none", marker="o", markersize=4.5, color=_INK, markeredgecolor="white",
             gid=f"gain-seeds-{task.name}",
@@ -36,19 +54,21 @@ def gain_bars(found: MultiTasking, result: MultiTaskResult) -> str | None:
         axes.annotate(f"{mean:+.1f} %", (0, row), (1.01, row), ("axes fraction", "data"), va="center", fontsize=10)
     axes.axvline(0, color=_INK, linewidth=1)
     axes.margins(x=0.08)
-    axes.set(xlabel="gain over the task alone, in % of its test metric; dots: seeds")
-    axes.set_yticks(range(len(found.tasks)), [short(f"{task.name} ({task.metric})", 34) for task in found.tasks])
-    axes.invert_yaxis()
+    axes.set(xlabel="gain over the task alone, in %\nof its test metric; dots: seeds" if narrow else
+             "gain over the task alone, in % of its test metric; dots: seeds")  # fmt: skip
+    name_rows(axes, [f"{task.name} ({task.metric})" for task in found.tasks], narrow=narrow, limit=34)
     return svg_text(figure)
 
 
-def affinity_picture(matrix: Sequence[Sequence[float | None]], tasks: Sequence[TaskDescription]) -> str:
+def affinity_picture(
+    matrix: Sequence[Sequence[float | None]], tasks: Sequence[TaskDescription], *, narrow: bool = False
+) -> str:
     """Mean cosines of the tasks' gradients: blue agrees, orange conflicts; a dash where two never met."""
     values = np.array([[np.nan if entry is None else entry for entry in row] for row in matrix], dtype=float)
     off = values[~np.eye(len(values), dtype=bool)]
     reach = max(0.1, float(np.nanmax(np.abs(off)))) if np.isfinite(off).any() else 1.0
     side = 2.4 + 0.75 * len(tasks)
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    figure = canvas(min(side, 3.8) if narrow else side, narrow=narrow, width=side + 0.6)
     axes = figure.subplots()
     drawn = np.where(np.eye(len(values), dtype=bool), np.nan, values)  # with itself every task agrees
     axes.imshow(drawn, cmap="PuOr", vmin=-reach, vmax=reach)
@@ -63,7 +83,9 @@ def affinity_picture(matrix: Sequence[Sequence[float | None]], tasks: Sequence[T
     return svg_text(figure)
 
 
-def task_losses_picture(result: MultiTaskResult, tasks: Sequence[TaskDescription]) -> str | None:
+def task_losses_picture(
+    result: MultiTaskResult, tasks: Sequence[TaskDescription], *, narrow: bool = False
+) -> str | None:
     """Each task's loss, and its weight where weights change, over the steps of the first seed's run; None without."""
     panels = {}
     for prefix, title in (("loss", "Loss of each task"), ("weight", "Weight of each task")):
@@ -78,19 +100,20 @@ def task_losses_picture(result: MultiTaskResult, tasks: Sequence[TaskDescription
             panels[title] = lines
     if not panels:
         return None
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    figure = canvas(3.0 * len(panels) + 0.5 if narrow else 3.6, narrow=narrow)
+    shape = (len(panels), 1) if narrow else (1, len(panels))
+    for axes, (title, lines) in zip(figure.subplots(*shape, squeeze=False).flat, panels.items(), strict=True):
         for index, (name, points) in enumerate(lines.items()):
             style = {"color": COLOURS[index % len(COLOURS)], "linestyle": _STYLES[index // len(COLOURS) % len(_STYLES)]}
             axes.plot(*zip(*points, strict=True), label=legend_label(name, 18), linewidth=1.6, **style)
         axes.set_title(title, fontsize=11)
         axes.set_xlabel("step")
         axes.set_ylim(bottom=0)
-        axes.legend(fontsize=9, frameon=False)
+    legend_below(figure, figure.axes[0], narrow=narrow)
     return svg_text(figure)
 
 
-def sharing_curve(found: MultiTasking) -> str | None:
+def sharing_curve(found: MultiTasking, *, narrow: bool = False) -> str | None:
     """Test metric of each task by the number of first layer groups that inputs have for themselves.
 
     Dashed: the task alone. None unless methods that differ in this number alone were run.
@@ -99,8 +122,9 @@ def sharing_curve(found: MultiTasking) -> str | None:
     if not results:
         return None
     single = alone(found)
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    panels = figure.subplots(1, len(found.tasks), squeeze=False)[0]
+    figure = canvas(2.2 * len(found.tasks) + 0.6 if narrow else 3.4, narrow=narrow)
+    shape = (len(found.tasks), 1) if narrow else (1, len(found.tasks))
+    panels = figure.subplots(*shape, squeeze=False).flat
     for index, (axes, task) in enumerate(zip(panels, found.tasks, strict=True)):
         colour = COLOURS[index % len(COLOURS)]
         depths = [result.shared_from for result in results]
@@ -113,7 +137,8 @@ def sharing_curve(found: MultiTasking) -> str | None:
             axes.axhline(single.figures[task.name].test, color=MUTED, linestyle="--", linewidth=1.4)
         axes.set_title(short(f"{task.name} ({task.metric})", 30), fontsize=11)
         axes.set_xticks(depths)
-    figure.supxlabel("first layer groups that each input has for itself (dashed: the task alone)", fontsize=10)
+    told = ("first layer groups that each input has for itself", "(dashed: the task alone)")
+    figure.supxlabel(("\n" if narrow else " ").join(told), fontsize=10)
     return svg_text(figure)
 
 

@@ -28,13 +28,13 @@ def _words(report: TransferReport, found: MultiTasking) -> Mapping[str, Any]:
     }
 
 
-def _pictures(report: TransferReport, found: MultiTasking) -> Mapping[str, str | None]:
+def _pictures(report: TransferReport, found: MultiTasking, narrow: bool) -> Mapping[str, str | None]:
     chosen = found.result(found.chosen)
     return {
-        "gains": gain_bars(found, chosen),
-        "losses": task_losses_picture(chosen, found.tasks),
-        "sharing": sharing_curve(found),
-        "affinity": affinity_picture(chosen.affinity, found.tasks) if chosen.affinity else None,
+        "gains": gain_bars(found, chosen, narrow=narrow),
+        "losses": task_losses_picture(chosen, found.tasks, narrow=narrow),
+        "sharing": sharing_curve(found, narrow=narrow),
+        "affinity": affinity_picture(chosen.affinity, found.tasks, narrow=narrow) if chosen.affinity else None,
     }
 
 

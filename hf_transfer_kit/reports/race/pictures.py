@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from hf_transfer_kit.metrics import larger_is_better
 from hf_transfer_kit.metrics.words import FRACTIONS, metric_words
-from hf_transfer_kit.reports.pictures import COLOURS, MUTED, legend_label, short, svg_text
+from hf_transfer_kit.reports.pictures import (
+    COLOURS,
+    MUTED,
+    bar_height,
+    bar_rows,
+    canvas,
+    legend_below,
+    legend_label,
+    name_rows,
+    svg_text,
+)
 from hf_transfer_kit.values import StrategyResult
 
 
-def learning_curves(results: Sequence[StrategyResult]) -> str:
+def learning_curves(results: Sequence[StrategyResult], *, narrow: bool = False) -> str:
     """Validation metric and loss by step, one line a strategy."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    accuracy, loss = figure.subplots(1, 2)
+    figure = canvas(6.2 if narrow else 3.8, narrow=narrow)
+    accuracy, loss = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
     for index, result in enumerate(results):
         style = {
             "color": COLOURS[index % len(COLOURS)],
@@ -35,15 +44,16 @@ def learning_curves(results: Sequence[StrategyResult]) -> str:
     if metric in FRACTIONS:
         accuracy.set_ylim(0, 1.02)
     loss.set(xlabel="step", ylabel="validation loss")
-    loss.set_ylim(bottom=0)
-    accuracy.legend(fontsize=8, frameon=False)
+    loss.set_ylim(0, 1.05 * loss.get_ylim()[1])
+    legend_below(figure, accuracy, narrow=narrow)
     return svg_text(figure)
 
 
-def metric_bars(results: Sequence[StrategyResult], winner: str | None) -> str:
+def metric_bars(results: Sequence[StrategyResult], winner: str | None, *, narrow: bool = False) -> str:
     """Test metric of each strategy with its spread, a dot a seed; the winner in full colour, no transfer hatched."""
-    figure = Figure(figsize=(9, 0.5 * len(results) + 0.9), layout="constrained")
+    figure = bar_rows(len(results), narrow=narrow, beside=0.9)
     axes = figure.subplots()
+    height = bar_height(narrow=narrow)
     metric = results[0].metric
     fraction = metric in FRACTIONS
     for row, result in enumerate(results):
@@ -51,24 +61,27 @@ def metric_bars(results: Sequence[StrategyResult], winner: str | None) -> str:
         axes.barh(
             row,
             value,
+            height,
             xerr=spread or None,
+            error_kw={"capsize": 3, "elinewidth": 1.2},
             color=COLOURS[0] if result.strategy == winner else MUTED,
             hatch="//" if result.strategy == "from_scratch" else None,
             edgecolor="white",
         )
         if len(result.test_by_seed) > 1:
-            offsets = np.linspace(-0.22, 0.22, len(result.test_by_seed))
+            offsets = np.linspace(-0.3, 0.3, len(result.test_by_seed)) * height
             axes.plot(
                 result.test_by_seed, row + offsets, linestyle="none", marker="o", markersize=4, color="#1c2733",
                 markeredgecolor="white", gid=f"seeds-{result.strategy}",
             )  # fmt: skip
-        place = min(value + spread, 0.97) + 0.01 if fraction else max(value, 0.0) + spread
+        furthest = max(value + spread, *result.test_by_seed, 0.0) if result.test_by_seed else max(value, 0.0) + spread
+        place = min(furthest, 1.0) + 0.015 if fraction else furthest
         text = f"{value:.1%}" if fraction else f" {value:.3f}"
         axes.text(place, row, text, va="center", fontsize=9)
     axes.set(xlabel=f"test {metric_words(metric)}{'' if larger_is_better(metric) else ' (less is better)'}")
     axes.margins(x=0.15)
     if fraction and all(result.test[metric] <= 1 for result in results):
-        axes.set_xlim(0, 1.08)
-    axes.set_yticks(range(len(results)), [short(result.strategy, 40) for result in results])
-    axes.invert_yaxis()
+        axes.set_xlim(0, 1.2 if narrow else 1.1)
+        axes.set_xticks(np.linspace(0, 1, 6))
+    name_rows(axes, [result.strategy for result in results], narrow=narrow)
     return svg_text(figure)

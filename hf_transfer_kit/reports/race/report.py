@@ -11,9 +11,10 @@ from hf_transfer_kit.metrics.words import metric_words
 from hf_transfer_kit.reports.described import confusion_table, described_data
 from hf_transfer_kit.reports.facts import RunFacts
 from hf_transfer_kit.reports.layer_rows import layer_rows
+from hf_transfer_kit.reports.mistakes import worst_mistakes
 from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.selection import Comparison
-from hf_transfer_kit.values import SourceResult, StrategyResult
+from hf_transfer_kit.values import Mistake, SourceResult, StrategyResult
 
 
 def comparison_report(
@@ -24,6 +25,7 @@ def comparison_report(
     prepared: PreparedData,
     recipe: str = "transfer",
     other_sources: tuple[SourceResult, ...] = (),
+    examples: bool = True,
 ) -> TransferReport:
     """Puts a race's outcome into a report.
 
@@ -36,6 +38,7 @@ def comparison_report(
         prepared: The splits as trained on.
         recipe: What was done, such as ``"transfer"``.
         other_sources: What other networks reached.
+        examples: Whether the page shows texts or pictures of the rows that are named wrongly.
 
     Example:
         >>> comparison = compare_strategies(make_model, data, ["head_only"], args, budget)
@@ -72,9 +75,16 @@ def comparison_report(
             *(majority_notes(data.label_names, comparison.true, winner) if of_classes else ()),
             *filter(None, [prepared.balance.sentence, None if of_classes else _of_task(prepared, winner.metric)]),
         ),
+        mistakes=_mistakes(comparison, data, examples=examples),
         depth_searches=comparison.depth_searches,
         other_sources=other_sources,
     )
+
+
+def _mistakes(comparison: Comparison, data: LoadedData, *, examples: bool) -> tuple[Mistake, ...]:
+    if comparison.probabilities is None:
+        return ()
+    return worst_mistakes(comparison.true, comparison.predicted, comparison.probabilities, data, examples=examples)
 
 
 def majority_notes(labels: tuple[str, ...], true: np.ndarray, winner: StrategyResult) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from hf_transfer_kit.metrics.words import metric_words
 from hf_transfer_kit.reports.race.pictures import learning_curves, metric_bars
-from hf_transfer_kit.reports.race.words import winner_of
+from hf_transfer_kit.reports.race.words import choice_sentence, winner_of
 from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.reports.section import CardPart, CardPicture, Section
 from hf_transfer_kit.values import StrategyResult
@@ -23,8 +23,11 @@ SECTION = Section(
     name="race",
     order=10,
     find=lambda report: report.results,
-    words=lambda report, found: {"winner": winner_of(report)},
-    pictures=lambda report, found: {"bars": metric_bars(found, report.winner), "curves": learning_curves(found)},
+    words=lambda report, found: {"winner": winner_of(report), "choice": choice_sentence(report)},
+    pictures=lambda report, found, narrow: {
+        "bars": metric_bars(found, report.winner, narrow=narrow),
+        "curves": learning_curves(found, narrow=narrow),
+    },
     tells_verdict=True,
     leaves_model=True,
     card=CardPart(pictures=_card_pictures),

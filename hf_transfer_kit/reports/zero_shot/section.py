@@ -14,13 +14,13 @@ from hf_transfer_kit.values import UnseenClasses
 _STATED = ("unseen_accuracy", "harmonic_mean")
 
 
-def _pictures(report: TransferReport, found: UnseenClasses) -> Mapping[str, str | None]:
+def _pictures(report: TransferReport, found: UnseenClasses, narrow: bool) -> Mapping[str, str | None]:
     return {
-        "bars": unseen_bars(found),
-        "curve": seen_unseen_picture(found),
-        "table": table_picture(found) if found.attributes else None,
-        "attributes": attribute_bars(found) if found.attribute_figures else None,
-        "confusion": confusion_picture(found.confusion) if found.confusion else None,
+        "bars": unseen_bars(found, narrow=narrow),
+        "curve": seen_unseen_picture(found, narrow=narrow),
+        "table": table_picture(found, narrow=narrow) if found.attributes else None,
+        "attributes": attribute_bars(found, narrow=narrow) if found.attribute_figures else None,
+        "confusion": confusion_picture(found.confusion, narrow=narrow) if found.confusion else None,
     }
 
 

@@ -48,6 +48,7 @@ class Comparison(Outcome):
         model_metrics: That model's metrics on the test split.
         true: Label of each test row, of shape (rows,), of several labels a row or words (rows, ...).
         predicted: What that model says of each test row, likewise.
+        probabilities: Of the class that it names, for each test row, of shape (rows,); None of other tasks.
         learning_rate: The rate the winner was trained with.
         depth_searches: One for each strategy whose depth was to be found (``freeze_first:auto``).
         eliminated: Strategies that were given up after short runs.
@@ -69,6 +70,7 @@ class Comparison(Outcome):
     eliminated: tuple[Elimination, ...] = ()
     tested: Mapping[str, Sequence[RowMetric]] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
+    probabilities: np.ndarray | None = None
     failed: tuple[FailedRun, ...] = ()
     runs: tuple[RunFigures, ...] = ()
 
@@ -199,6 +201,7 @@ def compare_strategies(
         model_metrics=run.test,
         true=run.true,
         predicted=run.predicted,
+        probabilities=run.probabilities,
         learning_rate=budget.rate(data.modality, strategy.rate_kind),
         depth_searches=searches,
         eliminated=eliminated,
@@ -233,6 +236,7 @@ def single_run(strategy: Strategy, run: Run, data: PreparedData, *, learning_rat
         model_metrics=run.test,
         true=run.true,
         predicted=run.predicted,
+        probabilities=run.probabilities,
         learning_rate=learning_rate,
         tested={text: [judging.by_row(run.predicted, run.true)]},
         rates=run.rates,

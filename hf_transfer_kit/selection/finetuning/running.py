@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from torch import nn
 from torch.utils.data import Dataset
 from transformers import EvalPrediction, PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
@@ -49,6 +50,7 @@ class Run:
         seconds: Wall time of training, its evaluations included.
         trainable_parameters: Scalars that asked for a gradient when training ended.
         total_parameters: All.
+        probabilities: Of the class that was named, of shape (rows,), for each test row; None of other tasks.
         validation_correct: Whether each validation row's class was predicted, of shape (rows,); None of other tasks.
         rates: Parameter's name -> highest rate that it learned with; empty where that is not known.
         cache_note: What ``PrefixCaches`` said of it; empty without frozen first layers.
@@ -64,6 +66,7 @@ class Run:
     seconds: float
     trainable_parameters: int
     total_parameters: int
+    probabilities: np.ndarray | None = None
     validation_correct: np.ndarray | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
     cache_note: str = ""
@@ -191,10 +194,13 @@ def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: fl
         validation = trainer.evaluate(metric_key_prefix="eval")
     tested: dict[str, float] = {}
     true = predicted = np.empty(0, dtype=int)
+    probabilities = None
     if test:
         output = trainer.predict(cast(Dataset, data.test), metric_key_prefix="test")
         tested = metrics_of(output.metrics or {}, "test")
         true, predicted = np.asarray(output.label_ids), judging.metrics.said(logits_of(output))
+        if data.task_type == CLASSIFICATION:
+            probabilities = softmax(np.asarray(logits_of(output), dtype=np.float64), axis=-1).max(axis=-1)
     model = cast(PreTrainedModel, trainer.model)
     return Run(
         seed=seed,
@@ -203,6 +209,7 @@ def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: fl
         test=tested,
         true=true,
         predicted=predicted,
+        probabilities=probabilities,
         curve=learning_curve(trainer.state.log_history, judging.metric),
         seconds=seconds,
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),

@@ -68,6 +68,7 @@ def test_the_winner_is_the_best_on_validation_and_its_model_gives_its_prediction
     with torch.no_grad():
         logits = comparison.model.eval()(pixel_values=data.test.images).logits
     assert np.array_equal(logits.argmax(-1).numpy(), comparison.predicted)
+    assert comparison.probabilities == pytest.approx(logits.softmax(-1).amax(-1).numpy(), abs=1e-4)
     assert comparison.model_metrics["accuracy"] == pytest.approx(np.mean(comparison.predicted == comparison.true))
     assert comparison.verdict.baseline == "from_scratch"
 
