@@ -7,8 +7,8 @@ import pytest
 from features.test_building import Counted, build
 from filelock import FileLock
 
+from hf_transfer_kit.commands import cache as command
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.features import __main__ as command
 from hf_transfer_kit.features import find_store
 from hf_transfer_kit.features.cleaning import clean_caches, list_caches
 

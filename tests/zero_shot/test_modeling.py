@@ -100,7 +100,7 @@ def test_options_and_gamma_can_be_chosen_at_once(tmp_path):
     picture = torch.from_numpy(generator.normal(size=(6, len(model.head.mean))))
     features = torch.from_numpy(table.rows(names)) @ picture + 0.3 * torch.from_numpy(generator.normal(size=(60, 1)))
     model.fit(features, names, choose=True)
-    signatures = torch.from_numpy(table.rows("abcdef"))
+    signatures = torch.from_numpy(table.rows(tuple("abcdef")))
     choice = choose_options("prototype", features, torch.arange(60) // 10, signatures)
     assert model.config.method_options == choice.options
     assert model.head.penalty == choice.options["penalty"]

@@ -142,7 +142,7 @@ def test_without_labels_there_is_no_agreement_and_maps_show_predictions(args):
     ("methods", "seeds", "select", "words"),
     [
         (["dann", "dann"], [0], "bnm", "none twice"),
-        (["dann"], [], "bnm", "at least one of each"),
+        (["dann"], [], "bnm", "is no list"),
         (["target_supervised"], [0], "bnm", "trains a network that could be kept"),
         (["dann"], [0], "accuracy", "select='accuracy' is unknown; choose last or one of"),
     ],

@@ -96,5 +96,5 @@ def test_unknown_rows_are_rejected_and_their_labels_choose_nothing(domains, tmp_
     labels = np.zeros(len(known_alone.test), dtype=int)
     known_alone = replace(known_alone, test=Rows(known_alone.test.values, labels, "pixel_values"))
     assert judged(unknown, choice, found.run, known_alone) == unknown
-    with pytest.raises(SettingsError, match=r"held_out=\(0, 1\): name at least one of the 3 classes"):
+    with pytest.raises(SettingsError, match=r"held_out=\(0, 1\) of 3 classes: leave at least two"):
         find_rejection(make_method("dann"), found.run, network, asked, args, BUDGET, select="last", held_out=[1, 0])

@@ -240,7 +240,7 @@ def test_what_does_not_fit_is_refused_before_training(compared):
     cases = [
         ((["single"], two), {}, "does not do all tasks in one network"),
         ((["multitask", "multitask"], two), {}, "none twice"),
-        ((["multitask"], two), {"seeds": ()}, "at least one of each"),
+        ((["multitask"], two), {"seeds": ()}, "is no list"),
         ((["replay"], two), {}, "replay keeps a source task, but none is named"),
         ((["replay"], two), {"source_task": "c"}, "source_task='c' is no task; the tasks are a, b"),
         ((["replay"], two[:1]), {"source_task": "a"}, "'a' is the only task"),
