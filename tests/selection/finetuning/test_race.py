@@ -81,7 +81,7 @@ def test_without_a_baseline_there_is_no_verdict(data, args):
     ("strategies", "seeds"), [([], [0]), (["full", "full"], [0]), (["full"], []), (["full"], [1, 1])]
 )
 def test_missing_or_repeated_entries_are_refused(data, args, strategies, seeds):
-    with pytest.raises(SettingsError, match="give at least one, and none twice|seeds=.* (is no list|names one twice)"):
+    with pytest.raises(SettingsError, match=r"give at least one, and none twice|seeds=.* (is no list|names one twice)"):
         race(data, args, strategies, seeds=seeds)
 
 
