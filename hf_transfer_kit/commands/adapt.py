@@ -64,12 +64,13 @@ BASELINES = ("source_only", "target_supervised")
 class AdaptArguments:
     """How to adapt."""
 
-    method: list[str] = field(
+    methods: list[str] = field(
         default_factory=list,
         metadata={
             "help": f"Of {', '.join(METHODS)}; options after a colon: dann:view=1,weight=0.5. Default: "
             f"{DEFAULT_METHOD}. With --source_model of {', '.join(SOURCE_FREE_METHODS)}; default: shot:view=1. With "
-            f"several sources and no target of {', '.join(GENERALISATION_METHODS)}; default: {' '.join(SEVERAL[1:])}."
+            f"several sources and no target of {', '.join(GENERALISATION_METHODS)}; default: {' '.join(SEVERAL[1:])}.",
+            "aliases": ["--method"],
         },
     )
     baselines: bool = field(default=True, metadata={"help": f"Also run {' and '.join(BASELINES)}."})
@@ -113,8 +114,8 @@ def main() -> None:
     if wants_generalisation(domain_args):
         generalise(model_args, domain_args, adapt_args, weight_args, args, sharing)
         return
-    adapt_args.method = adapt_args.method or [DEFAULT_METHOD]
-    for text in adapt_args.method:
+    adapt_args.methods = adapt_args.methods or [DEFAULT_METHOD]
+    for text in adapt_args.methods:
         make_method(text)  # refused now, not when data is loaded
     if not domain_args.source and domain_args.target is None:
         print("Embedded example: from scikit-learn's digits to digits on photographs.")
@@ -128,9 +129,9 @@ def main() -> None:
     network = make_model(adapt_args.seeds[0])
     processor = model_args.processor(network)
     labelled = () if domain_args.open_target else target.labelled_splits  # an open target is judged on test rows alone
-    names = [*BASELINES[:1], *adapt_args.method, *(BASELINES[1:] if "train" in labelled else ())]
+    names = [*BASELINES[:1], *adapt_args.methods, *(BASELINES[1:] if "train" in labelled else ())]
     invert = not model_args.pretrained if adapt_args.invert is None else adapt_args.invert
-    texts = dict.fromkeys(names if adapt_args.baselines else adapt_args.method)
+    texts = dict.fromkeys(names if adapt_args.baselines else adapt_args.methods)
     methods = [make_method(text, invert=invert) for text in texts]
     with args.main_process_first():
         prepared = domain_args.prepare(source, processor)

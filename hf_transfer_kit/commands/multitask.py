@@ -48,9 +48,12 @@ EMBEDDED_INPUTS = {"grey": {"channels": 1}, "colour": {}}
 class MethodArguments:
     """How to train them."""
 
-    method: list[str] = field(
+    methods: list[str] = field(
         default_factory=lambda: ["single", "multitask"],
-        metadata={"help": f"Of {', '.join(METHODS)}; options after a colon: multitask:balancing=pcgrad,mixing=equal."},
+        metadata={
+            "help": f"Of {', '.join(METHODS)}; options after a colon: multitask:balancing=pcgrad,mixing=equal.",
+            "aliases": ["--method"],
+        },
     )
     shared_from: int | None = field(
         default=None, metadata={"help": "First layer groups that each input has for itself; default: 1 with inputs."}
@@ -78,7 +81,7 @@ def main() -> None:
     balance = balance_args.balance()
     checked_output(args, model_args, task_args)
     sharing = Sharing(args, model_args.base_model)
-    methods = [make_method(text) for text in method_args.method]
+    methods = [make_method(text) for text in method_args.methods]
     if task_args.tasks is None:
         print("Embedded example: digits in grey and their ink, with a hundred digits on photographs in colour.")
         task_args.tasks, task_args.inputs = EMBEDDED_TASKS, EMBEDDED_INPUTS
@@ -95,7 +98,7 @@ def main() -> None:
     budget = args.budget(rows, tasks.tasks[0].prepared.modality)
     started_as = started_race(
         "multitask",
-        method_args.method,
+        method_args.methods,
         title=f"{model_args.display_name} for {', '.join(tasks.names)}",
         model_name=model_args.display_name,
         dataset_name=", ".join(dict.fromkeys(task.loaded.name for task in tasks.tasks)),

@@ -65,7 +65,9 @@ def generalise(
             f"accuracy on validation rows of the sources), or give --select {LAST}."
         )
     select = LAST if adapt_args.select == LAST else "accuracy"
-    methods = list(dict.fromkeys([*(DEFAULT[:1] if adapt_args.baselines else []), *(adapt_args.method or DEFAULT[1:])]))
+    methods = list(
+        dict.fromkeys([*(DEFAULT[:1] if adapt_args.baselines else []), *(adapt_args.methods or DEFAULT[1:])])
+    )
     checked_generalisation(methods, seeds=adapt_args.seeds, select=select)
     balance = weight_args.balance()
     with args.main_process_first():

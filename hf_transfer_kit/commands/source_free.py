@@ -53,7 +53,9 @@ def adapt_source_free(
         raise SettingsError(
             "--source_model stands in place of --source and --model_name_or_path: give it with --target alone."
         )
-    methods = list(dict.fromkeys([*(DEFAULT[:2] if adapt_args.baselines else []), *(adapt_args.method or DEFAULT[2:])]))
+    methods = list(
+        dict.fromkeys([*(DEFAULT[:2] if adapt_args.baselines else []), *(adapt_args.methods or DEFAULT[2:])])
+    )
     checked_source_free(methods, seeds=adapt_args.seeds, select=adapt_args.select)
     model_args.model_name_or_path = domain_args.source_model
     trained = load_model(domain_args.source_model, trust_remote_code=model_args.trust_remote_code)

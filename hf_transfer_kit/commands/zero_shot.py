@@ -67,11 +67,12 @@ class ZeroShotArguments:
     )
     unseen_count: int = field(default=3, metadata={"help": "Classes of each random split that are never shown."})
     splits: int = field(default=10, metadata={"help": "How many random splits, beside that of --unseen."})
-    method: list[str] = field(
+    methods: list[str] = field(
         default_factory=list,
         metadata={
             "help": f"Of {', '.join(METHODS)}, and with a text tower of {', '.join(JOINT_METHODS)}. Default: all that "
-            "fit."
+            "fit.",
+            "aliases": ["--method"],
         },
     )
     templates: list[str] = field(
@@ -94,8 +95,8 @@ class ZeroShotArguments:
     )
 
     def __post_init__(self) -> None:
-        for name in self.method:
-            check_choice("--method", name, (*METHODS, *JOINT_METHODS))
+        for name in self.methods:
+            check_choice("--methods", name, (*METHODS, *JOINT_METHODS))
         check_choice("--mix_with", self.mix_with, tuple(METHODS))
         check_choice("--train_method", self.train_method, (*METHODS, *JOINT_METHODS))
         check_choice("--missing", self.missing, MISSING)
@@ -122,14 +123,14 @@ class ZeroShotArguments:
         count = self.unseen_count if not self.unseen else len(self.unseen)
         return [*named, *random_hold_outs(classes, count, count=self.splits)]
 
-    def methods(self, *, prompts: bool, attributes: bool) -> list[str]:
+    def asked(self, *, prompts: bool, attributes: bool) -> list[str]:
         """Those asked for; by default all that have what they read."""
         joint = [name for name in JOINT_METHODS if prompts and (attributes or name != "joint_mix")]
-        return self.method or [*METHODS, *joint]
+        return self.methods or [*METHODS, *joint]
 
     def checked_prompts(self, network: str, *, joint: bool) -> tuple[str, ...] | None:
         """The templates, None for the usual ones."""
-        asked = [name for name in (*self.method, self.train_method) if name in JOINT_METHODS]
+        asked = [name for name in (*self.methods, self.train_method) if name in JOINT_METHODS]
         if (self.templates or asked) and not joint:
             what = (
                 "--templates are prompts" if self.templates else f"{asked[0]} compares pictures or sounds with prompts"
@@ -226,7 +227,7 @@ def main() -> None:
 
     stage("Training and comparing")
     comparison = compare_zero_shot(
-        shot_args.methods(prompts=joint, attributes=table is not None),
+        shot_args.asked(prompts=joint, attributes=table is not None),
         features,
         table,
         splits,

@@ -191,7 +191,8 @@ def flags_of():
             module = importlib.import_module(f"hf_transfer_kit.commands.{command.module}")
             if command.is_recipe:
                 fields = [field for kind in module.FLAGS for field in dataclasses.fields(kind)]
-                own = {f"--{field.name}" for field in fields} | {f"--no_{f.name}" for f in fields if f.default is True}
+                own = {alias for field in fields for alias in field.metadata.get("aliases", ())}
+                own |= {f"--{field.name}" for field in fields} | {f"--no_{f.name}" for f in fields if f.default is True}
                 found[name] = {"--config", "--plugin", "--help", *own}
             else:
                 found[name] = set(re.findall(r'"(--\w+)"', inspect.getsource(module))) | {"--help"}

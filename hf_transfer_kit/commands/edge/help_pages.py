@@ -176,6 +176,7 @@ def _value(hint: Any) -> str:
 
 def _words(field: dataclasses.Field) -> str:
     words = re.sub(r"\s+", " ", str(field.metadata.get("help", "")).replace("%%", "%")).strip()
+    words += "".join(f" {alias} is the same." for alias in field.metadata.get("aliases", ()))
     return words if "default" in words.lower() else _with_default(words, field)
 
 

@@ -63,7 +63,12 @@ def parse_arguments(*kinds: type, recipe: str | None = None, argv: list[str] | N
         position = argv.index("--config")
         if position + 1 == len(argv):
             raise SettingsError("--config needs the path of a YAML file after it.")
-        known = {f.name: str(get_type_hints(kind)[f.name]) for kind in kinds for f in dataclasses.fields(kind)}
+        known = {
+            name: str(get_type_hints(kind)[f.name])
+            for kind in kinds
+            for f in dataclasses.fields(kind)
+            for name in (f.name, *(alias.strip("-") for alias in f.metadata.get("aliases", ())))
+        }
         argv = [*_flags_of(argv[position + 1], known), *argv[:position], *argv[position + 2 :]]
     written = typed_flags(kinds, argv)
     refuse_idle(recipe, written, program=program())

@@ -248,8 +248,7 @@ class DataArguments(PreparationArguments):
     new_names = None  # nor here
 
     def __post_init__(self) -> None:
-        if self.train_size is not None:
-            row_count("--train_size", self.train_size)
+        row_count("--train_size", self.train_size)
 
     def load(self) -> LoadedData:
         """The checked splits; a DataError says what is wrong with them."""
@@ -263,7 +262,7 @@ class DataArguments(PreparationArguments):
             label_column=self.label_column,
             task_type=self.task_type,
             rename_classes=self.new_names,
-            train_size=None if self.train_size is None else row_count("--train_size", self.train_size),
+            train_size=row_count("--train_size", self.train_size),
             validation_size=self.validation_size,
             test_size=self.test_size,
             missing_label=self.missing_label,
@@ -417,8 +416,10 @@ def check_choice(flag: str, value: str, known: Sequence[str]) -> None:
         raise SettingsError(f"{flag} {value} is unknown; choose {', '.join(known)}.{did_you_mean(value, known)}")
 
 
-def row_count(flag: str, text: str) -> int | float:
-    """A number of rows, or a share of them."""
+def row_count(flag: str, text: str | None) -> int | float | None:
+    """A number of rows, or a share of them; None for all."""
+    if text is None:
+        return None
     try:
         size = int(text) if text.isdigit() else float(text)
     except ValueError:

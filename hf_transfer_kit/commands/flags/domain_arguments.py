@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hf_transfer_kit.commands.edge.sign_of_life import stage
-from hf_transfer_kit.commands.flags.arguments import PreparationArguments
+from hf_transfer_kit.commands.flags.arguments import PreparationArguments, row_count
 from hf_transfer_kit.data import LoadedData, LoadedSources, PreparedData, distinct_names, load_data, united
 from hf_transfer_kit.errors import SettingsError
 
@@ -38,6 +38,10 @@ class DomainArguments(PreparationArguments):
     )
     target_input_column: str | None = field(default=None, metadata={"help": "Where it has another name there."})
     target_label_column: str | None = field(default=None, metadata={"help": "Where it has another name there."})
+    train_size: str | None = field(
+        default=None,
+        metadata={"help": "Labelled rows of each source to train on, stratified: a number, or a share such as 0.1."},
+    )
     source_rows: list[str] = field(
         default_factory=list,
         metadata={"help": "Rows to keep of every source, such as speaker=george,lucas; several."},
@@ -47,6 +51,11 @@ class DomainArguments(PreparationArguments):
         default=False,
         metadata={"help": "The target may hold rows of classes that the source lacks: they are to be rejected."},
     )
+
+    def __post_init__(self) -> None:
+        row_count("--train_size", self.train_size)
+        if self.train_size is not None and not self.source:
+            raise SettingsError("--train_size is of --source, and no source was named. Leave it out.")
 
     def load(self) -> tuple[LoadedData | LoadedSources, LoadedData]:
         """Source (or sources) and target, checked; a DataError says what is wrong with them.
@@ -93,6 +102,7 @@ class DomainArguments(PreparationArguments):
                 input_column=self.input_column,
                 label_column=self.label_column,
                 keep_rows=_rows("--source_rows", self.source_rows),
+                train_size=row_count("--train_size", self.train_size),
                 **self._common,
             )
             for name, config in named
