@@ -14,6 +14,7 @@ from hf_transfer_kit.reports.adaptation import (
     unknown_sentence,
 )
 from hf_transfer_kit.reports.advice import advice_report
+from hf_transfer_kit.reports.console import report_text
 from hf_transfer_kit.reports.depth import depth_picture, depth_report, depth_table, save_depth_picture
 from hf_transfer_kit.reports.described import confusion_table, described_data
 from hf_transfer_kit.reports.facts import RunFacts
@@ -59,6 +60,7 @@ __all__ = [
     "multitask_table",
     "multitask_words",
     "read_report",
+    "report_text",
     "save_depth_picture",
     "sections_of",
     "strategy_table",

@@ -100,6 +100,7 @@ class Section:
         name: Of the folder.
         order: Place in the page, from above.
         find: report -> what was found, or None (anything false) where the recipe did not run.
+        table: (report, found) -> what the console shows of it; empty for nothing.
         words: (report, found) -> what the templates of page and card read beside the values; ``outcome`` among them
             colours the summary.
         pictures: (report, found, whether for a phone) -> name -> SVG text, or None where there is nothing to draw.
@@ -113,6 +114,7 @@ class Section:
     name: str
     order: int
     find: Callable[[TransferReport], Found]
+    table: Callable[[TransferReport, Found], str] = lambda report, found: ""
     words: Callable[[TransferReport, Found], Mapping[str, Any]] = lambda report, found: {}
     pictures: Callable[[TransferReport, Found, bool], Mapping[str, str | None]] = lambda report, found, narrow: {}
     verdicts: Callable[[Found], Iterable[Verdict | None]] = lambda found: ()

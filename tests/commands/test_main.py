@@ -73,7 +73,16 @@ def test_a_mistyped_command_is_named(word, meant, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["run", "--help"], ["zero_shot", "-h"], ["push", "--help"], ["cache", "-h"], ["predict", "-h"]]
+    "words",
+    [
+        [],
+        ["run", "--help"],
+        ["zero_shot", "-h"],
+        ["push", "--help"],
+        ["cache", "-h"],
+        ["predict", "-h"],
+        ["report", "-h"],
+    ],
 )
 def test_help_imports_nothing_that_takes_time(words):
     program = (

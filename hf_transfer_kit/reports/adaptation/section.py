@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hf_transfer_kit.reports.adaptation.pictures import adaptation_bars, adaptation_scalars, feature_maps_picture
+from hf_transfer_kit.reports.adaptation.report import adaptation_table
 from hf_transfer_kit.reports.adaptation.words import adaptation_words
 from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.reports.section import CardPart, CardPicture, Section
@@ -53,6 +54,7 @@ SECTION = Section(
     name="adaptation",
     order=50,
     find=lambda report: report.adaptation,
+    table=lambda report, found: adaptation_table(found),
     words=_words,
     pictures=_pictures,
     verdicts=lambda found: [result.verdict for result in found.results],

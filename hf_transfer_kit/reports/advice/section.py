@@ -23,6 +23,7 @@ SECTION = Section(
     name="advice",
     order=90,
     find=lambda report: report.advice,
+    table=lambda report, found: advice_sentence(found),
     words=lambda report, found: {"sentence": advice_sentence(found)},
     pictures=_pictures,
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hf_transfer_kit.reports.depth.pictures import depth_alt_text, depth_picture
+from hf_transfer_kit.reports.depth.report import depth_table
 from hf_transfer_kit.reports.pictures import svg_text
 from hf_transfer_kit.reports.race.words import winner_of
 from hf_transfer_kit.reports.report import TransferReport
@@ -21,6 +22,7 @@ SECTION = Section(
     name="depth",
     order=40,
     find=lambda report: report.depth_searches,
+    table=lambda report, found: "\n".join(map(depth_table, found)),
     words=_words,
     pictures=lambda report, found, narrow: {
         f"depth-{number}": svg_text(depth_picture(search, narrow=narrow)) for number, search in enumerate(found, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hf_transfer_kit.reports.generalisation.pictures import left_out_picture
+from hf_transfer_kit.reports.generalisation.report import generalisation_table
 from hf_transfer_kit.reports.generalisation.words import generalisation_words
 from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.reports.section import CardPart, CardPicture, Evaluation, Section
@@ -21,6 +22,7 @@ SECTION = Section(
     name="generalisation",
     order=60,
     find=lambda report: report.generalisation,
+    table=lambda report, found: generalisation_table(found),
     words=lambda report, found: generalisation_words(found),
     pictures=lambda report, found, narrow: {"left_out": left_out_picture(found, narrow=narrow)},
     verdicts=lambda found: [result.verdict for result in found.results],

@@ -13,6 +13,7 @@ from hf_transfer_kit.reports.multitask.pictures import (
     sharing_results,
     task_losses_picture,
 )
+from hf_transfer_kit.reports.multitask.report import multitask_table
 from hf_transfer_kit.reports.multitask.words import affinity_sentence, multitask_words
 from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.reports.section import CardPart, CardPicture, Evaluation, Section, Usage
@@ -75,6 +76,7 @@ SECTION = Section(
     name="multitask",
     order=70,
     find=lambda report: report.multitasking,
+    table=lambda report, found: multitask_table(found),
     words=_words,
     pictures=_pictures,
     verdicts=_verdicts,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from hf_transfer_kit.metrics.words import metric_words
 from hf_transfer_kit.reports.race.pictures import learning_curves, metric_bars
+from hf_transfer_kit.reports.race.report import strategy_table
 from hf_transfer_kit.reports.race.words import choice_sentence, winner_of
 from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.reports.section import CardPart, CardPicture, Section
@@ -23,6 +24,7 @@ SECTION = Section(
     name="race",
     order=10,
     find=lambda report: report.results,
+    table=lambda report, found: strategy_table(report),
     words=lambda report, found: {"winner": winner_of(report), "choice": choice_sentence(report)},
     pictures=lambda report, found, narrow: {
         "bars": metric_bars(found, report.winner, narrow=narrow),

@@ -7,5 +7,6 @@ SECTION = Section(
     name="sources",
     order=30,
     find=lambda report: report.other_sources,
+    table=lambda report, found: "\n".join(source.verdict.sentence for source in found),
     words=lambda report, found: {"winner": winner_of(report)},
 )

@@ -8,6 +8,7 @@ from hf_transfer_kit.reports.pictures import confusion_picture
 from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.reports.section import CardPart, CardPicture, Evaluation, Section, Usage
 from hf_transfer_kit.reports.zero_shot.pictures import attribute_bars, seen_unseen_picture, table_picture, unseen_bars
+from hf_transfer_kit.reports.zero_shot.report import zero_shot_table
 from hf_transfer_kit.reports.zero_shot.words import zero_shot_words
 from hf_transfer_kit.values import UnseenClasses
 
@@ -47,6 +48,7 @@ SECTION = Section(
     name="zero_shot",
     order=80,
     find=lambda report: report.zero_shot,
+    table=lambda report, found: zero_shot_table(found),
     words=lambda report, found: zero_shot_words(found),
     pictures=_pictures,
     repeated="split",
