@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
+from transformers.utils import cached_file
+from transformers.utils.generic import is_timm_config_dict, is_timm_local_checkpoint
 
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.heads import find_head
@@ -285,6 +287,9 @@ def load_processor(name_or_path: str | Path, modality: str, *, revision: str | N
     if name.startswith(_TORCHVISION):
         return torchvision_processor(name.removeprefix(_TORCHVISION))
     try:
+        if modality == "image" and _is_timm(name, revision):
+            # AutoImageProcessor would warn of a torchvision that is missing: timm's processor has no second version.
+            return transformers.TimmWrapperImageProcessor.from_pretrained(name, revision=revision)
         return getattr(transformers, _PROCESSORS[modality]).from_pretrained(name, revision=revision)
     except (OSError, ValueError, TypeError, KeyError, HfHubHTTPError, HFValidationError) as error:
         if modality == "audio" and os.path.isdir(name):
@@ -293,6 +298,14 @@ def load_processor(name_or_path: str | Path, modality: str, *, revision: str | N
             f"{name} has no {modality} processor that {_PROCESSORS[modality]} can load ({first_line(error)}). "
             "Save the checkpoint's processor beside its weights."
         ) from error
+
+
+def _is_timm(name: str, revision: str | None) -> bool:
+    """Whether AutoImageProcessor would read timm's processor from the checkpoint's config.json."""
+    if os.path.isdir(name):
+        return is_timm_local_checkpoint(name)
+    own = cached_file(name, "preprocessor_config.json", revision=revision, _raise_exceptions_for_missing_entries=False)
+    return own is None and is_timm_config_dict(PreTrainedConfig.get_config_dict(name, revision=revision)[0])
 
 
 def checkpoint_config(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import re
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
 from hf_transfer_kit.reports.escaping import plain_text
 from hf_transfer_kit.values import ConfusionTable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe & Ito 2008: eight colours that people with any colour vision tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -19,13 +21,20 @@ _MOST_CLASSES = 20
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+def empty_figure(width: float, height: float) -> Figure:
+    """A figure of so many inches; matplotlib is loaded with the first."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def confusion_picture(confusion: ConfusionTable) -> str:
     """True by predicted class: counts, coloured by share of the row; of many classes the most confused ones."""
     confusion = most_confused(confusion, _MOST_CLASSES)
     counts = np.asarray(confusion.counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.2 + 0.42 * len(counts)
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    figure = empty_figure(side + 0.8, side)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(counts)), [short(label) for label in confusion.labels], rotation=45, ha="right")
@@ -63,6 +72,8 @@ def legend_label(label: str, limit: int = 40) -> str:
 
 def svg_text(figure: Figure) -> str:
     """The figure as the text of an <svg> element."""
+    import matplotlib
+
     buffer = io.StringIO()
     # Text stays text: small files, and a screen reader can read it.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "hf_transfer_kit"}):

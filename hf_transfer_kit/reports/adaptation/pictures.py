@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from hf_transfer_kit.reports.adaptation.words import BASELINES
-from hf_transfer_kit.reports.pictures import COLOURS, MUTED, legend_label, short, svg_text
+from hf_transfer_kit.reports.pictures import COLOURS, MUTED, empty_figure, legend_label, short, svg_text
 from hf_transfer_kit.values import Adaptation, AdaptationResult, FeatureMap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Petroff 2021 ("Accessible color sequences for data visualization"): ten colours that people with any colour vision
 # tell apart.
@@ -54,7 +54,7 @@ def feature_maps_picture(maps: Sequence[FeatureMap], class_names: Sequence[str])
         True
     """
     names = class_names if len(class_names) <= _MOST_IN_LEGEND else ()
-    figure = Figure(figsize=(9, 4.2 * len(maps) + 0.5 + 0.25 * math.ceil(len(names) / 5)), layout="constrained")
+    figure = empty_figure(9, 4.2 * len(maps) + 0.5 + 0.25 * math.ceil(len(names) / 5))
     panels = figure.subplots(len(maps), 2, squeeze=False)
     colours = class_colours(len(class_names))
     for row, (found, (by_domain, by_class)) in enumerate(zip(maps, panels, strict=True)):
@@ -78,6 +78,8 @@ def feature_maps_picture(maps: Sequence[FeatureMap], class_names: Sequence[str])
 
 def class_colours(count: int) -> list[str]:
     """A colour for each of ``count`` classes: a set for any colour vision up to 10, samples of a colormap beyond."""
+    import matplotlib
+
     if count <= len(_CLASS_COLOURS):
         return list(_CLASS_COLOURS[:count])
     samples = matplotlib.colormaps["turbo"](np.linspace(0.03, 0.97, count))
@@ -98,7 +100,7 @@ def adaptation_bars(adaptation: Adaptation) -> str:
         True
     """
     results = [result for result in adaptation.results if result.test]
-    figure = Figure(figsize=(9, 0.5 * len(results) + 1.1), layout="constrained")
+    figure = empty_figure(9, 0.5 * len(results) + 1.1)
     axes = figure.subplots()
     for row, result in enumerate(results):
         value = result.test["accuracy"]
@@ -142,7 +144,7 @@ def adaptation_scalars(result: AdaptationResult) -> str | None:
         return None
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(9, 2.7 * rows), layout="constrained")
+    figure = empty_figure(9, 2.7 * rows)
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, (title, names) in zip(grid, panels.items(), strict=False):
         axes.set_title(title, fontsize=11)
@@ -184,6 +186,8 @@ def _dots(axes: Axes, points: np.ndarray, colour: str, *, filled: bool, gid: str
 
 def _feature_legends(figure: Figure, class_names: Sequence[str], colours: Sequence[str]) -> None:
     """Below all panels: domains, what filled and hollow mean, and the classes where they are few enough."""
+    from matplotlib.lines import Line2D
+
     marker: dict[str, Any] = {"linestyle": "none", "markersize": 7}
     handles = [
         Line2D([], [], marker="o", color=_DOMAIN_COLOURS["source"], label="source", **marker),

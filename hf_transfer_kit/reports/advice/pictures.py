@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from hf_transfer_kit.reports.pictures import COLOURS, MUTED, legend_label, short, svg_text
+from hf_transfer_kit.reports.pictures import COLOURS, MUTED, empty_figure, legend_label, short, svg_text
 from hf_transfer_kit.values import Advice, Recommendation, SourceRanking
 
 
 def outlook_picture(found: Recommendation) -> str:
     """Expected accuracy of each strategy against fine-tuning everything, with its error; the advised one in colour."""
-    figure = Figure(figsize=(9, 0.45 * len(found.outlook) + 1.0), layout="constrained")
+    figure = empty_figure(9, 0.45 * len(found.outlook) + 1.0)
     axes = figure.subplots()
     places = np.arange(len(found.outlook))[::-1]
     for place, entry in zip(places, found.outlook, strict=True):
@@ -25,7 +24,7 @@ def outlook_picture(found: Recommendation) -> str:
 
 def quadrants_picture(advice: Advice) -> str:
     """Measured cases by size and gain, coloured by what won, and the case asked about."""
-    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
+    figure = empty_figure(7.2, 4.8)
     axes = figure.subplots()
     winners = list(dict.fromkeys(case.won for case in advice.cases))
     for index, winner in enumerate(sorted(winners)):
@@ -49,7 +48,7 @@ def quadrants_picture(advice: Advice) -> str:
 
 def ranking_picture(ranking: SourceRanking) -> str:
     """Score of each source with its error, best first."""
-    figure = Figure(figsize=(9, 0.45 * len(ranking.sources) + 1.0), layout="constrained")
+    figure = empty_figure(9, 0.45 * len(ranking.sources) + 1.0)
     axes = figure.subplots()
     places = np.arange(len(ranking.sources))[::-1]
     for index, (place, source) in enumerate(zip(places, ranking.sources, strict=True)):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from hf_transfer_kit.data.class_balance import words
+from hf_transfer_kit.reports.pictures import empty_figure
 from hf_transfer_kit.values import DepthSearch
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _CHOSEN, _COMPARED, _CUT = "#D55E00", "#0072B2", "#9DB4C0"
 
@@ -21,7 +24,7 @@ def depth_picture(search: DepthSearch) -> Figure:
         >>> len(depth_picture(search).axes)
         2
     """
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = empty_figure(9, 4)
     accuracy, cost = figure.subplots(1, 2, width_ratios=(3, 2))
     for result in search.results:
         last = result.rung == search.last_rung

@@ -5,9 +5,8 @@ from __future__ import annotations
 from statistics import fmean
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from hf_transfer_kit.reports.pictures import COLOURS, legend_label, short, svg_text
+from hf_transfer_kit.reports.pictures import COLOURS, empty_figure, legend_label, short, svg_text
 from hf_transfer_kit.values import Generalisation
 
 _INK, _PALE = "#1c2733", "#e4e7eb"
@@ -20,7 +19,7 @@ def left_out_picture(found: Generalisation) -> str:
     A bar spans from the worst to the best source, a tall line marks the mean, a hollow square what the same networks
     reached on the sources that they learned from. The chosen method's name stands in bold.
     """
-    figure = Figure(figsize=(9, 0.7 * len(found.results) + 1.5), layout="constrained")
+    figure = empty_figure(9, 0.7 * len(found.results) + 1.5)
     axes = figure.subplots()
     for row, result in enumerate(found.results):
         means = result.by_domain

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from hf_transfer_kit.reports.multitask.words import alone
-from hf_transfer_kit.reports.pictures import COLOURS, MUTED, legend_label, short, svg_text
+from hf_transfer_kit.reports.pictures import COLOURS, MUTED, empty_figure, legend_label, short, svg_text
 from hf_transfer_kit.values import MultiTasking, MultiTaskResult, TaskDescription
 
 _INK = "#1c2733"
@@ -20,7 +19,7 @@ def gain_bars(found: MultiTasking, result: MultiTaskResult) -> str | None:
     single = alone(found)
     if single is None:
         return None
-    figure = Figure(figsize=(9, 0.5 * len(found.tasks) + 1.1), layout="constrained")
+    figure = empty_figure(9, 0.5 * len(found.tasks) + 1.1)
     axes = figure.subplots()
     for row, task in enumerate(found.tasks):
         sign = 1 if task.larger_is_better else -1
@@ -48,7 +47,7 @@ def affinity_picture(matrix: Sequence[Sequence[float | None]], tasks: Sequence[T
     off = values[~np.eye(len(values), dtype=bool)]
     reach = max(0.1, float(np.nanmax(np.abs(off)))) if np.isfinite(off).any() else 1.0
     side = 2.4 + 0.75 * len(tasks)
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    figure = empty_figure(side + 0.6, side)
     axes = figure.subplots()
     drawn = np.where(np.eye(len(values), dtype=bool), np.nan, values)  # with itself every task agrees
     axes.imshow(drawn, cmap="PuOr", vmin=-reach, vmax=reach)
@@ -78,7 +77,7 @@ def task_losses_picture(result: MultiTaskResult, tasks: Sequence[TaskDescription
             panels[title] = lines
     if not panels:
         return None
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    figure = empty_figure(9, 3.2)
     for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for index, (name, points) in enumerate(lines.items()):
             style = {"color": COLOURS[index % len(COLOURS)], "linestyle": _STYLES[index // len(COLOURS) % len(_STYLES)]}
@@ -99,7 +98,7 @@ def sharing_curve(found: MultiTasking) -> str | None:
     if not results:
         return None
     single = alone(found)
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = empty_figure(9, 3.4)
     panels = figure.subplots(1, len(found.tasks), squeeze=False)[0]
     for index, (axes, task) in enumerate(zip(panels, found.tasks, strict=True)):
         colour = COLOURS[index % len(COLOURS)]

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from hf_transfer_kit.metrics import larger_is_better
 from hf_transfer_kit.metrics.words import FRACTIONS, metric_words
-from hf_transfer_kit.reports.pictures import COLOURS, MUTED, legend_label, short, svg_text
+from hf_transfer_kit.reports.pictures import COLOURS, MUTED, empty_figure, legend_label, short, svg_text
 from hf_transfer_kit.values import StrategyResult
 
 
 def learning_curves(results: Sequence[StrategyResult]) -> str:
     """Validation metric and loss by step, one line a strategy."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = empty_figure(9, 3.4)
     accuracy, loss = figure.subplots(1, 2)
     for index, result in enumerate(results):
         style = {
@@ -42,7 +41,7 @@ def learning_curves(results: Sequence[StrategyResult]) -> str:
 
 def metric_bars(results: Sequence[StrategyResult], winner: str | None) -> str:
     """Test metric of each strategy with its spread, a dot a seed; the winner in full colour, no transfer hatched."""
-    figure = Figure(figsize=(9, 0.5 * len(results) + 0.9), layout="constrained")
+    figure = empty_figure(9, 0.5 * len(results) + 0.9)
     axes = figure.subplots()
     metric = results[0].metric
     fraction = metric in FRACTIONS

@@ -5,9 +5,8 @@ from __future__ import annotations
 from statistics import fmean
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from hf_transfer_kit.reports.pictures import COLOURS, MUTED, legend_label, short, svg_text
+from hf_transfer_kit.reports.pictures import COLOURS, MUTED, empty_figure, legend_label, short, svg_text
 from hf_transfer_kit.values import UnseenClasses
 
 _LINES = tuple(colour for colour in COLOURS if colour != "#F0E442")  # yellow is no line's colour on white
@@ -18,7 +17,7 @@ _MOST_CLASSES = 30
 def unseen_bars(found: UnseenClasses) -> str:
     """Accuracy among the unseen classes by method, a dot a split; lines mark chance and having their labels."""
     results = found.results
-    figure = Figure(figsize=(9, 0.42 * len(results) + 1.3), layout="constrained")
+    figure = empty_figure(9, 0.42 * len(results) + 1.3)
     axes = figure.subplots()
     places = np.arange(len(results))[::-1]
     means = [result.mean("unseen_accuracy") for result in results]
@@ -40,7 +39,7 @@ def unseen_bars(found: UnseenClasses) -> str:
 
 def seen_unseen_picture(found: UnseenClasses) -> str:
     """Unseen by seen accuracy as the scores of seen classes are lowered, first split; dots are the chosen gammas."""
-    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    figure = empty_figure(6.4, 4.6)
     axes = figure.subplots()
     for index, line in enumerate(found.lines):
         chosen = line.name == found.chosen
@@ -67,7 +66,7 @@ def table_picture(found: UnseenClasses) -> str:
     shown = values[:, kept]
     span = np.ptp(shown, axis=0)
     scaled = (shown - shown.min(axis=0)) / np.where(span > 0, span, 1)
-    figure = Figure(figsize=(2.6 + 0.3 * len(order), 1.4 + 0.2 * len(kept)), layout="constrained")
+    figure = empty_figure(2.6 + 0.3 * len(order), 1.4 + 0.2 * len(kept))
     axes = figure.subplots()
     axes.imshow(scaled.T, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     names = [f"{short(found.classes[i])}{' *' if found.classes[i] in unseen else ''}" for i in order]
@@ -82,7 +81,7 @@ def attribute_bars(found: UnseenClasses, *, most: int = 24) -> str:
     figures = list(found.attribute_figures)
     if len(figures) > most:
         figures = [*figures[: most // 2], *figures[-most // 2 :]]
-    figure = Figure(figsize=(9, 0.24 * len(figures) + 1.0), layout="constrained")
+    figure = empty_figure(9, 0.24 * len(figures) + 1.0)
     axes = figure.subplots()
     places = np.arange(len(figures))[::-1]
     colours = [COLOURS[0] if entry.accuracy > 0.5 else MUTED for entry in figures]
