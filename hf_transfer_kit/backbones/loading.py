@@ -289,7 +289,7 @@ def load_processor(name_or_path: str | Path, modality: str, *, revision: str | N
     try:
         if modality == "image" and _is_timm(name, revision):
             # AutoImageProcessor would warn of a torchvision that is missing: timm's processor has no second version.
-            return transformers.TimmWrapperImageProcessor.from_pretrained(name, revision=revision)
+            return cast(Any, transformers.TimmWrapperImageProcessor).from_pretrained(name, revision=revision)
         return getattr(transformers, _PROCESSORS[modality]).from_pretrained(name, revision=revision)
     except (OSError, ValueError, TypeError, KeyError, HfHubHTTPError, HFValidationError) as error:
         if modality == "audio" and os.path.isdir(name):
