@@ -3,95 +3,177 @@
 Public words are loaded when first used, so that importing the package costs nothing.
 """
 
-from importlib import import_module
+from typing import TYPE_CHECKING
+
+from hf_transfer_kit.lazy_words import load_when_used
+
+if TYPE_CHECKING:
+    from hf_transfer_kit.adaptation import (
+        SWAD,
+        AdversarialSchedule,
+        DomainAdversarialConfig,
+        DomainAdversarialModel,
+        DomainCollator,
+        DomainPairs,
+        PseudoLabels,
+        ReestimateBatchNorm,
+        ReshuffleSources,
+        SeveralSources,
+        SeveralSourcesConfig,
+        SeveralSourcesModel,
+        SourceRows,
+        SourcesCollator,
+        TargetRows,
+        reestimate_batch_norm,
+        reestimate_on_sources,
+    )
+    from hf_transfer_kit.backbones import (
+        class_embeddings,
+        extend_head,
+        layer_groups,
+        load_model,
+        load_processor,
+        load_tower_classifier,
+        load_towers,
+        register_architecture,
+        register_head,
+        reinitialize,
+        replace_head,
+    )
+    from hf_transfer_kit.data import ClassBalance, load_data, prepare_data, replayed_rows
+    from hf_transfer_kit.features import cache_boundaries, cache_features, cache_prefix, linear_probe
+    from hf_transfer_kit.hub import (
+        KeepRaceReport,
+        KeepReport,
+        NoPickleUploads,
+        TransferCard,
+        load_inputs,
+        push_transfer_model,
+    )
+    from hf_transfer_kit.metrics import Accuracy, ConfusionMatrix, MacroF1, TopKAccuracy, classification_metrics
+    from hf_transfer_kit.multitask import MultiTaskCollator, MultiTaskConfig, MultiTaskDataset, MultiTaskModel
+    from hf_transfer_kit.predicting import load_transferred
+    from hf_transfer_kit.reports import TransferReport, write_report
+    from hf_transfer_kit.selection import (
+        compare_strategies,
+        domain_distance,
+        make_strategy,
+        rank_sources,
+        recommend,
+        search_freeze_depth,
+        transferability,
+    )
+    from hf_transfer_kit.tuning import (
+        BSS,
+        DELTA,
+        L2SP,
+        CoTuning,
+        FairLossScale,
+        FreezeLayers,
+        FreezeSchedule,
+        GradualUnfreezing,
+        GuardCheckpoints,
+        L2SPFisher,
+        LogScalars,
+        LwF,
+        RestoreWeights,
+        RoundWeights,
+        ScalarCallback,
+        WeightInterpolation,
+        find_learning_rate,
+        last_whole_checkpoint,
+        layerwise_optimizer,
+        record_scalars,
+    )
+    from hf_transfer_kit.zero_shot import AttributeTable, ZeroShotConfig, ZeroShotModel
 
 __version__ = "0.1.0"
 
-_ROOMS = {
-    "adaptation": (
-        "AdversarialSchedule",
-        "DomainAdversarialConfig",
-        "DomainAdversarialModel",
-        "DomainCollator",
-        "DomainPairs",
-        "ReestimateBatchNorm",
-        "PseudoLabels",
-        "ReshuffleSources",
-        "SWAD",
-        "SeveralSources",
-        "SeveralSourcesConfig",
-        "SeveralSourcesModel",
-        "SourceRows",
-        "SourcesCollator",
-        "TargetRows",
-        "reestimate_batch_norm",
-        "reestimate_on_sources",
-    ),
-    "backbones": (
-        "class_embeddings",
-        "extend_head",
-        "layer_groups",
-        "load_model",
-        "load_processor",
-        "load_tower_classifier",
-        "load_towers",
-        "register_architecture",
-        "register_head",
-        "reinitialize",
-        "replace_head",
-    ),
-    "data": ("ClassBalance", "load_data", "prepare_data", "replayed_rows"),
-    "features": ("cache_boundaries", "cache_features", "cache_prefix", "linear_probe"),
-    "hub": ("KeepRaceReport", "KeepReport", "NoPickleUploads", "TransferCard", "load_inputs", "push_transfer_model"),
-    "metrics": ("Accuracy", "ConfusionMatrix", "MacroF1", "TopKAccuracy", "classification_metrics"),
-    "multitask": ("MultiTaskCollator", "MultiTaskConfig", "MultiTaskDataset", "MultiTaskModel"),
-    "predicting": ("load_transferred",),
-    "reports": ("TransferReport", "write_report"),
-    "selection": (
-        "compare_strategies",
-        "domain_distance",
-        "make_strategy",
-        "rank_sources",
-        "recommend",
-        "search_freeze_depth",
-        "transferability",
-    ),
-    "tuning": (
-        "BSS",
-        "CoTuning",
-        "DELTA",
-        "FairLossScale",
-        "FreezeLayers",
-        "FreezeSchedule",
-        "GradualUnfreezing",
-        "GuardCheckpoints",
-        "L2SP",
-        "L2SPFisher",
-        "LogScalars",
-        "LwF",
-        "RestoreWeights",
-        "RoundWeights",
-        "ScalarCallback",
-        "WeightInterpolation",
-        "find_learning_rate",
-        "last_whole_checkpoint",
-        "layerwise_optimizer",
-        "record_scalars",
-    ),
-    "zero_shot": ("AttributeTable", "ZeroShotConfig", "ZeroShotModel"),
-}
-_ROOM_OF = {word: room for room, words in _ROOMS.items() for word in words}
+__all__ = [
+    "BSS",
+    "DELTA",
+    "L2SP",
+    "SWAD",
+    "Accuracy",
+    "AdversarialSchedule",
+    "AttributeTable",
+    "ClassBalance",
+    "CoTuning",
+    "ConfusionMatrix",
+    "DomainAdversarialConfig",
+    "DomainAdversarialModel",
+    "DomainCollator",
+    "DomainPairs",
+    "FairLossScale",
+    "FreezeLayers",
+    "FreezeSchedule",
+    "GradualUnfreezing",
+    "GuardCheckpoints",
+    "KeepRaceReport",
+    "KeepReport",
+    "L2SPFisher",
+    "LogScalars",
+    "LwF",
+    "MacroF1",
+    "MultiTaskCollator",
+    "MultiTaskConfig",
+    "MultiTaskDataset",
+    "MultiTaskModel",
+    "NoPickleUploads",
+    "PseudoLabels",
+    "ReestimateBatchNorm",
+    "ReshuffleSources",
+    "RestoreWeights",
+    "RoundWeights",
+    "ScalarCallback",
+    "SeveralSources",
+    "SeveralSourcesConfig",
+    "SeveralSourcesModel",
+    "SourceRows",
+    "SourcesCollator",
+    "TargetRows",
+    "TopKAccuracy",
+    "TransferCard",
+    "TransferReport",
+    "WeightInterpolation",
+    "ZeroShotConfig",
+    "ZeroShotModel",
+    "cache_boundaries",
+    "cache_features",
+    "cache_prefix",
+    "class_embeddings",
+    "classification_metrics",
+    "compare_strategies",
+    "domain_distance",
+    "extend_head",
+    "find_learning_rate",
+    "last_whole_checkpoint",
+    "layer_groups",
+    "layerwise_optimizer",
+    "linear_probe",
+    "load_data",
+    "load_inputs",
+    "load_model",
+    "load_processor",
+    "load_tower_classifier",
+    "load_towers",
+    "load_transferred",
+    "make_strategy",
+    "prepare_data",
+    "push_transfer_model",
+    "rank_sources",
+    "recommend",
+    "record_scalars",
+    "reestimate_batch_norm",
+    "reestimate_on_sources",
+    "register_architecture",
+    "register_head",
+    "reinitialize",
+    "replace_head",
+    "replayed_rows",
+    "search_freeze_depth",
+    "transferability",
+    "write_report",
+]
 
-__all__ = sorted(_ROOM_OF)
-
-
-def __getattr__(name: str) -> object:
-    if name not in _ROOM_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+load_when_used(__name__)

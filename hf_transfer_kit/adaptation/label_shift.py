@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs, probabilities
 from hf_transfer_kit.values import Diagnosis, LabelShift
@@ -50,6 +49,8 @@ def inverse_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     The upper end is for networks that are right in every row, whose likelihood has no largest value.
     """
+    from scipy.optimize import minimize_scalar
+
     truth = np.arange(len(labels)), np.asarray(labels)
 
     def loss(factor: float) -> float:

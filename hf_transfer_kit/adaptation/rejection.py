@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score, roc_curve
 
 from hf_transfer_kit.adaptation.scores.domain_outputs import entropies, probabilities
 from hf_transfer_kit.errors import DataError, SettingsError
@@ -128,6 +127,8 @@ def choose_rejection(known: Any, held_out_known: Any, held_out_unknown: Any) -> 
         >>> found.rejection(unsure).tolist()
         [True, True, True, True]
     """
+    from sklearn.metrics import roc_auc_score, roc_curve
+
     given = [_finite(logits) for logits in (known, held_out_known, held_out_unknown)]
     if not all(len(logits) for logits in given):
         raise DataError("Choosing what to reject needs rows of known classes and of classes that were held out.")
@@ -170,6 +171,8 @@ def open_set_metrics(logits: Any, labels: Sequence[int] | np.ndarray, rejection:
         >>> found["known_accuracy"], found["unknown_recall"], found["h_score"]
         (1.0, 1.0, 1.0)
     """
+    from sklearn.metrics import roc_auc_score
+
     logits, true = _finite(logits), np.asarray(labels)
     unknown, rejected = true >= logits.shape[1], rejection(logits)
     if unknown.all() or not unknown.any():

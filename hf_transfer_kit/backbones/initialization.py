@@ -6,7 +6,6 @@ import copy
 from inspect import signature
 from typing import Any, cast
 
-import timm
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -82,6 +81,8 @@ def reinitialize(model: nn.Module, last: int | None = None, *, all: bool = False
 
 def _fresh_copy(model: nn.Module) -> nn.Module:
     """A network of the same structure with random weights, the names those of ``model``."""
+    import timm
+
     inner, _ = plain_model(model)
     fresh: nn.Module | None = None
     if inner is model and isinstance(model, PreTrainedModel):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import transformers
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
+from transformers.utils import cached_file
+from transformers.utils.generic import is_timm_config_dict, is_timm_local_checkpoint
 
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.auto_classes import (
@@ -175,6 +178,9 @@ def load_processor(name_or_path: str | Path, modality: str, *, revision: str | N
     if name.startswith(TORCHVISION):
         return torchvision_processor(name.removeprefix(TORCHVISION))
     try:
+        if modality == "image" and _is_timm(name, revision):
+            # AutoImageProcessor would warn of a torchvision that is missing: timm's processor has no second version.
+            return cast(Any, transformers.TimmWrapperImageProcessor).from_pretrained(name, revision=revision)
         return getattr(transformers, _PROCESSORS[modality]).from_pretrained(name, revision=revision)
     except (OSError, ValueError, TypeError, KeyError, HfHubHTTPError, HFValidationError) as error:
         if modality == "audio" and os.path.isdir(name):
@@ -183,6 +189,14 @@ def load_processor(name_or_path: str | Path, modality: str, *, revision: str | N
             f"{name} has no {modality} processor that {_PROCESSORS[modality]} can load ({first_line(error)}). "
             "Save the checkpoint's processor beside its weights."
         ) from error
+
+
+def _is_timm(name: str, revision: str | None) -> bool:
+    """Whether AutoImageProcessor would read timm's processor from the checkpoint's config.json."""
+    if os.path.isdir(name):
+        return is_timm_local_checkpoint(name)
+    own = cached_file(name, "preprocessor_config.json", revision=revision, _raise_exceptions_for_missing_entries=False)
+    return own is None and is_timm_config_dict(PreTrainedConfig.get_config_dict(name, revision=revision)[0])
 
 
 def _has_own_head(config: PreTrainedConfig) -> bool:

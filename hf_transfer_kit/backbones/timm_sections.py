@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from timm.models import group_parameters
 from torch import nn
 
 from hf_transfer_kit.backbones.sections import Section
@@ -20,6 +19,8 @@ def timm_sections(network: nn.Module, prefix: str) -> list[Section]:
         network: The timm network.
         prefix: Prefix of its names in the model that holds it.
     """
+    from timm.models import group_parameters
+
     groups = group_parameters(network, cast(Any, network).group_matcher(coarse=True))
     sections = []
     for key in sorted(groups):

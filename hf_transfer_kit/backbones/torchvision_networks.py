@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
@@ -126,6 +125,8 @@ class TorchvisionForImageClassification(PreTrainedModel):
 
 def architectures() -> list[str]:
     """Names of torchvision's classifiers; neither quantized nor of videos."""
+    import torchvision
+
     return torchvision.models.list_models(module=torchvision.models)
 
 
@@ -135,6 +136,8 @@ def torchvision_config(architecture: str, *, pretrained: bool) -> TorchvisionCon
     Raises:
         ModelError: When torchvision has no such classifier.
     """
+    import torchvision
+
     TorchvisionConfig(architecture)  # refuses an unknown name
     weights = torchvision.models.get_model_weights(architecture).DEFAULT
     size = weights.transforms().crop_size[0]
@@ -149,6 +152,8 @@ def torchvision_config(architecture: str, *, pretrained: bool) -> TorchvisionCon
 
 def torchvision_processor(architecture: str) -> BitImageProcessor:
     """What the weights' own transform does to an image, as a processor that saves and reloads."""
+    import torchvision
+
     TorchvisionConfig(architecture)  # refuses an unknown name
     transform = torchvision.models.get_model_weights(architecture).DEFAULT.transforms()
     resample = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}[transform.interpolation.value]
@@ -167,6 +172,8 @@ def torchvision_weights(config: TorchvisionConfig) -> TorchvisionForImageClassif
     Raises:
         ModelError: When they cannot be had.
     """
+    import torchvision
+
     weights = torchvision.models.get_model_weights(config.architecture).DEFAULT
     try:
         state = torch.hub.load_state_dict_from_url(
@@ -194,6 +201,8 @@ def _renamed(key: str) -> str:
 
 
 def _built(config: TorchvisionConfig, num_classes: int) -> nn.Module:
+    import torchvision
+
     arguments = dict(config.model_args)
     if config.architecture in AUXILIARY_WEIGHTS:
         arguments |= {"aux_logits": True, "init_weights": True, "transform_input": config.transform_input}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as Pictures
-from sklearn.datasets import load_digits, load_sample_images
-from sklearn.model_selection import train_test_split
 
 EMBEDDED = ("digits", "digits_m")
 SIDE = 32
@@ -37,6 +35,9 @@ def embedded_data(name: str) -> DatasetDict:
         >>> {split: len(rows) for split, rows in embedded_data("digits").items()}
         {'train': 493, 'validation': 134, 'test': 271}
     """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     pictures, labels = _enlarged_digits()
     source, target = train_test_split(np.arange(len(labels)), test_size=0.5, stratify=labels, random_state=_SEED)
     rows = {"digits": source, "digits_m": target}[name]
@@ -89,6 +90,8 @@ def blended(
 
 
 def _enlarged_digits() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     small = np.round(digits.images * (255 / 16)).astype(np.uint8)
     enlarged = [
@@ -98,6 +101,8 @@ def _enlarged_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _split_rows(rows: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    from sklearn.model_selection import train_test_split
+
     held = _SHARES["validation"] + _SHARES["test"]
     train, rest = train_test_split(rows, test_size=held, stratify=labels[rows], random_state=_SEED)
     share = _SHARES["test"] / held
@@ -107,6 +112,8 @@ def _split_rows(rows: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 def _photograph_cells() -> dict[str, list[np.ndarray]]:
     """Cells of a grid over the two photographs, dealt out to the splits by their shares; none is in two splits."""
+    from sklearn.datasets import load_sample_images
+
     cells = []
     for photograph in load_sample_images().images:
         rows, columns = photograph.shape[0] // CELL, photograph.shape[1] // CELL

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from datasets import Dataset
-from sklearn.model_selection import train_test_split
 
 from hf_transfer_kit.data.labels import all_labelled, class_values
 from hf_transfer_kit.errors import DataError
@@ -32,6 +31,8 @@ def split_off(data: Dataset, label: str | None, size: float | int, *, seed: int,
     Raises:
         DataError: When the size is out of range, or a class has too few rows.
     """
+    from sklearn.model_selection import train_test_split
+
     rows = len(data)
     check_size(what, size)
     count = round(size * rows) if size < 1 else int(size)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
-import timm
 import torch
 import transformers
 from torch import nn
@@ -53,7 +53,7 @@ def prefix_fingerprint(model: nn.Module, depth: int) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of the libraries that decide what a network computes."""
-    return {"torch": torch.__version__, "transformers": transformers.__version__, "timm": timm.__version__}
+    return {"torch": torch.__version__, "transformers": transformers.__version__, "timm": version("timm")}
 
 
 def _fingerprint(model: nn.Module, counts: Callable[[str], bool]) -> str:

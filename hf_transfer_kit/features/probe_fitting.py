@@ -9,10 +9,6 @@ from typing import cast
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.model_selection import StratifiedKFold
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn import functional
 
@@ -67,6 +63,8 @@ def fit_all(kind: str, strengths: Sequence[float], features: np.ndarray, labels:
         features: Of shape (rows, D), finite.
         labels: Of shape (rows,), two classes or more.
     """
+    from sklearn.preprocessing import StandardScaler
+
     if kind == "knn":
         return [_neighbours(k, features, labels) for k in strengths]
     scaler = StandardScaler()
@@ -89,6 +87,8 @@ def cross_validated(
     Raises:
         DataError: When no class has two rows.
     """
+    from sklearn.model_selection import StratifiedKFold
+
     counts = np.unique(labels, return_counts=True)[1]
     if counts.max() < 2:
         raise DataError(
@@ -126,6 +126,9 @@ _Fitted = tuple[float, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _logistic(strengths: Sequence[float], standard: np.ndarray, labels: np.ndarray) -> Iterator[_Fitted]:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(warm_start=True, max_iter=_ITERATIONS)
     for strength in strengths:
         # scikit-learn minimises C sum(loss) + |W|^2/2.
@@ -141,6 +144,8 @@ def _logistic(strengths: Sequence[float], standard: np.ndarray, labels: np.ndarr
 
 
 def _ridge(strengths: Sequence[float], standard: np.ndarray, labels: np.ndarray) -> Iterator[_Fitted]:
+    from sklearn.linear_model import RidgeClassifier
+
     for strength in strengths:
         model = RidgeClassifier(alpha=strength * len(labels)).fit(standard, labels)
         weight, bias = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
@@ -159,6 +164,8 @@ class Neighbours:
     """
 
     def __init__(self, most: int, features: np.ndarray, labels: np.ndarray) -> None:
+        from sklearn.preprocessing import StandardScaler
+
         self.scaler = StandardScaler().fit(features)
         self.classes, places = np.unique(labels, return_inverse=True)
         self.places = torch.from_numpy(places)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer, TimmWrapperImageProcessor
+import transformers
+from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer
 from transformers.utils import cached_file
 
 from hf_transfer_kit.argument_types import checked_arguments
@@ -73,7 +74,7 @@ def load_inputs(name_or_path: str | Path, *, input: str | None = None, revision:
         settings = json.loads(Path(cast(str, found)).read_text())
         sizes = InputSizes(**{field.name: settings[field.name] for field in dataclasses.fields(InputSizes)})
         if "timm" in settings:
-            processor = TimmWrapperImageProcessor(pretrained_cfg=settings["timm"])
+            processor = transformers.TimmWrapperImageProcessor(pretrained_cfg=settings["timm"])
         else:
             processor = cast(Any, _PROCESSORS[settings["reads"]]).from_pretrained(name, **where)
         return RawInputs(settings["modality"], processor, sizes)

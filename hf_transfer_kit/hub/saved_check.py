@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import AutoModel, PreTrainedModel, pipeline
 
 from hf_transfer_kit.backbones.auto_classes import TASK_CLASSES, classifier_class
+from hf_transfer_kit.backbones.loading import load_processor
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.data import LoadedData, PreparedData, raw_rows
 from hf_transfer_kit.data.collating import NOT_LABELLED, on_device
@@ -102,7 +103,9 @@ def _measured(model: PreTrainedModel, prepared: PreparedData, count: int, task: 
 
 
 def _by_pipeline(folder: str | Path, modality: str, raw: Sequence[Any], names: Sequence[str]) -> Tensor:
-    classifier = cast(Any, pipeline)(_TASKS[modality], model=str(folder), device="cpu")
+    # Given what it would load itself, since of timm's processor it would say that torchvision is missing.
+    processor = {"image_processor": load_processor(folder, "image")} if modality == "image" else {}
+    classifier = cast(Any, pipeline)(_TASKS[modality], model=str(folder), device="cpu", **processor)
     options = {"truncation": True} if modality == "text" else {}
     rows = [opened_image(row) for row in raw] if modality == "image" else raw
     if modality == "text" and isinstance(raw[0], tuple):

@@ -8,7 +8,6 @@ from typing import Any
 import datasets
 import evaluate
 import numpy as np
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.options import check_int
@@ -34,6 +33,8 @@ class Accuracy(evaluate.Metric):
         return _info("Share of rows whose class is right.", _CLASSES)
 
     def _compute(self, predictions: Sequence[Any], references: Sequence[int]) -> dict[str, float]:
+        from sklearn.metrics import accuracy_score
+
         return {"accuracy": float(accuracy_score(references, predictions))}
 
 
@@ -49,6 +50,8 @@ class MacroF1(evaluate.Metric):
         return _info("F1 averaged over classes with equal weight.", _CLASSES)
 
     def _compute(self, predictions: Sequence[Any], references: Sequence[int]) -> dict[str, float]:
+        from sklearn.metrics import f1_score
+
         return {"macro_f1": float(f1_score(references, predictions, average="macro", zero_division=0.0))}
 
 
@@ -64,6 +67,8 @@ class BalancedAccuracy(evaluate.Metric):
         return _info("Accuracy within each class, averaged with equal weight.", _CLASSES)
 
     def _compute(self, predictions: Sequence[Any], references: Sequence[int]) -> dict[str, float]:
+        from sklearn.metrics import recall_score
+
         there = np.unique(references)
         value = recall_score(references, predictions, labels=there, average="macro", zero_division=0.0)
         return {"balanced_accuracy": float(value)}
@@ -83,6 +88,8 @@ class ConfusionMatrix(evaluate.Metric):
     def _compute(
         self, predictions: Sequence[Any], references: Sequence[int], num_labels: int | None = None
     ) -> dict[str, list[list[int]]]:
+        from sklearn.metrics import confusion_matrix
+
         labels = None if num_labels is None else list(range(num_labels))
         return {"confusion_matrix": confusion_matrix(references, predictions, labels=labels).tolist()}
 

@@ -8,7 +8,6 @@ from typing import Any
 import datasets
 import evaluate
 import numpy as np
-from scipy.stats import pearsonr, spearmanr
 
 _NUMBERS = {"predictions": datasets.Value("float64"), "references": datasets.Value("float64")}
 
@@ -31,6 +30,8 @@ class Spearman(evaluate.Metric):
         return _info("Correlation of the ranks of predictions and references.")
 
     def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
+        from scipy.stats import spearmanr
+
         return {"spearman": _correlation(spearmanr, predictions, references)}
 
 
@@ -46,6 +47,8 @@ class Pearson(evaluate.Metric):
         return _info("Linear correlation of predictions and references.")
 
     def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
+        from scipy.stats import pearsonr
+
         return {"pearson": _correlation(pearsonr, predictions, references)}
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import f1_score
 from transformers import EvalPrediction
 from transformers.trainer_utils import PredictionOutput
 
@@ -122,6 +121,8 @@ def _several_by_row(name: str, said: np.ndarray, labels: np.ndarray) -> RowMetri
 
 
 def _several_classes(prediction: EvalPrediction) -> dict[str, float]:
+    from sklearn.metrics import f1_score
+
     said, (true, known) = logits_of(prediction) > 0, _held(prediction.label_ids)
     some = known.any(axis=1)
     return {

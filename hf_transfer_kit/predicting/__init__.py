@@ -1,15 +1,20 @@
 """A saved model asked about new rows, as it was measured."""
 
-from hf_transfer_kit.predicting.answers import (
-    ClassAnswer,
-    LabelsAnswer,
-    NumberAnswer,
-    TextAnswer,
-    WordsAnswer,
-)
-from hf_transfer_kit.predicting.given_rows import typed_inputs
-from hf_transfer_kit.predicting.predictions import Predictions, SkippedRow, check_output_file
-from hf_transfer_kit.predicting.transferred import TransferredModel, load_transferred
+from typing import TYPE_CHECKING
+
+from hf_transfer_kit.lazy_words import load_when_used
+
+if TYPE_CHECKING:
+    from hf_transfer_kit.predicting.answers import (
+        ClassAnswer,
+        LabelsAnswer,
+        NumberAnswer,
+        TextAnswer,
+        WordsAnswer,
+    )
+    from hf_transfer_kit.predicting.given_rows import typed_inputs
+    from hf_transfer_kit.predicting.predictions import Predictions, SkippedRow, check_output_file
+    from hf_transfer_kit.predicting.transferred import TransferredModel, load_transferred
 
 __all__ = [
     "ClassAnswer",
@@ -24,3 +29,5 @@ __all__ = [
     "load_transferred",
     "typed_inputs",
 ]
+
+load_when_used(__name__)

@@ -1,50 +1,55 @@
 """Small frozen values that rooms hand to each other; nothing here imports another room."""
 
-from hf_transfer_kit.values.adaptation import (
-    Adaptation,
-    AdaptationPoint,
-    AdaptationResult,
-    Diagnosis,
-    FeatureMap,
-    LabelShift,
-    ScoreAgreement,
-    UnknownRows,
-)
-from hf_transfer_kit.values.advice import (
-    Advice,
-    CaseMeasures,
-    CasePoint,
-    Recommendation,
-    StrategyOutlook,
-    SuspectedLabel,
-)
-from hf_transfer_kit.values.choosing import ClassDistance, DistanceBesideChance, DomainDistance
-from hf_transfer_kit.values.depths import DepthResult, DepthSearch
-from hf_transfer_kit.values.generalisation import Generalisation, GeneralisationResult
-from hf_transfer_kit.values.growing import Growing
-from hf_transfer_kit.values.layers import MODALITIES, LayerGroup, LayerGroups
-from hf_transfer_kit.values.multitasking import MultiTasking, MultiTaskResult, TaskDescription, TaskFigure
-from hf_transfer_kit.values.results import (
-    ConfusionTable,
-    CurvePoint,
-    Elimination,
-    FailedRun,
-    Mistake,
-    RateCurve,
-    RunFigures,
-    SourceResult,
-    StrategyResult,
-    Verdict,
-)
-from hf_transfer_kit.values.rows import Collator, KnownCollator, KnownRows, LabelledRows, MapRows
-from hf_transfer_kit.values.transferability import RankedSource, Score, SourceRanking, Transferability
-from hf_transfer_kit.values.zero_shot import (
-    AttributeFigure,
-    SeenUnseenLine,
-    UnseenClasses,
-    UnseenFigures,
-    ZeroShotResult,
-)
+from typing import TYPE_CHECKING
+
+from hf_transfer_kit.lazy_words import load_when_used
+
+if TYPE_CHECKING:
+    from hf_transfer_kit.values.adaptation import (
+        Adaptation,
+        AdaptationPoint,
+        AdaptationResult,
+        Diagnosis,
+        FeatureMap,
+        LabelShift,
+        ScoreAgreement,
+        UnknownRows,
+    )
+    from hf_transfer_kit.values.advice import (
+        Advice,
+        CaseMeasures,
+        CasePoint,
+        Recommendation,
+        StrategyOutlook,
+        SuspectedLabel,
+    )
+    from hf_transfer_kit.values.choosing import ClassDistance, DistanceBesideChance, DomainDistance
+    from hf_transfer_kit.values.depths import DepthResult, DepthSearch
+    from hf_transfer_kit.values.generalisation import Generalisation, GeneralisationResult
+    from hf_transfer_kit.values.growing import Growing
+    from hf_transfer_kit.values.layers import MODALITIES, LayerGroup, LayerGroups
+    from hf_transfer_kit.values.multitasking import MultiTasking, MultiTaskResult, TaskDescription, TaskFigure
+    from hf_transfer_kit.values.results import (
+        ConfusionTable,
+        CurvePoint,
+        Elimination,
+        FailedRun,
+        Mistake,
+        RateCurve,
+        RunFigures,
+        SourceResult,
+        StrategyResult,
+        Verdict,
+    )
+    from hf_transfer_kit.values.rows import Collator, KnownCollator, KnownRows, LabelledRows, MapRows
+    from hf_transfer_kit.values.transferability import RankedSource, Score, SourceRanking, Transferability
+    from hf_transfer_kit.values.zero_shot import (
+        AttributeFigure,
+        SeenUnseenLine,
+        UnseenClasses,
+        UnseenFigures,
+        ZeroShotResult,
+    )
 
 __all__ = [
     "MODALITIES",
@@ -101,3 +106,5 @@ __all__ = [
     "Verdict",
     "ZeroShotResult",
 ]
+
+load_when_used(__name__)

@@ -23,7 +23,6 @@ from hf_transfer_kit.backbones.seeded_eval_mode import seeded
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.tuning.scalars import record_scalars
 from hf_transfer_kit.values import MODALITIES
-from hf_transfer_kit.zero_shot.choosing import choose_options, spread_of
 from hf_transfer_kit.zero_shot.configuration import ZeroShotConfig
 from hf_transfer_kit.zero_shot.explaining import Explanation, explained
 from hf_transfer_kit.zero_shot.methods import ALL_METHODS, JointMix, ZeroShotMethod, fitted_method
@@ -218,6 +217,9 @@ class ZeroShotModel(PreTrainedModel):
         signatures = torch.from_numpy(self.table.rows(self.config.seen))
         config, like = self.config, self.class_attributes
         if choose:
+            # Here, since it loads evaluate, which who asks a saved model for a class does not need.
+            from hf_transfer_kit.zero_shot.choosing import choose_options, spread_of
+
             fixed = {"partner": self.head.partner.name} if isinstance(self.head, JointMix) else None
             choice = choose_options(
                 config.method, features, places, signatures, seed=seed, balanced=balanced, fixed=fixed

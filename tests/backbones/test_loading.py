@@ -1,7 +1,8 @@
 import pytest
 import tiny
 import torch
-from transformers import AutoModel, BertConfig, BertModel
+from transformers import AutoImageProcessor, AutoModel, BertConfig, BertModel
+from transformers.models.auto import image_processing_auto
 
 from hf_transfer_kit.backbones import load_model, load_processor
 from hf_transfer_kit.errors import ModelError, SettingsError
@@ -169,3 +170,16 @@ def test_a_network_for_ctc_has_the_symbols_asked_for_whatever_it_had_before(tmp_
         load_model(whisper, id2label=symbols, task_type="ctc")
     with pytest.raises(SettingsError, match="task_type='ct' is unknown; choose classification, regression"):
         load_model(whisper, task_type="ct")
+
+
+def test_timms_processor_is_loaded_without_a_false_warning(tmp_path, monkeypatch):
+    original, _ = tiny.timm_wrapped("resnet18")
+    folder = saved(original, tmp_path)
+    said = []
+    monkeypatch.setattr(image_processing_auto.logger, "warning_once", said.append)
+    known = AutoImageProcessor.from_pretrained(folder)
+    assert ["torchvision backend is not available" in line for line in said] == [True]  # what Auto says
+    processor = load_processor(folder, "image")
+    assert len(said) == 1
+    assert type(processor) is type(known)
+    assert processor.data_config == known.data_config

@@ -128,4 +128,4 @@ def test_nothing_shared_names_a_recipe():
     for path in shared:
         if path.name != "report.py":
             lines = path.read_text().splitlines()
-            assert not [line for line in lines if named.search(line) and not line.startswith("from ")], path
+            assert not [line for line in lines if named.search(line) and not line.lstrip().startswith("from ")], path

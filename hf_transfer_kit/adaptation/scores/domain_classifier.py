@@ -5,11 +5,6 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from hf_transfer_kit.errors import DataError
 
@@ -33,6 +28,12 @@ def source_probabilities(source: np.ndarray, target: np.ndarray, *, seed: int = 
     Raises:
         DataError: When a domain has fewer than two rows.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     if min(len(source), len(target)) < 2:
         raise DataError(
             f"The source has {len(source)} rows and the target {len(target)}; telling domains apart needs two or more "

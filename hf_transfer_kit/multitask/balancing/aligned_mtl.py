@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal, cast
 
 from torch import Tensor
-from torchjd.aggregation import AlignedMTLWeighting
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer
@@ -31,6 +30,8 @@ class AlignedMTL(GradientBalancer):
     summary: ClassVar[str] = "mean of the gradients with their principal components made equal"
 
     def __init__(self, tasks: Sequence[str], *, scale: str = "min", sum_rows: bool = False) -> None:
+        from torchjd.aggregation import AlignedMTLWeighting
+
         super().__init__(tasks, sum_rows=sum_rows)
         if scale not in _SCALES:
             raise SettingsError(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
-from torchjd.aggregation import CAGradWeighting
 
 from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer, installed
 from hf_transfer_kit.options import check_number
@@ -30,6 +29,8 @@ class CAGrad(GradientBalancer):
     summary: ClassVar[str] = "near the mean gradient, best for the task served worst"
 
     def __init__(self, tasks: Sequence[str], *, c: float = 0.4, sum_rows: bool = False) -> None:
+        from torchjd.aggregation import CAGradWeighting
+
         super().__init__(tasks, sum_rows=sum_rows)
         self.weighting = installed(self.name, CAGradWeighting, c=check_number(self.name, "c", c, low=0))
 

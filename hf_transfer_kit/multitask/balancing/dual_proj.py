@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
-from torchjd.aggregation import DualProjWeighting
 
-from hf_transfer_kit.multitask.balancing.dual_cone import NonNegativeLeastSquares
 from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer
 
 
@@ -26,6 +24,10 @@ class DualProj(GradientBalancer):
     summary: ClassVar[str] = "mean of the gradients, projected to where it conflicts with none"
 
     def __init__(self, tasks: Sequence[str], *, sum_rows: bool = False) -> None:
+        from torchjd.aggregation import DualProjWeighting
+
+        from hf_transfer_kit.multitask.balancing.dual_cone import NonNegativeLeastSquares
+
         super().__init__(tasks, sum_rows=sum_rows)
         self.weighting = DualProjWeighting(projector=NonNegativeLeastSquares())
 

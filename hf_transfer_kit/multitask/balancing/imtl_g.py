@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
-from torchjd.aggregation import IMTLGWeighting
 
 from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer
 
@@ -25,6 +24,8 @@ class IMTLG(GradientBalancer):
     summary: ClassVar[str] = "equal projections onto all gradients"
 
     def __init__(self, tasks: Sequence[str], *, sum_rows: bool = False) -> None:
+        from torchjd.aggregation import IMTLGWeighting
+
         super().__init__(tasks, sum_rows=sum_rows)
         self.weighting = IMTLGWeighting()
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
-from torchjd.aggregation import MGDAWeighting
 
 from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer
 from hf_transfer_kit.options import check_int, check_number
@@ -33,6 +32,8 @@ class MGDA(GradientBalancer):
     def __init__(
         self, tasks: Sequence[str], *, epsilon: float = 0.001, max_iters: int = 100, sum_rows: bool = False
     ) -> None:
+        from torchjd.aggregation import MGDAWeighting
+
         super().__init__(tasks, sum_rows=sum_rows)
         self.weighting = MGDAWeighting(
             check_number(self.name, "epsilon", epsilon, low=0, above=True),

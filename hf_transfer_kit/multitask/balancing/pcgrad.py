@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
-from torchjd.aggregation import PCGradWeighting
 
 from hf_transfer_kit.multitask.balancing.draws import Draws, drawing_from
 from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer
@@ -30,6 +29,8 @@ class PCGrad(GradientBalancer):
     summary: ClassVar[str] = "each gradient projected off those it conflicts with"
 
     def __init__(self, tasks: Sequence[str], *, seed: int = 0, sum_rows: bool = False) -> None:
+        from torchjd.aggregation import PCGradWeighting
+
         super().__init__(tasks, sum_rows=sum_rows)
         self.draws = Draws(self.name, seed)
         self.weighting = PCGradWeighting()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.manifold import TSNE
 
 from hf_transfer_kit.adaptation import DomainAdversarialModel, domain_outputs
 from hf_transfer_kit.adaptation.domain_pairs import evenly_spread
@@ -25,6 +24,8 @@ def feature_map(
         max_rows: At most so many of each.
         seed: Of the layout.
     """
+    from sklearn.manifold import TSNE
+
     target = domains.target.validation
     outputs = domain_outputs(model, domains.source.validation, target, domains.source.collator, max_rows=max_rows)
     features = np.concatenate([outputs.source_features, outputs.target_features]).astype(np.float64)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
-from scipy.special import logsumexp
 from torch.utils.data import ConcatDataset, Dataset
 from transformers import EvalPrediction, PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -199,6 +198,8 @@ def of_each_source(sizes: Mapping[str, int]) -> Callable[[EvalPrediction], dict[
     Args:
         sizes: Source -> how many rows.
     """
+    from scipy.special import logsumexp
+
     ends = np.cumsum(list(sizes.values()))[:-1]
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import torch
-from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel, TrainerCallback
 
 from hf_transfer_kit.backbones import adaptable_layers, find_head
@@ -47,6 +46,8 @@ class LowRank(Strategy):
             raise SettingsError(f"lora:groups={self.groups} is out of range: the model has {limit} before the head.")
 
     def prepare_model(self, model: PreTrainedModel, *, seed: int) -> PreTrainedModel:
+        from peft import LoraConfig, get_peft_model
+
         config = LoraConfig(
             r=self.r,
             lora_alpha=cast(int, self.alpha),  # a factor: peft takes any number

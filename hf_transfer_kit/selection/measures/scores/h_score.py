@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
-from sklearn.covariance import ledoit_wolf_shrinkage
 
 
 def h_score(features: np.ndarray, labels: np.ndarray, *, shrinkage: float | None = None) -> float:
@@ -25,6 +23,9 @@ def h_score(features: np.ndarray, labels: np.ndarray, *, shrinkage: float | None
         >>> round(h_score(features, labels), 2) > 0
         True
     """
+    from scipy.linalg import cho_factor, cho_solve
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
     centred = np.asarray(features, dtype=np.float64)
     centred = centred - centred.mean(0)
     covariance = centred.T @ centred / len(centred)
