@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from hf_transfer_kit.reports.escaping import plain_text
 from hf_transfer_kit.values import ConfusionTable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe & Ito 2008: eight colours that people with any colour vision tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -24,6 +26,8 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 def canvas(height: float, *, narrow: bool, width: float = _WIDE) -> Figure:
     """A figure for a page: ``width`` inches, or, for a phone, as narrow as its text stays readable there."""
+    from matplotlib.figure import Figure  # loaded with the first picture
+
     return Figure(figsize=(_NARROW if narrow else width, height), layout="constrained")
 
 
@@ -106,6 +110,8 @@ def svg_text(figure: Figure) -> str:
     """The figure as the text of an <svg> element."""
     buffer = io.StringIO()
     # Text stays text: small files, and a screen reader can read it.
+    import matplotlib
+
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "hf_transfer_kit"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
+from hf_transfer_kit.reports.pictures import canvas
 from hf_transfer_kit.values import RateCurve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def rate_picture(curve: RateCurve) -> Figure:
     """Loss over learning rate on a logarithmic axis, with both suggestions marked."""
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    figure = canvas(3.6, narrow=False, width=7)
     axes = figure.subplots()
     axes.plot(curve.rates, curve.losses, color="#9DB4C0", linewidth=1, label="loss of each step")
     axes.plot(curve.rates, curve.smoothed, color="#0072B2", linewidth=2, label="smoothed")

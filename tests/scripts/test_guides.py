@@ -16,7 +16,7 @@ from scripts.pages import GUIDES, INDEX, PAGES, ROOT, Page
 from hf_transfer_kit.commands.main import COMMANDS
 
 RECIPES = sorted(path for path in (ROOT / "scripts").glob("*.py") if 'if __name__ == "__main__":' in path.read_text())
-CALLED = re.compile(r"(?:hf-transfer|-m hf_transfer_kit) ([\w-]+)(.*?)(?:&&|$)")
+CALLED = re.compile(r"(?:hf-transfer|-m hf_transfer_kit) ([a-z][\w-]*)(.*?)(?:&&|$)")
 PYTHON_PAGES = [Page(path) for path in PAGES if Page(path).blocks("python")]
 
 

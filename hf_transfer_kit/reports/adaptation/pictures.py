@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from hf_transfer_kit.reports.adaptation.words import BASELINES
 from hf_transfer_kit.reports.pictures import (
@@ -25,6 +21,10 @@ from hf_transfer_kit.reports.pictures import (
     svg_text,
 )
 from hf_transfer_kit.values import Adaptation, AdaptationResult, FeatureMap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Petroff 2021 ("Accessible color sequences for data visualization"): ten colours that people with any colour vision
 # tell apart.
@@ -93,6 +93,8 @@ def class_colours(count: int) -> list[str]:
     """A colour for each of ``count`` classes: a set for any colour vision up to 10, samples of a colormap beyond."""
     if count <= len(_CLASS_COLOURS):
         return list(_CLASS_COLOURS[:count])
+    import matplotlib
+
     samples = matplotlib.colormaps["turbo"](np.linspace(0.03, 0.97, count))
     return [matplotlib.colors.to_hex(sample) for sample in samples]
 
@@ -203,6 +205,8 @@ def _dots(axes: Axes, points: np.ndarray, colour: str, *, filled: bool, gid: str
 
 def _feature_legends(figure: Figure, class_names: Sequence[str], colours: Sequence[str], *, columns: int) -> None:
     """Below all panels: domains, what filled and hollow mean, and the classes where they are few enough."""
+    from matplotlib.lines import Line2D
+
     marker: dict[str, Any] = {"linestyle": "none", "markersize": 7}
     handles = [
         Line2D([], [], marker="o", color=_DOMAIN_COLOURS["source"], label="source", **marker),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from hf_transfer_kit.data.class_balance import words
 from hf_transfer_kit.reports.pictures import canvas
 from hf_transfer_kit.values import DepthSearch
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _CHOSEN, _COMPARED, _CUT = "#D55E00", "#0072B2", "#9DB4C0"
 
