@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from hf_transfer_kit.backbones.layer_drop import layer_drop
 from hf_transfer_kit.backbones.layer_groups import layer_groups
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.splitting.calls import (
@@ -24,9 +25,6 @@ from hf_transfer_kit.backbones.splitting.replay import SHAPES, Substitution, Suf
 from hf_transfer_kit.backbones.splitting.sample import Sample
 from hf_transfer_kit.backbones.splitting.split import Split, TensorShape, UnitCall, parts_of, refusal
 from hf_transfer_kit.errors import ModelError, SettingsError
-
-# Chances to leave a frozen layer out in training, which nothing computed once can follow.
-_LAYER_DROPS = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")
 
 
 def find_split(model: nn.Module, depth: int, sample: Sample, *, tolerance: float = 1e-5) -> Split:
@@ -281,11 +279,9 @@ def _check(model: nn.Module, split: Split, sample: Sample, facts: _Facts, tolera
 
 
 def _check_layer_drop(model: nn.Module, depth: int, limit: int) -> None:
-    config = getattr(model, "config", None)
-    drops = {name: getattr(config, name, 0.0) or 0.0 for name in _LAYER_DROPS}
-    name = next((name for name, chance in drops.items() if chance > 0), None)
-    if name is not None and depth < limit:
+    if (dropped := layer_drop(model)) and depth < limit:
+        name, chance = dropped
         raise ModelError(
-            f"{type(model).__name__} leaves out whole layers at random while it trains ({name}={drops[name]}), frozen "
+            f"{type(model).__name__} leaves out whole layers at random while it trains ({name}={chance}), frozen "
             f"ones too, which a cache cannot follow. Set model.config.{name} = 0.0 to use one."
         )

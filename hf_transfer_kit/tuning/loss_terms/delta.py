@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +15,7 @@ from transformers.trainer_callback import ExportableState
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps, body_modules, channel_axis, same_precision
+from hf_transfer_kit.backbones.layer_drop import layer_drop
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.checking import check_strength
 from hf_transfer_kit.tuning.loss_terms.channel_attention import channel_attention
@@ -66,7 +67,8 @@ class DELTA(LossTerm, ExportableState):
     Adds ``alpha * sum over layers of feature_map_distance + beta / 2 * |w_head|^2`` to the loss. Li et al. 2019,
     "DELTA: deep learning transfer using feature map with attention". Costs one forward of the source network a step.
     The source runs in evaluation mode: its BatchNorm uses its own statistics, its dropout is off. Positions that an
-    ``attention_mask`` marks as padding do not count where the map has the mask's length. Logged as ``delta_penalty``.
+    ``attention_mask`` marks as padding do not count where the map has the mask's length. A layer that ``layerdrop``
+    leaves out of a forward has no feature map there and counts zero in it. Logged as ``delta_penalty``.
 
     Args:
         alpha: Strength, >= 0. Distances are means over samples, positions and channels, so that values of order 1
@@ -94,6 +96,7 @@ class DELTA(LossTerm, ExportableState):
     """
 
     scalar_name = "delta_penalty"
+    needs_every_map = False
 
     @checked_arguments(own_words_first=True)
     def __init__(
@@ -162,7 +165,11 @@ class DELTA(LossTerm, ExportableState):
     def term(self, model: nn.Module, maps: Mapping[str, torch.Tensor], inputs: Mapping[str, Any]) -> torch.Tensor:
         """alpha * sum of distances + beta / 2 * |w_head|^2."""
         source_maps = self._maps_of_the_source(inputs)
-        total = cast(torch.Tensor, sum(self._distance(model, name, maps, source_maps, inputs) for name in self._names))
+        dropped = set(self._names) - set(maps) if layer_drop(model) else set()
+        ran = [name for name in self._names if name not in dropped or name not in source_maps]
+        total = torch.zeros((), device=next(model.parameters()).device)
+        for name in ran:
+            total = total + self._distance(model, name, maps, source_maps, inputs)
         if self._head:
             squares = torch.stack([parameter.float().square().sum() for parameter in self._head])
             return self.alpha * total + self.beta / 2 * squares.sum().to(total)

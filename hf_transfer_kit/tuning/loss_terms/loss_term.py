@@ -42,6 +42,8 @@ class LossTerm(RunPart, ScalarCallback):
     """
 
     scalar_name: str
+    needs_every_map: bool = True
+    """Whether a forward in which a watched module did not run is an error; else ``term`` sees to it."""
 
     def __init__(self, *, name: str | None = None) -> None:
         check_scalar_name(type(self).__name__, name)
@@ -166,7 +168,7 @@ class LossTerm(RunPart, ScalarCallback):
                 "without a graph, so the term could not teach the model. Set gradient_checkpointing_kwargs="
                 "{'use_reentrant': False}, or leave it out."
             )
-        if unseen := [name for name in self._maps.names if name not in maps]:
+        if self.needs_every_map and (unseen := [name for name in self._maps.names if name not in maps]):
             raise SettingsError(
                 f"{type(self).__name__} reads {unseen[0]!r} where the head takes it, and the head did not run in this "
                 f"forward of {type(model).__name__}: the Trainer multiplies by its weights itself, as TRL's do for "

@@ -141,6 +141,34 @@ def test_the_penalty_is_zero_while_nothing_has_moved(training_arguments):
     assert trainer.state.log_history[0]["delta_penalty"] == 0.0
 
 
+def test_a_layer_that_layerdrop_leaves_out_counts_zero_in_that_forward(training_arguments):
+    """Of a network that skips both layers nothing is left but the decay of the head; of one that skips none, all."""
+    penalties = {}
+    for chance in (0.0, 1e-9, 1.0):
+        model, rows = case("wav2vec2")
+        model.config.use_weighted_layer_sum = False  # transformers' own sum does not bear layers left out
+        source = copy.deepcopy(model)
+        perturbed(model)
+        model.config.layerdrop = chance
+        names = ["wav2vec2.encoder.layers.0", "wav2vec2.encoder.layers.1"]
+        delta = DELTA(alpha=1.0, layers=names, source=source)
+        args = training_arguments(max_steps=2, per_device_train_batch_size=3)
+        trainer = InOrder(model, args, train_dataset=rows, callbacks=[delta])
+        trainer.train()
+        penalties[chance] = [entry["delta_penalty"] for entry in trainer.state.log_history[:2]]
+    assert penalties[1.0] == [0.0, 0.0]
+    assert penalties[1e-9] == penalties[0.0]
+    assert min(penalties[0.0]) > 0
+
+
+def test_a_layer_that_never_runs_is_refused(training_arguments):
+    model, rows = case("vit")
+    model.aside = torch.nn.Linear(2, 2)
+    trainer = InOrder(model, training_arguments(), train_dataset=rows, callbacks=[DELTA(layers=["aside"])])
+    with pytest.raises(SettingsError, match=r"'aside' gave no tensor in the forward of ViT.*Leave it out of layers="):
+        trainer.train()
+
+
 def test_a_strong_alpha_holds_the_features(training_arguments):
     distances = {}
     for alpha in (0.0, 100.0):
