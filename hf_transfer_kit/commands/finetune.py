@@ -218,6 +218,7 @@ def main() -> None:
         data=loaded,
         prepared=data,
         recipe="finetune",
+        behind=growing.replayed if growing else None,
         examples=page_args.examples,
     )
     outcome = growing.outcome(run, before) if growing else None

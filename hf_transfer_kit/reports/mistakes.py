@@ -20,7 +20,13 @@ _MOST_BYTES = 40_000
 
 
 def worst_mistakes(
-    true: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, data: LoadedData, *, examples: bool = True
+    true: np.ndarray,
+    predicted: np.ndarray,
+    probabilities: np.ndarray,
+    data: LoadedData,
+    *,
+    behind: LoadedData | None = None,
+    examples: bool = True,
 ) -> tuple[Mistake, ...]:
     """The twenty rows that were named wrongly with the highest probability, that first.
 
@@ -29,6 +35,7 @@ def worst_mistakes(
         predicted: The class that was named, likewise.
         probabilities: Of that class, likewise.
         data: The splits as loaded, whose test rows these are.
+        behind: Further data whose test rows come after those of ``data``, as of old classes; each counts its own.
         examples: Whether texts and pictures (JPEG, no side above 96 pixels) are taken along. Of sounds only files are
             named.
 
@@ -40,15 +47,23 @@ def worst_mistakes(
     """
     wrong = np.flatnonzero(true != predicted)
     worst = wrong[np.argsort(-probabilities[wrong], kind="stable")][:_MOST]
-    places = data.given_rows.get("test")
-    stored: Any = raw_rows(data, "test") if len(worst) else ()
+    parts = [data] if behind is None else [data, behind]
+    stored = [raw_rows(part, "test") if len(worst) else () for part in parts]
+
+    def told(row: int) -> dict[str, Any]:
+        """Its number in the split as it was given, and what it shows."""
+        part = int(row >= len(data.test) and behind is not None)
+        row -= part * len(data.test)
+        places = parts[part].given_rows.get("test")
+        number = row if places is None else places[row]
+        return {"row": number, **_shown(stored[part][row], data.modality, examples=examples)}
+
     return tuple(
         Mistake(
-            row=int(row) if places is None else places[row],
             label=data.label_names[true[row]],
             predicted=data.label_names[predicted[row]],
             probability=float(probabilities[row]),
-            **_shown(stored[int(row)], data.modality, examples=examples),
+            **told(int(row)),
         )
         for row in worst
     )

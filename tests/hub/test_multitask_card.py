@@ -11,7 +11,7 @@ def test_the_card_tells_tasks_figures_and_how_to_use_one(tmp_path):
     card.save(tmp_path / "README.md")
     again = ModelCard.load(tmp_path / "README.md", ignore_metadata_errors=False)
     figures = {(result.metric_type, result.dataset_name): result.metric_value for result in again.data.eval_results}
-    assert figures == {("accuracy", "news"): 0.74, ("error_rate", "speech"): 0.3, ("spearman", "news"): 0.51}
+    assert figures == {("accuracy", "news"): 0.74, ("cer", "speech"): 0.3, ("spearman", "news"): 0.51}
     assert "multi-task" in again.data.tags
     assert again.data.base_model == "me/net"
     for text in (

@@ -59,7 +59,7 @@ def test_cards_are_parsed_back_with_their_figures(trip):
         "bert": classified,
         "adversarial": {"accuracy": 0.83, "macro_f1": 0.82},
         "adapted": {"accuracy": 0.83, "macro_f1": 0.82},
-        "multitask": {"accuracy": 0.74, "error_rate": 0.3, "spearman": 0.51},
+        "multitask": {"accuracy": 0.74, "cer": 0.3, "spearman": 0.51},
         "zero_shot": {"unseen_accuracy": 0.8, "harmonic_mean": 0.48},
         "lora": classified,
     }

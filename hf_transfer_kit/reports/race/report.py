@@ -25,6 +25,7 @@ def comparison_report(
     prepared: PreparedData,
     recipe: str = "transfer",
     other_sources: tuple[SourceResult, ...] = (),
+    behind: LoadedData | None = None,
     examples: bool = True,
 ) -> TransferReport:
     """Puts a race's outcome into a report.
@@ -38,6 +39,7 @@ def comparison_report(
         prepared: The splits as trained on.
         recipe: What was done, such as ``"transfer"``.
         other_sources: What other networks reached.
+        behind: Data whose rows stand behind those of ``data`` in every split of ``prepared``, as of old classes.
         examples: Whether the page shows texts or pictures of the rows that are named wrongly.
 
     Example:
@@ -75,16 +77,19 @@ def comparison_report(
             *(majority_notes(data.label_names, comparison.true, winner) if of_classes else ()),
             *filter(None, [prepared.balance.sentence, None if of_classes else _of_task(prepared, winner.metric)]),
         ),
-        mistakes=_mistakes(comparison, data, examples=examples),
+        mistakes=_mistakes(comparison, data, behind, examples=examples),
         depth_searches=comparison.depth_searches,
         other_sources=other_sources,
     )
 
 
-def _mistakes(comparison: Comparison, data: LoadedData, *, examples: bool) -> tuple[Mistake, ...]:
+def _mistakes(
+    comparison: Comparison, data: LoadedData, behind: LoadedData | None, *, examples: bool
+) -> tuple[Mistake, ...]:
     if comparison.probabilities is None:
         return ()
-    return worst_mistakes(comparison.true, comparison.predicted, comparison.probabilities, data, examples=examples)
+    said = comparison.true, comparison.predicted, comparison.probabilities
+    return worst_mistakes(*said, data, behind=behind, examples=examples)
 
 
 def majority_notes(labels: tuple[str, ...], true: np.ndarray, winner: StrategyResult) -> tuple[str, ...]:

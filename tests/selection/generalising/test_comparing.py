@@ -283,7 +283,7 @@ def test_classes_of_different_sizes_are_weighed_as_asked(args):
 
 @pytest.mark.parametrize(("methods", "changes", "words"), [
     (["joint", "joint"], {}, "none twice"),
-    ([], {}, "Methods are none"),
+    ([], {}, "methods are none"),
     (["joint"], {"seeds": []}, "is no list"),
     (["joint"], {"select": "bnm"}, "select='bnm' does not choose without a target"),
     (["dann"], {}, "There is no method 'dann' for several sources; choose from joint, per_domain_bn, group_dro, coral"),
