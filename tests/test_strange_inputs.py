@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 from hf_transfer_kit.errors import TransferKitError
 
-LONG = int(os.environ.get("STRANGE_INPUTS", "100000"))
+LONG = int(os.environ.get("STRANGE_INPUTS", "20000"))
 """Inputs of the long run, over all targets."""
 SHARES = sum(share for _, _, share in strange_inputs.TARGETS.values())
 
