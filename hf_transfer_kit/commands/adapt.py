@@ -18,18 +18,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hf_transfer_kit.adaptation.scores import SCORES
+from hf_transfer_kit.commands.edge.flag_values import check_choice
 from hf_transfer_kit.commands.edge.places import checked_output
 from hf_transfer_kit.commands.edge.settings import command_line, parse_arguments, resolved_config
 from hf_transfer_kit.commands.edge.sharing import Sharing
 from hf_transfer_kit.commands.edge.sign_of_life import stage
-from hf_transfer_kit.commands.flags.arguments import KeptModelArguments, WeightArguments, check_choice
+from hf_transfer_kit.commands.edge.watched import Watched
+from hf_transfer_kit.commands.flags.arguments import WeightArguments
 from hf_transfer_kit.commands.flags.domain_arguments import DomainArguments
+from hf_transfer_kit.commands.flags.network_arguments import KeptModelArguments
 from hf_transfer_kit.commands.flags.run_arguments import ComparisonArguments
 from hf_transfer_kit.commands.several_sources import DEFAULT as SEVERAL
 from hf_transfer_kit.commands.several_sources import generalise, wants_generalisation
 from hf_transfer_kit.commands.source_free import adapt_source_free
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race, written_beside
+from hf_transfer_kit.hub import check_saved, save_results, written_beside
 from hf_transfer_kit.reports import (
     RunFacts,
     adaptation_report,
@@ -39,7 +42,7 @@ from hf_transfer_kit.reports import (
     unknown_sentence,
     verdict_lines,
 )
-from hf_transfer_kit.selection import DANN_MNIST, ProgressLine, RunClock
+from hf_transfer_kit.selection import DANN_MNIST, ProgressLine
 from hf_transfer_kit.selection.adapting import (
     LAST,
     METHODS,
@@ -146,20 +149,17 @@ def main() -> None:
         held_out_classes(source.label_names)  # refused before anything is trained
         domains, judged_on = open_domains(domains)
     budget = args.budget(max(len(prepared.train), len(domains.target.train)), source.modality)
-    started_as = started_race(
+    watched = Watched(
         "adapt",
         list(texts),
+        model_args,
+        args,
         title=f"{model_args.display_name} from {source.name} to {target.name}",
-        model_name=model_args.display_name,
         dataset_name=target.name,
         data={**described_data(target, domains.target), "classes": list(source.label_names)},
-        budget={"steps": budget.max_steps, "batch_size": budget.batch_size},
         seeds=adapt_args.seeds,
-        command=command_line(),
-    )
-    clock = RunClock(len(texts) * len(adapt_args.seeds))
-    kept = KeepRaceReport(
-        started_as, args.output_dir, base_model=model_args.base_model, overwrite=args.overwrite_output_dir
+        budget=budget,
+        runs=len(texts) * len(adapt_args.seeds),
     )
     with args.run_executor() as executor:
         stage("Training and comparing")
@@ -171,12 +171,8 @@ def main() -> None:
             budget,
             seeds=adapt_args.seeds,
             select=adapt_args.select,
-            callbacks=lambda text, seed: [
-                ProgressLine(f"{text}, seed {seed}", clock=clock),
-                *kept.callbacks(text, seed),
-                *model_args.rounding(),
-            ],
-            on_result=lambda result: kept.done(result.method, result.scores),
+            callbacks=watched.callbacks,
+            on_result=lambda result: watched.done(result.method, result.scores),
             cache_dir=adapt_args.cache_dir,
             store=args.run_store(stored_dtype=model_args.stored_dtype),
             executor=executor,

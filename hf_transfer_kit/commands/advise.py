@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hf_transfer_kit.commands.edge.flag_values import check_choice
 from hf_transfer_kit.commands.edge.places import checked_output
 from hf_transfer_kit.commands.edge.settings import (
     command_line,
@@ -22,13 +23,8 @@ from hf_transfer_kit.commands.edge.settings import (
 )
 from hf_transfer_kit.commands.edge.sharing import refuse_push
 from hf_transfer_kit.commands.edge.sign_of_life import stage
-from hf_transfer_kit.commands.flags.arguments import (
-    BalanceArguments,
-    DataArguments,
-    ModelArguments,
-    check_choice,
-    uses_embedded_example,
-)
+from hf_transfer_kit.commands.flags.arguments import BalanceArguments, DataArguments, uses_embedded_example
+from hf_transfer_kit.commands.flags.network_arguments import ModelArguments
 from hf_transfer_kit.commands.flags.run_arguments import KitTrainingArguments
 from hf_transfer_kit.data import load_data
 from hf_transfer_kit.errors import SettingsError

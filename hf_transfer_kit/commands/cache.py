@@ -33,15 +33,12 @@ def main() -> None:
         caches, what = list_caches(given.cache_dir), "lie in"
     else:
         caches, what = clean_caches(given.cache_dir, older_than=given.older_than), "were removed from"
-    print(*map(_line, caches), sep="\n", end="\n" if caches else "")
+    for cache in caches:
+        print(_line(cache, readable_bytes(cache.nbytes)))
     size = readable_bytes(sum(cache.nbytes for cache in caches))
     print(f"{len(caches)} caches of {size} {what} {given.cache_dir or default_cache_dir()}.")
 
 
-def _line(cache: CacheFolder) -> str:
-    from hf_transfer_kit.features.cache_budget import readable_bytes
-
+def _line(cache: CacheFolder, size: str) -> str:
     state = "" if cache.finished else ", not finished"
-    return (
-        f"{cache.path.name}  {readable_bytes(cache.nbytes):>10}  used {cache.days:.1f} days ago  {cache.words}{state}"
-    )
+    return f"{cache.path.name}  {size:>10}  used {cache.days:.1f} days ago  {cache.words}{state}"

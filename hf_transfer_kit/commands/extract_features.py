@@ -18,16 +18,13 @@ from datasets.arrow_writer import ArrowWriter
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hf_transfer_kit.commands.edge.flag_values import check_choice
 from hf_transfer_kit.commands.edge.places import checked_output
 from hf_transfer_kit.commands.edge.settings import command_line, parse_arguments
 from hf_transfer_kit.commands.edge.sharing import refuse_push
 from hf_transfer_kit.commands.edge.sign_of_life import stage
-from hf_transfer_kit.commands.flags.arguments import (
-    DataArguments,
-    NetworkArguments,
-    check_choice,
-    uses_embedded_example,
-)
+from hf_transfer_kit.commands.flags.arguments import DataArguments, uses_embedded_example
+from hf_transfer_kit.commands.flags.network_arguments import NetworkArguments
 from hf_transfer_kit.commands.flags.run_arguments import KitTrainingArguments
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features import CachedFeatures, cache_features

@@ -30,12 +30,12 @@ from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import (
     BalanceArguments,
     CacheArguments,
-    KeptModelArguments,
     PageArguments,
     TaskDataArguments,
     uses_embedded_example,
 )
 from hf_transfer_kit.commands.flags.growing_arguments import GrowingArguments
+from hf_transfer_kit.commands.flags.network_arguments import KeptModelArguments
 from hf_transfer_kit.commands.flags.run_arguments import KitTrainingArguments
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError

@@ -19,11 +19,13 @@ from hf_transfer_kit.commands.edge.places import checked_output
 from hf_transfer_kit.commands.edge.settings import command_line, parse_arguments, resolved_config
 from hf_transfer_kit.commands.edge.sharing import Sharing
 from hf_transfer_kit.commands.edge.sign_of_life import stage
-from hf_transfer_kit.commands.flags.arguments import BalanceArguments, KeptModelArguments, PreparationArguments
+from hf_transfer_kit.commands.edge.watched import Watched
+from hf_transfer_kit.commands.flags.arguments import BalanceArguments, PreparationArguments
 from hf_transfer_kit.commands.flags.kept_tasks import growing_of_tasks
+from hf_transfer_kit.commands.flags.network_arguments import KeptModelArguments
 from hf_transfer_kit.commands.flags.run_arguments import ComparisonArguments
 from hf_transfer_kit.commands.flags.task_arguments import TaskArguments
-from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
+from hf_transfer_kit.hub import check_saved, save_results
 from hf_transfer_kit.reports import (
     RunFacts,
     described_tasks,
@@ -32,7 +34,7 @@ from hf_transfer_kit.reports import (
     multitask_table,
     verdict_lines,
 )
-from hf_transfer_kit.selection import DANN_MNIST, ProgressLine, RunClock
+from hf_transfer_kit.selection import DANN_MNIST
 from hf_transfer_kit.selection.multitasking import METHODS, compare_multitask, make_method
 from hf_transfer_kit.values import MultiTasking
 
@@ -96,20 +98,17 @@ def main() -> None:
         shared_from = 1 if tasks.inputs else 0
     rows = max(len(task.prepared.train) for task in tasks.tasks)
     budget = args.budget(rows, tasks.tasks[0].prepared.modality)
-    started_as = started_race(
+    watched = Watched(
         "multitask",
         method_args.methods,
+        model_args,
+        args,
         title=f"{model_args.display_name} for {', '.join(tasks.names)}",
-        model_name=model_args.display_name,
         dataset_name=", ".join(dict.fromkeys(task.loaded.name for task in tasks.tasks)),
         data=described_tasks([task.describe() for task in tasks.tasks], tasks.tasks[0].prepared.modality),
-        budget={"steps": budget.max_steps, "batch_size": budget.batch_size},
         seeds=method_args.seeds,
-        command=command_line(),
-    )
-    clock = RunClock((len(methods) + len(tasks.names)) * len(method_args.seeds))
-    kept = KeepRaceReport(
-        started_as, args.output_dir, base_model=model_args.base_model, overwrite=args.overwrite_output_dir
+        budget=budget,
+        runs=(len(methods) + len(tasks.names)) * len(method_args.seeds),
     )
     with args.run_executor() as executor:
         stage("Training and comparing")
@@ -122,12 +121,8 @@ def main() -> None:
             seeds=method_args.seeds,
             shared_from=shared_from,
             source_task=method_args.source_task,
-            callbacks=lambda text, seed: [
-                ProgressLine(f"{text}, seed {seed}", clock=clock),
-                *kept.callbacks(text, seed),
-                *model_args.rounding(),
-            ],
-            on_result=lambda result: kept.done(result.method, {n: f.validation for n, f in result.figures.items()}),
+            callbacks=watched.callbacks,
+            on_result=lambda result: watched.done(result.method, {n: f.validation for n, f in result.figures.items()}),
             store=args.run_store(stored_dtype=model_args.stored_dtype),
             executor=executor,
         )

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hf_transfer_kit.commands.edge.named_commands import program
 from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.edge.words import PlainParser
 from hf_transfer_kit.errors import SettingsError
@@ -75,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"Skipped {skipped.row}: {skipped.reason}.", file=sys.stderr)
     if not found:
         of_all = f"of {len(found.skipped):,} " if len(found.skipped) > 1 else ""
-        sys.exit(f"{Path(sys.argv[0]).name}: No row {of_all}could be read, so nothing was predicted.")
+        sys.exit(f"{program()}: No row {of_all}could be read, so nothing was predicted.")
     if output is not None:
         found.save(output, overwrite=given.overwrite)
         print(f"{len(found):,} predictions are in {output}.")

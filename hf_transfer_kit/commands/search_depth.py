@@ -14,6 +14,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from hf_transfer_kit.commands.edge.flag_values import check_choice
 from hf_transfer_kit.commands.edge.places import checked_output
 from hf_transfer_kit.commands.edge.settings import (
     command_line,
@@ -27,10 +28,9 @@ from hf_transfer_kit.commands.flags.arguments import (
     BalanceArguments,
     CacheArguments,
     DataArguments,
-    ModelArguments,
-    check_choice,
     uses_embedded_example,
 )
+from hf_transfer_kit.commands.flags.network_arguments import ModelArguments
 from hf_transfer_kit.commands.flags.run_arguments import KeptRunsArguments
 from hf_transfer_kit.hub import written_beside
 from hf_transfer_kit.hub.output_folder import REPORT

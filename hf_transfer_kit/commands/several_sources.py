@@ -9,11 +9,13 @@ from pathlib import Path
 from hf_transfer_kit.commands.edge.settings import command_line, resolved_config
 from hf_transfer_kit.commands.edge.sharing import Sharing
 from hf_transfer_kit.commands.edge.sign_of_life import stage
-from hf_transfer_kit.commands.flags.arguments import KeptModelArguments, WeightArguments
+from hf_transfer_kit.commands.edge.watched import Watched
+from hf_transfer_kit.commands.flags.arguments import WeightArguments
 from hf_transfer_kit.commands.flags.domain_arguments import DomainArguments
+from hf_transfer_kit.commands.flags.network_arguments import KeptModelArguments
 from hf_transfer_kit.commands.flags.run_arguments import ComparisonArguments
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
+from hf_transfer_kit.hub import check_saved, save_results
 from hf_transfer_kit.reports import (
     RunFacts,
     confusion_table,
@@ -23,7 +25,7 @@ from hf_transfer_kit.reports import (
     generalisation_words,
     verdict_lines,
 )
-from hf_transfer_kit.selection import DANN_MNIST, ProgressLine, RunClock
+from hf_transfer_kit.selection import DANN_MNIST
 from hf_transfer_kit.selection.adapting import LAST, SELECT
 from hf_transfer_kit.selection.generalising import Sources, checked_generalisation, compare_generalisation
 
@@ -83,22 +85,18 @@ def generalise(
         last = None if unseen is None else domain_args.prepare(unseen, processor, like=prepared[first])
     used = Sources(prepared, pretrained=model_args.pretrained)
     budget = args.budget(max(len(rows.train) for rows in prepared.values()), sources.modality)
-    clock = RunClock(len(methods) * len(adapt_args.seeds) * (len(prepared) + 1))
-    kept = KeepRaceReport(
-        started_race(
-            "adapt",
-            methods,
-            title=f"{model_args.display_name} from {sources.name} to domains never seen",
-            model_name=model_args.display_name,
-            dataset_name=sources.name,
-            data=described_data(sources, prepared[first]),
-            budget={"steps": budget.max_steps, "batch_size": budget.batch_size},
-            seeds=adapt_args.seeds,
-            command=command_line(),
-        ),
-        args.output_dir,
-        base_model=model_args.base_model,
-        overwrite=args.overwrite_output_dir,
+    watched = Watched(
+        "adapt",
+        methods,
+        model_args,
+        args,
+        title=f"{model_args.display_name} from {sources.name} to domains never seen",
+        dataset_name=sources.name,
+        data=described_data(sources, prepared[first]),
+        seeds=adapt_args.seeds,
+        budget=budget,
+        runs=len(methods) * len(adapt_args.seeds) * (len(prepared) + 1),
+        width=48,
     )
     with args.run_executor() as executor:
         stage("Training and comparing")
@@ -112,12 +110,8 @@ def generalise(
             unseen=None if last is None else (unseen.name, last),
             select=select,
             invert=not model_args.pretrained if adapt_args.invert is None else adapt_args.invert,
-            callbacks=lambda text, seed: [
-                ProgressLine(f"{text}, seed {seed}", width=48, clock=clock),
-                *kept.callbacks(text, seed),
-                *model_args.rounding(),
-            ],
-            on_result=lambda result: kept.done(result.method, {"left_out_accuracy": result.mean, **result.by_domain}),
+            callbacks=watched.callbacks,
+            on_result=lambda found: watched.done(found.method, {"left_out_accuracy": found.mean, **found.by_domain}),
             store=args.run_store(stored_dtype=model_args.stored_dtype),
             executor=executor,
         )

@@ -10,12 +10,13 @@ from hf_transfer_kit.backbones import load_model
 from hf_transfer_kit.commands.edge.settings import command_line, resolved_config
 from hf_transfer_kit.commands.edge.sharing import Sharing
 from hf_transfer_kit.commands.edge.sign_of_life import stage
-from hf_transfer_kit.commands.flags.arguments import KeptModelArguments
+from hf_transfer_kit.commands.edge.watched import Watched
 from hf_transfer_kit.commands.flags.domain_arguments import DomainArguments
+from hf_transfer_kit.commands.flags.network_arguments import KeptModelArguments
 from hf_transfer_kit.commands.flags.run_arguments import ComparisonArguments
 from hf_transfer_kit.data import load_data
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
+from hf_transfer_kit.hub import check_saved, save_results
 from hf_transfer_kit.reports import (
     RunFacts,
     adaptation_report,
@@ -24,7 +25,6 @@ from hf_transfer_kit.reports import (
     described_data,
     verdict_lines,
 )
-from hf_transfer_kit.selection import ProgressLine, RunClock
 from hf_transfer_kit.selection.adapting import TargetAlone, checked_source_free, compare_source_free
 from hf_transfer_kit.values import Adaptation
 
@@ -78,22 +78,17 @@ def adapt_source_free(
         prepared = domain_args.prepare(loaded, model_args.processor(trained))
     target = TargetAlone(prepared, loaded.labelled_splits, names)
     budget = args.budget(len(prepared.train), loaded.modality)
-    clock = RunClock(len(methods) * len(adapt_args.seeds))
-    kept = KeepRaceReport(
-        started_race(
-            "adapt",
-            methods,
-            title=f"{model_args.display_name} to {loaded.name} without its source",
-            model_name=model_args.display_name,
-            dataset_name=loaded.name,
-            data={**described_data(loaded, prepared), "classes": list(names)},
-            budget={"steps": budget.max_steps, "batch_size": budget.batch_size},
-            seeds=adapt_args.seeds,
-            command=command_line(),
-        ),
-        args.output_dir,
-        base_model=model_args.base_model,
-        overwrite=args.overwrite_output_dir,
+    watched = Watched(
+        "adapt",
+        methods,
+        model_args,
+        args,
+        title=f"{model_args.display_name} to {loaded.name} without its source",
+        dataset_name=loaded.name,
+        data={**described_data(loaded, prepared), "classes": list(names)},
+        seeds=adapt_args.seeds,
+        budget=budget,
+        runs=len(methods) * len(adapt_args.seeds),
     )
     with args.run_executor() as executor:
         stage("Training and comparing")
@@ -106,12 +101,8 @@ def adapt_source_free(
             seeds=adapt_args.seeds,
             select=adapt_args.select,
             invert=bool(adapt_args.invert),
-            callbacks=lambda text, seed: [
-                ProgressLine(f"{text}, seed {seed}", clock=clock),
-                *kept.callbacks(text, seed),
-                *model_args.rounding(),
-            ],
-            on_result=lambda result: kept.done(result.method, result.scores),
+            callbacks=watched.callbacks,
+            on_result=lambda result: watched.done(result.method, result.scores),
             store=args.run_store(stored_dtype=model_args.stored_dtype),
             executor=executor,
         )

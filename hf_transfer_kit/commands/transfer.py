@@ -17,23 +17,22 @@ from hf_transfer_kit.commands.edge.places import checked_output
 from hf_transfer_kit.commands.edge.settings import command_line, parse_arguments, resolved_config
 from hf_transfer_kit.commands.edge.sharing import Sharing
 from hf_transfer_kit.commands.edge.sign_of_life import stage
+from hf_transfer_kit.commands.edge.watched import Watched
 from hf_transfer_kit.commands.flags.arguments import (
     BalanceArguments,
     CacheArguments,
-    KeptModelArguments,
     PageArguments,
     TaskDataArguments,
     uses_embedded_example,
 )
+from hf_transfer_kit.commands.flags.network_arguments import KeptModelArguments
 from hf_transfer_kit.commands.flags.run_arguments import ComparisonArguments
 from hf_transfer_kit.data import LoadedData
-from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
+from hf_transfer_kit.hub import check_saved, save_results
 from hf_transfer_kit.reports import RunFacts, comparison_report, described_data, strategy_table, verdict_lines
 from hf_transfer_kit.selection import (
     STRATEGIES,
     OtherSource,
-    ProgressLine,
-    RunClock,
     check_sources,
     compare_sources,
     compare_strategies,
@@ -131,20 +130,18 @@ def main() -> None:
     first = args.should_save
     if first:
         print(f"{loaded.name}: {loaded.sizes()}, {len(loaded.label_names)} classes; {budget.max_steps} steps a run.")
-    started_as = started_race(
+    watched = Watched(
         "transfer",
         [*race_args.strategies, *(other.name for other in others)],
+        model_args,
+        args,
         title=f"{model_args.display_name} on {loaded.name}",
-        model_name=model_args.display_name,
         dataset_name=loaded.name,
         data=described_data(loaded, data),
-        budget={"steps": budget.max_steps, "batch_size": budget.batch_size},
         seeds=race_args.seeds,
-        command=command_line(),
-    )
-    clock = RunClock(len(strategies) * len(race_args.seeds) * (1 + len(others)))
-    kept = KeepRaceReport(
-        started_as, args.output_dir, base_model=model_args.base_model, overwrite=args.overwrite_output_dir
+        budget=budget,
+        runs=len(strategies) * len(race_args.seeds) * (1 + len(others)),
+        metric=metric,
     )
     with args.run_executor() as executor:
         stage("Training and comparing")
@@ -155,12 +152,8 @@ def main() -> None:
             args,
             budget,
             seeds=race_args.seeds,
-            callbacks=lambda text, seed: [
-                ProgressLine(f"{text}, seed {seed}", metric=metric, clock=clock),
-                *kept.callbacks(text, seed),
-                *model_args.rounding(),
-            ],
-            on_result=lambda result: kept.done(result.strategy, result.validation),
+            callbacks=watched.callbacks,
+            on_result=lambda result: watched.done(result.strategy, result.validation),
             caches=caches,
             reduction_factor=race_args.reduction_factor,
             store=store,
@@ -177,12 +170,8 @@ def main() -> None:
                 args,
                 budget,
                 seeds=race_args.seeds,
-                callbacks=lambda name, text, seed: [
-                    ProgressLine(f"{name}, {text}, seed {seed}", metric=metric, clock=clock),
-                    *kept.callbacks(f"{name}, {text}", seed),
-                    *model_args.rounding(),
-                ],
-                on_result=lambda result: kept.done(result.source, result.result.validation),
+                callbacks=watched.callbacks,
+                on_result=lambda result: watched.done(result.source, result.result.validation),
                 reduction_factor=race_args.reduction_factor,
                 store=store,
                 executor=executor,

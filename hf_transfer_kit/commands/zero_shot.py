@@ -22,11 +22,13 @@ from transformers import AutoModel
 
 from hf_transfer_kit.backbones import TEMPLATES, checked_templates, checkpoint_config, layer_groups, load_processor
 from hf_transfer_kit.backbones.checkpoints import loaded_weights
+from hf_transfer_kit.commands.edge.flag_values import check_choice
 from hf_transfer_kit.commands.edge.places import checked_output
 from hf_transfer_kit.commands.edge.settings import command_line, parse_arguments, resolved_config
 from hf_transfer_kit.commands.edge.sharing import Sharing
 from hf_transfer_kit.commands.edge.sign_of_life import stage
-from hf_transfer_kit.commands.flags.arguments import DataArguments, ModelArguments, check_choice
+from hf_transfer_kit.commands.flags.arguments import DataArguments
+from hf_transfer_kit.commands.flags.network_arguments import ModelArguments
 from hf_transfer_kit.commands.flags.run_arguments import KeptRunsArguments
 from hf_transfer_kit.data import ClassBalance
 from hf_transfer_kit.errors import SettingsError

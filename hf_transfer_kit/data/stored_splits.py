@@ -77,7 +77,7 @@ def _local(path: Path, config_name: str | None) -> dict[str, Dataset]:
     if path.resolve() == path.resolve().parent:
         raise DataError(f"{path} is a whole disk. Give the folder of the data alone.")
     try:
-        files = [file for file in sorted(path.rglob("*")) if _is_seen(file, path)]
+        files = [file for file in sorted(path.rglob("*")) if is_seen(file, path)]
     except OSError as error:
         raise DataError(
             f"The folder {path} cannot be gone through ({first_line(error)}). Give the folder of the data alone."
@@ -103,7 +103,8 @@ def _local(path: Path, config_name: str | None) -> dict[str, Dataset]:
     )
 
 
-def _is_seen(file: Path, root: Path) -> bool:
+def is_seen(file: Path, root: Path) -> bool:
+    """Whether it is a file that neither it nor a folder around it, up to ``root``, is hidden."""
     parts = file.relative_to(root).parts
     return file.is_file() and not any(part.startswith((".", "__MACOSX")) for part in parts)
 

@@ -12,6 +12,7 @@ from datasets import Dataset, DatasetDict, load_from_disk
 from PIL import Image as Pictures
 
 from hf_transfer_kit.data.media_folders import MEDIA, media_of
+from hf_transfer_kit.data.stored_splits import is_seen
 from hf_transfer_kit.data.tables import KINDS, read_tables
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.near_names import did_you_mean
@@ -113,7 +114,7 @@ class RowReader:
         if (folder / "dataset_dict.json").is_file():
             splits = sorted(path.parent.name for path in folder.glob("*/dataset_info.json"))
             return _Part.broken(folder, f"it holds the splits {', '.join(splits)}; give the folder of one")
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file() and _is_seen(path, folder)]
+        files = [path for path in sorted(folder.rglob("*")) if is_seen(path, folder)]
         media = [path for path in files if media_of(path) in self.kinds]
         if media:
             return _Part.joined([self._of_path(path, False) for path in media])
@@ -232,10 +233,6 @@ def _is_several(given: Any) -> bool:
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(each, str) for each in value)
-
-
-def _is_seen(file: Path, root: Path) -> bool:
-    return not any(part.startswith((".", "__MACOSX")) for part in file.relative_to(root).parts)
 
 
 def _near(path: Path) -> str:

@@ -104,15 +104,28 @@ def check_checkpoint(folder: str | Path, *, facts: Mapping[str, Any] | None = No
         >>> check_checkpoint(f"{args.output_dir}/checkpoint-1").endswith("checkpoint-1")
         True
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise SettingsError(f"There is no checkpoint {folder}. Give a folder that Trainer wrote, or true for the last.")
+    folder = existing_checkpoint(folder)
     reason = fault_of(folder) or difference_from(folder, facts)
     if reason is None:
         return str(folder)
     others = [one for one in newest_first(folder.parent) if not (fault_of(one) or difference_from(one, facts))]
     way_out = f"Give {others[0]}" if others else "No other beside it would do; leave the flag out to start anew"
     raise SettingsError(f"Training cannot go on from {folder} ({reason}). {way_out}.")
+
+
+def existing_checkpoint(folder: str | Path) -> Path:
+    """The folder of a checkpoint that the user named.
+
+    Raises:
+        SettingsError: When it is none.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise SettingsError(
+            f"There is no checkpoint {folder}: there is no such folder. Give one that Trainer wrote, or true for the "
+            "last."
+        )
+    return folder
 
 
 def fault_of(folder: Path) -> str | None:

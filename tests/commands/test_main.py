@@ -13,7 +13,8 @@ import pytest
 from hf_transfer_kit import __version__
 from hf_transfer_kit.commands.edge import help_pages
 from hf_transfer_kit.commands.edge.idle_flags import idle_flags
-from hf_transfer_kit.commands.main import COMMANDS, help_page, main, overview
+from hf_transfer_kit.commands.edge.named_commands import COMMANDS
+from hf_transfer_kit.commands.main import help_page, main, overview
 
 RECIPES = [name for name, command in COMMANDS.items() if command.is_recipe]
 

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from hf_transfer_kit.commands.edge import sign_of_life
-from hf_transfer_kit.commands.main import COMMANDS
+from hf_transfer_kit.commands.edge.named_commands import COMMANDS
 
 PROGRAM = """
 import sys, time

@@ -13,7 +13,7 @@ from datasets import Dataset
 from joint_networks import save
 from scripts.pages import GUIDES, INDEX, PAGES, ROOT, Page
 
-from hf_transfer_kit.commands.main import COMMANDS
+from hf_transfer_kit.commands.edge.named_commands import COMMANDS
 
 RECIPES = sorted(path for path in (ROOT / "scripts").glob("*.py") if 'if __name__ == "__main__":' in path.read_text())
 CALLED = re.compile(r"(?:hf-transfer|-m hf_transfer_kit) ([a-z][\w-]*)(.*?)(?:&&|$)")

@@ -464,7 +464,7 @@ def test_files_devices_and_figures_that_fail_end_with_status_1(monkeypatch, caps
 def test_a_settings_file_cannot_smuggle_a_flag_in(monkeypatch, capsys, tmp_path):
     refusing.runner(monkeypatch, capsys, tmp_path)
     from hf_transfer_kit.commands.edge.settings import parse_arguments
-    from hf_transfer_kit.commands.flags.arguments import ModelArguments
+    from hf_transfer_kit.commands.flags.network_arguments import ModelArguments
 
     (tmp_path / "x.yaml").write_text(json.dumps({"model_name_or_path": "--trust_remote_code"}))
     with pytest.raises(SettingsError, match="no value begins with a dash"):

@@ -8,7 +8,8 @@ from hf_transfer_kit.errors import SettingsError
 @pytest.fixture
 def loaded(monkeypatch):
     """Tasks, loaded and prepared for the paper's small network."""
-    from hf_transfer_kit.commands.flags.arguments import ModelArguments, PreparationArguments
+    from hf_transfer_kit.commands.flags.arguments import PreparationArguments
+    from hf_transfer_kit.commands.flags.network_arguments import ModelArguments
     from hf_transfer_kit.commands.flags.task_arguments import TaskArguments
 
     def load(tasks, **settings):

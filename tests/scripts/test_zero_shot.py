@@ -108,7 +108,7 @@ def test_a_network_with_a_text_tower_needs_no_table(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--method", "magic"], "--method magic is unknown"),
+        (["--method", "magic"], "--methods magic is unknown"),
         (["--dataset", "digits"], "--attributes is missing"),
         (["--unseen", "eleven", "2"], "eleven is no class"),
         (["--unseen_count", "9"], "at least 4 seen classes"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -193,3 +193,9 @@ def _refused(what: str) -> Iterator[None]:
         if not is_foreign(error):
             raise
         raise SettingsError(f"{what}: {first_line(error)}") from error
+
+
+def check_choice(flag: str, value: str, known: Sequence[str]) -> None:
+    """Refuses a value that is none of those that a flag takes, with the one that was probably meant."""
+    if value not in known:
+        raise SettingsError(f"{flag} {value} is unknown; choose {', '.join(known)}.{did_you_mean(value, known)}")

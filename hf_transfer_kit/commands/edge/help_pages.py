@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from hf_transfer_kit.commands.edge.idle_flags import idle_flags
-from hf_transfer_kit.commands.main import COMMANDS, PROGRAM
+from hf_transfer_kit.commands.edge.named_commands import COMMANDS, PROGRAM
 
 FOLDER = Path(__file__).parents[1] / "help"
 _WIDTH = 100
 _INDENT = 30
 _TITLES = {
     "Network": ("NetworkArguments", "ModelArguments", "KeptModelArguments"),
-    "Data": ("PreparationArguments", "DataArguments", "JudgedDataArguments", "TaskDataArguments"),
+    "Data": ("PreparationArguments", "DataArguments", "TaskDataArguments"),
     "Classes of unequal size": ("WeightArguments", "BalanceArguments"),
     "Caches of what frozen layers give": ("CacheArguments",),
     "The page": ("PageArguments",),

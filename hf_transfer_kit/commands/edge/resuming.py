@@ -9,8 +9,8 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning import check_checkpoint, last_whole_checkpoint
+from hf_transfer_kit.tuning.checkpoints import existing_checkpoint
 
 
 def check_named(asked: object) -> None:
@@ -19,10 +19,8 @@ def check_named(asked: object) -> None:
     Raises:
         SettingsError: When it is no folder.
     """
-    if str(asked).lower() not in ("none", "false", "true") and not Path(str(asked)).is_dir():
-        raise SettingsError(
-            f"--resume_from_checkpoint {asked}: there is no such folder. Give a checkpoint, or true for the last."
-        )
+    if str(asked).lower() not in ("none", "false", "true"):
+        existing_checkpoint(str(asked))
 
 
 def resume_point(args: TrainingArguments, facts: Mapping[str, Any]) -> str | None:

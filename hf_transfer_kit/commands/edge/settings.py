@@ -24,8 +24,8 @@ from transformers import HfArgumentParser, TrainingArguments
 from hf_transfer_kit.commands.edge.flag_values import check_machine, check_values
 from hf_transfer_kit.commands.edge.foreign_errors import full_disk_sentence, is_foreign, sentence_of, status_of
 from hf_transfer_kit.commands.edge.idle_flags import refuse_idle, typed_flags
+from hf_transfer_kit.commands.edge.named_commands import PROGRAM, program
 from hf_transfer_kit.commands.edge.places import absolute, portable
-from hf_transfer_kit.commands.main import COMMANDS, PROGRAM
 from hf_transfer_kit.errors import SettingsError, TransferKitError, first_line
 from hf_transfer_kit.hub import without_tokens
 from hf_transfer_kit.near_names import did_you_mean
@@ -88,17 +88,6 @@ def parse_arguments(*kinds: type, recipe: str | None = None, argv: list[str] | N
         ) from error
     check_machine(*arguments)
     return arguments
-
-
-def program() -> str:
-    """What was called, for sentences: ``transfer.py`` or ``hf-transfer run``."""
-    return Path(sys.argv[0]).name
-
-
-def recipe_name() -> str:
-    """Of the file that does the work, however it was called: ``transfer``."""
-    name = program().removeprefix(f"{PROGRAM} ")
-    return COMMANDS[name].module if name in COMMANDS else Path(name).stem
 
 
 class _Parser(HfArgumentParser):

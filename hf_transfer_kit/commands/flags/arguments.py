@@ -1,203 +1,28 @@
-"""The flags that the scripts share."""
+"""The flags of data, classes, caches and pages that recipes share."""
 
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
 from pathlib import Path
 
-from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+from transformers import TrainingArguments
 
-from hf_transfer_kit.backbones import (
-    DTYPES,
-    JointTowers,
-    checkpoint_config,
-    joint_modality,
-    load_model,
-    load_processor,
-    load_tower_classifier,
-    load_towers,
-    modality_of,
-    stored_dtype,
-)
+from hf_transfer_kit.commands.edge.flag_values import check_choice
 from hf_transfer_kit.commands.edge.sign_of_life import stage
+from hf_transfer_kit.commands.flags.network_arguments import ModelArguments
 from hf_transfer_kit.data import EMBEDDED, METRICS, ClassBalance, LoadedData, PreparedData, load_data, prepare_data
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
-from hf_transfer_kit.errors import DataError, ModelError, SettingsError
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features.cache_budget import bytes_of
 from hf_transfer_kit.features.precision import DTYPES as CACHE_DTYPES
 from hf_transfer_kit.hub import check_output_dir, written_beside
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection import (
-    FRESH_NETWORKS,
     PrefixCaches,
     train_digits_source,
 )
 from hf_transfer_kit.selection.finetuning.task_losses import OWN_LOSSES
-from hf_transfer_kit.tuning.rounding import STORED, RoundWeights
-
-
-@dataclass
-class NetworkArguments:
-    """Which pretrained network, to be run as it is."""
-
-    dtype = "float32"  # no flag here: what runs a network once writes features of a type of its own
-
-    model_name_or_path: str | None = field(
-        default=None,
-        metadata={
-            "help": "Hub name, local folder, timm/NAME, torchvision/NAME, or a small network with random weights: "
-            f"{', '.join(FRESH_NETWORKS)}. Without it the embedded example runs."
-        },
-    )
-    model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the Hub."})
-    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with a Hub model."})
-    random_weights: bool = field(default=False, metadata={"help": "Keep the architecture only, with random weights."})
-
-    def __post_init__(self) -> None:
-        name = self.model_name_or_path or ""
-        if name and self.model_revision is not None and (name in FRESH_NETWORKS or Path(name).is_dir()):
-            raise SettingsError(
-                f"--model_revision {self.model_revision} is of a repository on the Hub, and {name} is none. Leave it "
-                "out, or name a repository."
-            )
-        if (self.model_name_or_path or "").startswith("torchvision/") and not self.random_weights:
-            try:
-                load_model(self.model_name_or_path)
-            except ModelError as error:
-                if "cannot be had" not in str(error):
-                    raise
-                # No network: going on is of use, for the architecture alone is asked for as often; it is said
-                # everywhere that nothing was transferred.
-                print(f"{error} This run goes on from RANDOM weights.", file=sys.stderr)
-                self.random_weights = True
-
-    @property
-    def display_name(self) -> str:
-        """The model's name for people: of a local path the last folder."""
-        path = Path(self.model_name_or_path)
-        return (
-            path.name if path.exists() else str(self.model_name_or_path)
-        ) + " (random weights)" * self.random_weights
-
-    @property
-    def pretrained(self) -> bool:
-        """Whether the network begins with weights learned elsewhere."""
-        return not self.random_weights and self.model_name_or_path not in FRESH_NETWORKS
-
-    @property
-    def base_model(self) -> str | None:
-        """The network's name where it brings weights, for the card."""
-        return self.model_name_or_path if self.pretrained else None
-
-    def is_joint(self) -> bool:
-        """Whether the checkpoint also has a text tower that shares a space with the other one."""
-        if not self.pretrained:
-            return False
-        options = {"trust_remote_code": self.trust_remote_code, "revision": self.model_revision}
-        return joint_modality(checkpoint_config(self.model_name_or_path, **options)) is not None
-
-    def towers(self) -> JointTowers:
-        """Both of them, and the tokenizer."""
-        options = {"trust_remote_code": self.trust_remote_code, "revision": self.model_revision}
-        return load_towers(self.model_name_or_path, **options)
-
-    def model_maker(self, data: LoadedData, *, joint: bool = False) -> Callable[[int], PreTrainedModel]:
-        """Seed -> freshly loaded pretrained model with a fresh head for the classes of ``data``.
-
-        Args:
-            data: The data.
-            joint: Whether the head is to read what the towers of a joint network compare.
-
-        Raises:
-            ModelError: When the model cannot be loaded.
-            DataError: When the model does not read what the dataset holds.
-        """
-        stage(f"Loading {self.display_name}")
-        make_model = self.network_maker(data.label_names or ("LABEL_0",), joint=joint, task_type=data.task_type)
-        self.check_modality(make_model(0), data)
-        return make_model
-
-    def network_maker(
-        self, label_names: Sequence[str], *, joint: bool = False, task_type: str = CLASSIFICATION
-    ) -> Callable[[int], PreTrainedModel]:
-        """Seed -> freshly loaded model with a fresh head for these classes, whatever it reads and they are of."""
-        load = load_tower_classifier if joint else partial(load_model, task_type=task_type)
-        return lambda seed: load(
-            self.model_name_or_path,
-            id2label=dict(enumerate(label_names)),
-            trust_remote_code=self.trust_remote_code,
-            revision=self.model_revision,
-            seed=seed,
-            pretrained=not self.random_weights,
-            dtype=self.dtype,
-        )
-
-    def check_modality(self, model: PreTrainedModel, data: LoadedData) -> None:
-        """Refuses data that the model does not read.
-
-        Raises:
-            DataError: With what either is.
-        """
-        reads = modality_of(model)
-        if reads != data.modality and (data.modality, reads) != ("audio", "image"):
-            raise DataError(
-                f"{self.display_name} reads {reads}, but the column {data.input_columns[0]!r} of {data.name} holds "
-                f"{data.modality}. Give a model for {data.modality}, or another column with --input_column."
-            )
-
-    def processor(self, model: PreTrainedModel):
-        """The checkpoint's processor for what the model reads."""
-        return load_processor(self.model_name_or_path, modality_of(model), revision=self.model_revision)
-
-
-@dataclass
-class ModelArguments(NetworkArguments):
-    """Which pretrained network, to be trained."""
-
-    dtype: str = field(
-        default="float32",
-        metadata={
-            "help": "Precision of the weights in training: float32 (whatever the checkpoint was stored in), auto (as "
-            "it was stored), bfloat16 or float16. For speed use --bf16 instead, which keeps float32 weights."
-        },
-    )
-
-    def __post_init__(self) -> None:
-        check_choice("--dtype", self.dtype, DTYPES)
-        super().__post_init__()
-
-
-@dataclass
-class KeptModelArguments(ModelArguments):
-    """Which pretrained network, to be trained and kept."""
-
-    save_dtype: str = field(
-        default="source",
-        metadata={
-            "help": "What the final weights are stored in: source (as the checkpoint was), float32, bfloat16 or "
-            "float16. They are rounded to it before they are measured; checkpoints keep what training needs."
-        },
-    )
-
-    def __post_init__(self) -> None:
-        check_choice("--save_dtype", self.save_dtype, ("source", *STORED))
-        super().__post_init__()
-
-    @cached_property
-    def stored_dtype(self) -> str:
-        """What the final weights are stored in."""
-        if self.save_dtype != "source":
-            return self.save_dtype
-        options = {"trust_remote_code": self.trust_remote_code, "revision": self.model_revision}
-        return stored_dtype(self.model_name_or_path, **options) if self.pretrained else "float32"
-
-    def rounding(self) -> list[TrainerCallback]:
-        """What rounds a trained network to how it is stored."""
-        return [RoundWeights(self.stored_dtype)]
 
 
 @dataclass
@@ -409,11 +234,6 @@ def uses_embedded_example(
     data_args.dataset = data_args.dataset or "digits_m"
     data_args.train_size = data_args.train_size or train_size
     return True
-
-
-def check_choice(flag: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise SettingsError(f"{flag} {value} is unknown; choose {', '.join(known)}.{did_you_mean(value, known)}")
 
 
 def row_count(flag: str, text: str | None) -> int | float | None:

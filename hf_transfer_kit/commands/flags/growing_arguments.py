@@ -9,7 +9,9 @@ import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import extend_head, known_classes, load_model
-from hf_transfer_kit.commands.flags.arguments import BalanceArguments, DataArguments, KeptModelArguments, check_choice
+from hf_transfer_kit.commands.edge.flag_values import check_choice
+from hf_transfer_kit.commands.flags.arguments import BalanceArguments, DataArguments
+from hf_transfer_kit.commands.flags.network_arguments import KeptModelArguments
 from hf_transfer_kit.data import ClassBalance, LoadedData, PreparedData, load_data
 from hf_transfer_kit.data.growing import classes_to_add, with_classes
 from hf_transfer_kit.data.labels import class_values

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from hf_transfer_kit.backbones import checkpoint_config
-from hf_transfer_kit.commands.flags.arguments import ModelArguments
+from hf_transfer_kit.commands.flags.network_arguments import ModelArguments
 from hf_transfer_kit.data import LoadedData
 from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.growing import classes_to_add, with_classes

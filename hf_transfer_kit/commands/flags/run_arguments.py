@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from transformers import TrainingArguments
 
-from hf_transfer_kit.commands.edge.settings import kept_in, plugins, recipe_name
-from hf_transfer_kit.commands.flags.arguments import check_choice
+from hf_transfer_kit.commands.edge.flag_values import check_choice
+from hf_transfer_kit.commands.edge.named_commands import recipe_name
+from hf_transfer_kit.commands.edge.settings import kept_in, plugins
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection import (
     Budget,

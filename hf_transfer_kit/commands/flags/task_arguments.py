@@ -11,9 +11,11 @@ import yaml
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.backbones import load_processor, modality_of
+from hf_transfer_kit.commands.edge.flag_values import check_choice
 from hf_transfer_kit.commands.edge.sign_of_life import stage
-from hf_transfer_kit.commands.flags.arguments import ModelArguments, PreparationArguments, check_choice, row_count
+from hf_transfer_kit.commands.flags.arguments import PreparationArguments, row_count
 from hf_transfer_kit.commands.flags.kept_tasks import trained_tasks, with_kept_classes
+from hf_transfer_kit.commands.flags.network_arguments import ModelArguments
 from hf_transfer_kit.data import ClassBalance, LoadedData, PreparedData, load_data
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
