@@ -95,7 +95,10 @@ def test_what_is_done_and_what_ran_is_in_all_three_files(killed):
     card, page = (folder / "README.md").read_text(), (folder / "report.html").read_text()
     reached = f"accuracy {first.validation['accuracy']:.4f}"
     assert any(line.startswith("| head_only |") and reached in line for line in card.splitlines())
-    assert any('<th scope="row">head_only</th>' in line and reached in line for line in page.splitlines())
+    assert any(
+        '<th scope="row" data-label="contender">head_only</th>' in line and reached in line
+        for line in page.splitlines()
+    )
     for text in (card, page):
         assert "1 of 3 contenders are done" in text
         assert "full, seed 0 is at step 2 of 4" in text
