@@ -266,7 +266,7 @@ def test_what_does_not_fit_is_a_sentence(table):
     with pytest.raises(SettingsError, match="needs at least 4 seen classes"):
         compare_zero_shot(["sae"], lambda i, s: features, table, [hold_out(CLASSES[:5], ["a", "b"])])
     with pytest.raises(DataError, match="'b', 'g' has no row in the table"):
-        compare_zero_shot(["sae"], lambda i, s: features, table.select("acdefh"), [split])
+        compare_zero_shot(["sae"], lambda i, s: features, table.select(list("acdefh")), [split])
     without = SplitFeatures(features.model, features.train.of("acdef"), features.test)
     with pytest.raises(DataError, match="h has no training row"):
         compare_zero_shot(["sae"], lambda i, s: without, table, [split])
