@@ -120,6 +120,10 @@ def main() -> None:
     adapt_args.methods = adapt_args.methods or [DEFAULT_METHOD]
     for text in adapt_args.methods:
         make_method(text)  # refused now, not when data is loaded
+    if adapt_args.cache_dir is not None and not any(text.partition(":")[0] == "shallow" for text in adapt_args.methods):
+        raise SettingsError(
+            "--cache_dir is of the features that shallow reads: add shallow to --methods, or leave it out."
+        )
     if not domain_args.source and domain_args.target is None:
         print("Embedded example: from scikit-learn's digits to digits on photographs.")
         domain_args.source, domain_args.target = ["digits"], "digits_m"

@@ -65,7 +65,7 @@ def main() -> None:
     model_args, data_args, advice_args, balance_args, args = parse_arguments(*FLAGS, recipe="advise")
     balance_args.balance()  # refused now, not when the plan runs
     checked_output(args, model_args, data_args, advice_args, names=(*REPORT, "plan.yaml"))
-    refuse_push(args, "finetune.py --config plan.yaml leaves one")
+    refuse_push(args, "hf-transfer finetune --config plan.yaml leaves one")
     candidates = list(dict.fromkeys([*filter(None, [model_args.model_name_or_path]), *advice_args.models]))
     if not candidates:
         uses_embedded_example(model_args, data_args, args)
@@ -140,4 +140,6 @@ def main() -> None:
         write_settings(staged / "plan.yaml", run, comment=str(found))
         write_settings(staged / "config.yaml", config)
         write_report(staged, report)
-    print(f"The report is {folder / 'report.html'}; scripts/finetune.py --config {folder / 'plan.yaml'} runs the plan.")
+    print(
+        f"The report is {folder / 'report.html'}; hf-transfer finetune --config {folder / 'plan.yaml'} runs the plan."
+    )

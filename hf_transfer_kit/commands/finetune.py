@@ -206,7 +206,7 @@ def main() -> None:
         known,
         seconds={"total": time.perf_counter() - started},
         notes=(
-            "One strategy was run, without a baseline: scripts/transfer.py tells whether transfer helps.",
+            "One strategy was run, without a baseline: hf-transfer run tells whether transfer helps.",
             *reasons,
             *caches.notes,
             *(growing.notes if growing else ()),

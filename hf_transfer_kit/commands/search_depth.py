@@ -63,7 +63,7 @@ def main() -> None:
     model_args, data_args, search_args, cache_args, balance_args, args = parse_arguments(*FLAGS, recipe="search_depth")
     balance = balance_args.balance()
     checked_output(args, model_args, data_args, names=(*REPORT, "depth.json", "depth.svg", "finetune.yaml"))
-    refuse_push(args, "scripts/finetune.py --config finetune.yaml --push_to_hub trains one and pushes it")
+    refuse_push(args, "hf-transfer finetune --config finetune.yaml --push_to_hub trains one and pushes it")
     uses_embedded_example(model_args, data_args, args)
     with args.main_process_first():
         loaded = data_args.load()
@@ -118,4 +118,6 @@ def main() -> None:
         write_settings(staged / "finetune.yaml", run)
         write_settings(staged / "config.yaml", config)
         write_report(staged, report)
-    print(f"The report is {folder / 'report.html'}; scripts/finetune.py --config {folder / 'finetune.yaml'} trains it.")
+    print(
+        f"The report is {folder / 'report.html'}; hf-transfer finetune --config {folder / 'finetune.yaml'} trains it."
+    )

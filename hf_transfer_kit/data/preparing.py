@@ -133,8 +133,8 @@ def prepare_data(
 
     Raises:
         DataError: When the processor does not fit the data, or ``like`` holds another kind of inputs.
-        SettingsError: When a size is out of range, ``augment`` is unknown or asked for data without pictures, or when
-            ``like`` had other sizes than those given, or another processor.
+        SettingsError: When a size is out of range or of another kind of inputs, ``augment`` is unknown or asked for
+            data without pictures, or when ``like`` had other sizes than those given, or another processor.
 
     Example:
         >>> prepared = prepare_data(loaded, processor)
@@ -155,6 +155,7 @@ def prepare_data(
     if channels not in (None, 1, 3):
         raise SettingsError(f"channels={channels!r}: pictures have 1 (grey) or 3 (colours).")
     sizes = InputSizes(image_size, max_length, max_seconds, channels)
+    _refuse_idle_sizes(sizes, data, processor)
     if like is not None:
         sizes = _sizes_like(like, sizes, data)
     inputs = makers[data.modality](data, processor, sizes, memory_limit)
@@ -223,6 +224,22 @@ def _labels(
 def _first_pieces(words: Sequence[int | None]) -> list[int | None]:
     """The word of each token that is its first piece, None for the others and for special tokens."""
     return [word if word != before else None for before, word in zip([None, *words], words, strict=False)]
+
+
+def _refuse_idle_sizes(sizes: InputSizes, data: LoadedData, processor: Any) -> None:
+    """A size of what these inputs do not have would do nothing."""
+    of_pictures = {"image_size", "channels"}
+    used = {"image": of_pictures, "text": {"max_length"}, "audio": {"max_seconds"}}[data.modality]
+    if data.modality == "audio" and SoundInputs(processor, sizes).as_pictures:
+        used |= of_pictures
+    for size in fields(InputSizes):
+        value = getattr(sizes, size.name)
+        if size.name not in used and value != size.default:
+            inputs = "sounds that are read as waves" if data.modality == "audio" else data.modality
+            raise SettingsError(
+                f"{size.name} {value} was given, but {data.name} holds {inputs}, which has no such size. Leave "
+                f"{size.name} out."
+            )
 
 
 def _sizes_like(like: PreparedData, given: InputSizes, data: LoadedData) -> InputSizes:

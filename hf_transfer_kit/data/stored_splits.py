@@ -36,7 +36,7 @@ def stored_splits(name: str, *, config_name: str | None = None, revision: str | 
         revision: Revision of a Hub dataset.
 
     Raises:
-        SettingsError: When a revision is of no Hub dataset, or a configuration of an embedded one.
+        SettingsError: When a revision is of no Hub dataset, or a configuration of data that has none.
         DataError: When nothing can be read there, there is no train split, or a split is empty.
     """
     if not name.strip():
@@ -49,6 +49,11 @@ def stored_splits(name: str, *, config_name: str | None = None, revision: str | 
             raise SettingsError(f"{name} comes with the kit and has no configuration {config_name!r}. Leave it out.")
         found = embedded_data(name)
     elif is_here:
+        if config_name is not None and not _is_configured(Path(name)):
+            raise SettingsError(
+                f"{name} has no configurations, so {config_name!r} is none: only a folder whose README.md names "
+                "configs has. Leave it out."
+            )
         found = _local(Path(name), config_name)
     else:
         found = _hub(name, config_name=config_name, revision=revision)

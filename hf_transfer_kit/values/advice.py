@@ -92,7 +92,7 @@ class StrategyOutlook:
     """What one strategy is expected to reach.
 
     Args:
-        strategy: As ``finetune.py --strategy`` takes it.
+        strategy: As ``hf-transfer finetune --strategy`` takes it.
         difference: Expected test accuracy less that of fine-tuning everything.
         error: Standard error of it for a single case.
     """
@@ -107,9 +107,9 @@ class Recommendation:
     """A plan for a network and a dataset, with reasons.
 
     Args:
-        strategy: As ``finetune.py --strategy`` takes it.
+        strategy: As ``hf-transfer finetune --strategy`` takes it.
         quadrant: ``"small, similar"``, ``"small, different"``, ``"large, similar"`` or ``"large, different"``.
-        plan: Flags of ``finetune.py`` and their values, which ``--config`` reads.
+        plan: Flags of ``hf-transfer finetune`` and their values, which ``--config`` reads.
         reasons: Sentences.
         confidence: Share of measured cases in which such advice was within a point of the best strategy, each family
             of datasets left out in turn; None where that was not measured. One share for all cases: neither the lead

@@ -13,7 +13,7 @@ class DepthResult:
     Args:
         depth: Number of frozen layer groups.
         group: Name of the frozen group next to those that learn; empty where nothing is frozen.
-        strategy: The text that ``finetune.py --strategy`` takes for this depth.
+        strategy: The text that ``hf-transfer finetune --strategy`` takes for this depth.
         rung: Index of that rung, from 0.
         steps: Optimizer steps of its runs there.
         seeds: One entry a run.
@@ -47,7 +47,7 @@ class DepthSearch:
 
     Args:
         chosen: Number of frozen layer groups: the cheapest within one standard error of the best.
-        strategy: The text that ``finetune.py --strategy`` takes for it.
+        strategy: The text that ``hf-transfer finetune --strategy`` takes for it.
         direction: ``"first"`` (from the input) or ``"last"`` (next to the head).
         results: One entry a depth, rising.
         seconds: Wall time by phase: ``total``, ``caching``, ``training``.

@@ -6,7 +6,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as Pictures
 
 from hf_transfer_kit.data import load_data
-from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.errors import DataError, SettingsError
 
 FEATURES = Features({"text": Value("string"), "label": ClassLabel(names=["bad", "good"])})
 
@@ -235,3 +235,11 @@ def test_rows_chosen_by_their_class_leave_no_other_class(tmp_path):
     target = load_data(tmp_path, keep_rows={"label": ["good"]}, labelled=False, class_names=("good", "bad"))
     assert target.label_names == ("good", "bad")
     assert set(target.train["label"]) == {0}
+
+
+def test_a_configuration_of_what_has_none_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"word {row},{'ab'[row % 2]}\n" for row in range(40)))
+    for name in ("digits", str(tmp_path), str(tmp_path / "t.csv")):
+        load_data(name)
+        with pytest.raises(SettingsError, match=r"'spoken'.*Leave it out"):
+            load_data(name, config_name="spoken")

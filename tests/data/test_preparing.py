@@ -287,3 +287,23 @@ def test_a_target_takes_the_sizes_of_its_source(tmp_path):
         prepare_data(load_data("digits_m"), PROCESSORS[0], like=source, image_size=20)
     with pytest.raises(SettingsError, match="the source had another processor"):
         prepare_data(load_data("digits_m"), PROCESSORS[1], like=source)
+
+
+def test_a_size_of_other_kinds_of_inputs_is_refused(tmp_path):
+    Dataset.from_dict({"text": ["one two three"] * 20, "label": [0, 1] * 10}).to_csv(tmp_path / "t.csv")
+    texts, tokenizer, pictures = load_data(tmp_path / "t.csv"), a_tokenizer(tmp_path), load_data("digits")
+    waves = load_data(sounds(tmp_path / "waves", [0.2] * 20, labels=[0, 1] * 10))
+    wave = SOUND_PROCESSORS["input_values"]
+    sizes = {"image_size": 16, "channels": 1, "max_length": 64, "max_seconds": 0.1}
+    for data, processor, used in [
+        (texts, tokenizer, {"max_length"}),
+        (pictures, PROCESSORS[0], {"image_size", "channels"}),
+        (waves, wave, {"max_seconds"}),
+        (waves, PROCESSORS[0], {"max_seconds", "image_size", "channels"}),
+    ]:
+        for name, value in sizes.items():
+            if name in used:
+                prepare_data(data, processor, **{name: value})
+            else:
+                with pytest.raises(SettingsError, match=rf"^{name} {value} was given, but .*Leave {name} out"):
+                    prepare_data(data, processor, **{name: value})

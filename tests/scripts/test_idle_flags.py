@@ -11,6 +11,7 @@ import yaml
 from transformers import TrainingArguments
 
 from hf_transfer_kit.commands.edge.idle_flags import IDLE, idle_flags, refuse_idle, typed_flags
+from hf_transfer_kit.commands.edge.needed_flags import NEEDED, refuse_without
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.contest.run_settings import run_settings
 
@@ -90,3 +91,100 @@ def test_settings_that_are_in_the_repository_hold_none():
     for path in SCRIPTS.glob("examples/*.yaml"):
         settings = yaml.safe_load(path.read_text())
         assert not set(settings) & set(IDLE["multitask" if "tasks" in settings else "adapt"]), path
+
+
+ALWAYS_DO_SOMETHING = [
+    "output_dir",
+    "per_device_train_batch_size",
+    "num_train_epochs",
+    "max_steps",
+    "learning_rate",
+    "lr_scheduler_type",
+    "lr_scheduler_kwargs",
+    "warmup_steps",
+    "optim",
+    "optim_args",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "optim_target_modules",
+    "gradient_accumulation_steps",
+    "average_tokens_across_devices",
+    "max_grad_norm",
+    "label_smoothing_factor",
+    "bf16",
+    "fp16",
+    "bf16_full_eval",
+    "fp16_full_eval",
+    "tf32",
+    "activation_checkpointing",
+    "gradient_checkpointing",
+    "torch_compile",
+    "torch_compile_backend",
+    "torch_compile_mode",
+    "use_liger_kernel",
+    "use_cache",
+    "neftune_noise_alpha",
+    "torch_empty_cache_steps",
+    "auto_find_batch_size",
+    "logging_strategy",
+    "log_on_each_node",
+    "logging_nan_inf_filter",
+    "include_num_input_tokens_seen",
+    "log_level",
+    "log_level_replica",
+    "disable_tqdm",
+    "report_to",
+    "eval_strategy",
+    "per_device_eval_batch_size",
+    "eval_on_start",
+    "eval_accumulation_steps",
+    "save_strategy",
+    "push_to_hub",
+    "full_determinism",
+    "seed",
+    "data_seed",
+    "use_cpu",
+    "accelerator_config",
+    "parallelism_config",
+    "dataloader_drop_last",
+    "dataloader_num_workers",
+    "dataloader_pin_memory",
+    "dataloader_prefetch_factor",
+    "remove_unused_columns",
+    "train_sampling_strategy",
+    "ddp_find_unused_parameters",
+    "ddp_bucket_cap_mb",
+    "ddp_broadcast_buffers",
+    "ddp_static_graph",
+    "ddp_backend",
+    "ddp_timeout",
+    "fsdp",
+    "deepspeed",
+    "debug",
+    "skip_memory_metrics",
+    "resume_from_checkpoint",
+    "local_rank",
+]
+"""What does something in finetune.py by itself, on some machine; optimizers' options are looked at with the optimizer."""
+
+
+def test_every_flag_of_trainer_is_known_as_idle_as_needing_another_or_as_doing_something():
+    names = {field.name for field in dataclasses.fields(TrainingArguments)}
+    known = [set(IDLE["finetune"]), set(NEEDED), set(ALWAYS_DO_SOMETHING)]
+    assert names <= set().union(*known), "look at what the new ones do without others"
+    assert not known[1] & known[2]
+    assert {need.flag for needs in NEEDED.values() for need in needs} <= names
+
+
+@pytest.mark.parametrize("flag", NEEDED)
+def test_a_flag_that_does_nothing_without_another_is_refused_until_that_is_given(flag):
+    needs = NEEDED[flag]
+    off = {need.flag: "no" for need in needs}
+    with pytest.raises(SettingsError, match=rf"--{flag} does nothing without --{needs[0].flag}"):
+        refuse_without({flag: "1", **off})
+    refuse_without({flag: "false", **off})
+    for need in needs:
+        held = "true" if not need.value else need.value.split(",")[0].split(" or ")[0]
+        refuse_without({flag: "1", need.flag: {"1": "1", "a tracker": "tensorboard"}.get(held, held)})

@@ -262,7 +262,7 @@ def test_a_source_that_cannot_run_is_told_before_anything_trains(network, tmp_pa
     flags = ["--model_name_or_path", network, "--dataset", "digits_m", "--output_dir", tmp_path, *FAST]
     twice = run("transfer.py", *flags, "--other_sources", network, ok=False)
     assert twice.returncode == 2
-    assert "a network is named twice" in twice.stderr
+    assert "none twice" in twice.stderr
     absent = run("transfer.py", *flags, "--other_sources", "no/such-network", ok=False)
     assert absent.returncode == 2
     assert "no/such-network" in absent.stderr

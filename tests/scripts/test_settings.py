@@ -23,10 +23,17 @@ class Flags:
     rate: float = 0.0
 
 
-def parsed(settings, tmp_path, text, *argv):
+@dataclass
+class RunFlags(Flags):
+    max_steps: int = -1
+    num_train_epochs: float = 0.0
+    methods: list[str] = field(default_factory=list, metadata={"aliases": ["--method"]})
+
+
+def parsed(settings, tmp_path, text, *argv, kind=Flags):
     path = tmp_path / "shared.yaml"
     path.write_text(text)
-    return settings.parse_arguments(Flags, argv=["--config", str(path), *argv])[0]
+    return settings.parse_arguments(kind, argv=["--config", str(path), *argv])[0]
 
 
 @pytest.mark.parametrize(
@@ -121,3 +128,36 @@ def test_the_output_is_apart_from_whatever_a_flag_reads(tmp_path, monkeypatch):
     with pytest.raises(SettingsError, match="is the folder of --model_name_or_path"):
         places.checked_output(Args("birds"), Flags(model_name_or_path="birds"))
     places.checked_output(Args("out"), Flags(dataset="birds", model_name_or_path="birds"), tasks)
+
+
+def test_of_two_ways_to_say_the_same_what_is_typed_displaces_the_file_and_both_are_refused(tmp_path):
+    flags = parsed(settings, tmp_path, "max_steps: 5\n", "--num_train_epochs", "3", kind=RunFlags)
+    assert (flags.max_steps, flags.num_train_epochs) == (-1, 3.0)
+    flags = parsed(settings, tmp_path, "max_steps: 5\nnum_train_epochs: 0.0\n", kind=RunFlags)  # as a run notes them
+    assert (flags.max_steps, flags.num_train_epochs) == (5, 0.0)
+    for text, typed in [
+        ("max_steps: 5\nnum_train_epochs: 2\n", []),
+        ("seed: 1\n", ["--max_steps", "5", "--num_train_epochs=2"]),
+    ]:
+        with pytest.raises(SettingsError, match=r"--max_steps 5 and --num_train_epochs 2 both say how long"):
+            parsed(settings, tmp_path, text, *typed, kind=RunFlags)
+
+
+def test_of_two_files_the_later_wins(tmp_path):
+    (tmp_path / "later.yaml").write_text("seed: 2\n")
+    later = ["--config", str(tmp_path / "later.yaml")]
+    assert parsed(settings, tmp_path, "seed: 1\nrate: 4\n", *later) == Flags(seed=2, rate=4.0)
+    assert parsed(settings, tmp_path, "seed: 1\nrate: 4\n", *later, "--seed", "3").seed == 3
+
+
+@pytest.mark.parametrize("typed", [("--methods", "a", "--methods", "b"), ("--methods=a", "--method", "b")])
+def test_a_list_that_is_typed_twice_is_refused_and_a_value_is_the_last(tmp_path, typed):
+    with pytest.raises(SettingsError, match="--methods stands twice"):
+        parsed(settings, tmp_path, "methods: [c]\n", *typed, kind=RunFlags)
+    flags = parsed(settings, tmp_path, "methods: [c]\n", "--method", "a", "--seed", "1", "--seed", "2", kind=RunFlags)
+    assert flags == RunFlags(seed=2, methods=["a"])
+
+
+def test_a_name_without_a_value_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="rate has no value"):
+        parsed(settings, tmp_path, "seed: 1\nrate:\n")

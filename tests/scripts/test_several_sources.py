@@ -153,7 +153,7 @@ def test_sounds_of_several_speakers(tmp_path):
     [
         (["--source", "{red}", "{odd}"], "odd.parquet lacks 'bright' and has besides 'striped'"),
         (["--source", "{red}", "{green}", "--unseen", "{odd}"], "odd.parquet lacks 'bright' and has besides 'striped'"),
-        (["--source", "{red}", "{red}"], "red.parquet twice"),
+        (["--source", "{red}", "{red}"], "none twice"),
         (["--source", "{red}", "{green}", "--unseen", "{red}"], "is a source, so it would be seen"),
         (["--source", "{red}", "--unseen", "{green}"], "give it with two or more in --source"),
         (["--source", "{red}", "{green}", "--target", "{blue}", "--unseen", "{grey}"], "and without --target"),

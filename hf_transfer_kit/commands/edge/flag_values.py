@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +16,7 @@ from torch.nn import Linear
 from torch.optim import SGD, Optimizer
 from transformers import Trainer, TrainingArguments, get_scheduler
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
+from transformers.utils import is_liger_kernel_available
 
 from hf_transfer_kit.commands.edge.foreign_errors import is_foreign
 from hf_transfer_kit.data.images import LEAST_SIDE, MOST_SIDE
@@ -49,7 +52,7 @@ RANGES: dict[str, Range] = {
     **dict.fromkeys(
         ["save_total_limit", "torch_empty_cache_steps", "max_length", "replay_rows", "unseen_count", "workers"], _COUNT
     ),
-    **dict.fromkeys(["num_train_epochs", "learning_rate", "adam_epsilon", "max_seconds"], _POSITIVE),
+    **dict.fromkeys(["num_train_epochs", "learning_rate", "adam_epsilon", "max_seconds", "ddp_timeout"], _POSITIVE),
     **dict.fromkeys(["logging_steps", "eval_steps", "save_steps"], _POSITIVE),
     **dict.fromkeys(["weight_decay", "max_grad_norm", "neftune_noise_alpha", "warmup_steps", "eval_delay"], _STRENGTH),
     **dict.fromkeys(["unlabelled_rows", "shared_from", "depths", "splits", "train_network"], _NUMBER),
@@ -62,7 +65,11 @@ RANGES: dict[str, Range] = {
     "share": Range(math.ulp(0.0), 1, "a part, above 0 and at most 1"),
 }
 """Flag -> what it may be; a default may lie outside and stands for none."""
+_STEPS_OR_SHARE = ("warmup_steps", "logging_steps", "eval_steps", "save_steps")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+_OF_OPTIMIZERS = ("adam_beta1", "adam_beta2", "adam_epsilon", "optim_args")
+_FOR_LAYERS = ("galore", "apollo")
+"""Beginnings of the names of optimizers that treat some modules in a way of their own."""
 _FOLDERS = ("output_dir", "cache_dir", "store")
 
 
@@ -73,15 +80,15 @@ def check_values(given: Mapping[str, object]) -> None:
         given: Flag -> value, of those that are not at their default.
 
     Raises:
-        SettingsError: When a number is not finite or out of range, a text cannot be, or a list of seeds is empty or
-            names one twice.
+        SettingsError: When a number is not finite or out of range, a text cannot be, or a list is empty or names
+            one twice.
     """
     for name, value in given.items():
         if name == "num_train_epochs" and value == 0 and given.get("max_steps", 0) > 0:
             continue  # steps count, and a run that was counted in steps has noted no epochs
         for one in value if isinstance(value, list) else [value]:
             _check_value(name, one)
-        if name == "seeds":
+        if isinstance(value, list):
             _check_list(name, value)
 
 
@@ -116,6 +123,8 @@ def _check_value(name: str, value: object) -> None:
     allowed = RANGES.get(name, _ANY)
     if not allowed.low <= value <= allowed.high:
         raise SettingsError(f"--{name} {value} is out of range: give {allowed.words}.")
+    if name in _STEPS_OR_SHARE and value > 1 and value != int(value):
+        raise SettingsError(f"--{name} {value} is no number of steps: give a whole one, or a share of them below 1.")
 
 
 def _check_list(name: str, values: list) -> None:
@@ -172,16 +181,34 @@ def _check_optimizer(args: TrainingArguments) -> None:
                 raise SettingsError(
                     f"--{flag} {value} is unknown; choose {', '.join(known)}.{did_you_mean(value, known)}"
                 )
+    if args.use_liger_kernel and not is_liger_kernel_available():
+        raise SettingsError("--use_liger_kernel needs the package liger-kernel, which is not installed.")
     model = Linear(1, 1)
-    if not args.optim_target_modules:  # whose modules this network does not have
+    for_layers = args.optim.value.startswith(_FOR_LAYERS)
+    if args.optim_target_modules and not for_layers:
+        raise SettingsError(f"--optim_target_modules does nothing with --optim {args.optim.value}. Leave it out.")
+    if not (args.optim_target_modules and for_layers):  # modules that this one weight does not have
         with _refused(f"--optim {args.optim.value} cannot be used with --optim_args {args.optim_args}"):
             kind, options = Trainer.get_optimizer_cls_and_kwargs(args, model)
             if issubclass(kind, Optimizer):
                 kind(model.parameters(), **{**options, "lr": 1e-3})
+        _refuse_idle_options(args, model, options)
     kind, options = args.lr_scheduler_type, args.lr_scheduler_kwargs
     with _refused(f"--lr_scheduler_type {kind.value} cannot be used with --lr_scheduler_kwargs {options}"):
         optimizer = SGD(model.parameters(), lr=1e-3)
         get_scheduler(kind, optimizer, num_warmup_steps=0, num_training_steps=10, scheduler_specific_kwargs=options)
+
+
+def _refuse_idle_options(args: TrainingArguments, model: Linear, options: Mapping[str, object]) -> None:
+    """An option of optimizers that this one does not read leaves what is built as it is."""
+    for field in fields(TrainingArguments):
+        name = field.name
+        if name not in _OF_OPTIMIZERS or getattr(args, name) == field.default:
+            continue
+        without = copy.copy(args)
+        setattr(without, name, field.default)
+        if Trainer.get_optimizer_cls_and_kwargs(without, model)[1] == options:
+            raise SettingsError(f"--{name} does nothing with --optim {args.optim.value}. Leave it out.")
 
 
 @contextmanager

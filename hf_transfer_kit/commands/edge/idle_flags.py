@@ -27,8 +27,16 @@ _CHECKPOINTS = (
     "save_strategy save_steps save_total_limit save_only_model save_on_each_node enable_jit_checkpoint "
     "load_best_model_at_end metric_for_best_model greater_is_better"
 )
-_EVERY_SCRIPT = {**_STAGES, **_UPLOADS}
-_ON_ANOTHER_DAY = _all(_RESUMING, "nothing is trained here that could be gone on with; give it to finetune.py")
+_EVERY_SCRIPT = {
+    **_STAGES,
+    **_UPLOADS,
+    "label_names": "rows hold their labels under a name of the kit's own",
+    **_all(
+        "prediction_loss_only include_for_metrics batch_eval_metrics eval_do_concat_batches eval_use_gather_object",
+        "figures are computed from the predictions of all rows at once",
+    ),
+}
+_ON_ANOTHER_DAY = _all(_RESUMING, "nothing is trained here that could be gone on with; give it to hf-transfer finetune")
 _RUNS = {
     **_all(_RESUMING, "finished runs are kept, and the same command goes on with what is missing (--keep_runs)"),
     **_all(_CHECKPOINTS, "its runs write no checkpoints; those that end are kept (--keep_runs), the best are chosen"),
@@ -38,7 +46,10 @@ _RUNS = {
 }
 _LOOKS = _all("eval_strategy eval_steps", "give --evaluations, how often a run is looked at")
 _OWN_LOOKS = _all("eval_delay eval_on_start", "the recipe looks at a run by itself")
-_OWN_COLUMNS = {"remove_unused_columns": "rows hold what is read under names of their own"}
+_OWN_COLUMNS = {
+    "remove_unused_columns": "rows hold what is read under names of their own",
+    **_all("train_sampling_strategy length_column_name", "rows come in an order of the recipe's own"),
+}
 
 _USED_ALONE = (
     *("output_dir", "overwrite_output_dir", "per_device_eval_batch_size", "seed", "use_cpu", "tf32", "ddp_backend"),
@@ -71,7 +82,7 @@ IDLE: Mapping[str, Mapping[str, str]] = {
         **_OWN_LOOKS,
         **_all("max_steps num_train_epochs", "--train_network says how many steps a split's network learns"),
     },
-    # What these say of training goes into the settings that they write for finetune.py.
+    # What these say of training goes into the settings that they write for hf-transfer finetune.
     "advise": {**_EVERY_SCRIPT, **_NO_HUB, **_ON_ANOTHER_DAY},
     "search_depth": {**_EVERY_SCRIPT, **_NO_HUB, **_ON_ANOTHER_DAY, **_all("seed data_seed", "give --seeds")},
     "extract_features": {

@@ -1,4 +1,4 @@
-"""`--resume_from_checkpoint`: where finetune.py goes on, and what it says of that."""
+"""`--resume_from_checkpoint`: where hf-transfer finetune goes on, and what it says of that."""
 
 from __future__ import annotations
 

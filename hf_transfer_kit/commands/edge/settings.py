@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gc
 import hashlib
-import json
 import os
 import re
 import shlex
@@ -13,7 +12,7 @@ import sys
 from argparse import Action
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import NoReturn, get_type_hints
+from typing import NoReturn
 
 import datasets
 import torch
@@ -25,23 +24,21 @@ from hf_transfer_kit.commands.edge.flag_values import check_machine, check_value
 from hf_transfer_kit.commands.edge.foreign_errors import full_disk_sentence, is_foreign, sentence_of, status_of
 from hf_transfer_kit.commands.edge.idle_flags import refuse_idle, typed_flags
 from hf_transfer_kit.commands.edge.named_commands import PROGRAM, program
+from hf_transfer_kit.commands.edge.needed_flags import refuse_without
 from hf_transfer_kit.commands.edge.places import absolute, portable
+from hf_transfer_kit.commands.edge.settings_files import COMMAND_LINE_ONLY, merged_settings
 from hf_transfer_kit.errors import SettingsError, TransferKitError, first_line
 from hf_transfer_kit.hub import without_tokens
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.registering import load_plugins
 from hf_transfer_kit.reports.escaping import plain_text
 from hf_transfer_kit.selection.contest.store import RunStore
-from hf_transfer_kit.yaml_texts import read_yaml_file
 
 # Settings that are about one run on one machine.
 _OF_ONE_RUN = (
     "output_dir", "local_rank", "cache_dir", "store", "workers", "executor", "ray_address", "resume_from_checkpoint",
     "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push",
 )  # fmt: skip
-# What runs somebody's code, replaces files, or lets something leave this machine: said on the command line alone, for a
-# settings file may be somebody else's. None of them is saved.
-_COMMAND_LINE_ONLY = ("trust_remote_code", "plugin", "overwrite_output_dir", "push_to_hub", "hub_token")
 
 
 def parse_arguments(*kinds: type, recipe: str | None = None, argv: list[str] | None = None) -> tuple:
@@ -58,24 +55,14 @@ def parse_arguments(*kinds: type, recipe: str | None = None, argv: list[str] | N
     """
     argv = _with_plugins(list(sys.argv[1:] if argv is None else argv))
     parser = _Parser(kinds, allow_abbrev=False)  # --metric is not to be read as --metric_for_best_model
-    argv = [word for text in argv for word in (text.split("=", 1) if text.startswith("--config=") else [text])]
-    while "--config" in argv:
-        position = argv.index("--config")
-        if position + 1 == len(argv):
-            raise SettingsError("--config needs the path of a YAML file after it.")
-        known = {
-            name: str(get_type_hints(kind)[f.name])
-            for kind in kinds
-            for f in dataclasses.fields(kind)
-            for name in (f.name, *(alias.strip("-") for alias in f.metadata.get("aliases", ())))
-        }
-        argv = [*_flags_of(argv[position + 1], known), *argv[:position], *argv[position + 2 :]]
+    argv = merged_settings(kinds, argv)
     written = typed_flags(kinds, argv)
     refuse_idle(recipe, written, program=program())
     _TYPED[:] = written
     given, unread = parser.parse_known_args(argv)
     if unread:
         raise SettingsError(_unread_sentence(unread[0], {name for name in parser.names if "-" not in name}))
+    refuse_without(written)
     check_values({name: value for name, value in vars(given).items() if value != parser.get_default(name)})
     try:
         arguments = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
@@ -211,60 +198,6 @@ def _how_to_go_on() -> str:
     )
 
 
-def _flags_of(path: str, known: Mapping[str, str]) -> list[str]:
-    values = read_yaml_file(path, what=f"--config {path}")
-    if values is None:
-        return []
-    if not isinstance(values, dict):
-        raise SettingsError(f"--config {path} holds no names with values. --help lists the flags.")
-    _refuse_switches(path, values)
-    if unknown := [str(name) for name in values if name not in known]:
-        raise SettingsError(
-            f"--config {path} holds names no flag has: {', '.join(sorted(unknown))}. --help lists the flags."
-            f"{did_you_mean(unknown[0], known)}"
-        )
-    flags = []
-    for name, value in values.items():
-        if value is None or value == []:
-            continue
-        if isinstance(value, dict) and "dict" not in known[name]:
-            raise SettingsError(f"--config {path}: {name} is a mapping, but its flag takes no mapping. Give a value.")
-        several = isinstance(value, list) and "list" in known[name]
-        if isinstance(value, list) and (not several or any(isinstance(entry, dict | list) for entry in value)):
-            what = "a list of lists or mappings" if several else "a list"
-            raise SettingsError(f"--config {path}: {name} is {what}, which its flag does not take. Give a value.")
-        entries = value if several else [json.dumps(value) if isinstance(value, dict) else value]
-        for entry in entries:
-            if isinstance(entry, str) and entry.startswith("-") and not _is_number(entry):
-                # It would be read as a flag of its own, one of those that a file cannot give among them.
-                raise SettingsError(f"--config {path}: {name} is {entry!r}, but no value begins with a dash.")
-        if not several or (len(entries) == 1 and str(entries[0]).startswith("-")):
-            flags.append(f"--{name}={entries[0]}")  # argparse takes -1e-05 for a flag otherwise
-        else:
-            flags += [f"--{name}", *map(str, entries)]
-    return flags
-
-
-def _refuse_switches(path: str, values: object) -> None:
-    if not isinstance(values, dict):
-        return
-    names = [str(name).strip("-").replace("-", "_") for name, value in values.items() if value not in (None, False)]
-    if given := [name for name in _COMMAND_LINE_ONLY if name in names]:
-        raise SettingsError(
-            f"--config {path} sets {', '.join(given)}, which only the command line may: a settings file may be "
-            f"somebody else's, and this runs code, replaces files or sends something away. If you want it, type "
-            f"--{given[0]}."
-        )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def resolved_config(*arguments: object) -> dict[str, object]:
     """All settings that ``--config`` can read back: the kit's own, and Trainer's where they differ from the default.
 
@@ -277,7 +210,7 @@ def resolved_config(*arguments: object) -> dict[str, object]:
         default = type(argument)()
         for f in dataclasses.fields(argument):
             value = getattr(argument, f.name)
-            private = "token" in f.name or f.name in (*_OF_ONE_RUN, *_COMMAND_LINE_ONLY)
+            private = "token" in f.name or f.name in (*_OF_ONE_RUN, *COMMAND_LINE_ONLY)
             if private or value is None or (training and value == getattr(default, f.name)):
                 continue
             value = getattr(value, "value", value)

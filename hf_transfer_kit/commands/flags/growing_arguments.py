@@ -1,4 +1,4 @@
-"""Old classes that are kept while new ones are learned: the flags, and what finetune.py does with them."""
+"""Old classes that are kept while new ones are learned: the flags, and what hf-transfer finetune does with them."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def trained_tasks(model_args: ModelArguments, tasks: Mapping[str, Any]) -> Multi
     if not isinstance(checkpoint_config(name, revision=model_args.model_revision), MultiTaskConfig):
         raise ModelError(
             f"{name} is no network of several tasks, as multitask.py saves them. The classes of a plain classifier are "
-            "kept by finetune.py --old_classes kept."
+            "kept by hf-transfer finetune --old_classes kept."
         )
     try:
         model = MultiTaskModel.from_pretrained(name, revision=model_args.model_revision, use_safetensors=True)

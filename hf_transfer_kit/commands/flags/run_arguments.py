@@ -60,12 +60,27 @@ class KitTrainingArguments(TrainingArguments):
         super().__post_init__()
 
     def budget(self, rows: int, modality: str) -> Budget:
-        """What a run may spend on ``rows`` training rows: ``max_steps``, else ``num_train_epochs``, else a default."""
+        """What a run may spend on ``rows`` training rows: ``max_steps``, else ``num_train_epochs``, else a default.
+
+        Raises:
+            SettingsError: When the warm-up would not end before the run, or a flag is for texts alone.
+        """
+        for flag, asked in (
+            ("neftune_noise_alpha", self.neftune_noise_alpha),
+            ("train_sampling_strategy group_by_length", self.train_sampling_strategy == "group_by_length"),
+        ):
+            if asked and modality != "text":
+                raise SettingsError(f"--{flag} is for texts, and the data holds {modality}. Leave it out.")
         batch_size = self.train_batch_size * self.gradient_accumulation_steps * self.world_size
         steps = self.max_steps
         if steps <= 0:
             epochs = self.num_train_epochs
             steps = math.ceil(epochs * rows / batch_size) if epochs else default_steps(rows, batch_size, modality)
+        if self.warmup_steps >= max(steps, 1):
+            raise SettingsError(
+                f"--warmup_steps {self.warmup_steps:g} would not end within the run's {steps} steps. Give fewer, or a "
+                "share of the steps such as 0.1."
+            )
         return Budget(steps, batch_size, evaluations=self.evaluations, learning_rate=self.learning_rate)
 
 

@@ -83,7 +83,7 @@ def advice_report(
         },
         winner=recommendation.strategy,
         notes=(
-            "Nothing was trained here. scripts/finetune.py --config plan.yaml runs the plan; scripts/transfer.py "
+            "Nothing was trained here. hf-transfer finetune --config plan.yaml runs the plan; hf-transfer run "
             "compares strategies on this very data.",
         ),
         advice=advice,

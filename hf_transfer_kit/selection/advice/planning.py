@@ -18,7 +18,7 @@ _AUGMENTATION = (
     "Augmentation is off: on four sets of 100 pictures crops and mirror images changed fine-tuning by -2.0 to +3.5 "
     "points within such a budget and frozen first layers by -2.9 to -0.6, and frozen layers could not be computed once."
 )
-"""Measured by scripts/transfer.py with and without --augment; see what was measured."""
+"""Measured by hf-transfer run with and without --augment; see what was measured."""
 
 
 def quadrant(measures: CaseMeasures, settings: Settings) -> tuple[bool, bool]:
@@ -32,7 +32,7 @@ def quadrant_name(large: bool, similar: bool) -> str:
 
 
 def run_settings(strategy: str, budget: Budget, modality: str) -> dict[str, Any]:
-    """Flags of ``finetune.py`` for a strategy under a budget."""
+    """Flags of ``hf-transfer finetune`` for a strategy under a budget."""
     settings = {
         "strategy": strategy,
         "max_steps": budget.max_steps,
@@ -88,7 +88,7 @@ def would_change(
     fresh = next((entry for entry in outlooks if entry.strategy == _FROM_SCRATCH), None)
     if fresh is not None and outlooks[0].difference - fresh.difference < 2 * max(fresh.error, outlooks[0].error):
         found.append(
-            "Training from scratch is not clearly behind: compare both with transfer.py before relying on this."
+            "Training from scratch is not clearly behind: compare both with hf-transfer run before relying on this."
         )
     if unlabelled_rows > measures.rows:
         found.append(
@@ -99,7 +99,7 @@ def would_change(
         found.append("Some classes have no row: zero_shot.py can name them by their attributes.")
     elif outlooks[0].difference - outlooks[1].difference < outlooks[1].error:
         found.append(
-            f"{outlooks[1].strategy} is expected to be as good within the error; transfer.py decides by a race."
+            f"{outlooks[1].strategy} is expected to be as good within the error; hf-transfer run decides by a race."
         )
     return tuple(found)
 

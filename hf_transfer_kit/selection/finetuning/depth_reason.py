@@ -23,7 +23,7 @@ def depth_sentence(
     Args:
         results: One entry a depth.
         chosen: The chosen depth.
-        strategy: Its text for ``finetune.py``.
+        strategy: Its text for ``hf-transfer finetune``.
         price: Depth -> number of parameters that move.
         body: Number of layer groups before the head.
         error: Standard error of the difference between the chosen depth and the best.
