@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
@@ -18,8 +18,7 @@ from hf_transfer_kit.data import SPLITS, PreparedData
 from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.features import CachedBoundaries, cache_boundaries
-from hf_transfer_kit.features.cache_budget import bytes_of
+from hf_transfer_kit.features import CachedBoundaries
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_ints, check_seeds
 from hf_transfer_kit.selection.contest.budget import Budget
@@ -37,10 +36,11 @@ from hf_transfer_kit.selection.contest.halving import (
     standard_error,
 )
 from hf_transfer_kit.selection.contest.store import RunStore
+from hf_transfer_kit.selection.finetuning.depth_boundaries import depth_boundaries
 from hf_transfer_kit.selection.finetuning.depth_costs import forward_costs, training_cost
 from hf_transfer_kit.selection.finetuning.depth_reason import depth_sentence
 from hf_transfer_kit.selection.finetuning.elimination import shortened
-from hf_transfer_kit.selection.finetuning.running import Run, race_facts, run_strategy, to_channels_last
+from hf_transfer_kit.selection.finetuning.running import Run, race_facts, run_strategy
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.freeze_first import FreezeFirst
 from hf_transfer_kit.selection.strategies.freeze_last import FreezeLast
@@ -129,8 +129,9 @@ def search_freeze_depth(
     groups = layer_groups(model)
     depths = _checked_depths(groups, depths, direction, share)
     rungs = plan_rungs(len(depths), budget.max_steps, seeds, reduction_factor=reduction_factor)
-    options = {"cache_dir": cache_dir, "cache_budget": cache_budget, "dtype": dtype}
-    caches, notes = _boundaries(model, data, depths, direction, options)
+    caches, notes = depth_boundaries(
+        make_model, data, depths, direction, seeds=seeds, cache_dir=cache_dir, cache_budget=cache_budget, dtype=dtype
+    )
     shares = forward_costs(model, groups, data.collator([data.train[0], data.train[0]]))
     frozen = {depth: groups_frozen_at(len(groups.body), depth, direction) for depth in depths}
     usable = caches.depths if caches else ()
@@ -337,24 +338,6 @@ def _checked_depths(groups: LayerGroups, depths: Sequence[int] | None, direction
     if depths is None:
         return tuple(range(most + 1))
     return tuple(sorted(check_ints("The depth search, of layer groups to freeze", "depths", depths, low=0, high=most)))
-
-
-def _boundaries(
-    model: PreTrainedModel, data: PreparedData, depths: Sequence[int], direction: str, options: Mapping[str, Any]
-) -> tuple[CachedBoundaries | None, tuple[str, ...]]:
-    """The boundaries from one pass, and sentences about what has none."""
-    wanted = [depth for depth in depths if depth > 0]
-    if direction == "last":
-        return None, ("The layers that change come before those that are frozen, so nothing could be computed once.",)
-    if data.describe.get("augmented"):
-        return None, ("Training rows are augmented anew each time, so nothing was computed once.",)
-    budget = options["cache_budget"]
-    if not wanted or (budget is not None and bytes_of(budget) == 0):
-        return None, ()
-    datasets = {split: getattr(data, split) for split in SPLITS}
-    to_channels_last(model, data)
-    caches = cache_boundaries(model, datasets, wanted, collator=data.collator, **options)
-    return caches, tuple(f"Depth {depth} was trained uncached: {why}" for depth, why in caches.refused.items())
 
 
 def groups_frozen_at(body: int, depth: int, direction: str) -> range:

@@ -23,6 +23,7 @@ from hf_transfer_kit.selection import (
     strategy_text,
     with_found_depths,
 )
+from hf_transfer_kit.selection.finetuning import depth_boundaries as boundaries
 from hf_transfer_kit.selection.finetuning import depth_search as module
 from hf_transfer_kit.selection.finetuning.running import Run
 
@@ -160,7 +161,7 @@ def test_cached_runs_choose_and_reach_what_uncached_ones_do(data, args, monkeypa
     assert [result.cached for result in cached.results] == [True, True]
     assert cached.seconds["caching"] > 0
     monkeypatch.setattr(
-        module, "cache_boundaries", lambda *_, **__: SimpleNamespace(depths=(), refused={}, seconds=0.0)
+        boundaries, "cache_boundaries", lambda *_, **__: SimpleNamespace(depths=(), refused={}, seconds=0.0)
     )
     plain = search_freeze_depth(make_model, data, args, Budget(12, 4), seeds=(0, 1), depths=(1, 3))
     assert [result.cached for result in plain.results] == [False, False]
@@ -171,14 +172,25 @@ def test_cached_runs_choose_and_reach_what_uncached_ones_do(data, args, monkeypa
     assert cached.chosen == plain.chosen
 
 
+def test_networks_that_differ_by_seed_before_the_head_train_uncached(data, args):
+    def random_network(seed: int):
+        torch.manual_seed(seed)
+        return tiny.TRANSFORMERS["resnet"]()[0]
+
+    found = search_freeze_depth(random_network, data, args, Budget(4, 4), seeds=(0, 1), depths=(1, 2), share=1)
+    assert [result.cached for result in found.results] == [False, False]
+    assert found.notes == ("Each seed begins with other weights before the head, so nothing could be computed once.",)
+    assert max(len(result.seeds) for result in found.results) == 2
+
+
 def test_a_depth_that_cannot_be_split_trains_uncached_and_is_named(scripted, data, args, monkeypatch):
-    real = module.cache_boundaries
+    real = boundaries.cache_boundaries
 
     def refusing(model, datasets, depths, **options):
         found = real(model, datasets, [depth for depth in depths if depth != 2], progress=False, **options)
         return replace(found, refused={2: "The module 'x' is in the way."})
 
-    monkeypatch.setattr(module, "cache_boundaries", refusing)
+    monkeypatch.setattr(boundaries, "cache_boundaries", refusing)
     runs = scripted(lambda depth, steps, seed: 0.5)
     found = search_freeze_depth(make_model, data, args, Budget(90, 4))
     assert [asked[4] for asked in runs.asked[:4]] == [False, True, False, True]
@@ -186,7 +198,7 @@ def test_a_depth_that_cannot_be_split_trains_uncached_and_is_named(scripted, dat
 
 
 def test_the_last_layers_are_frozen_for_speech_and_nothing_is_cached(data, args, monkeypatch):
-    monkeypatch.setattr(module, "cache_boundaries", None)
+    monkeypatch.setattr(boundaries, "cache_boundaries", None)
     found = search_freeze_depth(make_model, data, args, Budget(4, 4), direction="last", depths=(0, 2), seeds=(0,))
     assert [result.strategy for result in found.results] == ["full", "freeze_last:k=2"]
     assert [result.group for result in found.results] == ["", layer_groups(make_model(0))[1].name]
@@ -203,7 +215,7 @@ def test_the_last_layers_are_frozen_for_speech_and_nothing_is_cached(data, args,
 
 
 def test_augmented_rows_are_not_cached(scripted, data, args, monkeypatch):
-    monkeypatch.setattr(module, "cache_boundaries", None)
+    monkeypatch.setattr(boundaries, "cache_boundaries", None)
     scripted(lambda depth, steps, seed: 0.5)
     found = search_freeze_depth(make_model, replace(data, describe={"augmented": True}), args, Budget(4, 4))
     assert "augmented anew each time" in found.notes[0]
