@@ -1,7 +1,7 @@
 """The API reference, read from the package without importing it: a page for each room, an entry for each public word.
 
-A room is a folder whose ``__init__`` has ``__all__``; a new one is found by itself. A word that several rooms name is
-told once, in the outermost of them, at home first; the others point there.
+A room is a folder whose ``__init__`` has ``__all__``, or a file beside them that has it; a new one is found by itself.
+A word that several rooms name is told once, in the outermost of them, at home first; the others point there.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def _module(package: griffe.Module, path: str) -> griffe.Module:
 
 def _rooms(package: griffe.Module) -> Iterator[griffe.Module]:
     for module in package.modules.values():
-        if not module.is_alias and module.is_init_module:
+        if not module.is_alias and (module.is_init_module or package.path == PACKAGE):
             if module.exports is not None:
                 yield module
             yield from _rooms(module)

@@ -30,7 +30,7 @@ PAGES = (
     "model_cards/README.md",
     "model_cards/*/README.md",
 )
-PICTURES = ("model_cards/**/*.png",)
+PICTURES = ("model_cards/**/*.png", "model_cards/**/*.svg")
 TRAINERS = "scripts/guides/in_whose_trainer.md"
 _FENCE = re.compile(r"^(```.*?^```[^\S\n]*$)", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\](?:\([^)]*\))?)*\])\(([^)\s]+)\)")
@@ -74,7 +74,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     def on_site(found: re.Match) -> str:
         path, mark, anchor = found[2].partition("#")
         target = _resolved(place, path)
-        is_source = path and files.get_file_from_path(target) is None and (ROOT / target).is_file()
+        is_page = files.get_file_from_path(target) is not None
+        is_source = path and found[1][0] != "!" and not is_page and (ROOT / target).is_file()
         return f"{found[1]}({path}{'.md' if is_source else ''}{mark}{anchor})"
 
     def prose(text: str) -> str:
@@ -123,7 +124,8 @@ def _shown(place: str) -> str:
 
 def _targets(place: str, text: str) -> list[str]:
     """Files of the repository that a page points to."""
-    links = [link.partition("#")[0] for _, link in _LINK.findall(_FENCE.sub("", text))]
+    found = _LINK.findall(_FENCE.sub("", text))
+    links = [link.partition("#")[0] for words, link in found if words[0] != "!"]
     return [target for link in links if link and (ROOT / (target := _resolved(place, link))).is_file()]
 
 
