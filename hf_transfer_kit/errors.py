@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+__all__ = [
+    "DataError",
+    "FullDiskError",
+    "HubError",
+    "ModelError",
+    "NotFiniteError",
+    "SettingsError",
+    "TransferKitError",
+    "WorkerError",
+]
+
 
 class TransferKitError(ValueError):
     """Root of all errors the kit raises on purpose."""

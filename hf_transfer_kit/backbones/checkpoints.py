@@ -22,6 +22,7 @@ from hf_transfer_kit.errors import ModelError, SettingsError, first_line
 from hf_transfer_kit.near_names import did_you_mean
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+"""What weights may be loaded as; auto is what the checkpoint was stored in."""
 _STORED = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 TORCHVISION = "torchvision/"
 

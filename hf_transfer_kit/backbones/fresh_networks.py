@@ -25,6 +25,7 @@ from hf_transfer_kit.backbones.new_heads import transcript_settings
 from hf_transfer_kit.task_types import CLASSIFICATION
 
 DANN_MNIST = "dann_mnist"
+"""Name of the small network of the DANN paper, with random weights."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as Pictures
 
 EMBEDDED = ("digits", "digits_m")
+"""Datasets that come with the package."""
 SIDE = 32
 CELL = 64  # side of a photograph's cell; a patch lies within one
 _LABELS = [str(digit) for digit in range(10)]

@@ -26,6 +26,7 @@ from hf_transfer_kit.options import check_int, check_number
 from hf_transfer_kit.values import Collator, KnownCollator, LabelledRows, MapRows
 
 SPLITS = ("train", "validation", "test")
+"""The splits of loaded and of prepared data."""
 GIBIBYTE = 2**30
 
 

@@ -18,6 +18,7 @@ from hf_transfer_kit.multitask.heads import HEADS
 from hf_transfer_kit.near_names import did_you_mean
 
 DEFAULT_INPUT = "default"
+"""Name of the input where all tasks share one."""
 SEPARATOR = "__"
 BATCH_NORMS = ("per_input", "joint")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MODALITIES = ("image", "text", "audio")
+"""What a network may read."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 GUIDES = sorted((ROOT / "scripts" / "guides").glob("*.md"))
 INDEX = ROOT / "scripts" / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
-PAGES = [ROOT / "README.md", CONTRIBUTING, INDEX, *GUIDES, ROOT / "model_cards" / "README.md"]
+CHOICE = ROOT / "docs" / "choose_a_method.md"
+PAGES = [ROOT / "README.md", CONTRIBUTING, CHOICE, INDEX, *GUIDES, ROOT / "model_cards" / "README.md"]
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

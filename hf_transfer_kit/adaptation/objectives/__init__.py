@@ -43,6 +43,7 @@ OBJECTIVES: Registry[Objective] = Registry(
         SelfTraining,
     ),
 )
+"""Methods that learn from source and target rows, by name."""
 
 SOURCE_FREE: Registry[Objective] = Registry("method of adaptation", Objective, (TENT, SHOT, SelfTraining))
 """Those that need no source rows: a trained network and the target are all they have."""

@@ -39,6 +39,7 @@ BALANCERS: Registry[Balancer] = Registry(
         DualProj,
     ),
 )
+"""Ways of balancing tasks, by name."""
 
 
 def register_balancer(balancer: type[Balancer]) -> type[Balancer]:

@@ -10,5 +10,6 @@ from hf_transfer_kit.multitask.heads.token_classification import TokenClassifica
 HEADS: dict[str, type[Head]] = {
     head.kind: head for head in (ClassificationHead, MultiLabelHead, RegressionHead, TokenClassificationHead, CTCHead)
 }
+"""Heads by the type of their task."""
 
 __all__ = ["HEADS", "POOLED", "SEQUENCE", "Head"]

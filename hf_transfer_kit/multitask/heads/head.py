@@ -12,7 +12,9 @@ from hf_transfer_kit.backbones.precision import called_in_float32
 from hf_transfer_kit.errors import DataError
 
 POOLED = "pooled"
+"""A head that reads features (R, D), one for each row."""
 SEQUENCE = "sequence"
+"""A head that reads features (R, T, D), one for each position."""
 
 
 class Head(nn.Module):

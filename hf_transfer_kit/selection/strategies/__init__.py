@@ -42,6 +42,7 @@ STRATEGIES: Registry[Strategy] = Registry(
         FromScratch,
     ),
 )
+"""The ways to transfer, by name."""
 
 
 def register_strategy(strategy: type[Strategy]) -> type[Strategy]:

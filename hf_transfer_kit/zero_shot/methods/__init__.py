@@ -16,6 +16,7 @@ from hf_transfer_kit.zero_shot.methods.method import ZeroShotMethod
 JOINT_METHODS: dict[str, type[ZeroShotMethod]] = {method.name: method for method in (Joint, JointMix)}
 """Methods on prompts that a network's own text tower embeds."""
 ALL_METHODS = {**METHODS, **JOINT_METHODS}
+"""All methods of zero-shot learning, by name."""
 
 
 def fitted_method(

@@ -12,3 +12,4 @@ from hf_transfer_kit.zero_shot.methods.sae import SAE
 METHODS: dict[str, type[ZeroShotMethod]] = {
     method.name: method for method in (DAP, IAP, ESZSL, SAE, ALE, DeViSE, Prototype)
 }
+"""Methods on attributes, by name."""
