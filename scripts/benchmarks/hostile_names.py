@@ -46,8 +46,12 @@ SETS = {
     "long": "x" * 5000,
 }
 """What stands behind a harmless name of each kind."""
-_STEPS = ("--max_steps", "4", "--per_device_train_batch_size", "8", "--use_cpu", "true")
-RECIPES = ("finetune", "transfer", "adapt", "generalise", "multitask", "zero_shot", "advise", "search_depth")
+_STEPS = ("--max_steps", "4", "--per_device_train_batch_size", "8")
+_BEASTS = ("cat", "owl", "fox", "ant", "bee", "cod", "elk", "hen")
+RECIPES = (
+    *("finetune", "transfer", "adapt", "generalise", "multitask", "task names"),
+    *("zero_shot", "advise", "search_depth"),
+)
 
 
 def main() -> None:
@@ -79,7 +83,8 @@ def left(recipe: str, name: str, room: Path) -> Path | str:
     """The output folder of a run whose names end with this one, or the sentence that refused them."""
     room.mkdir(parents=True)
     output = room / "out"
-    command = [*command_of(recipe, name, room), *_STEPS, "--output_dir", output]
+    steps = () if recipe == "zero_shot" else _STEPS
+    command = [*command_of(recipe, name, room), *steps, "--use_cpu", "true", "--output_dir", output]
     if ended(begun(command, room / "log")):
         said = (room / "log").read_text()
         return said[-3000:] if "Traceback" in said else said.strip().splitlines()[-1]
@@ -97,7 +102,11 @@ def command_of(recipe: str, name: str, room: Path) -> list[object]:
         "adapt": ["adapt.py", *one[:2], "--source", photos, "--target", drawings, "--method", "dann", *seeds],
         "generalise": ["adapt.py", *one[:2], "--source", photos, drawings, "--method", "coral", *seeds],
         "multitask": ["multitask.py", "--config", made(room, "tasks", name), *seeds],
-        "zero_shot": ["zero_shot.py", *one, "--attributes", made(room, "attributes", name), "--splits", "1"],
+        "task names": ["multitask.py", "--config", made(room, "named tasks", name), *seeds],
+        "zero_shot": [
+            *("zero_shot.py", *one, "--attributes", made(room, "attributes", name)),
+            *("--splits", "1", "--train_network", "4"),
+        ],
         "advise": ["advise.py", *one],
         "search_depth": ["search_depth.py", *one, *seeds, "--depths", "0", "1"],
     }[recipe]
@@ -106,7 +115,7 @@ def command_of(recipe: str, name: str, room: Path) -> list[object]:
 def made(room: Path, kind: str, name: str) -> Path:
     """A network, a dataset, a table or a file of tasks of hostile names."""
     path = room / f"{kind}{_of_file(name)}"
-    classes = [f"{beast}{name}" for beast in ("cat", "owl", "fox", "ant")]
+    classes = [f"{beast}{name}" for beast in _BEASTS]
     if kind == "network":
         torch.manual_seed(0)
         config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], num_labels=3)
@@ -117,17 +126,21 @@ def made(room: Path, kind: str, name: str) -> Path:
         pictures = [Image.fromarray(draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)) for _ in range(64)]
         files = [{"path": f"{index}{_of_file(name)}.png", "bytes": _png(p)} for index, p in enumerate(pictures)]
         labels = datasets.ClassLabel(names=classes)
-        rows = {"image": files, f"label{name}": [index % 4 for index in range(64)]}
+        rows = {"image": files, f"label{name}": [index % 8 for index in range(64)]}
         features = datasets.Features({"image": datasets.Image(), f"label{name}": labels})
         datasets.Dataset.from_dict(rows, features=features).save_to_disk(path)
     elif kind == "attributes":
         features = ("stripes", "wings", "fur")
-        columns = {f"{what}{name}": [1.0, 0.5, place / 4, 0.25] for place, what in enumerate(features)}
+        columns = {
+            f"{what}{name}": [(index * (place + 3)) % 8 / 8 for index in range(8)]
+            for place, what in enumerate(features)
+        }
         path = room / "table.parquet"
         pa.parquet.write_table(pa.table({f"beast{name}": classes, **columns}), path)
     else:
         path = room / "tasks.yaml"
-        tasks = {f"topic{name}": "photos", f"score{name}": "drawings"}
+        ending = name if kind == "named tasks" else ""
+        tasks = {f"topic{ending}": "photos", f"score{ending}": "drawings"}
         where = {task: {"dataset": str(room / f"{data}{_of_file(name)}")} for task, data in tasks.items()}
         network = str(room / f"network{_of_file(name)}")
         path.write_text(yaml.safe_dump({"tasks": where, "model_name_or_path": network}), encoding="utf-8")
