@@ -25,7 +25,7 @@ from hf_transfer_kit.commands.edge.sharing import refuse_push
 from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import BalanceArguments, DataArguments, uses_embedded_example
 from hf_transfer_kit.commands.flags.network_arguments import ModelArguments
-from hf_transfer_kit.commands.flags.run_arguments import KitTrainingArguments
+from hf_transfer_kit.commands.flags.run_arguments import OneSeedArguments
 from hf_transfer_kit.data import load_data
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import written_beside
@@ -56,7 +56,7 @@ class AdviceArguments:
         check_choice("--by", self.by, NAMES)
 
 
-FLAGS = (ModelArguments, DataArguments, AdviceArguments, BalanceArguments, KitTrainingArguments)
+FLAGS = (ModelArguments, DataArguments, AdviceArguments, BalanceArguments, OneSeedArguments)
 """Dataclasses of its flags."""
 
 

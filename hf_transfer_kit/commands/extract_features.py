@@ -25,7 +25,7 @@ from hf_transfer_kit.commands.edge.sharing import refuse_push
 from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import DataArguments, uses_embedded_example
 from hf_transfer_kit.commands.flags.network_arguments import NetworkArguments
-from hf_transfer_kit.commands.flags.run_arguments import KitTrainingArguments
+from hf_transfer_kit.commands.flags.run_arguments import OneSeedArguments
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features import CachedFeatures, cache_features
 from hf_transfer_kit.features.pooling import POOLINGS
@@ -89,7 +89,7 @@ def write_safetensors(path: Path, cached: CachedFeatures) -> None:
 
 WRITERS = {"arrow": write_arrow, "safetensors": write_safetensors}
 
-FLAGS = (NetworkArguments, DataArguments, FeatureArguments, KitTrainingArguments)
+FLAGS = (NetworkArguments, DataArguments, FeatureArguments, OneSeedArguments)
 """Dataclasses of its flags."""
 
 

@@ -36,7 +36,7 @@ from hf_transfer_kit.commands.flags.arguments import (
 )
 from hf_transfer_kit.commands.flags.growing_arguments import GrowingArguments
 from hf_transfer_kit.commands.flags.network_arguments import KeptModelArguments
-from hf_transfer_kit.commands.flags.run_arguments import KitTrainingArguments
+from hf_transfer_kit.commands.flags.run_arguments import KitTrainingArguments, OneSeedArguments
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepReport, check_saved, save_results, started_report
@@ -68,7 +68,8 @@ class StrategyArguments:
         default="full",
         metadata={
             "help": f"One of {', '.join(STRATEGIES)}; options after a colon: freeze_first:k=3, freeze_first:auto. Or "
-            "auto, which takes what recommend advises."
+            "auto, which takes what recommend advises.",
+            "aliases": ["--strategies"],
         },
     )
 
@@ -104,7 +105,7 @@ FLAGS = (
     CacheArguments,
     BalanceArguments,
     PageArguments,
-    KitTrainingArguments,
+    OneSeedArguments,
 )
 """Dataclasses of its flags."""
 

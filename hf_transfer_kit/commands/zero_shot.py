@@ -29,7 +29,7 @@ from hf_transfer_kit.commands.edge.sharing import Sharing
 from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import DataArguments
 from hf_transfer_kit.commands.flags.network_arguments import ModelArguments
-from hf_transfer_kit.commands.flags.run_arguments import KeptRunsArguments
+from hf_transfer_kit.commands.flags.run_arguments import KeptRunsArguments, one_seed
 from hf_transfer_kit.data import ClassBalance
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepRaceReport, check_saved, save_results, started_race
@@ -151,7 +151,14 @@ class ZeroShotArguments:
         return {"names": described_classes(classes, encoder, tokenizer)}
 
 
-FLAGS = (ModelArguments, DataArguments, ZeroShotArguments, KeptRunsArguments)
+@dataclass
+class ZeroShotTrainingArguments(KeptRunsArguments):
+    """The same, from one seed: splits follow one another from it."""
+
+    seed: int = one_seed()
+
+
+FLAGS = (ModelArguments, DataArguments, ZeroShotArguments, ZeroShotTrainingArguments)
 """Dataclasses of its flags."""
 
 

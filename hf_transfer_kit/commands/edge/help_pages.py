@@ -29,12 +29,19 @@ _TITLES = {
     "Caches of what frozen layers give": ("CacheArguments",),
     "The page": ("PageArguments",),
     "Runs and what they leave": (
-        *("KitTrainingArguments", "KeptRunsArguments", "ComparisonArguments", "AdaptTrainingArguments"),
+        *(
+            "KitTrainingArguments",
+            "OneSeedArguments",
+            "KeptRunsArguments",
+            "ComparisonArguments",
+            "AdaptTrainingArguments",
+            "ZeroShotTrainingArguments",
+        ),
     ),
 }
 """Classes of flags that inherit from one another stand under one title; others under their docstring's first line."""
 _WANTED = {
-    "max_steps": "Optimizer steps of a run; wins over --num_train_epochs.",
+    "max_steps": "Optimizer steps of a run, instead of --num_train_epochs.",
     "lr_scheduler_type": "How the rate falls: linear, cosine, constant, ...",
     "warmup_steps": "Steps, or below 1 a share of them, until the full rate.",
     "weight_decay": "Of weights that are no biases and no norms.",

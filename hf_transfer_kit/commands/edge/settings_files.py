@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import get_type_hints
 
 from hf_transfer_kit.commands.edge.idle_flags import typed_flags
+from hf_transfer_kit.commands.edge.named_commands import PROGRAM, program
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.yaml_texts import read_yaml_file
@@ -48,6 +50,7 @@ def merged_settings(kinds: Sequence[type], argv: Sequence[str]) -> list[str]:
         else:
             values.update({name: (path, value) for name, value in _values_of(path, hints).items()})
     _refuse_repeated([names.get(word.partition("=")[0][2:], word) for word in typed if word[:2] == "--"], hints)
+    _refuse_several(typed, names, hints)
     for name in typed_flags(kinds, typed):
         values.pop(EITHER.get(name), None)
     return [flag for name, (path, value) in values.items() for flag in _flags_of(path, name, value, hints)] + typed
@@ -58,6 +61,19 @@ def _refuse_repeated(typed: Sequence[str], hints: Mapping[str, str]) -> None:
     for name in dict.fromkeys(typed):
         if typed.count(name) > 1 and "list" in hints.get(name, ""):
             raise SettingsError(f"--{name} stands twice. Give all its values behind one --{name}.")
+
+
+def _refuse_several(typed: Sequence[str], names: Mapping[str, str], hints: Mapping[str, str]) -> None:
+    """Several values behind a flag that bears the name of a list in other recipes."""
+    for place, flag in enumerate(typed):
+        name = flag[2:] if flag[:2] == "--" else ""
+        if name in names and name != names[name] and "list" not in hints[name]:
+            given = list(takewhile(lambda word: word[:2] != "--", typed[place + 1 :]))
+            if len(given) > 1:
+                raise SettingsError(
+                    f"{flag} {' '.join(given)}: {program()} takes one value, so give one; {PROGRAM} run compares "
+                    "several strategies and seeds."
+                )
 
 
 def _values_of(path: str, hints: Mapping[str, str]) -> dict[str, object]:

@@ -24,6 +24,11 @@ from hf_transfer_kit.selection import (
 from hf_transfer_kit.selection.contest.store import FOLDER, RunStore
 
 
+def one_seed() -> int:
+    """The field of the seed of what runs once, which bears the name that others have for theirs, too."""
+    return field(default=42, metadata={"help": "Of weights, order and dropout.", "aliases": ["--seeds"]})
+
+
 @dataclass
 class KitTrainingArguments(TrainingArguments):
     """All of TrainingArguments, with the defaults that short comparisons on small data want."""
@@ -82,6 +87,13 @@ class KitTrainingArguments(TrainingArguments):
                 "share of the steps such as 0.1."
             )
         return Budget(steps, batch_size, evaluations=self.evaluations, learning_rate=self.learning_rate)
+
+
+@dataclass
+class OneSeedArguments(KitTrainingArguments):
+    """The same for what is done once, from one seed."""
+
+    seed: int = one_seed()
 
 
 @dataclass
