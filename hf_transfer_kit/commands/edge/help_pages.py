@@ -29,14 +29,8 @@ _TITLES = {
     "Caches of what frozen layers give": ("CacheArguments",),
     "The page": ("PageArguments",),
     "Runs and what they leave": (
-        *(
-            "KitTrainingArguments",
-            "OneSeedArguments",
-            "KeptRunsArguments",
-            "ComparisonArguments",
-            "AdaptTrainingArguments",
-            "ZeroShotTrainingArguments",
-        ),
+        *("KitTrainingArguments", "OneSeedArguments", "KeptRunsArguments", "ComparisonArguments"),
+        *("AdaptTrainingArguments", "ZeroShotTrainingArguments"),
     ),
 }
 """Classes of flags that inherit from one another stand under one title; others under their docstring's first line."""
