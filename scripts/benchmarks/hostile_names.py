@@ -132,13 +132,13 @@ def made(room: Path, kind: str, name: str) -> Path:
     elif kind == "attributes":
         features = ("stripes", "wings", "fur")
         columns = {
-            f"{what}{name}": [(index * (place + 3)) % 8 / 8 for index in range(8)]
+            f"{what}{name}": [1 + (index * (place + 3)) % 8 / 8 for index in range(8)]
             for place, what in enumerate(features)
         }
         path = room / "table.parquet"
         pa.parquet.write_table(pa.table({f"beast{name}": classes, **columns}), path)
     else:
-        path = room / "tasks.yaml"
+        path = room / f"{kind}.yaml"
         ending = name if kind == "named tasks" else ""
         tasks = {f"topic{ending}": "photos", f"score{ending}": "drawings"}
         where = {task: {"dataset": str(room / f"{data}{_of_file(name)}")} for task, data in tasks.items()}
