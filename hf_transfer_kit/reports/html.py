@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -108,6 +109,10 @@ def _first(parts: Sequence[_Part], name: str) -> str:
     return next(filter(None, (part.html(name) for part in parts)), "")
 
 
+_SHORT_WORD = 16
+"""Letters of a word that a cell of a table does not break."""
+
+
 @cache
 def _environment(paths: tuple[str, ...]) -> Environment:
     environment = Environment(
@@ -115,10 +120,18 @@ def _environment(paths: tuple[str, ...]) -> Environment:
     )
     environment.filters.update(FILTERS)
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
+    environment.filters["whole_words"] = _whole_words
     environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
     environment.globals["picture"] = _shown
     environment.tests["fraction"] = FRACTIONS.__contains__
     return environment
+
+
+def _whole_words(text: str) -> Markup:
+    """Text of a cell, whose short words stay whole, and whose long ones may go on after a ``:``, ``=`` or ``,``."""
+    parts = re.findall(r"\s+|[^\s:=,]*[:=,]?", text)
+    kept = '<span class="whole">{}</span>'
+    return Markup("<wbr>").join(Markup(kept).format(part) if 0 < len(part) <= _SHORT_WORD else part for part in parts)
 
 
 @dataclass(frozen=True)
