@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         TextAnswer,
         WordsAnswer,
     )
+    from hf_transfer_kit.predicting.exporting import OnnxExport, export_onnx
     from hf_transfer_kit.predicting.given_rows import typed_inputs
     from hf_transfer_kit.predicting.predictions import Predictions, SkippedRow, check_output_file
     from hf_transfer_kit.predicting.transferred import TransferredModel, load_transferred
@@ -20,12 +21,14 @@ __all__ = [
     "ClassAnswer",
     "LabelsAnswer",
     "NumberAnswer",
+    "OnnxExport",
     "Predictions",
     "SkippedRow",
     "TextAnswer",
     "TransferredModel",
     "WordsAnswer",
     "check_output_file",
+    "export_onnx",
     "load_transferred",
     "typed_inputs",
 ]
