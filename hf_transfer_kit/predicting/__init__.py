@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         TextAnswer,
         WordsAnswer,
     )
+    from hf_transfer_kit.predicting.demo import demo_page, open_page
     from hf_transfer_kit.predicting.exporting import OnnxExport, export_onnx
     from hf_transfer_kit.predicting.given_rows import typed_inputs
     from hf_transfer_kit.predicting.predictions import Predictions, SkippedRow, check_output_file
@@ -28,8 +29,10 @@ __all__ = [
     "TransferredModel",
     "WordsAnswer",
     "check_output_file",
+    "demo_page",
     "export_onnx",
     "load_transferred",
+    "open_page",
     "typed_inputs",
 ]
 
