@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hf_transfer_kit.plain_tables import PlainTable, html_lines
+
+_COLUMNS = ("frozen", "last of them", "validation", "steps", "seeds", "seconds", "cost")
+_LONGEST_NAME = 28
+
 
 @dataclass(frozen=True)
 class DepthResult:
@@ -73,3 +78,26 @@ class DepthSearch:
     def last_rung(self) -> int:
         """The rung on which the choice was made."""
         return max(result.rung for result in self.results)
+
+    def table(self) -> PlainTable:
+        """A row a depth, the chosen one marked."""
+        cells = [
+            (
+                str(result.depth),
+                result.group[:_LONGEST_NAME],
+                f"{result.accuracy:.3f} ± {result.error:.3f}",
+                str(result.steps),
+                str(len(result.seeds)),
+                f"{result.seconds:.1f}",
+                f"{result.cost:.2f}",
+            )
+            for result in self.results
+        ]
+        chosen = next((place for place, result in enumerate(self.results) if result.depth == self.chosen), None)
+        return PlainTable(_COLUMNS, cells, left=frozenset({1}), marked=chosen)
+
+    def __str__(self) -> str:
+        return "\n".join([self.table().text(marks=True), self.sentence, *self.notes])
+
+    def _repr_html_(self) -> str:
+        return self.table().html() + html_lines((self.sentence, *self.notes))

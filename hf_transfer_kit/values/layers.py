@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
+from hf_transfer_kit.plain_tables import PlainTable
+
 if TYPE_CHECKING:
     from torch import nn
 
 MODALITIES = ("image", "text", "audio")
+_COLUMNS = ("depth", "name", "modules", "parameters", "trainable")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +86,8 @@ class LayerGroups(Sequence[LayerGroup]):
             for depth, group in enumerate(self.groups)
         ]
 
-    def __str__(self) -> str:
-        header = ("depth", "name", "modules", "parameters", "trainable")
+    def table(self) -> PlainTable:
+        """What is printed."""
         cells = [
             (
                 str(row["depth"]),
@@ -95,18 +98,16 @@ class LayerGroups(Sequence[LayerGroup]):
             )
             for row in self.rows()
         ]
-        widths = [max(len(line[column]) for line in [header, *cells]) for column in range(len(header))]
-        numeric = {0, 3, 4}
-        lines = [
-            "  ".join(
-                cell.rjust(width) if column in numeric else cell.ljust(width)
-                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in [header, *cells]
-        ]
         total = sum(group.num_parameters for group in self.groups)
         trainable = sum(group.num_trainable for group in self.groups)
-        return "\n".join([*lines, f"{total:,} parameters, {trainable:,} trainable ({trainable / max(total, 1):.1%})"])
+        share = f"{total:,} parameters, {trainable:,} trainable ({trainable / max(total, 1):.1%})"
+        return PlainTable(_COLUMNS, cells, left=frozenset({1, 2}), after=(share,))
+
+    def __str__(self) -> str:
+        return self.table().text()
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
 
 
 def _shortened(names: Sequence[str], limit: int = 48) -> str:

@@ -54,6 +54,12 @@ class ZeroShotComparison:
     model: ZeroShotModel
     metrics: Mapping[str, float]
 
+    def __str__(self) -> str:
+        return str(self.found)
+
+    def _repr_html_(self) -> str:
+        return self.found._repr_html_()
+
 
 def compare_zero_shot(
     methods: Sequence[str],
