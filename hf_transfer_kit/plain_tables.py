@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 from hf_transfer_kit.plain_texts import plain_text
 
@@ -32,18 +33,14 @@ class PlainTable:
     after: tuple[str, ...] = ()
     marked: int | None = None
 
-    def text(self, *, marks: bool = False) -> str:
-        """Aligned columns, two spaces apart.
-
-        Args:
-            marks: Whether each row begins with two places for the mark of what was chosen.
-        """
+    def text(self) -> str:
+        """Aligned columns, two spaces apart; where a row was chosen, each begins with two places for its mark."""
         widths = [max(len(line[column]) for line in (self.header, *self.rows)) for column in range(len(self.header))]
         lines = []
         for place, row in enumerate((self.header, *self.rows)):
             cells = zip(row, widths, strict=True)
             shown = (c.ljust(w) if column in self.left else c.rjust(w) for column, (c, w) in enumerate(cells))
-            mark = ("* " if self.marked is not None and place == self.marked + 1 else "  ") if marks else ""
+            mark = "" if self.marked is None else "* " if place == self.marked + 1 else "  "
             lines.append(mark + "  ".join(shown).rstrip())
         return "\n".join([*self.before, *(lines if self.header else []), *self.after])
 
@@ -66,6 +63,24 @@ class PlainTable:
                 for column, cell in enumerate(cells)
             )
         )
+
+
+class Tabular:
+    """What is printed as a table, and shown as one in notebooks."""
+
+    def table(self) -> PlainTable:
+        """What is printed."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self.table().text()
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """For IPython, whose text would else be all that the fields hold, weights of networks included."""
+        return {"text/plain": str(self), "text/html": self._repr_html_()}
 
 
 def html_text(text: str) -> str:

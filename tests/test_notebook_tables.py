@@ -184,6 +184,14 @@ def test_figures_and_sentences_are_those_of_the_text(kind):
     assert len(page) < 8_000
 
 
+@pytest.mark.parametrize("kind", CASES)
+def test_ipython_without_a_browser_shows_the_text(kind):
+    formatters = pytest.importorskip("IPython.core.formatters")
+    found = CASES[kind](" of mine")
+    shown, _ = formatters.DisplayFormatter().format(found)
+    assert shown == {"text/plain": TEXTS.get(kind, str)(found), "text/html": found._repr_html_()}
+
+
 @pytest.mark.parametrize("hostile", NAMES)
 @pytest.mark.parametrize("kind", CASES)
 def test_names_are_text_whatever_they_hold(kind, hostile):
@@ -204,8 +212,8 @@ def test_it_is_read_on_light_and_dark_ground_and_changes_nothing_around_it(kind)
 
 def test_the_chosen_row_is_marked_in_both():
     table = PlainTable(("name", "value"), [("a", "1.0"), ("long", "12.5")], marked=1, after=("Done.",))
-    assert table.text(marks=True).splitlines() == ["  name  value", "  a       1.0", "* long   12.5", "Done."]
-    assert table.text().splitlines()[1] == "a       1.0"
+    assert table.text().splitlines() == ["  name  value", "  a       1.0", "* long   12.5", "Done."]
+    assert replace(table, marked=None).text().splitlines()[1] == "a       1.0"
     assert [cell for cell in re.findall(r"<td style=\"([^\"]*)\"", table.html()) if "bold" in cell] != []
     assert table.html().count("font-weight:bold") == 2
 

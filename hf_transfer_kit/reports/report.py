@@ -119,6 +119,12 @@ class TransferReport:
         lines = "\n".join(map(html_text, report_text(self).split("\n")))
         return f'<pre style="background:none;color:inherit">{lines}</pre>'
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """The same, and as text for IPython without a browser."""
+        from hf_transfer_kit.reports.console import report_text
+
+        return {"text/plain": report_text(self), "text/html": self._repr_html_()}
+
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data, without texts and pictures of rows."""
         found = asdict(self)

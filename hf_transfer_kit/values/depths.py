@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hf_transfer_kit.plain_tables import PlainTable, html_lines
+from hf_transfer_kit.plain_tables import PlainTable, Tabular
 
 _COLUMNS = ("frozen", "last of them", "validation", "steps", "seeds", "seconds", "cost")
 _LONGEST_NAME = 28
@@ -47,7 +47,7 @@ class DepthResult:
 
 
 @dataclass(frozen=True)
-class DepthSearch:
+class DepthSearch(Tabular):
     """How many layer groups to freeze, and what was measured to tell.
 
     Args:
@@ -80,7 +80,7 @@ class DepthSearch:
         return max(result.rung for result in self.results)
 
     def table(self) -> PlainTable:
-        """A row a depth, the chosen one marked."""
+        """A row a depth, the chosen one marked; then why."""
         cells = [
             (
                 str(result.depth),
@@ -94,10 +94,4 @@ class DepthSearch:
             for result in self.results
         ]
         chosen = next((place for place, result in enumerate(self.results) if result.depth == self.chosen), None)
-        return PlainTable(_COLUMNS, cells, left=frozenset({1}), marked=chosen)
-
-    def __str__(self) -> str:
-        return "\n".join([self.table().text(marks=True), self.sentence, *self.notes])
-
-    def _repr_html_(self) -> str:
-        return self.table().html() + html_lines((self.sentence, *self.notes))
+        return PlainTable(_COLUMNS, cells, left=frozenset({1}), after=(self.sentence, *self.notes), marked=chosen)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
-from hf_transfer_kit.plain_tables import PlainTable
+from hf_transfer_kit.plain_tables import PlainTable, Tabular
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +44,7 @@ class LayerGroup:
 
 
 @dataclass(frozen=True, eq=False)
-class LayerGroups(Sequence[LayerGroup]):
+class LayerGroups(Tabular, Sequence[LayerGroup]):
     """Layer groups of one model, input to output, the head (where there is one) last. Printing shows a table."""
 
     groups: tuple[LayerGroup, ...]
@@ -102,12 +102,6 @@ class LayerGroups(Sequence[LayerGroup]):
         trainable = sum(group.num_trainable for group in self.groups)
         share = f"{total:,} parameters, {trainable:,} trainable ({trainable / max(total, 1):.1%})"
         return PlainTable(_COLUMNS, cells, left=frozenset({1, 2}), after=(share,))
-
-    def __str__(self) -> str:
-        return self.table().text()
-
-    def _repr_html_(self) -> str:
-        return self.table().html()
 
 
 def _shortened(names: Sequence[str], limit: int = 48) -> str:

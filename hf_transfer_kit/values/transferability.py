@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hf_transfer_kit.plain_tables import PlainTable
+from hf_transfer_kit.plain_tables import PlainTable, Tabular
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Transferability:
+class Transferability(Tabular):
     """How well a network's features suit a labelled dataset.
 
     Args:
@@ -51,12 +51,6 @@ class Transferability:
         counts = f"{self.rows:,} rows, {self.classes} classes, {self.width:,} features"
         cells = [(name, str(score)) for name, score in self.scores.items()]
         return PlainTable(("score", "value"), cells, before=(counts,), after=_told(self.left_out))
-
-    def __str__(self) -> str:
-        return self.table().text()
-
-    def _repr_html_(self) -> str:
-        return self.table().html()
 
 
 @dataclass(frozen=True)
@@ -83,7 +77,7 @@ class RankedSource:
 
 
 @dataclass(frozen=True)
-class SourceRanking:
+class SourceRanking(Tabular):
     """Candidates from best to worst, before any fine-tuning.
 
     Args:
@@ -113,12 +107,6 @@ class SourceRanking:
             for source in self.sources
         ]
         return PlainTable(("source", self.by, "comes first", "weights", "seconds"), cells, after=_told(self.skipped))
-
-    def __str__(self) -> str:
-        return self.table().text()
-
-    def _repr_html_(self) -> str:
-        return self.table().html()
 
 
 def _told(left_out: Mapping[str, str]) -> tuple[str, ...]:

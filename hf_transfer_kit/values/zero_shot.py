@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from hf_transfer_kit.plain_tables import PlainTable
+from hf_transfer_kit.plain_tables import PlainTable, Tabular
 from hf_transfer_kit.values.results import ConfusionTable, Verdict
 
 _FIGURES = ("unseen_accuracy", "generalised_seen_accuracy", "generalised_unseen_accuracy", "harmonic_mean", "ausuc")
@@ -111,7 +111,7 @@ class AttributeFigure:
 
 
 @dataclass(frozen=True)
-class UnseenClasses:
+class UnseenClasses(Tabular):
     """A comparison.
 
     Args:
@@ -168,9 +168,3 @@ class UnseenClasses:
             below += f"; a classifier with their labels {100 * fmean(self.labelled):.1f} %"
         chosen = next((place for place, result in enumerate(self.results) if result.name == self.chosen), None)
         return PlainTable(_COLUMNS, cells, after=(below,), marked=chosen)
-
-    def __str__(self) -> str:
-        return self.table().text(marks=True)
-
-    def _repr_html_(self) -> str:
-        return self.table().html()

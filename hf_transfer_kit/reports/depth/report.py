@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -64,4 +65,4 @@ def depth_table(search: DepthSearch) -> str:
         >>> [line.split()[1] for line in depth_table(search).splitlines() if line.startswith("*")]
         ['2']
     """
-    return search.table().text(marks=True)
+    return replace(search.table(), after=()).text()

@@ -110,4 +110,4 @@ def zero_shot_table(found: UnseenClasses) -> str:
         >>> [line.split()[1] for line in zero_shot_table(unseen_classes).splitlines() if line.startswith("*")]
         ['eszsl']
     """
-    return found.table().text(marks=True)
+    return found.table().text()

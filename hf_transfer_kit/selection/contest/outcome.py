@@ -5,14 +5,14 @@ from __future__ import annotations
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from hf_transfer_kit.plain_tables import PlainTable
+from hf_transfer_kit.plain_tables import PlainTable, Tabular
 from hf_transfer_kit.values import FailedRun, RunFigures
 
 if TYPE_CHECKING:
     import pandas
 
 
-class Outcome:
+class Outcome(Tabular):
     """Figures of every run as a table; a comparison has ``runs`` and ``failed``."""
 
     runs: tuple[RunFigures, ...]
@@ -49,12 +49,6 @@ class Outcome:
     def sentences(self) -> tuple[str, ...]:
         """What is said of the choice."""
         return ()
-
-    def __str__(self) -> str:
-        return self.table().text(marks=True)
-
-    def _repr_html_(self) -> str:
-        return self.table().html()
 
 
 COLUMNS = ("candidate", "seed", "split", "metric", "value", "steps", "seconds")
