@@ -14,6 +14,7 @@ from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.disk import full_disk_told
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.plain_tables import PlainTable, html_lines
 from hf_transfer_kit.predicting.answers import Answer
 
 ENDINGS = (".csv", ".jsonl")
@@ -123,17 +124,25 @@ class Predictions(Sequence[Answer]):
         Args:
             limit: How many; None for all.
         """
-        shown = [answer.shown() for answer in self.answers[:limit]]
-        names = columns_of(shown)
-        cells = [names, *([_cell(name, line.get(name)) for name in names] for line in shown)]
-        widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
-        rows = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-        left = len(self) - len(shown)
-        return "\n".join([*rows, *([f"... and {left:,} more"] if left else [])])
+        return self._table(limit).text()
 
     def __repr__(self) -> str:
+        return f"{self._counts()}\n{self.table(_SHOWN)}".rstrip()
+
+    def _repr_html_(self) -> str:
+        return html_lines((self._counts(),)) + self._table(_SHOWN).html()
+
+    def _table(self, limit: int | None) -> PlainTable:
+        shown = [answer.shown() for answer in self.answers[:limit]]
+        names = columns_of(shown)
+        cells = [[_cell(name, line.get(name)) for name in names] for line in shown]
+        left = len(self) - len(shown)
+        more = (f"... and {left:,} more",) if left else ()
+        return PlainTable(names, cells, left=frozenset(range(len(names))), after=more)
+
+    def _counts(self) -> str:
         skipped = f", {len(self.skipped)} rows skipped" if self.skipped else ""
-        return f"{len(self)} predictions{skipped}\n{self.table(_SHOWN)}".rstrip()
+        return f"{len(self)} predictions{skipped}"
 
 
 def check_output_file(path: str | Path, *, overwrite: bool = False) -> Path:

@@ -109,6 +109,11 @@ class TransferredModel:
         self.tasks: tuple[str, ...] = tuple(task for task in getattr(network.config, "tasks", ()) if task in asked)
 
     @property
+    def readings(self) -> tuple[Reading, ...]:
+        """How its tasks read rows."""
+        return self._readings
+
+    @property
     def classes(self) -> dict[str | None, tuple[str, ...]]:
         """Task -> names of its classes or numbers; under None those of a network of one task."""
         return {task: meaning.names for task, meaning in self._meanings().items()}

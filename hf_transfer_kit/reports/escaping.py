@@ -6,43 +6,23 @@ before a page or a card is made of it; ``report.json`` keeps the names as they a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
 
+from hf_transfer_kit.plain_texts import UNSEEN, named, plain_text
+
 T = TypeVar("T")
-_LONGEST = 2_000
-# Controls, what turns the direction of writing or hides itself, lone surrogates and what is no character.
-_UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff]"
-)
-_NEWLINES = {"\n": "⏎", "\r": "⏎", "\t": " "}
 _MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\`*[]~|"} | {"<": "&lt;", "&": "&amp;"})
 
 _EDGE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # inside a word it makes nothing slanted
 
 
-def plain_text(text: str) -> str:
-    """One line in which everything is seen: control characters and marks of direction as ``<U+202E>``, breaks as ⏎.
-
-    Of more than 2,000 characters the first are kept, with a hash of all.
-    """
-    if len(text) > _LONGEST:
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-        text = f"{text[: _LONGEST // 2]}… ({len(text):,} characters, {digest})"
-    return _UNSEEN.sub(lambda found: _NEWLINES.get(found[0], _named(found)), text)
-
-
 def plain_code(code: str) -> str:
     """A command or a program with its lines, in which everything else is seen."""
-    return "\n".join(_UNSEEN.sub(_named, line) for line in code.split("\n"))
-
-
-def _named(found: re.Match[str]) -> str:
-    return f"<U+{ord(found[0]):04X}>"
+    return "\n".join(UNSEEN.sub(named, line) for line in code.split("\n"))
 
 
 def markdown_text(text: str) -> str:
@@ -66,7 +46,7 @@ def code_fence(code: str) -> str:
 def quoted(text: str) -> str:
     """A text as Python writes it, in double quotes and with what is not seen as an escape."""
     safe = json.dumps(text, ensure_ascii=False)
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", safe)
+    return UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", safe)
 
 
 def mapped(value: T, change: Callable[[str], str]) -> T:

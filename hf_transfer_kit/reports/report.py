@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from hf_transfer_kit.plain_tables import html_text
 from hf_transfer_kit.values import (
     Adaptation,
     Advice,
@@ -110,6 +111,19 @@ class TransferReport:
     generalisation: Generalisation | None = None
     growing: Growing | None = None
     no_verdict: str = ""
+
+    def _repr_html_(self) -> str:
+        """For notebooks: what the console shows."""
+        from hf_transfer_kit.reports.console import report_text  # which reads sections, and these read reports
+
+        lines = "\n".join(map(html_text, report_text(self).split("\n")))
+        return f'<pre style="background:none;color:inherit">{lines}</pre>'
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """The same, and as text for IPython without a browser."""
+        from hf_transfer_kit.reports.console import report_text
+
+        return {"text/plain": report_text(self), "text/html": self._repr_html_()}
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON data, without texts and pictures of rows."""

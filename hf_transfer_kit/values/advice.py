@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hf_transfer_kit.plain_tables import PlainTable, Tabular
 from hf_transfer_kit.values.transferability import SourceRanking
 
 
@@ -103,7 +104,7 @@ class StrategyOutlook:
 
 
 @dataclass(frozen=True)
-class Recommendation:
+class Recommendation(Tabular):
     """A plan for a network and a dataset, with reasons.
 
     Args:
@@ -131,9 +132,22 @@ class Recommendation:
     near_cases: tuple[Mapping[str, Any], ...] = ()
 
     def __str__(self) -> str:
+        return "\n".join([self._plan(), *self.reasons, *self._changes()])
+
+    def table(self) -> PlainTable:
+        """The sentences of the text, and between them what each strategy is expected to reach."""
+        cells = [(each.strategy, f"{100 * each.difference:+.1f}", f"{100 * each.error:.1f}") for each in self.outlook]
+        header = ("strategy", "expected points against full", "standard error")
+        chosen = next((place for place, each in enumerate(self.outlook) if each.strategy == self.strategy), None)
+        before = (self._plan(), *self.reasons)
+        return PlainTable(header, cells, before=before, after=self._changes(), marked=chosen)
+
+    def _plan(self) -> str:
         sure = "" if self.confidence is None else f" (within a point of the best in {self.confidence:.0%} of cases)"
-        lines = [f"{self.quadrant}: {self.strategy}{sure}", *self.reasons]
-        return "\n".join([*lines, *(f"What would change this: {sentence}" for sentence in self.would_change)])
+        return f"{self.quadrant}: {self.strategy}{sure}"
+
+    def _changes(self) -> tuple[str, ...]:
+        return tuple(f"What would change this: {sentence}" for sentence in self.would_change)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hf_transfer_kit.plain_tables import PlainTable, Tabular
+
+_COLUMNS = ("frozen", "last of them", "validation", "steps", "seeds", "seconds", "cost")
+_LONGEST_NAME = 28
+
 
 @dataclass(frozen=True)
 class DepthResult:
@@ -42,7 +47,7 @@ class DepthResult:
 
 
 @dataclass(frozen=True)
-class DepthSearch:
+class DepthSearch(Tabular):
     """How many layer groups to freeze, and what was measured to tell.
 
     Args:
@@ -73,3 +78,20 @@ class DepthSearch:
     def last_rung(self) -> int:
         """The rung on which the choice was made."""
         return max(result.rung for result in self.results)
+
+    def table(self) -> PlainTable:
+        """A row a depth, the chosen one marked; then why."""
+        cells = [
+            (
+                str(result.depth),
+                result.group[:_LONGEST_NAME],
+                f"{result.accuracy:.3f} ± {result.error:.3f}",
+                str(result.steps),
+                str(len(result.seeds)),
+                f"{result.seconds:.1f}",
+                f"{result.cost:.2f}",
+            )
+            for result in self.results
+        ]
+        chosen = next((place for place, result in enumerate(self.results) if result.depth == self.chosen), None)
+        return PlainTable(_COLUMNS, cells, left=frozenset({1}), after=(self.sentence, *self.notes), marked=chosen)

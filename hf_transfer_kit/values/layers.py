@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
+from hf_transfer_kit.plain_tables import PlainTable, Tabular
+
 if TYPE_CHECKING:
     from torch import nn
 
 MODALITIES = ("image", "text", "audio")
 """What a network may read."""
+_COLUMNS = ("depth", "name", "modules", "parameters", "trainable")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +45,7 @@ class LayerGroup:
 
 
 @dataclass(frozen=True, eq=False)
-class LayerGroups(Sequence[LayerGroup]):
+class LayerGroups(Tabular, Sequence[LayerGroup]):
     """Layer groups of one model, input to output, the head (where there is one) last. Printing shows a table."""
 
     groups: tuple[LayerGroup, ...]
@@ -84,8 +87,8 @@ class LayerGroups(Sequence[LayerGroup]):
             for depth, group in enumerate(self.groups)
         ]
 
-    def __str__(self) -> str:
-        header = ("depth", "name", "modules", "parameters", "trainable")
+    def table(self) -> PlainTable:
+        """What is printed."""
         cells = [
             (
                 str(row["depth"]),
@@ -96,18 +99,10 @@ class LayerGroups(Sequence[LayerGroup]):
             )
             for row in self.rows()
         ]
-        widths = [max(len(line[column]) for line in [header, *cells]) for column in range(len(header))]
-        numeric = {0, 3, 4}
-        lines = [
-            "  ".join(
-                cell.rjust(width) if column in numeric else cell.ljust(width)
-                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in [header, *cells]
-        ]
         total = sum(group.num_parameters for group in self.groups)
         trainable = sum(group.num_trainable for group in self.groups)
-        return "\n".join([*lines, f"{total:,} parameters, {trainable:,} trainable ({trainable / max(total, 1):.1%})"])
+        share = f"{total:,} parameters, {trainable:,} trainable ({trainable / max(total, 1):.1%})"
+        return PlainTable(_COLUMNS, cells, left=frozenset({1, 2}), after=(share,))
 
 
 def _shortened(names: Sequence[str], limit: int = 48) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hf_transfer_kit.plain_tables import PlainTable, Tabular
+
 
 @dataclass(frozen=True)
 class Score:
@@ -24,7 +26,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Transferability:
+class Transferability(Tabular):
     """How well a network's features suit a labelled dataset.
 
     Args:
@@ -43,6 +45,12 @@ class Transferability:
 
     def __getitem__(self, name: str) -> float:
         return self.scores[name].value
+
+    def table(self) -> PlainTable:
+        """What is printed."""
+        counts = f"{self.rows:,} rows, {self.classes} classes, {self.width:,} features"
+        cells = [(name, str(score)) for name, score in self.scores.items()]
+        return PlainTable(("score", "value"), cells, before=(counts,), after=_told(self.left_out))
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class RankedSource:
 
 
 @dataclass(frozen=True)
-class SourceRanking:
+class SourceRanking(Tabular):
     """Candidates from best to worst, before any fine-tuning.
 
     Args:
@@ -86,11 +94,20 @@ class SourceRanking:
     sources: tuple[RankedSource, ...]
     skipped: Mapping[str, str] = field(default_factory=dict)
 
-    def __str__(self) -> str:
-        wide = max([len("source"), *(len(source.name) for source in self.sources)])
-        lines = [f"{'source':{wide}}  {self.by:>20}  comes first  weights  seconds"]
-        for source in self.sources:
-            measured = f"{source.name:{wide}}  {source.score!s:>20}  {source.first_share:>11.0%}"
-            lines.append(f"{measured}  {source.parameters / 1e6:>6.1f}M  {source.seconds:>7.1f}")
-        lines += [f"{name} was left out: {reason}" for name, reason in self.skipped.items()]
-        return "\n".join(lines)
+    def table(self) -> PlainTable:
+        """What is printed."""
+        cells = [
+            (
+                source.name,
+                str(source.score),
+                f"{source.first_share:.0%}",
+                f"{source.parameters / 1e6:.1f}M",
+                f"{source.seconds:.1f}",
+            )
+            for source in self.sources
+        ]
+        return PlainTable(("source", self.by, "comes first", "weights", "seconds"), cells, after=_told(self.skipped))
+
+
+def _told(left_out: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(f"{name} was left out: {reason}" for name, reason in left_out.items())

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from hf_transfer_kit.plain_tables import PlainTable, Tabular
 from hf_transfer_kit.values.results import ConfusionTable, Verdict
+
+_FIGURES = ("unseen_accuracy", "generalised_seen_accuracy", "generalised_unseen_accuracy", "harmonic_mean", "ausuc")
+_COLUMNS = ("method", "unseen", "all: seen", "all: unseen", "harmonic", "ausuc", "seconds")
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,11 @@ class ZeroShotResult:
         """Standard deviation over the splits, 0.0 for one."""
         return stdev(getattr(split, figure) for split in self.splits) if len(self.splits) > 1 else 0.0
 
+    def shown(self, figure: str) -> str:
+        """Mean and spread of a figure for people: a percentage."""
+        text = f"{100 * self.mean(figure):.1f}"
+        return f"{text} ± {100 * self.spread(figure):.1f} %" if len(self.splits) > 1 else f"{text} %"
+
 
 @dataclass(frozen=True)
 class SeenUnseenLine:
@@ -102,7 +111,7 @@ class AttributeFigure:
 
 
 @dataclass(frozen=True)
-class UnseenClasses:
+class UnseenClasses(Tabular):
     """A comparison.
 
     Args:
@@ -145,3 +154,17 @@ class UnseenClasses:
     def result(self, name: str) -> ZeroShotResult:
         """The entry of that name."""
         return next(result for result in self.results if result.name == name)
+
+    def table(self) -> PlainTable:
+        """Test rows, mean and spread over the splits: a row a method, the chosen one marked."""
+        cells = [
+            (result.name, *(result.shown(figure) for figure in _FIGURES), f"{result.seconds:.1f}")
+            for result in self.results
+        ]
+        below = f"guessing names {100 * self.chance:.1f} %"
+        if self.attributes:
+            below += f"; attributes read rightly {100 * self.lookup:.1f} %"
+        if self.labelled:
+            below += f"; a classifier with their labels {100 * fmean(self.labelled):.1f} %"
+        chosen = next((place for place, result in enumerate(self.results) if result.name == self.chosen), None)
+        return PlainTable(_COLUMNS, cells, after=(below,), marked=chosen)

@@ -82,6 +82,8 @@ def test_a_mistyped_command_is_named(word, meant, monkeypatch, capsys):
         ["push", "--help"],
         ["cache", "-h"],
         ["predict", "-h"],
+        ["export", "-h"],
+        ["demo", "-h"],
         ["report", "-h"],
     ],
 )

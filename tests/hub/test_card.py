@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from hub.sharing_cases import classified
 from huggingface_hub import ModelCard
 from reports.adaptation_case import ONE_CLASS, adaptation, adapted, report_of, without_labels
 
@@ -208,3 +209,12 @@ def test_the_snippet_names_the_way_to_read_many_files_where_inputs_are_kept():
     kept, plain = (usage_snippet(report, raw_inputs=told) for told in (True, False))
     line = '# files, folders and tables at once: hf_transfer_kit.load_transferred(name)("photo.jpg")'
     assert kept == f"{plain}\n{line}"
+
+
+def test_a_run_whose_time_was_not_taken_has_a_card_and_a_page():
+    from hf_transfer_kit.reports import html_report
+
+    report = classified("image", 2, seconds={})
+    assert "wall time" not in str(TransferCard.from_report(report))
+    assert "Wall time" not in html_report(report)
+    assert "wall time: 12 seconds" in str(TransferCard.from_report(classified("image", 2)))

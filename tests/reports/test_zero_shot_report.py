@@ -47,7 +47,7 @@ def test_the_table_marks_the_chosen_method_and_names_other_tables():
     assert lines[1].startswith("* eszsl ")
     assert "75.0 ± 5.0 %" in lines[1]
     assert lines[3].startswith("  eszsl on names ")
-    assert lines[-1] == "  guessing names 50.0 %; attributes read rightly 90.0 %; a classifier with their labels 97.0 %"
+    assert lines[-1] == "guessing names 50.0 %; attributes read rightly 90.0 %; a classifier with their labels 97.0 %"
 
 
 def test_the_page_is_whole_and_reads_back(tmp_path):

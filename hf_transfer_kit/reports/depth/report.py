@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -64,14 +65,4 @@ def depth_table(search: DepthSearch) -> str:
         >>> [line.split()[1] for line in depth_table(search).splitlines() if line.startswith("*")]
         ['2']
     """
-    lines = [
-        f"{'frozen':>8} {'last of them':<28} {'validation':>16} {'steps':>6} {'seeds':>5} {'seconds':>8} {'cost':>6}"
-    ]
-    for result in search.results:
-        mark = "*" if result.depth == search.chosen else " "
-        accuracy = f"{result.accuracy:.3f} ± {result.error:.3f}"
-        lines.append(
-            f"{mark} {result.depth:>6} {result.group[:28]:<28} {accuracy:>16} {result.steps:>6} {len(result.seeds):>5} "
-            f"{result.seconds:>8.1f} {result.cost:>6.2f}"
-        )
-    return "\n".join(lines)
+    return replace(search.table(), after=()).text()

@@ -8,7 +8,7 @@ from typing import Any
 from hf_transfer_kit.data import LoadedData
 from hf_transfer_kit.reports.facts import RunFacts
 from hf_transfer_kit.reports.report import TransferReport
-from hf_transfer_kit.reports.zero_shot.words import shown, why_not_named
+from hf_transfer_kit.reports.zero_shot.words import why_not_named
 from hf_transfer_kit.values import UnseenClasses
 
 _FIGURES = ("unseen_accuracy", "generalised_seen_accuracy", "generalised_unseen_accuracy", "harmonic_mean", "ausuc")
@@ -110,16 +110,4 @@ def zero_shot_table(found: UnseenClasses) -> str:
         >>> [line.split()[1] for line in zero_shot_table(unseen_classes).splitlines() if line.startswith("*")]
         ['eszsl']
     """
-    heads = ("unseen", "all: seen", "all: unseen", "harmonic", "ausuc", "seconds")
-    width = max(len("method"), *(len(result.name) for result in found.results))
-    lines = [f"  {'method':<{width}}" + "".join(f"  {head:>14}" for head in heads)]
-    for result in found.results:
-        mark = "*" if result.name == found.chosen else " "
-        cells = "".join(f"  {shown(result, figure):>14}" for figure in _FIGURES)
-        lines.append(f"{mark} {result.name:<{width}}{cells}  {result.seconds:>14.1f}")
-    lines.append(f"  guessing names {100 * found.chance:.1f} %")
-    if found.attributes:
-        lines[-1] += f"; attributes read rightly {100 * found.lookup:.1f} %"
-    if found.labelled:
-        lines[-1] += f"; a classifier with their labels {100 * sum(found.labelled) / len(found.labelled):.1f} %"
-    return "\n".join(lines)
+    return found.table().text()

@@ -80,8 +80,7 @@ def zero_shot_outcome(found: UnseenClasses) -> str:
 
 def shown(result: ZeroShotResult, figure: str) -> str:
     """Mean and spread of a figure for people: a percentage."""
-    text = f"{100 * result.mean(figure):.1f}"
-    return f"{text} ± {100 * result.spread(figure):.1f} %" if len(result.splits) > 1 else f"{text} %"
+    return result.shown(figure)
 
 
 def why_not_named(found: UnseenClasses) -> str:

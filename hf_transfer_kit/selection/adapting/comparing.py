@@ -74,6 +74,17 @@ class AdaptationComparison(Outcome):
     failed: tuple[FailedRun, ...] = ()
     runs: tuple[RunFigures, ...] = ()
 
+    @property
+    def chosen_candidate(self) -> str:
+        """The chosen method."""
+        return self.chosen
+
+    def sentences(self) -> tuple[str, ...]:
+        """The verdict on the chosen method."""
+        return tuple(
+            result.verdict.sentence for result in self.results if result.method == self.chosen and result.verdict
+        )
+
 
 def compare_adaptations(
     methods: Sequence[str | AdaptationMethod],

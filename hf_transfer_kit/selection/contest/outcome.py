@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from html import escape
+from statistics import fmean
 from typing import TYPE_CHECKING
 
+from hf_transfer_kit.plain_tables import PlainTable, Tabular
 from hf_transfer_kit.values import FailedRun, RunFigures
 
 if TYPE_CHECKING:
     import pandas
 
 
-class Outcome:
+class Outcome(Tabular):
     """Figures of every run as a table; a comparison has ``runs`` and ``failed``."""
 
     runs: tuple[RunFigures, ...]
@@ -23,12 +24,31 @@ class Outcome:
 
         return pandas.DataFrame(run_rows(self.runs), columns=list(COLUMNS))
 
-    def _repr_html_(self) -> str:
-        """For notebooks: means over the seeds, one row a candidate, and what was given up."""
-        table = self.to_pandas()
-        means = table.pivot_table(index="candidate", columns=["split", "metric"], values="value", sort=False)
-        failed = "".join(f"<p>{escape(str(run))}</p>" for run in self.failed)
-        return means.to_html(float_format="{:.3f}".format) + failed
+    def table(self) -> PlainTable:
+        """What is printed: means over the seeds, a row a candidate, the chosen one marked; then what is said of it."""
+        figures: dict[str, dict[str, list[float]]] = {}
+        for run in self.runs:
+            of_candidate = figures.setdefault(run.candidate, {})
+            for split, values in run.figures.items():
+                for metric, value in values.items():
+                    of_candidate.setdefault(f"{split} {metric}", []).append(value)
+        names = list(dict.fromkeys(name for values in figures.values() for name in values))
+        cells = [
+            (candidate, *(f"{fmean(values[name]):.3f}" if name in values else "" for name in names))
+            for candidate, values in figures.items()
+        ]
+        chosen = list(figures).index(self.chosen_candidate) if self.chosen_candidate in figures else None
+        said = (*self.sentences(), *map(str, self.failed))
+        return PlainTable(("candidate", *names), cells, after=said, marked=chosen)
+
+    @property
+    def chosen_candidate(self) -> str:
+        """Text of the candidate that was chosen."""
+        raise NotImplementedError
+
+    def sentences(self) -> tuple[str, ...]:
+        """What is said of the choice."""
+        return ()
 
 
 COLUMNS = ("candidate", "seed", "split", "metric", "value", "steps", "seconds")

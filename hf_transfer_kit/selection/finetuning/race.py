@@ -74,6 +74,16 @@ class Comparison(Outcome):
     failed: tuple[FailedRun, ...] = ()
     runs: tuple[RunFigures, ...] = ()
 
+    @property
+    def chosen_candidate(self) -> str:
+        """The winner."""
+        return self.winner
+
+    def sentences(self) -> tuple[str, ...]:
+        """The verdict, and what was given up before the race."""
+        verdict = (self.verdict.sentence,) if self.verdict else ()
+        return (*verdict, *(each.sentence for each in self.eliminated))
+
     def result(self, strategy: str) -> StrategyResult:
         """The result of one strategy by its text."""
         return next(result for result in self.results if result.strategy == strategy)

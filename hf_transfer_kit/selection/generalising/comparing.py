@@ -59,6 +59,16 @@ class GeneralisationComparison(Outcome):
     failed: tuple[FailedRun, ...] = ()
     runs: tuple[RunFigures, ...] = ()
 
+    @property
+    def chosen_candidate(self) -> str:
+        """The chosen method."""
+        return self.found.chosen
+
+    def sentences(self) -> tuple[str, ...]:
+        """The verdict on the chosen method."""
+        verdict = self.found.result(self.found.chosen).verdict
+        return (verdict.sentence,) if verdict else ()
+
 
 def compare_generalisation(
     methods: Sequence[str | GeneralisationMethod],

@@ -53,6 +53,16 @@ class MultiTaskComparison(Outcome):
     failed: tuple[FailedRun, ...] = ()
     runs: tuple[RunFigures, ...] = ()
 
+    @property
+    def chosen_candidate(self) -> str:
+        """The chosen method."""
+        return self.chosen
+
+    def sentences(self) -> tuple[str, ...]:
+        """The verdicts on the chosen method, one a task."""
+        chosen = [result for result in self.results if result.method == self.chosen]
+        return tuple(verdict.sentence for result in chosen for verdict in result.verdicts.values())
+
 
 def compare_multitask(
     methods: Sequence[str | MultiTaskMethod],

@@ -14,6 +14,7 @@ from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.metrics.row_metrics import class_metric
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_choice
+from hf_transfer_kit.plain_tables import PlainTable, Tabular
 from hf_transfer_kit.selection.contest.bootstrap import Pair
 from hf_transfer_kit.selection.contest.candidate import Candidate
 from hf_transfer_kit.selection.contest.contest import Contest
@@ -41,7 +42,7 @@ _KNOWN = {**METHODS, **JOINT_METHODS}
 
 
 @dataclass(frozen=True, eq=False)
-class ZeroShotComparison:
+class ZeroShotComparison(Tabular):
     """The outcome.
 
     Args:
@@ -53,6 +54,10 @@ class ZeroShotComparison:
     found: UnseenClasses
     model: ZeroShotModel
     metrics: Mapping[str, float]
+
+    def table(self) -> PlainTable:
+        """What is printed."""
+        return self.found.table()
 
 
 def compare_zero_shot(
