@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
@@ -54,3 +59,25 @@ class Ranks:
         """What ``work`` returns in the first process, in all of them; only there it runs."""
         found = self.on_all_ranks(lambda: work() if self.rank == 0 else None)
         return self.exchange(found)[0]
+
+    @contextmanager
+    def temporary_folder(self, shared: Path) -> Iterator[Path]:
+        """A folder for a while, the same one in all processes.
+
+        Args:
+            shared: Folder on a disk that all machines see, where it lies when there are several of them.
+        """
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world)) == self.world
+
+        def make() -> str:
+            if not here:
+                shared.mkdir(parents=True, exist_ok=True)
+            return tempfile.mkdtemp(dir=None if here else shared)
+
+        folder = Path(self.broadcast_from_main(make))
+        try:
+            yield folder
+            self.exchange(None)  # nobody reads there any more
+        finally:
+            if self.rank == 0:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -10,7 +10,8 @@ import re
 import shlex
 import sys
 from argparse import Action
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import NoReturn
 
@@ -131,7 +132,8 @@ def sentences_for_errors(main: Callable[[], None]) -> None:
     transformers.utils.logging.disable_progress_bar()
     name = program()
     try:
-        main()
+        with _one_voice():
+            main()
         sys.stdout.flush()
     except TransferKitError as error:
         print(f"{name}: {full_disk_sentence(error) or error}", file=sys.stderr)
@@ -153,6 +155,16 @@ def sentences_for_errors(main: Callable[[], None]) -> None:
         # several processes holds the group as well.
         gc.collect()
         torch.distributed.destroy_process_group()
+
+
+@contextmanager
+def _one_voice() -> Iterator[None]:
+    """Of several processes the first alone prints; errors are told by whichever meets them."""
+    if os.environ.get("RANK", "0") == "0":
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 def _with_plugins(argv: list[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 import time
 from pathlib import Path
 from typing import cast
@@ -15,7 +14,8 @@ from transformers import PreTrainedModel
 from hf_transfer_kit.backbones import reinitialize
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import DataError
-from hf_transfer_kit.features import CachedFeatures, cache_features
+from hf_transfer_kit.features import CachedFeatures, cache_features, default_cache_dir
+from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.finetuning.running import to_channels_last
 from hf_transfer_kit.selection.measures.scores.leave_one_out import leave_one_out_accuracy, leave_one_out_scores
@@ -71,7 +71,7 @@ def measure_case(
         )
 
     known = features(model, cache_dir).features
-    with tempfile.TemporaryDirectory() as folder:
+    with Ranks().temporary_folder(default_cache_dir()) as folder:
         random = features(
             cast(PreTrainedModel, reinitialize(copy.deepcopy(model), all=True, seed=seed)), folder
         ).features
