@@ -78,6 +78,7 @@ def shared() -> Path:
 @pytest.fixture
 def training_arguments(tmp_path):
     """Arguments of a quiet short run on the CPU in a temporary folder; keywords win."""
+    from trainer_names import named
     from transformers import TrainingArguments
 
     def make(kind=TrainingArguments, **settings):
@@ -90,7 +91,7 @@ def training_arguments(tmp_path):
             "logging_steps": 1,
             "seed": 0,
         }
-        return kind(**{**given, **settings})
+        return kind(**{**given, **named(settings)})
 
     return make
 

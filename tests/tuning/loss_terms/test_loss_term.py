@@ -342,8 +342,8 @@ def test_gradient_checkpointing_changes_nothing(training_arguments, use_reentran
     states = []
     for checkpointing in (False, True):
         model, data = case("vit")
-        settings = {"gradient_checkpointing_kwargs": {"use_reentrant": use_reentrant}} if checkpointing else {}
-        args = training_arguments(max_steps=2, gradient_checkpointing=checkpointing, learning_rate=0.01, **settings)
+        settings = {"activation_checkpointing_kwargs": {"use_reentrant": use_reentrant}} if checkpointing else {}
+        args = training_arguments(max_steps=2, activation_checkpointing=checkpointing, learning_rate=0.01, **settings)
         InOrder(model, args, train_dataset=data, callbacks=[Blocks()]).train()
         states.append(state_of(model))
     assert_close_state(*states, 1e-5)
@@ -352,7 +352,7 @@ def test_gradient_checkpointing_changes_nothing(training_arguments, use_reentran
 def test_maps_inside_reentrant_checkpoints_are_refused(training_arguments):
     model, data = case("vit")
     args = training_arguments(
-        max_steps=2, gradient_checkpointing=True, gradient_checkpointing_kwargs={"use_reentrant": True}
+        max_steps=2, activation_checkpointing=True, activation_checkpointing_kwargs={"use_reentrant": True}
     )
     with pytest.raises(SettingsError, match="Blocks: reentrant gradient checkpointing computes 'a' without a graph"):
         InOrder(model, args, train_dataset=data, callbacks=[Blocks(inside=True)]).train()
