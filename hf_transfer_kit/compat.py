@@ -5,6 +5,7 @@ The versions are those from ``constraints-oldest.txt`` to ``constraints.txt``.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from dataclasses import fields
 from functools import cache
@@ -12,7 +13,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import TrainingArguments
+    from torch import Tensor
+    from torch.distributed.tensor import DTensor
+    from transformers import Trainer, TrainingArguments
 
 LATE_ARGUMENTS = {  # newest name -> older one, or None where nothing asked for the like
     "activation_checkpointing": "gradient_checkpointing",
@@ -53,6 +56,13 @@ def asks_for_reentrant_checkpointing(args: TrainingArguments) -> bool:
     return bool(given.get("use_reentrant", True))
 
 
+def loss_is_scaled(trainer: Trainer) -> bool | None:
+    """What the Trainer was told of its own loss, ``loss_is_scaled_for_ga``; None also where it cannot be told."""
+    from transformers import Trainer
+
+    return trainer.loss_is_scaled_for_ga if hasattr(Trainer, "loss_is_scaled_for_ga") else None
+
+
 @cache
 def http_client() -> ModuleType:
     """The library (httpx or httpx2) whose errors and answers the installed huggingface_hub hands on."""
@@ -60,3 +70,15 @@ def http_client() -> ModuleType:
 
     base = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
     return sys.modules[base.__module__.partition(".")[0]]
+
+
+def sharded_like(tensor: Tensor, parameter: DTensor) -> DTensor:
+    """A tensor that every process has whole, laid out as a parameter is.
+
+    Each process cuts out its own part; torch 2.6 cannot, and sends the first process's tensor around.
+    """
+    from torch.distributed.tensor import distribute_tensor
+
+    takes = "src_data_rank" in inspect.signature(distribute_tensor).parameters
+    nothing_sent: dict[str, Any] = {"src_data_rank": None} if takes else {}
+    return distribute_tensor(tensor, parameter.device_mesh, parameter.placements, **nothing_sent)
