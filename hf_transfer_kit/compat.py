@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo
     from torch import Tensor
     from torch.distributed.tensor import DTensor
     from transformers import Trainer, TrainingArguments
@@ -70,6 +71,11 @@ def http_client() -> ModuleType:
 
     base = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
     return sys.modules[base.__module__.partition(".")[0]]
+
+
+def commit_fields(commit: CommitInfo) -> dict[str, Any]:
+    """What another process makes the same answer of; that of huggingface_hub 1.5 cannot be pickled itself."""
+    return {field.name: getattr(commit, field.name) for field in fields(commit) if field.init}
 
 
 def sharded_like(tensor: Tensor, parameter: DTensor) -> DTensor:

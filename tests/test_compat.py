@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from huggingface_hub import CommitInfo
 from huggingface_hub.errors import HfHubHTTPError
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -81,6 +82,16 @@ def test_the_client_is_the_one_whose_errors_the_hub_raises():
     assert issubclass(HfHubHTTPError, client.HTTPError)
     assert issubclass(client.ConnectError, client.TransportError)
     assert sys.modules["huggingface_hub.utils._http"].get_session().__class__.__module__.startswith(client.__name__)
+
+
+def test_the_answer_to_a_commit_travels_as_plain_values():
+    commit = CommitInfo(
+        commit_url="https://hub/me/net/commit/abc", commit_message="told", commit_description="", oid="abc"
+    )
+    values = compat.commit_fields(commit)
+    assert {type(value) for value in values.values()} <= {str, type(None)}
+    again = CommitInfo(**values)
+    assert (again, again.oid, again.repo_url, again.commit_message) == (commit, "abc", commit.repo_url, "told")
 
 
 def test_a_trainer_that_was_told_of_its_loss_is_believed_where_it_can_be(training_arguments):
