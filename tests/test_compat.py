@@ -86,7 +86,7 @@ def test_the_client_is_the_one_whose_errors_the_hub_raises():
 
 def test_the_answer_to_a_commit_travels_as_plain_values():
     commit = CommitInfo(
-        commit_url="https://hub/me/net/commit/abc", commit_message="told", commit_description="", oid="abc"
+        commit_url="https://huggingface.co/me/net/commit/abc", commit_message="told", commit_description="", oid="abc"
     )
     values = compat.commit_fields(commit)
     assert {type(value) for value in values.values()} <= {str, type(None)}
