@@ -22,11 +22,19 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run the long tests on the data beside the project")
+    parser.addoption("--core", action="store_true", help="only the files that pyproject.toml names core")
+    parser.addini("core", "files and folders of --core", type="paths")
     parser.addoption("--cold", action="store_true", help="start a Python anew for every process of a test")
 
 
 def pytest_configure(config):
     processes.cold_always = processes.cold_always or config.getoption("--cold")
+
+
+def pytest_ignore_collect(collection_path, config):
+    if not config.getoption("--core") or collection_path.is_dir():
+        return None
+    return None if any(collection_path.is_relative_to(path) for path in config.getini("core")) else True
 
 
 def pytest_collection_modifyitems(config, items):
@@ -78,6 +86,7 @@ def shared() -> Path:
 @pytest.fixture
 def training_arguments(tmp_path):
     """Arguments of a quiet short run on the CPU in a temporary folder; keywords win."""
+    from trainer_names import named
     from transformers import TrainingArguments
 
     def make(kind=TrainingArguments, **settings):
@@ -90,7 +99,7 @@ def training_arguments(tmp_path):
             "logging_steps": 1,
             "seed": 0,
         }
-        return kind(**{**given, **settings})
+        return kind(**{**given, **named(settings)})
 
     return make
 

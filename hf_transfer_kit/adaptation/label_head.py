@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -90,5 +90,7 @@ class LabelHead:
 
     def _caught(self) -> Tensor:
         """What entered the head, or of several copies of it the one that ran."""
-        ran = next(module for module in self.module.modules() if _CAUGHT in vars(module))
-        return vars(ran).pop(_CAUGHT)
+        ran = next(module for module in self.module.modules() if hasattr(module, _CAUGHT))
+        caught = cast(Tensor, getattr(ran, _CAUGHT))
+        delattr(ran, _CAUGHT)
+        return caught

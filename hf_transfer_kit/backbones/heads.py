@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -17,7 +18,17 @@ from hf_transfer_kit.errors import ModelError
 _LAST_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
-class TakenOff(nn.Identity):
+class PassedOn(nn.Identity):
+    """Stands where a layer was. Its empty weight is for families that initialise that layer's by name (T5)."""
+
+    bias = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.empty(0)  # no parameter
+
+
+class TakenOff(PassedOn):
     """Stands where a network's label head was: what the network gives are features, and it has no head."""
 
 

@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
-import httpx2
 from huggingface_hub import ModelCard
 
+from hf_transfer_kit.compat import http_client
 from hf_transfer_kit.errors import SettingsError
 
 # What the Hub takes as `license`.
@@ -116,7 +116,7 @@ def _licence_on_hub(name: str) -> str | None:
 def _licence_of_card(source: Path | str) -> str | None:
     try:
         licence = ModelCard.load(source, ignore_metadata_errors=True).data.license
-    except (OSError, ValueError, httpx2.HTTPError):  # offline, no such repository, no card
+    except (OSError, ValueError, http_client().HTTPError):  # offline, no such repository, no card
         return None
     return licence if isinstance(licence, str) else None
 

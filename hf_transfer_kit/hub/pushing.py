@@ -16,6 +16,7 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.argument_types import checked_arguments
+from hf_transfer_kit.compat import commit_fields
 from hf_transfer_kit.errors import HubError, SettingsError, TransferKitError
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.hub.adapter_alone import is_adapter_alone, stage_adapter
@@ -94,7 +95,7 @@ def push_transfer_model(
             save_results(temporary, report, folder_or_model, processor, {}, base_model=base_model)
             return _push_folder(Path(temporary), repo_id, private, revision, commit_message, token, retries)
 
-    return _by_the_first_process(push)
+    return CommitInfo(**_by_the_first_process(lambda: commit_fields(push())))
 
 
 def check_destination(repo_id: str, *, token: str | None = None, retries: int = 5) -> str:

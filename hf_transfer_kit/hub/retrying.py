@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar, cast
 
-import httpx2
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import get_session, hf_raise_for_status
 
+from hf_transfer_kit.compat import http_client
 from hf_transfer_kit.errors import HubError, first_line
 from hf_transfer_kit.logs import get_logger
 
@@ -55,7 +55,7 @@ def with_retries(
         try:
             with _long_waits_raised():
                 return ask()
-        except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as error:
+        except (http_client().HTTPError, OSError, RuntimeError, ValueError) as error:
             if isinstance(error, HubError):
                 raise
             cause = _cause(error)
@@ -76,7 +76,7 @@ def _long_waits_raised() -> Iterator[None]:
     session = get_session()
     before = session.event_hooks
 
-    def raise_long_waits(response: httpx2.Response) -> None:
+    def raise_long_waits(response: Any) -> None:
         asked = _seconds(response.headers.get("Retry-After", ""))
         if response.status_code in _PASSING and asked is not None and asked > _LONGEST_ASKED_WAIT:
             response.read()
@@ -98,7 +98,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _cause(error: BaseException) -> BaseException:
     """The answer or the broken connection behind an error: huggingface_hub wraps those of single files."""
-    known = (HfHubHTTPError, httpx2.TransportError, json.JSONDecodeError)
+    known = (HfHubHTTPError, http_client().TransportError, json.JSONDecodeError)
     return next((found for found in _chain(error) if isinstance(found, known)), error)
 
 
@@ -108,7 +108,7 @@ def _status(error: BaseException) -> int | None:
 
 def _passes(error: BaseException) -> bool:
     # A gateway's page of HTML in place of an answer is read as JSON in vain.
-    return _status(error) in _PASSING or isinstance(error, (httpx2.TransportError, json.JSONDecodeError))
+    return _status(error) in _PASSING or isinstance(error, (http_client().TransportError, json.JSONDecodeError))
 
 
 def _asked_wait(error: BaseException) -> float | None:

@@ -32,7 +32,9 @@ class SeenUnseenCurve:
     def area(self) -> float:
         """Area under unseen accuracy by seen accuracy, in [0, 1] (AUSUC)."""
         # From the largest gamma, where nothing is given to seen classes, to the smallest.
-        return float(np.trapezoid(self.unseen[::-1], self.seen[::-1]))
+        from scipy.integrate import trapezoid  # numpy's has two names by version
+
+        return float(trapezoid(self.unseen[::-1], self.seen[::-1]))
 
     @property
     def best(self) -> int:

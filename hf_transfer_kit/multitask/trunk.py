@@ -15,7 +15,7 @@ from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from hf_transfer_kit.backbones.adapters import adapter_settings, outermost, put_adapters, without_adapter
 from hf_transfer_kit.backbones.auto_classes import TASK_CLASSES, classifier_class, classifier_modalities
 from hf_transfer_kit.backbones.feature_maps import logits_layer, position_mask
-from hf_transfer_kit.backbones.heads import find_head
+from hf_transfer_kit.backbones.heads import PassedOn, find_head
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.multitask.heads import HEADS, POOLED, SEQUENCE
 
@@ -151,7 +151,7 @@ class FeatureReader:
         layer = cast(nn.Linear, without_adapter(network.get_submodule(self.head_name)))
         self.width: dict[str, int] = {POOLED: layer.in_features}
         self.has_bias = layer.bias is not None
-        network.set_submodule(self.head_name, nn.Identity())
+        network.set_submodule(self.head_name, PassedOn())
         if SEQUENCE in self.reads:
             self.width[SEQUENCE] = network.config.hidden_size
             network.base_model.register_forward_hook(_keep_sequence)

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers import Trainer, TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.backbones.seeded_eval_mode import preserved_random_state, seeded_eval_mode
+from hf_transfer_kit.compat import loss_is_scaled
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
@@ -50,7 +51,7 @@ class FairLossScale(NetworkCallback):
 
 def mend_loss_scale(trainer: Trainer | None, train_dataloader: DataLoader | None) -> None:
     """Tells ``trainer`` whether its model heeds ``num_items_in_batch``, where that makes a difference."""
-    if trainer is None or not trainer.model_accepts_loss_kwargs or trainer.loss_is_scaled_for_ga is not None:
+    if trainer is None or not trainer.model_accepts_loss_kwargs or loss_is_scaled(trainer) is not None:
         return
     pieces = trainer.args.gradient_accumulation_steps * trainer.args.world_size
     own_loss = trainer.compute_loss_func is not None or trainer.label_smoother is not None

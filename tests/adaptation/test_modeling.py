@@ -6,6 +6,7 @@ import math
 import pytest
 import tiny
 import torch
+from trainer_names import enable_checkpointing, is_checkpointing
 from transformers import AutoModel, AutoModelForImageClassification, AutoModelForSequenceClassification
 
 from hf_transfer_kit import FreezeLayers
@@ -198,15 +199,15 @@ def test_checkpointed_activations_give_the_same_gradients_and_are_refused_beside
         network, inputs = _classifier("bert")
         model = DomainAdversarialModel.from_classifier(network)
         if checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
-            assert model.is_activation_checkpointing
+            enable_checkpointing(model, {"use_reentrant": False})
+            assert is_checkpointing(model)
         model.train()
         torch.manual_seed(1)
         model(**_step(inputs)).loss.backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
     with pytest.raises(ValueError, match="does not support"):
-        _paper_model(layers=True).activation_checkpointing_enable()
+        enable_checkpointing(_paper_model(layers=True))
 
 
 def test_auto_classes_make_it_from_a_configuration():

@@ -10,6 +10,7 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
+from trainer_names import named
 from transformers import AutoModelForImageClassification, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from hf_transfer_kit import FreezeLayers, cache_boundaries, cache_prefix, layer_groups
@@ -553,7 +554,7 @@ def test_gradient_checkpointing_behind_a_cut(tmp_path):
     for checkpointing in (False, True):
         model = tiny_vit()
         prefix = cache_prefix(model, 2, images(), cache_dir=tmp_path, progress=False)
-        args = arguments(tmp_path, activation_checkpointing=checkpointing)
+        args = arguments(tmp_path, **named({"activation_checkpointing": checkpointing}))
         trainer = Trainer(model, args, train_dataset=prefix.dataset, data_collator=prefix.collator)
         losses.append(trainer.train().training_loss)
     assert abs(losses[0] - losses[1]) < 1e-6

@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 from hub.sharing_cases import BASE, lora
-from huggingface_hub import ModelCard
+from huggingface_hub import CommitInfo, ModelCard
 
 from hf_transfer_kit import push_transfer_model
 from hf_transfer_kit.errors import HubError
@@ -78,11 +78,17 @@ def test_it_is_pushed_whole_and_the_folder_stays_as_it_is(run, monkeypatch):
             for operation in operations:
                 given = operation.path_or_fileobj
                 sent[operation.path_in_repo] = given if isinstance(given, bytes) else Path(given).read_bytes()
-            return options["commit_message"]
+            told = options["commit_message"]
+            return CommitInfo(
+                commit_url=f"https://huggingface.co/{repo_id}/commit/a",
+                commit_message=told,
+                commit_description="",
+                oid="a",
+            )
 
     monkeypatch.setattr("hf_transfer_kit.hub.pushing.HfApi", Hub)
     before = sorted(path.name for path in (folder / "run" / "adapter").iterdir())
-    assert push_transfer_model(folder / "run" / "adapter", "me/small") == "transfer: base on birds"
+    assert push_transfer_model(folder / "run" / "adapter", "me/small").commit_message == "transfer: base on birds"
     assert before == sorted(path.name for path in (folder / "run" / "adapter").iterdir())
     assert b"base_model_relation: adapter" in sent["README.md"]
     assert b'name = "me/small"' in sent["README.md"]

@@ -3,11 +3,11 @@
 from email.utils import formatdate
 from time import time
 
-import httpx2
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import _http
 
+from hf_transfer_kit.compat import http_client
 from hf_transfer_kit.errors import HubError
 from hf_transfer_kit.hub import retrying
 from hf_transfer_kit.hub.retrying import with_retries
@@ -24,8 +24,8 @@ class Hub:
         if not self.refusals:
             return "done"
         status, headers = self.refusals.pop(0)
-        request = httpx2.Request("POST", "https://hub/api")
-        raise HfHubHTTPError("refused", response=httpx2.Response(status, headers=headers, request=request))
+        request = http_client().Request("POST", "https://hub/api")
+        raise HfHubHTTPError("refused", response=http_client().Response(status, headers=headers, request=request))
 
     def ask(self, **how):
         return with_retries(self, about="me/net", sleep=self.slept.append, **how)
@@ -78,13 +78,13 @@ def test_somebody_elses_commit_is_waited_out(status):
 
 def test_a_long_wait_inside_an_upload_is_not_slept_by_the_hubs_own_loop(monkeypatch):
     def answer(request):
-        return httpx2.Response(429, headers={"Retry-After": "86400"}, request=request)
+        return http_client().Response(429, headers={"Retry-After": "86400"}, request=request)
 
     def slept_by_the_hub(seconds):
         raise AssertionError(f"huggingface_hub sleeps {seconds} s")
 
     monkeypatch.setattr(_http.time, "sleep", slept_by_the_hub)
-    session = httpx2.Client(transport=httpx2.MockTransport(answer))
+    session = http_client().Client(transport=http_client().MockTransport(answer))
     for module in (retrying, _http):
         monkeypatch.setattr(module, "get_session", lambda: session)
     slept = []

@@ -7,6 +7,7 @@ import tiny
 import torch
 from multitask_packed import TEXT_TASKS, gradients, picture_batch, picture_model, text_batch, text_labels, text_model
 from torch.nn import functional
+from trainer_names import enable_checkpointing
 from transformers import AutoModel, Trainer
 
 from hf_transfer_kit import FreezeLayers
@@ -251,7 +252,7 @@ def test_checkpointed_activations_give_the_same_gradients_and_are_refused_beside
     for checkpointing in (False, True):
         model = text_model(tasks, inputs=inputs, shared_from=2)
         if checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
+            enable_checkpointing(model, {"use_reentrant": False})
         batch = {**text_batch(4, prefix="english"), **text_batch(4, prefix="german")}
         batch["german__input_ids"] = batch["german__input_ids"] % 30
         for name in inputs:
@@ -261,7 +262,7 @@ def test_checkpointed_activations_give_the_same_gradients_and_are_refused_beside
     assert found[0].keys() == found[1].keys()
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
     with pytest.raises(ValueError, match="does not support"):
-        picture_model().activation_checkpointing_enable()
+        enable_checkpointing(picture_model())
 
 
 def test_mixed_precision_keeps_losses_in_float32():

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pyarrow
 import torch
 from huggingface_hub.errors import HfHubHTTPError
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 
 import hf_transfer_kit
 from hf_transfer_kit.commands.edge.places import portable
+from hf_transfer_kit.compat import http_client
 from hf_transfer_kit.disk import is_full
 from hf_transfer_kit.errors import FullDiskError, NotFiniteError, TransferKitError, first_line
 
@@ -48,7 +48,7 @@ def sentence_of(error: BaseException) -> str | None:
         return f"The memory of the device does not suffice: {first_line(error)} {_SMALLER}"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _MEMORY.search(str(error))):
         return f"The memory of this machine does not suffice: {first_line(error)}. {_SMALLER}"
-    if isinstance(error, (HfHubHTTPError, httpx2.HTTPError)):
+    if isinstance(error, (HfHubHTTPError, http_client().HTTPError)):
         return (
             f"The Hub did not answer as expected: {first_line(error)}. Check the connection, and run the command again."
         )

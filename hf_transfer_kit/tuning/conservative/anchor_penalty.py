@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from hf_transfer_kit.compat import sharded_like
 from hf_transfer_kit.tuning.conservative.lora_delta import LoRAPair, delta_gradients, delta_squared
 from hf_transfer_kit.tuning.conservative.penalties import NORMS, deltas, squared_distance
 
@@ -172,11 +173,7 @@ def placed_like(tensor: Tensor, parameter: Tensor) -> Tensor:
     tensor = tensor.to(parameter.device, parameter.dtype)
     if not hasattr(parameter, "placements") or hasattr(tensor, "placements"):
         return local(tensor)
-    from torch.distributed.tensor import DTensor, distribute_tensor
-
-    sharded = cast(DTensor, parameter)
-    # Every process has the whole tensor: each cuts out its own part, nothing is sent.
-    return local(distribute_tensor(tensor, sharded.device_mesh, sharded.placements, src_data_rank=None))
+    return local(sharded_like(tensor, cast(Any, parameter)))
 
 
 def local(tensor: Tensor) -> Tensor:

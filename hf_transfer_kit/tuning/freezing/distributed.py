@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection
-from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel, TrainingArguments
 from transformers.training_args import ParallelMode
 
+from hf_transfer_kit.compat import argument_name, asks_for_reentrant_checkpointing, training_argument
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.runs import calling_trainer
 
@@ -28,17 +28,14 @@ def check_freezing(model: nn.Module, args: TrainingArguments) -> None:
     Raises:
         SettingsError: Naming the argument to set.
     """
-    # Trainer takes these two out; with nothing left transformers checkpoints without re-entering.
-    given = cast(dict[str, Any], args.activation_checkpointing_kwargs or {})  # Trainer has read the text
-    passed_on = {key: value for key, value in given.items() if key not in ("every_n_layers", "offload")}
-    asked = args.activation_checkpointing and bool(passed_on) and passed_on.get("use_reentrant", True)
+    asked = asks_for_reentrant_checkpointing(args)
     module = next((name for name, inner in model.named_modules() if _is_reentrant(inner)), None)
-    if asked or (module is not None and not args.activation_checkpointing):
+    if asked or (module is not None and not training_argument(args, "activation_checkpointing")):
         where = "" if asked else f" (switched on in {module or type(model).__name__})"
         raise SettingsError(
             f"Freezing needs non-reentrant activation checkpointing{where}: with use_reentrant=True, layers behind "
-            "frozen ones silently get no gradient. Set activation_checkpointing_kwargs={'use_reentrant': False} "
-            "(gradient_checkpointing_kwargs is its older name)."
+            f"frozen ones silently get no gradient. Set {argument_name('activation_checkpointing_kwargs')}="
+            "{'use_reentrant': False}."
         )
 
 
@@ -63,7 +60,7 @@ def check_late_freezing(model: nn.Module, args: TrainingArguments, *, asked_by: 
         )
     if not is_data_parallel(args):
         return
-    if args.ddp_static_graph:
+    if training_argument(args, "ddp_static_graph"):
         raise SettingsError(
             f"{asked_by} freezes and thaws parameters while training, and a static graph cannot change. "
             "Set ddp_static_graph=False."
@@ -74,13 +71,13 @@ def check_late_freezing(model: nn.Module, args: TrainingArguments, *, asked_by: 
             "size is found the model is wrapped again, without what is frozen then. Set auto_find_batch_size=False."
         )
     if not finds_unused_parameters(model, args):
-        checkpointing = args.activation_checkpointing or _is_checkpointing(model)
+        checkpointing = training_argument(args, "activation_checkpointing") or _is_checkpointing(model)
         raise SettingsError(
             f"{asked_by} leaves parameters without a gradient in some steps, for which DistributedDataParallel would "
             "wait. Set ddp_find_unused_parameters=True"
             + (
                 " (Trainer leaves it off with activation checkpointing) and "
-                "activation_checkpointing_kwargs={'use_reentrant': False}."
+                f"{argument_name('activation_checkpointing_kwargs')}={{'use_reentrant': False}}."
                 if checkpointing
                 else "."
             )
@@ -92,7 +89,7 @@ def finds_unused_parameters(model: nn.Module, args: TrainingArguments) -> bool:
     if args.ddp_find_unused_parameters is not None:
         return args.ddp_find_unused_parameters
     if isinstance(model, PreTrainedModel):
-        return not (args.activation_checkpointing or _is_checkpointing(model))
+        return not (training_argument(args, "activation_checkpointing") or _is_checkpointing(model))
     return True
 
 

@@ -20,6 +20,7 @@ from transformers.utils.generic import find_labels
 
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps
 from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.compat import argument_name
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.loss_scale import mend_loss_scale
 from hf_transfer_kit.tuning.loss_terms.grafting import Graft
@@ -165,8 +166,8 @@ class LossTerm(RunPart, ScalarCallback):
         if self._maps.outside_graph and _checkpoints(model):
             raise SettingsError(
                 f"{type(self).__name__}: reentrant gradient checkpointing computes {self._maps.outside_graph!r} "
-                "without a graph, so the term could not teach the model. Set gradient_checkpointing_kwargs="
-                "{'use_reentrant': False}, or leave it out."
+                "without a graph, so the term could not teach the model. Set "
+                f"{argument_name('activation_checkpointing_kwargs')}={{'use_reentrant': False}}, or leave it out."
             )
         if self.needs_every_map and (unseen := [name for name in self._maps.names if name not in maps]):
             raise SettingsError(

@@ -4,6 +4,7 @@ import pytest
 import tiny
 import torch
 from snapshots import labelled_rows, moved, snapshot
+from trainer_names import CHECKPOINTING, enable_checkpointing, is_checkpointing
 from transformers import Trainer
 from transformers.training_args import ParallelMode
 
@@ -46,7 +47,7 @@ def test_frozen_first_layers_train_under_activation_checkpointing(make_trainer, 
         model, inputs = tiny.TRANSFORMERS[family]()
         before = snapshot(model)
         make_trainer(model, inputs, callback(), **settings).train()
-        assert model.is_activation_checkpointing is bool(settings)
+        assert is_checkpointing(model) is bool(settings)
         results.append((snapshot(model), moved(before, model)))
     assert any(".1." in name for name in results[1][1])
     assert results[0][1] == results[1][1]
@@ -57,16 +58,16 @@ def test_frozen_first_layers_train_under_activation_checkpointing(make_trainer, 
 @pytest.mark.parametrize("callback", [lambda: FreezeLayers(first=1), lambda: GradualUnfreezing(every=0.5)])
 def test_reentrant_checkpointing_is_refused(make_trainer, callback, given):
     model, inputs = tiny.TRANSFORMERS["bert"]()
-    with pytest.raises(SettingsError, match=r"Set activation_checkpointing_kwargs=\{'use_reentrant': False\}"):
+    with pytest.raises(SettingsError, match=rf"Set {CHECKPOINTING}_kwargs=\{{'use_reentrant': False\}}"):
         make_trainer(model, inputs, callback(), activation_checkpointing=True, activation_checkpointing_kwargs=given)
 
 
 def test_reentrant_checkpointing_switched_on_in_the_model_is_refused(make_trainer):
     model, inputs = tiny.TRANSFORMERS["bert"]()
-    model.activation_checkpointing_enable({"use_reentrant": True})
+    enable_checkpointing(model, {"use_reentrant": True})
     with pytest.raises(SettingsError, match=r"\(switched on in bert"):
         make_trainer(model, inputs, FreezeLayers(first=1))
-    model.activation_checkpointing_enable({"use_reentrant": False})
+    enable_checkpointing(model, {"use_reentrant": False})
     make_trainer(model, inputs, FreezeLayers(first=1, quiet=True)).train()
 
 
@@ -83,7 +84,7 @@ def test_offloading_and_sparse_checkpointing_are_allowed(training_arguments):
         (
             {"activation_checkpointing": True},
             "Set ddp_find_unused_parameters=True (Trainer leaves it off with activation checkpointing) and "
-            "activation_checkpointing_kwargs={'use_reentrant': False}.",
+            f"{CHECKPOINTING}_kwargs={{'use_reentrant': False}}.",
         ),
         ({"ddp_static_graph": True}, "a static graph cannot change. Set ddp_static_graph=False."),
         ({"auto_find_batch_size": True}, "Set auto_find_batch_size=False."),
@@ -117,7 +118,7 @@ def test_unused_parameters_are_found_as_trainer_decides(training_arguments):
     assert finds_unused_parameters(model, training_arguments())
     assert not finds_unused_parameters(model, training_arguments(activation_checkpointing=True))
     assert not finds_unused_parameters(model, training_arguments(ddp_find_unused_parameters=False))
-    model.activation_checkpointing_enable()
+    enable_checkpointing(model)
     assert not finds_unused_parameters(model, training_arguments())
     assert finds_unused_parameters(torch.nn.Linear(1, 1), training_arguments())
 
@@ -142,6 +143,7 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 import tiny, torch
 from snapshots import labelled_rows
+from trainer_names import named
 from transformers import Trainer, TrainingArguments
 from hf_transfer_kit import FreezeLayers, GradualUnfreezing
 from hf_transfer_kit.errors import SettingsError
@@ -150,7 +152,7 @@ def make(*callbacks, **settings):
     torch.manual_seed(0)
     model, inputs = tiny.TRANSFORMERS["bert"]()
     args = TrainingArguments(sys.argv[2], use_cpu=True, ddp_backend="gloo", report_to=[], max_steps=4, save_strategy="no",
-                             per_device_train_batch_size=2, disable_tqdm=True, **settings)
+                             per_device_train_batch_size=2, disable_tqdm=True, **named(settings))
     return Trainer(model, args, train_dataset=labelled_rows(inputs), callbacks=list(callbacks))
 
 def refused(sentence, act):
