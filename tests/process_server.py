@@ -8,6 +8,7 @@ It reads one request a line, as JSON, and answers each with a line:
 import atexit
 import gc
 import importlib
+import importlib.machinery
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ import threading
 import time
 import traceback
 import types
+from pathlib import Path
 
 # Of the kit nothing is among them: every program imports by itself what it uses of it.
 LIBRARIES = (
@@ -31,6 +33,23 @@ LIBRARIES = (
     "matplotlib.pyplot",
     "torchjd.aggregation",
 )
+
+KIT = Path(__file__).resolve().parents[1] / "hf_transfer_kit"
+
+
+def compile_once() -> None:
+    """Keeps the kit's code where Python may write none beside its files: each fork would compile it anew."""
+    if not sys.dont_write_bytecode:
+        return
+    texts = {str(path): path.read_bytes() for path in KIT.rglob("*.py")}
+    kept = {path: (text, compile(text, path, "exec", dont_inherit=True)) for path, text in texts.items()}
+    anew = importlib.machinery.SourceFileLoader.source_to_code
+
+    def code(self, data, path, **how):
+        text, compiled = kept.get(path, (None, None))
+        return compiled if text == data else anew(self, data, path, **how)
+
+    importlib.machinery.SourceFileLoader.source_to_code = code
 
 
 def serve(answers) -> dict | None:
@@ -119,6 +138,7 @@ if __name__ == "__main__":
     os.dup2(2, 1)  # what a library may print while it is imported is no answer
     for library in LIBRARIES:
         importlib.import_module(library)
+    compile_once()
     gc.collect()
     gc.freeze()  # else the first collection of a fork copies the libraries' memory
     if request := serve(answers):

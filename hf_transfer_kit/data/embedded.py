@@ -39,7 +39,8 @@ def embedded_data(name: str) -> DatasetDict:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    pictures, labels = _enlarged_digits()
+    digits = load_digits()
+    labels = digits.target
     source, target = train_test_split(np.arange(len(labels)), test_size=0.5, stratify=labels, random_state=_SEED)
     rows = {"digits": source, "digits_m": target}[name]
     features = Features(
@@ -50,11 +51,11 @@ def embedded_data(name: str) -> DatasetDict:
             "ink": Value("float32"),
         }
     )
-    ink = load_digits().data.mean(axis=1) / 16
+    ink = digits.data.mean(axis=1) / 16
     splits = {}
-    cells = _photograph_cells()
+    cells = _photograph_cells() if name == "digits_m" else {}
     for split, indices in _split_rows(rows, labels).items():
-        images = [np.repeat(pictures[index][:, :, None], 3, axis=2) for index in indices]
+        images = [_enlarged(digits.images[index]) for index in indices]
         if name == "digits_m":
             images = blended(images, cells[split], np.random.default_rng([_SEED, len(split)]))
         splits[split] = Dataset.from_dict(
@@ -90,15 +91,11 @@ def blended(
     return result
 
 
-def _enlarged_digits() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    small = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    enlarged = [
-        np.asarray(Pictures.fromarray(image).resize((SIDE, SIDE), Pictures.Resampling.BICUBIC)) for image in small
-    ]
-    return np.stack(enlarged), digits.target
+def _enlarged(digit: np.ndarray) -> np.ndarray:
+    """A digit of 8 x 8 with values from 0 to 16 as uint8 of shape (SIDE, SIDE, 3)."""
+    small = np.round(digit * (255 / 16)).astype(np.uint8)
+    grey = np.asarray(Pictures.fromarray(small).resize((SIDE, SIDE), Pictures.Resampling.BICUBIC))
+    return np.repeat(grey[:, :, None], 3, axis=2)
 
 
 def _split_rows(rows: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:

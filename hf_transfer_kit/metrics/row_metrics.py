@@ -56,9 +56,13 @@ def class_metric(name: str, said: np.ndarray, true: np.ndarray) -> RowMetric:
     counted = true != IGNORED
     row = np.nonzero(counted)[0]
     said, true = said[counted], true[counted]
+    if name == "accuracy":  # what a race asks for ten thousand times needs no table of classes
+        right = np.bincount(row, said == true, len(counted))
+        there = np.bincount(row, minlength=len(counted)).astype(float)
+        return RowMetric(len(counted), lambda weights: _ratio(float(weights @ right), float(weights @ there)))
     names, places = np.unique(np.concatenate([said, true]), return_inverse=True)
     said, true = places[: len(row)], places[len(row) :]
-    by_pair = {"accuracy": _accuracy, "macro_f1": _macro_f1, "balanced_accuracy": _balanced_accuracy}[name]
+    by_pair = {"macro_f1": _macro_f1, "balanced_accuracy": _balanced_accuracy}[name]
 
     def value(weights: np.ndarray) -> float:
         pairs = np.bincount(true * len(names) + said, weights[row], len(names) ** 2)
@@ -141,10 +145,6 @@ def mean_of(metrics: Sequence[RowMetric]) -> RowMetric:
         return float(np.mean(known)) if known else np.nan
 
     return RowMetric(metrics[0].rows, value)
-
-
-def _accuracy(pairs: np.ndarray) -> float:
-    return _ratio(np.trace(pairs), pairs.sum())
 
 
 def _balanced_accuracy(pairs: np.ndarray) -> float:

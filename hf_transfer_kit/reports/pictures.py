@@ -108,11 +108,12 @@ def legend_label(label: str, limit: int = 40) -> str:
 
 def svg_text(figure: Figure) -> str:
     """The figure as the text of an <svg> element."""
-    buffer = io.StringIO()
-    # Text stays text: small files, and a screen reader can read it.
     import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+    buffer = io.StringIO()
+    # Text stays text: small files, and a screen reader can read it. Figure.savefig would draw everything twice.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "hf_transfer_kit"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text[text.index("<svg") :])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hf_transfer_kit.data.embedded import CELL, _enlarged_digits, _photograph_cells, _split_rows, blended, embedded_data
+from hf_transfer_kit.data.embedded import CELL, _photograph_cells, _split_rows, blended, embedded_data
 
 
 def pixels(split):
@@ -25,9 +25,10 @@ def test_the_same_rows_every_time():
 
 
 def test_no_digit_is_in_two_splits_or_in_both_datasets():
-    _, labels = _enlarged_digits()
+    from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
+    labels = load_digits().target
     source, target = train_test_split(np.arange(len(labels)), test_size=0.5, stratify=labels, random_state=7)
     parts = [set(rows.tolist()) for half in (source, target) for rows in _split_rows(half, labels).values()]
     assert sum(map(len, parts)) == len(set.union(*parts)) == len(labels)

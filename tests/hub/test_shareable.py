@@ -1,6 +1,7 @@
 """What may leave the machine: files by their kind, texts without secrets and places, results with figures."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,10 +53,10 @@ TOKENS = {
 }
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
     """Results, and what lies beside them after training."""
-    folder = tmp_path / "run"
+    folder = tmp_path_factory.mktemp("results")
     for path in (
         "config.json", "tokenizer.json", "adapter/adapter_config.json", "customers.csv", "secrets.yaml", "wandb.json", "notes.txt", "model-00001-of-00002.safetensors", "README.md", "tokenizer.model", "chat_template.jinja",
         "adapter/adapter_model.safetensors", "processors/grey/preprocessor_config.json", "pictures/curve.png",
@@ -68,6 +69,12 @@ def folder(tmp_path):
     write_report(folder, classified("text", 2))
     write_manifest(folder, {name: described(folder / name) for name in WRITTEN})
     return folder
+
+
+@pytest.fixture
+def folder(results, tmp_path):
+    """A copy of them."""
+    return Path(shutil.copytree(results, tmp_path / "run"))
 
 
 def changed(folder, name, text):

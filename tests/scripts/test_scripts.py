@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import joint_networks
@@ -61,11 +62,23 @@ def strategies_of_the_guide() -> list[str]:
     return [written for row in table.splitlines()[2:] for written in re.findall(r"`([^`]*)`", row.split("|")[1])]
 
 
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """A few pictures of two classes, whose names a text tower knows."""
+    folder = tmp_path_factory.mktemp("pictures")
+    draw = np.random.default_rng(0)
+    for row in range(60):
+        path = folder / "38"[row % 2] / f"{row}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(draw.integers(0, 200, (16, 16, 3), np.uint8)).save(path)
+    return folder
+
+
 @pytest.mark.parametrize("written", strategies_of_the_guide())
-def test_every_strategy_runs_as_the_guide_writes_it(written, network, tmp_path):
+def test_every_strategy_runs_as_the_guide_writes_it(written, pictures, network, tmp_path):
     if written.startswith("text_head"):  # it begins with class names through a text tower
         network = joint_networks.save("clip", tmp_path / "clip")
-    flags = ["--model_name_or_path", network, "--dataset", "digits_m", "--train_size", "50", "--output_dir", tmp_path]
+    flags = ["--model_name_or_path", network, "--dataset", pictures, "--output_dir", tmp_path]
     run("finetune.py", "--strategy", written, *flags, "--max_steps", "2", "--per_device_train_batch_size", "8")
     (result,) = json.loads((tmp_path / "report.json").read_text())["results"]
     assert result["strategy"].split(":")[0] == written.split(":")[0]
@@ -130,32 +143,14 @@ def test_the_settings_run_again_and_flags_win(raced, tmp_path):
 
 
 def test_finetune_writes_a_report_and_resumes(network, tmp_path):
-    flags = [
-        "--model_name_or_path",
-        network,
-        "--dataset",
-        "digits",
-        "--train_size",
-        "48",
-        "--strategy",
-        "freeze_first:k=2",
-    ]
-    checkpoints = ["--save_strategy", "steps", "--save_steps", "2", *FAST]
-    run("finetune.py", *flags, *checkpoints, "--output_dir", tmp_path / "whole")
-    resumed = tmp_path / "resumed"
-    run("finetune.py", *flags, *checkpoints, "--output_dir", resumed)
-    checkpoint = resumed / "checkpoint-2"
-    run(
-        "finetune.py",
-        *flags,
-        *FAST,
-        "--output_dir",
-        resumed,
-        "--overwrite_output_dir",
-        "--resume_from_checkpoint",
-        checkpoint,
-        cold=True,
-    )
+    flags = ["--model_name_or_path", network, "--dataset", "digits", "--train_size", "48"]
+    flags += ["--strategy", "freeze_first:k=2"]
+    saving = ["--save_strategy", "steps", "--save_steps", "2"]
+    run("finetune.py", *flags, *saving, *FAST, "--output_dir", tmp_path / "whole")
+    resumed = shutil.copytree(tmp_path / "whole", tmp_path / "resumed")
+    (resumed / "model.safetensors").unlink()
+    again = ["--overwrite_output_dir", "--resume_from_checkpoint", resumed / "checkpoint-2"]
+    run("finetune.py", *flags, *FAST, "--output_dir", resumed, *again, cold=True)
     from safetensors.torch import load_file
 
     first, second = (load_file(folder / "model.safetensors") for folder in (tmp_path / "whole", resumed))
@@ -262,7 +257,7 @@ def test_a_source_that_cannot_run_is_told_before_anything_trains(network, tmp_pa
     flags = ["--model_name_or_path", network, "--dataset", "digits_m", "--output_dir", tmp_path, *FAST]
     twice = run("transfer.py", *flags, "--other_sources", network, ok=False)
     assert twice.returncode == 2
-    assert "none twice" in twice.stderr
+    assert "a network is named twice" in twice.stderr
     absent = run("transfer.py", *flags, "--other_sources", "no/such-network", ok=False)
     assert absent.returncode == 2
     assert "no/such-network" in absent.stderr

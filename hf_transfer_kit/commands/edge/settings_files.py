@@ -37,9 +37,10 @@ def merged_settings(kinds: Sequence[type], argv: Sequence[str]) -> list[str]:
     """
     names, hints = {}, {}
     for kind in kinds:
+        types = get_type_hints(kind)
         for field in dataclasses.fields(kind):
             for name in (field.name, *(alias.strip("-") for alias in field.metadata.get("aliases", ()))):
-                names[name], hints[name] = field.name, str(get_type_hints(kind)[field.name])
+                names[name], hints[name] = field.name, str(types[field.name])
     typed, values = [], {}
     words = iter(word for text in argv for word in (text.split("=", 1) if text.startswith("--config=") else [text]))
     for word in words:

@@ -61,7 +61,7 @@ def pooled_bootstrap(
     differences = np.empty(draws)
     for draw in range(draws):
         drawn = generator.integers(len(sides), size=len(sides)) if draw_pairs else range(len(sides))
-        differences[draw] = np.mean([_drawn(*sides[place], generator) for place in drawn])
+        differences[draw] = sum(_drawn(*sides[place], generator) for place in drawn) / len(sides)
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(differences, [tail, 1 - tail])
     observed = np.mean([_mean(first) - _mean(second) for first, second in sides])
@@ -79,11 +79,16 @@ def _mean(runs: Sequence[RowMetric]) -> float:
 def _drawn(first: Sequence[RowMetric], second: Sequence[RowMetric], generator: np.random.Generator) -> float:
     rows = first[0].rows
     counts = np.bincount(generator.integers(rows, size=rows), minlength=rows).astype(float)
-    values = []
-    for side in (first, second):
-        places, times = np.unique(generator.integers(len(side), size=len(side)), return_counts=True)
-        values.append(sum(n * side[place].value(counts) for place, n in zip(places, times, strict=True)) / len(side))
-    return values[0] - values[1]
+    one, other = (_side(side, counts, generator) for side in (first, second))
+    return one - other
+
+
+def _side(runs: Sequence[RowMetric], counts: np.ndarray, generator: np.random.Generator) -> float:
+    """The mean metric of as many runs drawn; each is computed once, however often it is drawn."""
+    if len(runs) == 1:
+        return runs[0].value(counts)
+    times = np.bincount(generator.integers(len(runs), size=len(runs)), minlength=len(runs)).tolist()
+    return sum(n * run.value(counts) for n, run in zip(times, runs, strict=True) if n) / len(runs)
 
 
 def accuracy_interval(correct: np.ndarray, *, confidence: float = 0.95, draws: int = 2_000) -> tuple[float, float]:
