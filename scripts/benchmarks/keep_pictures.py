@@ -20,9 +20,9 @@ PICTURES = ROOT / "model_cards" / "pictures"
 _WIDTH = 1000
 KEPT = {
     "transfer": ("transfer_digits", 1150),
-    "advise": ("advise", 760),
-    "adapt": ("adapt", 760),
-    "multitask": ("multitask", 1000),
+    "advise": ("advise", 830),
+    "adapt": ("adapt", 1130),
+    "multitask": ("multitask", 1120),
     "zero_shot": ("zero_shot", 800),
     "search_depth": ("search_depth", 860),
 }
