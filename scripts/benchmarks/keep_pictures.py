@@ -23,7 +23,7 @@ KEPT = {
     "advise": ("advise", 830),
     "adapt": ("adapt", 1130),
     "multitask": ("multitask", 1120),
-    "zero_shot": ("zero_shot", 800),
+    "zero_shot": ("zero_shot", 1250),
     "search_depth": ("search_depth", 860),
 }
 """Recipe -> name of its picture, and how many pixels of its page it shows."""
