@@ -341,7 +341,9 @@ class Blocks(LossTerm):
 @pytest.mark.parametrize("use_reentrant", [False, True])
 def test_gradient_checkpointing_changes_nothing(training_arguments, use_reentrant):
     if use_reentrant and vit_layers() != "layers":
-        pytest.skip("a ViT of this version shows its layers inside the checkpoint only, which the next test has refused")
+        pytest.skip(
+            "a ViT of this version shows its layers inside the checkpoint only, which the next test has refused"
+        )
     states = []
     for checkpointing in (False, True):
         model, data = case("vit")
