@@ -124,7 +124,7 @@ def said():
         return text
 
     yield take
-    messages.remove_handler(handler)
+    logging.getLogger("transformers").removeHandler(handler)  # its own function refuses in some versions
     messages.set_verbosity(before)
 
 

@@ -101,3 +101,24 @@ def test_a_trainer_that_was_told_of_its_loss_is_believed_where_it_can_be(trainin
     assert compat.loss_is_scaled(trainer) is None
     trainer.loss_is_scaled_for_ga = False
     assert compat.loss_is_scaled(trainer) is (False if hasattr(Trainer, "loss_is_scaled_for_ga") else None)
+
+
+SHARDED = """
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
+from hf_transfer_kit.compat import sharded_like
+
+dist.init_process_group("gloo")
+mesh = init_device_mesh("cpu", (2,))
+parameter = distribute_tensor(torch.zeros(5, 2), mesh, [Shard(0)])
+part = sharded_like(torch.arange(10.0).reshape(5, 2), parameter).to_local()
+print(f"rank {dist.get_rank()} has {part.flatten().tolist()}\\n", end="")
+"""
+
+
+def test_a_tensor_is_laid_out_as_a_sharded_parameter(two_processes):
+    output = two_processes(SHARDED).stdout
+    assert "rank 0 has [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]" in output
+    assert "rank 1 has [6.0, 7.0, 8.0, 9.0]" in output

@@ -1,6 +1,7 @@
-"""Arguments of Trainer and methods of its models under the names that the installed transformers has."""
+"""Arguments of Trainer, and of its models methods and layers, under the names that the installed transformers has."""
 
 import pytest
+import torch
 
 from hf_transfer_kit.compat import LATE_ARGUMENTS, argument_name
 
@@ -17,6 +18,14 @@ def named(settings):
 
 def enable_checkpointing(model, how=None):
     getattr(model, f"{CHECKPOINTING}_enable")(how)
+
+
+def vit_layers():
+    """Where a ViT's layers lie in its base model, which is also the name of their groups."""
+    from transformers import ViTConfig, ViTModel
+
+    with torch.device("meta"):
+        return "layers" if hasattr(ViTModel(ViTConfig(num_hidden_layers=1)), "layers") else "encoder.layer"
 
 
 def is_checkpointing(model):

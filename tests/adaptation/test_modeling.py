@@ -153,7 +153,7 @@ def test_a_compiled_step_is_one_graph_at_every_strength():
     compiled = torch.compile(model, backend=backend, fullgraph=True)
     batch = _step({"pixel_values": _images(4, 0)}, {"pixel_values": _images(4, 1)}, rows=4)
     losses = []
-    for strength in (0.1, 0.5, 0.9):
+    for strength in (0.1, 0.5, 0.9, 0.2, 0.7):
         for each in (model, reference):
             each.strength.fill_(strength)
         losses.append((compiled(**batch).loss.item(), reference(**batch).loss.item()))
@@ -161,8 +161,8 @@ def test_a_compiled_step_is_one_graph_at_every_strength():
     norms = [each.network.dann_mnist.blocks[0][1] for each in (model, reference)]
     for name in ("running_mean", "source_running_mean", "source_running_var"):
         assert torch.allclose(getattr(norms[0], name), getattr(norms[1], name), rtol=1e-5)
-    assert int(norms[0].num_batches_tracked) == int(norms[0].source_num_batches_tracked) == 3
-    assert len(graphs) <= 2
+    assert int(norms[0].num_batches_tracked) == int(norms[0].source_num_batches_tracked) == 5
+    assert len(graphs) <= 3  # without and with scalars to add to; in torch 2.6 another once their number grows
 
 
 def test_a_copy_is_a_model_of_its_own():

@@ -1,6 +1,7 @@
 """L2-SP equals the penalty in the loss, its decoupled form its closed form, in every kind of training."""
 
 import copy
+import inspect
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import torch
 from small_net import Net, difference, rows, weights
 from tiny import TRANSFORMERS
 from torch import nn
+from torch.distributed.tensor import distribute_tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError
@@ -420,6 +422,8 @@ if dist.get_rank() == 0:
 
 
 def test_fully_sharded_weights_are_held_alike(two_processes, tmp_path):
+    if "src_data_rank" not in inspect.signature(distribute_tensor).parameters:
+        pytest.skip("fully_shard of torch 2.6 does not run on the CPU")
     here = os.path.dirname(__file__)
     two_processes(SHARDED, tmp_path, here, os.path.dirname(os.path.dirname(here)))
     results = torch.load(tmp_path / "results.pt")

@@ -15,6 +15,7 @@ from term_cases import (
     perturbed,
     state_of,
 )
+from trainer_names import vit_layers
 from transformers import Trainer
 
 from hf_transfer_kit.errors import SettingsError
@@ -78,7 +79,7 @@ def written_out(model, source, batch, alpha, beta):
     return now.loss + penalty, penalty
 
 
-LAYERS = {"vit": ["layers.0", "layers.1"], "bert": ["encoder.layer.0", "encoder.layer.1"]}
+LAYERS = {"vit": [f"{vit_layers()}.{i}" for i in (0, 1)], "bert": ["encoder.layer.0", "encoder.layer.1"]}
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from term_cases import Counting, CountingItems, InOrder, assert_close_state, case, state_of
 from torch import nn
+from trainer_names import vit_layers
 from transformers import PreTrainedConfig, TrainerCallback
 
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps
@@ -330,10 +331,8 @@ class Blocks(LossTerm):
         self.inside = inside
 
     def watch(self, model):
-        block = model.vit.layers[0]
-        return FeatureMaps(
-            outputs={"a": [next(block.children()) if self.inside else block], "b": [model.vit.layers[1]]}
-        )
+        block, last = (model.vit.get_submodule(f"{vit_layers()}.{i}") for i in (0, 1))
+        return FeatureMaps(outputs={"a": [next(block.children()) if self.inside else block], "b": [last]})
 
     def term(self, model, maps, inputs):
         return maps["a"].square().mean() + maps["b"].square().mean()
@@ -341,6 +340,10 @@ class Blocks(LossTerm):
 
 @pytest.mark.parametrize("use_reentrant", [False, True])
 def test_gradient_checkpointing_changes_nothing(training_arguments, use_reentrant):
+    if use_reentrant and vit_layers() != "layers":
+        pytest.skip(
+            "a ViT of this version shows its layers inside the checkpoint only, which the next test has refused"
+        )
     states = []
     for checkpointing in (False, True):
         model, data = case("vit")
@@ -356,7 +359,7 @@ def test_maps_inside_reentrant_checkpoints_are_refused(training_arguments):
     args = training_arguments(
         max_steps=2, activation_checkpointing=True, activation_checkpointing_kwargs={"use_reentrant": True}
     )
-    with pytest.raises(SettingsError, match="Blocks: reentrant gradient checkpointing computes 'a' without a graph"):
+    with pytest.raises(SettingsError, match=r"Blocks: reentrant gradient checkpointing computes '[ab]' without a graph"):
         InOrder(model, args, train_dataset=data, callbacks=[Blocks(inside=True)]).train()
 
 
