@@ -165,9 +165,10 @@ def _middle_ranks(groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _correlation(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> float:
     drawn = weights > 0
-    if drawn.sum() < 2 or np.ptp(first[drawn]) == 0 or np.ptp(second[drawn]) == 0:
+    if any((side[drawn] == side[drawn][:1]).all() for side in (first, second)):
         return 0.0  # nothing is told apart
-    first, second = (side - np.average(side, weights=weights) for side in (first, second))
+    total = weights.sum()
+    first, second = (side - (side * weights).sum() / total for side in (first, second))
     return float(weights @ (first * second) / np.sqrt((weights @ first**2) * (weights @ second**2)))
 
 
