@@ -19,10 +19,11 @@ TIMM = (
     "swin_tiny_patch4_window7_224",
 )
 _TIMM_ARGS = {
+    "vgg11": {"mlp_ratio": 1 / 64},  # else 129 million parameters
     "vit_tiny_patch16_224": {"img_size": 32, "depth": 2},
     "swin_tiny_patch4_window7_224": {"img_size": 56, "embed_dim": 24, "depths": (1, 1, 2, 1)},
 }
-_TIMM_SIDE = {"vgg11": 224, "inception_v3": 96, "swin_tiny_patch4_window7_224": 56}
+_TIMM_SIDE = {"inception_v3": 96, "swin_tiny_patch4_window7_224": 56}
 
 
 def images(side: int = 32, rows: int = 2) -> dict[str, torch.Tensor]:

@@ -20,10 +20,16 @@ class RowMetric:
         rows: Number of rows.
         value: Weights of shape (rows,), at least 0, how often each row counts, to the metric; of ones it is the metric
             itself, of whole numbers that of the rows repeated. NaN where no known row has a weight.
+        at_once: The same of weights of shape (draws, rows), as (draws,), where it is had more quickly.
     """
 
     rows: int
     value: Callable[[np.ndarray], float]
+    at_once: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        """The metric of each row of weights of shape (draws, rows), as (draws,)."""
+        return np.array([self.value(row) for row in weights]) if self.at_once is None else self.at_once(weights)
 
     @property
     def observed(self) -> float:
@@ -41,7 +47,7 @@ def mean_metric(values: np.ndarray) -> RowMetric:
     values = np.asarray(values, dtype=float)
     known = ~np.isnan(values)
     filled = np.where(known, values, 0.0)
-    return RowMetric(len(values), lambda weights: _ratio(float(weights @ filled), float(weights @ known)))
+    return _shared(filled, known.astype(float))
 
 
 def class_metric(name: str, said: np.ndarray, true: np.ndarray) -> RowMetric:
@@ -59,7 +65,7 @@ def class_metric(name: str, said: np.ndarray, true: np.ndarray) -> RowMetric:
     if name == "accuracy":  # what a race asks for ten thousand times needs no table of classes
         right = np.bincount(row, said == true, len(counted))
         there = np.bincount(row, minlength=len(counted)).astype(float)
-        return RowMetric(len(counted), lambda weights: _ratio(float(weights @ right), float(weights @ there)))
+        return _shared(right, there)
     names, places = np.unique(np.concatenate([said, true]), return_inverse=True)
     said, true = places[: len(row)], places[len(row) :]
     by_pair = {"macro_f1": _macro_f1, "balanced_accuracy": _balanced_accuracy}[name]
@@ -82,7 +88,7 @@ def counts_metric(name: str, right: np.ndarray, said: np.ndarray, there: np.ndar
     """
     upper, lower = {"f1": (2 * right, said + there), "precision": (right, said), "recall": (right, there)}[name]
     upper, lower = np.asarray(upper, dtype=float), np.asarray(lower, dtype=float)
-    return RowMetric(len(upper), lambda weights: _share(weights @ upper, weights @ lower))
+    return _shared(upper, lower, of_nothing=0.0)
 
 
 def entity_metric(name: str, said: Sequence[Sequence[str]], true: Sequence[Sequence[str]]) -> RowMetric:
@@ -112,7 +118,7 @@ def transcript_metric(
     if name == "accuracy":
         return mean_metric(edits == 0)
     lengths = np.array([len(symbols) for symbols in there], dtype=float)
-    return RowMetric(len(edits), lambda weights: _ratio(weights @ edits, weights @ lengths))
+    return _shared(edits, lengths)
 
 
 def number_metric(name: str, said: np.ndarray, true: np.ndarray) -> RowMetric:
@@ -133,7 +139,14 @@ def number_metric(name: str, said: np.ndarray, true: np.ndarray) -> RowMetric:
         one, other = (_middle_ranks(group, weights) for group in groups) if name == "spearman" else sides
         return _correlation(one, other, weights)
 
-    return RowMetric(len(said), value)
+    def at_once(weights: np.ndarray) -> np.ndarray:
+        if not len(rows):
+            return np.full(len(weights), np.nan)
+        weights = weights[:, rows]
+        one, other = (_middle_ranks_at_once(group, weights) for group in groups) if name == "spearman" else sides
+        return np.where(weights.any(axis=1), _correlations(one, other, weights), np.nan)
+
+    return RowMetric(len(said), value, at_once)
 
 
 def mean_of(metrics: Sequence[RowMetric]) -> RowMetric:
@@ -144,7 +157,12 @@ def mean_of(metrics: Sequence[RowMetric]) -> RowMetric:
         known = [one for one in values if not np.isnan(one)]
         return float(np.mean(known)) if known else np.nan
 
-    return RowMetric(metrics[0].rows, value)
+    def at_once(weights: np.ndarray) -> np.ndarray:
+        values = np.stack([metric.values(weights) for metric in metrics])
+        known = (~np.isnan(values)).sum(axis=0)
+        return np.divide(np.nansum(values, axis=0), known, out=np.full(len(weights), np.nan), where=known > 0)
+
+    return RowMetric(metrics[0].rows, value, at_once)
 
 
 def _balanced_accuracy(pairs: np.ndarray) -> float:
@@ -163,17 +181,45 @@ def _middle_ranks(groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return (np.cumsum(sizes) - (sizes - 1) / 2)[groups]
 
 
+def _middle_ranks_at_once(groups: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    order = np.argsort(groups, kind="stable")
+    begins = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    sizes = np.add.reduceat(weights[:, order], begins, axis=1)
+    return (np.cumsum(sizes, axis=1) - (sizes - 1) / 2)[:, groups]
+
+
 def _correlation(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> float:
     drawn = weights > 0
-    if drawn.sum() < 2 or np.ptp(first[drawn]) == 0 or np.ptp(second[drawn]) == 0:
+    if any((side[drawn] == side[drawn][:1]).all() for side in (first, second)):
         return 0.0  # nothing is told apart
-    first, second = (side - np.average(side, weights=weights) for side in (first, second))
+    total = weights.sum()
+    first, second = (side - (side * weights).sum() / total for side in (first, second))
     return float(weights @ (first * second) / np.sqrt((weights @ first**2) * (weights @ second**2)))
 
 
-def _ratio(upper: float, lower: float) -> float:
-    return float(upper / lower) if lower else np.nan
+def _correlations(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """``_correlation`` of each row of weights of shape (draws, rows); the sides are (rows,) or (draws, rows)."""
+    drawn = weights > 0
+    told = np.ones(len(weights), dtype=bool)
+    for side in (first, second):
+        least = np.where(drawn, side, np.inf).min(axis=1, initial=np.inf)
+        told &= np.where(drawn, side, -np.inf).max(axis=1, initial=-np.inf) > least
+    total = np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    first, second = (side - (side * weights).sum(axis=1, keepdims=True) / total for side in (first, second))
+    weighted = weights * first
+    spreads = np.sqrt((weighted * first).sum(axis=1) * (weights * second * second).sum(axis=1))
+    return np.divide((weighted * second).sum(axis=1), spreads, out=np.zeros(len(weights)), where=told)
 
 
-def _share(upper: float, lower: float) -> float:
-    return float(upper / lower) if lower else 0.0
+def _shared(upper: np.ndarray, lower: np.ndarray, of_nothing: float = np.nan) -> RowMetric:
+    """The weighted sum of ``upper`` over that of ``lower``, both (rows,)."""
+
+    def value(weights: np.ndarray) -> float:
+        whole = weights @ lower
+        return float(weights @ upper / whole) if whole else of_nothing
+
+    def at_once(weights: np.ndarray) -> np.ndarray:
+        whole = weights @ lower
+        return np.divide(weights @ upper, whole, out=np.full(len(weights), of_nothing), where=whole != 0)
+
+    return RowMetric(len(upper), value, at_once)

@@ -1,6 +1,7 @@
 import copy
 
 import pytest
+import timm
 import tiny
 import torch
 
@@ -8,6 +9,8 @@ from hf_transfer_kit.backbones import layer_groups, reinitialize
 from hf_transfer_kit.errors import SettingsError
 
 MODELS = tiny.classifiers()
+# Begun by the rule of its network, which is found by its name where no argument is its own.
+MODELS["timm/vgg11"] = lambda: (timm.create_model("vgg11", num_classes=5), None)
 
 
 @pytest.mark.parametrize("name", MODELS)

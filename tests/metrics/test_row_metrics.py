@@ -64,6 +64,19 @@ def test_weights_are_rows_repeated(task_type, names):
             assert found.value(counts / ROWS) == pytest.approx(expected[name], abs=1e-12) or name.startswith("spearman")
 
 
+@pytest.mark.parametrize(("task_type", "names"), CASES)
+def test_many_draws_at_once_are_each_alone(task_type, names):
+    generator = np.random.default_rng(1)
+    logits, labels = case(task_type, generator)
+    metrics = task_metrics("regression" if task_type == "several_numbers" else task_type, names)
+    weights = np.stack([np.bincount(generator.integers(few, size=ROWS), minlength=ROWS) for few in (1, 2, 3, 9, ROWS)])
+    weights = np.concatenate([weights, np.zeros((1, ROWS), dtype=int)]).astype(float)
+    for name in metrics.names:
+        found = metrics.by_row(name, metrics.said(logits), labels)
+        alone = np.array([found.value(row) for row in weights])
+        np.testing.assert_allclose(found.values(weights), alone, rtol=0, atol=1e-12, err_msg=name)
+
+
 def test_what_is_not_known_does_not_count():
     assert mean_metric(np.array([1.0, np.nan, 0.0])).observed == 0.5
     assert np.isnan(mean_metric(np.array([1.0, np.nan])).value(np.array([0.0, 1.0])))

@@ -13,6 +13,8 @@ from hf_transfer_kit.metrics import RowMetric, mean_metric
 Runs = np.ndarray | Sequence[RowMetric]
 """Correctness (0 or 1) of shape (runs, rows) or (rows,), or each run's metric."""
 
+_CELLS = 1_000_000  # weights held at a time
+
 
 class Pair(NamedTuple):
     """Two sides judged on the same rows, each by its runs; their numbers may differ."""
@@ -58,10 +60,9 @@ def pooled_bootstrap(
                 "same rows on both sides, at least one."
             )
     generator = np.random.default_rng(seed)
-    differences = np.empty(draws)
-    for draw in range(draws):
-        drawn = generator.integers(len(sides), size=len(sides)) if draw_pairs else range(len(sides))
-        differences[draw] = sum(_drawn(*sides[place], generator) for place in drawn) / len(sides)
+    block = max(1, _CELLS // sum(first[0].rows for first, _ in sides))
+    blocks = [min(block, draws - begun) for begun in range(0, draws, block)]
+    differences = np.concatenate([_differences(sides, count, draw_pairs, generator) for count in blocks])
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(differences, [tail, 1 - tail])
     observed = np.mean([_mean(first) - _mean(second) for first, second in sides])
@@ -76,19 +77,51 @@ def _mean(runs: Sequence[RowMetric]) -> float:
     return float(np.mean([run.observed for run in runs]))
 
 
-def _drawn(first: Sequence[RowMetric], second: Sequence[RowMetric], generator: np.random.Generator) -> float:
-    rows = first[0].rows
-    counts = np.bincount(generator.integers(rows, size=rows), minlength=rows).astype(float)
-    one, other = (_side(side, counts, generator) for side in (first, second))
-    return one - other
+def _differences(
+    sides: Sequence[tuple[Sequence[RowMetric], Sequence[RowMetric]]],
+    draws: int,
+    draw_pairs: bool,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """The mean difference of each of some draws, (draws,); what is drawn is drawn one after the other."""
+    if len(sides) == 1 and not draw_pairs and all(len(side) == 1 for side in sides[0]):
+        (first, second), rows = sides[0], sides[0][0][0].rows
+        drawn = generator.integers(rows, size=(draws, rows)) + rows * np.arange(draws)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=draws * rows).reshape(draws, rows).astype(float)
+        return _side(first, counts) - _side(second, counts)
+    found = [_Drawn([], [], []) for _ in sides]
+    order = []
+    for _ in range(draws):
+        for place in generator.integers(len(sides), size=len(sides)) if draw_pairs else range(len(sides)):
+            order.append((place, len(found[place].rows)))
+            first, second = sides[place]
+            rows = first[0].rows
+            found[place].rows.append(np.bincount(generator.integers(rows, size=rows), minlength=rows))
+            for times, side in ((found[place].first, first), (found[place].second, second)):
+                if len(side) > 1:
+                    times.append(np.bincount(generator.integers(len(side), size=len(side)), minlength=len(side)))
+    values = []
+    for (first, second), each in zip(sides, found, strict=True):
+        counts = np.array(each.rows, dtype=float).reshape(-1, first[0].rows)
+        values.append(_side(first, counts, each.first) - _side(second, counts, each.second))
+    return np.array([values[place][at] for place, at in order]).reshape(draws, len(sides)).mean(axis=1)
 
 
-def _side(runs: Sequence[RowMetric], counts: np.ndarray, generator: np.random.Generator) -> float:
-    """The mean metric of as many runs drawn; each is computed once, however often it is drawn."""
+class _Drawn(NamedTuple):
+    """Of one pair, how often each row was drawn, and each run of a side that has several; an entry a draw."""
+
+    rows: list[np.ndarray]
+    first: list[np.ndarray]
+    second: list[np.ndarray]
+
+
+def _side(runs: Sequence[RowMetric], counts: np.ndarray, times: Sequence[np.ndarray] = ()) -> np.ndarray:
+    """The mean metric of the runs that were drawn, (draws,)."""
+    values = np.stack([run.values(counts) for run in runs], axis=1)
     if len(runs) == 1:
-        return runs[0].value(counts)
-    times = np.bincount(generator.integers(len(runs), size=len(runs)), minlength=len(runs)).tolist()
-    return sum(n * run.value(counts) for n, run in zip(times, runs, strict=True) if n) / len(runs)
+        return values[:, 0]
+    drawn = np.array(times).reshape(values.shape)
+    return np.where(drawn > 0, drawn * values, 0.0).sum(axis=1) / len(runs)
 
 
 def accuracy_interval(correct: np.ndarray, *, confidence: float = 0.95, draws: int = 2_000) -> tuple[float, float]:
