@@ -137,4 +137,4 @@ def test_every_recipe_pushes(server, tmp_path, script, flags):
 def test_a_script_that_leaves_no_model_says_so(server, tmp_path):
     done = run(server, "search_depth.py", "--push_to_hub", "--output_dir", tmp_path / "run", home=tmp_path)
     assert done.returncode == 2
-    assert "scripts/finetune.py --config finetune.yaml --push_to_hub trains one and pushes it" in done.stderr
+    assert "hf-transfer finetune --config finetune.yaml --push_to_hub trains one and pushes it" in done.stderr
