@@ -359,7 +359,9 @@ def test_maps_inside_reentrant_checkpoints_are_refused(training_arguments):
     args = training_arguments(
         max_steps=2, activation_checkpointing=True, activation_checkpointing_kwargs={"use_reentrant": True}
     )
-    with pytest.raises(SettingsError, match=r"Blocks: reentrant gradient checkpointing computes '[ab]' without a graph"):
+    with pytest.raises(
+        SettingsError, match=r"Blocks: reentrant gradient checkpointing computes '[ab]' without a graph"
+    ):
         InOrder(model, args, train_dataset=data, callbacks=[Blocks(inside=True)]).train()
 
 
