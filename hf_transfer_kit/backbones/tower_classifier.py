@@ -17,6 +17,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hf_transfer_kit.backbones.heads import PassedOn
 from hf_transfer_kit.backbones.held import held_config, keep_weights
 from hf_transfer_kit.backbones.joint_towers import joint_scale, side_features
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded, seeded_eval_mode
@@ -99,7 +100,7 @@ class TowerForClassification(PreTrainedModel):
         self.supports_gradient_checkpointing = bool(self.tower.supports_gradient_checkpointing)
         self.classifier = nn.Linear(config.width, cast(int, config.num_labels))
         for name in config.left_away:
-            setattr(self.tower, name, None)
+            _leave_away(self.tower, name)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -163,7 +164,7 @@ def tower_classifier(joint: PreTrainedModel, reads: str, *, seed: int | None = N
     width, idle = _found(model)
     model.config.width, model.config.left_away = width, idle
     for name in idle:
-        setattr(model.tower, name, None)
+        _leave_away(model.tower, name)
     with seeded(seed):
         model.classifier = nn.Linear(width, cast(int, model.config.num_labels), device=joint.device, dtype=joint.dtype)
     return model.eval()
@@ -205,3 +206,8 @@ def _found(model: TowerForClassification) -> tuple[int, list[str]]:
 AutoConfig.register(TowerConfig.model_type, TowerConfig)
 AutoModelForImageClassification.register(TowerConfig, TowerForClassification)
 AutoModelForAudioClassification.register(TowerConfig, TowerForClassification)
+
+
+def _leave_away(tower: nn.Module, name: str) -> None:
+    # CLIP of some versions initialises its projections by name whenever one is loaded.
+    setattr(tower, name, PassedOn() if isinstance(getattr(tower, name), nn.Linear) else None)
