@@ -15,7 +15,8 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import EvalPrediction, PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.backbones import is_adapted, layer_groups
+from hf_transfer_kit.compat import adapters_of_any_layout
 from hf_transfer_kit.data import SPLITS, PreparedData
 from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
@@ -172,6 +173,10 @@ def to_channels_last(model: PreTrainedModel, data: PreparedData) -> PreTrainedMo
     """
     if "pixel_values" in data.train[0]:
         cast(nn.Module, model).to(memory_format=torch.channels_last)
+        if is_adapted(model) and not adapters_of_any_layout():
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad or "lora_" in name:
+                    parameter.data = parameter.data.contiguous()
     return model
 
 
