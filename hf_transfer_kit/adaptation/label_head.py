@@ -90,7 +90,7 @@ class LabelHead:
 
     def _caught(self) -> Tensor:
         """What entered the head, or of several copies of it the one that ran."""
-        ran = next(module for module in self.module.modules() if hasattr(module, _CAUGHT))
+        ran = next(module for module in self.module.modules() if _CAUGHT in module.__dict__)
         caught = cast(Tensor, getattr(ran, _CAUGHT))
         delattr(ran, _CAUGHT)
         return caught

@@ -39,8 +39,9 @@ class Pearson(evaluate.Metric):
     """Linear correlation: ``{"pearson": float in [-1, 1]}``; 0.0 where predictions are all the same.
 
     Example:
-        >>> Pearson().compute(predictions=[1.0, 2.0, 3.0], references=[-1.0, 0.0, -1.0])
-        {'pearson': 0.0}
+        >>> found = Pearson().compute(predictions=[1.0, 2.0, 3.0], references=[3.0, 1.0, 2.0])
+        >>> round(found["pearson"], 6)
+        -0.5
     """
 
     def _info(self) -> evaluate.MetricInfo:

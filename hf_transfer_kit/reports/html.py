@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -120,18 +119,16 @@ def _environment(paths: tuple[str, ...]) -> Environment:
     )
     environment.filters.update(FILTERS)
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
-    environment.filters["whole_words"] = _whole_words
+    environment.filters["width_of_words"] = _width_of_words
     environment.filters["points"] = lambda value: f"{100 * value:+.1f}"
     environment.globals["picture"] = _shown
     environment.tests["fraction"] = FRACTIONS.__contains__
     return environment
 
 
-def _whole_words(text: str) -> Markup:
-    """Text of a cell, whose short words stay whole, and whose long ones may go on after a ``:``, ``=`` or ``,``."""
-    parts = re.findall(r"\s+|[^\s:=,]*[:=,]?", text)
-    kept = '<span class="whole">{}</span>'
-    return Markup("<wbr>").join(Markup(kept).format(part) if 0 < len(part) <= _SHORT_WORD else part for part in parts)
+def _width_of_words(text: str) -> int:
+    """Letters of the longest word, which a cell of a table gives room; of one that is longer it may break any."""
+    return min(_SHORT_WORD, max(map(len, text.split()), default=0))
 
 
 @dataclass(frozen=True)

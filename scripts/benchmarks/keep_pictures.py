@@ -15,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "model_cards" / "pictures"
 _WIDTH = 1000
@@ -51,6 +53,7 @@ def show(chromium: str, page: Path, name: str, height: int) -> None:
         size = f"--window-size={_WIDTH},{height}"
         command = [chromium, *switches, size, f"--screenshot={target}", page.resolve().as_uri()]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
+    Image.open(target).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(target, optimize=True)
     print(f"{target.relative_to(ROOT)} shows {height} pixels of its page.")
 
 

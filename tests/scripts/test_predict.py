@@ -70,7 +70,7 @@ def test_what_is_mistyped_is_told_before_anything_is_loaded(case):
         main(["kept", GOOD[0], "--output", "found.xlsx"])
     for typed, sentence in (
         (["kept", GOOD[0], "--to", "3"], "--to is no flag here. --help lists what may be given. Did you mean '--top'?"),
-        (["kept", GOOD[0], "--top", "x"], "Argument --top: invalid int value: 'x'. --help"),
+        (["kept", GOOD[0], "--top", "x"], "--top x is no whole number. --help"),
         (["kept"], "The following arguments are required: INPUT."),
     ):
         with pytest.raises(SettingsError, match=re.escape(sentence)):

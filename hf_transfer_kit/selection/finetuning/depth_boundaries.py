@@ -11,6 +11,7 @@ from hf_transfer_kit.data import SPLITS, PreparedData
 from hf_transfer_kit.features import CachedBoundaries, cache_boundaries
 from hf_transfer_kit.features.body_fingerprint import prefix_fingerprint
 from hf_transfer_kit.features.cache_budget import bytes_of
+from hf_transfer_kit.features.precision import check_dtype
 from hf_transfer_kit.selection.finetuning.running import to_channels_last
 
 
@@ -37,6 +38,7 @@ def depth_boundaries(
         cache_budget: Bytes it may take; 0 uses none.
         dtype: What float32 tensors are stored as.
     """
+    check_dtype(dtype)
     wanted = [depth for depth in depths if depth > 0]
     if direction == "last":
         return None, ("The layers that change come before those that are frozen, so nothing could be computed once.",)
