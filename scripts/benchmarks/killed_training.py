@@ -93,7 +93,7 @@ def killed(
 
 def placed(command: Sequence[str], output: Path) -> list[str]:
     """The command with its own output folder and, where features are kept, its own cache."""
-    caches = "--cache_dir" if command[0] not in ("multitask.py",) else None
+    caches = "--cache_dir" if command[0] not in ("multitask.py", "adapt.py") else None
     return [*command, "--output_dir", str(output), *([caches, str(output / "caches")] if caches else [])]
 
 
