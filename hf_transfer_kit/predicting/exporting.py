@@ -114,7 +114,7 @@ def exportable_reading(model: TransferredModel) -> Reading:
     if model.tasks:
         raise ModelError(
             f"{model.name} is a network of several tasks ({', '.join(model.tasks)}), and export writes networks of "
-            f"one.  {others}"
+            f"one. {others}"
         )
     if meaning.measure == "score":
         raise ModelError(

@@ -24,7 +24,7 @@ KEPT = {
     "transfer": ("transfer_digits", 1150),
     "advise": ("advise", 830),
     "adapt": ("adapt", 1130),
-    "multitask": ("multitask", 1120),
+    "multitask": ("multitask", 1330),
     "zero_shot": ("zero_shot", 1250),
     "search_depth": ("search_depth", 860),
 }

@@ -184,10 +184,9 @@ def _check_optimizer(args: TrainingArguments) -> None:
     if args.use_liger_kernel and not is_liger_kernel_available():
         raise SettingsError("--use_liger_kernel needs the package liger-kernel, which is not installed.")
     model = Linear(1, 1)
-    for_layers = args.optim.value.startswith(_FOR_LAYERS)
-    if args.optim_target_modules and not for_layers:
+    if args.optim_target_modules and not args.optim.value.startswith(_FOR_LAYERS):
         raise SettingsError(f"--optim_target_modules does nothing with --optim {args.optim.value}. Leave it out.")
-    if not (args.optim_target_modules and for_layers):  # modules that this one weight does not have
+    if not args.optim_target_modules:  # which this one weight does not have
         with _refused(f"--optim {args.optim.value} cannot be used with --optim_args {args.optim_args}"):
             kind, options = Trainer.get_optimizer_cls_and_kwargs(args, model)
             if issubclass(kind, Optimizer):
@@ -201,12 +200,12 @@ def _check_optimizer(args: TrainingArguments) -> None:
 
 def _refuse_idle_options(args: TrainingArguments, model: Linear, options: Mapping[str, object]) -> None:
     """An option of optimizers that this one does not read leaves what is built as it is."""
-    for field in fields(TrainingArguments):
-        name = field.name
-        if name not in _OF_OPTIMIZERS or getattr(args, name) == field.default:
+    defaults = {field.name: field.default for field in fields(TrainingArguments)}
+    for name in _OF_OPTIMIZERS:
+        if getattr(args, name) == defaults[name]:
             continue
         without = copy.copy(args)
-        setattr(without, name, field.default)
+        setattr(without, name, defaults[name])
         if Trainer.get_optimizer_cls_and_kwargs(without, model)[1] == options:
             raise SettingsError(f"--{name} does nothing with --optim {args.optim.value}. Leave it out.")
 

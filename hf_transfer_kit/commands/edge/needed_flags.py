@@ -72,16 +72,10 @@ def refuse_without(typed: Mapping[str, object]) -> None:
         SettingsError: With the first of them, and what it hangs on.
     """
     for name, given in typed.items():
-        needs = NEEDED.get(name, ())
-        # A switch that is turned off asks for nothing.
-        if (
-            not needs
-            or not _on(str(given))
-            or any(need.holds(str(typed.get(need.flag, need.default))) for need in needs)
-        ):
-            continue
-        words = " or ".join(f"--{need.flag} {need.value}".rstrip() for need in needs)
-        raise SettingsError(f"--{name} does nothing without {words}. Give that too, or leave --{name} out.")
+        needs = NEEDED.get(name, ()) if _on(str(given)) else ()  # a switch that is turned off asks for nothing
+        if needs and not any(need.holds(str(typed.get(need.flag, need.default))) for need in needs):
+            words = " or ".join(f"--{need.flag} {need.value}".rstrip() for need in needs)
+            raise SettingsError(f"--{name} does nothing without {words}. Give that too, or leave --{name} out.")
     steps, epochs = typed.get("max_steps"), typed.get("num_train_epochs", "0")
     if steps is not None and str(epochs) not in ("0", "0.0"):  # a run that was counted in steps has noted no epochs
         raise SettingsError(

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import get_type_hints
 
-from hf_transfer_kit.commands.edge.idle_flags import typed_flags
 from hf_transfer_kit.commands.edge.named_commands import PROGRAM, program
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
@@ -50,10 +49,12 @@ def merged_settings(kinds: Sequence[type], argv: Sequence[str]) -> list[str]:
             raise SettingsError("--config needs the path of a YAML file after it.")
         else:
             values.update({name: (path, value) for name, value in _values_of(path, hints).items()})
-    _refuse_repeated([names.get(word.partition("=")[0][2:], word) for word in typed if word[:2] == "--"], hints)
+    flags = [word[2:].partition("=")[0].replace("-", "_") for word in typed if word[:2] == "--"]
+    given = [names.get(flag, flag) for flag in flags]
+    _refuse_repeated(given, hints)
     _refuse_several(typed, names, hints)
-    for name in typed_flags(kinds, typed):
-        values.pop(EITHER.get(name), None)
+    for name in given:
+        values.pop(EITHER.get(name, ""), None)
     return [flag for name, (path, value) in values.items() for flag in _flags_of(path, name, value, hints)] + typed
 
 

@@ -16,6 +16,7 @@ from hf_transfer_kit.selection.finetuning.running import to_channels_last
 
 
 def depth_boundaries(
+    model: PreTrainedModel,
     make_model: Callable[[int], PreTrainedModel],
     data: PreparedData,
     depths: Sequence[int],
@@ -29,6 +30,7 @@ def depth_boundaries(
     """The boundaries from one pass, and sentences about what has none.
 
     Args:
+        model: The network of the first seed.
         make_model: Gives the network of a seed.
         data: The prepared splits.
         depths: Numbers of frozen groups.
@@ -46,8 +48,9 @@ def depth_boundaries(
         return None, ("Training rows are augmented anew each time, so nothing was computed once.",)
     if not wanted or (cache_budget is not None and bytes_of(cache_budget) == 0):
         return None, ()
-    model = make_model(seeds[0])
-    if _differ(make_model, seeds, max(wanted)):
+    deepest = max(wanted)
+    first = prefix_fingerprint(model, deepest)
+    if any(prefix_fingerprint(make_model(seed), deepest) != first for seed in seeds[1:2]):  # as random weights do
         return None, ("Each seed begins with other weights before the head, so nothing could be computed once.",)
     datasets = {split: getattr(data, split) for split in SPLITS}
     to_channels_last(model, data)
@@ -61,8 +64,3 @@ def depth_boundaries(
         dtype=dtype,
     )
     return caches, tuple(f"Depth {depth} was trained uncached: {why}" for depth, why in caches.refused.items())
-
-
-def _differ(make_model: Callable[[int], PreTrainedModel], seeds: Sequence[int], depth: int) -> bool:
-    """Whether two seeds give networks whose first ``depth`` groups differ, as random weights do."""
-    return len({prefix_fingerprint(make_model(seed), depth) for seed in seeds[:2]}) > 1

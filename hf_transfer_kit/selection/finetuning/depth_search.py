@@ -130,7 +130,15 @@ def search_freeze_depth(
     depths = _checked_depths(groups, depths, direction, share)
     rungs = plan_rungs(len(depths), budget.max_steps, seeds, reduction_factor=reduction_factor)
     caches, notes = depth_boundaries(
-        make_model, data, depths, direction, seeds=seeds, cache_dir=cache_dir, cache_budget=cache_budget, dtype=dtype
+        model,
+        make_model,
+        data,
+        depths,
+        direction,
+        seeds=seeds,
+        cache_dir=cache_dir,
+        cache_budget=cache_budget,
+        dtype=dtype,
     )
     shares = forward_costs(model, groups, data.collator([data.train[0], data.train[0]]))
     frozen = {depth: groups_frozen_at(len(groups.body), depth, direction) for depth in depths}
