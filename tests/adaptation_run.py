@@ -1,10 +1,11 @@
 """A short run of adaptation in the stock Trainer, by itself or as a process of several."""
 
+import inspect
 import sys
 
 import torch
 from torch.utils.data import default_collate
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments, ViTConfig, ViTForImageClassification
 
 from hf_transfer_kit.adaptation import (
     AdversarialSchedule,
@@ -13,8 +14,12 @@ from hf_transfer_kit.adaptation import (
     DomainAdversarialModel,
     DomainCollator,
     DomainPairs,
+    MeanTeacher,
+    PseudoLabels,
+    TargetRows,
 )
-from hf_transfer_kit.tuning import LogScalars
+from hf_transfer_kit.adaptation.objectives import METHODS
+from hf_transfer_kit.tuning import LogScalars, SharedBatches
 
 
 class Seen(TrainerCallback):
@@ -37,7 +42,7 @@ def rows(count, seed, scale=1.0, labels=True):
     return [{"pixel_values": image, **({"labels": i % 10} if labels else {})} for i, image in enumerate(images)]
 
 
-def trainer(folder, *callbacks, layers=True, target_labels=False, **settings):
+def trainer(folder, *callbacks, layers=True, target_labels=False, method="dann", **settings):
     """A Trainer over 24 source and 10 target rows: 3 steps an epoch, 6 in all, no setting but the ordinary ones."""
     given = {"per_device_train_batch_size": 8, "max_steps": 6, "save_strategy": "no"}
     args = TrainingArguments(
@@ -46,8 +51,19 @@ def trainer(folder, *callbacks, layers=True, target_labels=False, **settings):
     )  # fmt: skip
     torch.manual_seed(0)
     network = DannMnistForImageClassification(DannMnistConfig(batch_norm=layers))
-    model = DomainAdversarialModel.from_classifier(network)
+    if method == "tent":  # which trains what normalises
+        sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+        network = ViTForImageClassification(ViTConfig(image_size=28, patch_size=14, num_labels=10, **sizes))
+    options = {"amount": 0.0, "invert": False} if "amount" in inspect.signature(METHODS[method]).parameters else {}
+    model = DomainAdversarialModel.from_classifier(network, method=method, method_options=options)
+    model.class_weights = torch.linspace(0.5, 2.0, 10)
     pairs = DomainPairs(rows(24, 1), rows(10, 2, scale=3.0, labels=target_labels))
+    if not METHODS[method].needs_source:
+        pairs = TargetRows(pairs.target)
+        if method == "shot":
+            callbacks = (*callbacks, PseudoLabels(pairs.rows, default_collate))
+    if method == "self_training":
+        callbacks = (*callbacks, MeanTeacher(decay=0.5))
     return Trainer(
         model,
         args,
@@ -58,9 +74,20 @@ def trainer(folder, *callbacks, layers=True, target_labels=False, **settings):
     )
 
 
+def all_methods(folder, ranks):
+    """Losses and weights of each method after epochs that end with a batch of four rows, of which three a step."""
+    torch.randn_like = torch.ones_like  # what a process draws is its own
+    found = {}
+    for method in METHODS:
+        shared, size = SharedBatches(5), -(-5 // ranks)
+        run = trainer(folder, shared, layers=False, method=method, per_device_train_batch_size=size)
+        run.train()
+        losses = [entry["loss"] for entry in run.state.log_history if "loss" in entry]
+        found[method] = (losses, run.model.state_dict())
+    return found
+
+
 if __name__ == "__main__":
-    folder, size = sys.argv[1], int(sys.argv[2])
-    run = trainer(folder, layers=False, per_device_train_batch_size=size, ddp_backend="gloo")
-    run.train()
-    if run.is_world_process_zero():
-        torch.save(run.model.state_dict(), f"{folder}/weights.pt")
+    found = all_methods(sys.argv[1], 2)
+    if torch.distributed.get_rank() == 0:
+        torch.save(found, f"{sys.argv[1]}/found.pt")

@@ -14,7 +14,8 @@ from hf_transfer_kit.adaptation import (
     SeveralSourcesModel,
     SourcesCollator,
 )
-from hf_transfer_kit.tuning import LogScalars
+from hf_transfer_kit.adaptation.generalisation.objectives import SOURCES_OBJECTIVES
+from hf_transfer_kit.tuning import LogScalars, SharedBatches
 
 
 class Stop(TrainerCallback):
@@ -55,9 +56,20 @@ def trainer(folder, *callbacks, layers=True, method="joint", **settings):
     )
 
 
+def all_methods(folder, ranks):
+    """Losses and weights of each method after epochs that end with a batch of four rows, of which three a step."""
+    found = {}
+    for method in SOURCES_OBJECTIVES:
+        shared, size = SharedBatches(5), -(-5 // ranks)
+        run = trainer(folder, shared, layers=False, method=method, per_device_train_batch_size=size)
+        run.model.class_weights = torch.linspace(0.5, 2.0, 10)
+        run.train()
+        losses = [entry["loss"] for entry in run.state.log_history if "loss" in entry]
+        found[method] = (losses, run.model.state_dict())
+    return found
+
+
 if __name__ == "__main__":
-    folder, size = sys.argv[1], int(sys.argv[2])
-    run = trainer(folder, layers=False, method="group_dro", per_device_train_batch_size=size, ddp_backend="gloo")
-    run.train()
-    if run.is_world_process_zero():
-        torch.save(run.model.state_dict(), f"{folder}/weights.pt")
+    found = all_methods(sys.argv[1], 2)
+    if torch.distributed.get_rank() == 0:
+        torch.save(found, f"{sys.argv[1]}/found.pt")

@@ -3,8 +3,9 @@
 import term_cases
 import tiny
 import torch
+import transformers as tf
 from torch import nn
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 FAMILIES = {
     "resnet": lambda: (tiny.TRANSFORMERS["resnet"]()[0], tiny.images(32, 6)),
@@ -18,6 +19,9 @@ FAMILIES = {
     "timm": lambda: (tiny.timm_wrapped("resnet18", 3)[0], tiny.images(32, 6)),
 }
 
+# Of rows with different numbers of labels.
+TOKENS = {"bert_tokens": lambda: (tf.BertForTokenClassification(tiny._bert("Bert")), term_cases._tokens())}
+
 
 def _one_row_each():
     features = tiny.GENERATORS["whisper_lm"]()[1]["input_features"]
@@ -26,7 +30,7 @@ def _one_row_each():
 
 def case(name):
     torch.manual_seed(0)
-    model, inputs = FAMILIES[name]()
+    model, inputs = {**FAMILIES, **TOKENS}[name]()
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -42,13 +46,16 @@ def case(name):
     labels = torch.tensor([0, 1, 2, 0, 1, 2])
     if name.endswith("_lm"):
         labels = torch.arange(3, 39).reshape(6, 6) % 20 + 3
+    if name in TOKENS:
+        labels = torch.where(inputs["attention_mask"] > 0, inputs["input_ids"] % 3, -100)
+        labels[3, 2:] = -100
     return model.double(), [
         {**{n: v[i].double() if v.is_floating_point() else v[i] for n, v in inputs.items()}, "labels": labels[i]}
         for i in range(6)
     ]
 
 
-class _Still(term_cases.InOrder):
+class _Shuffled(Trainer):
     """BatchNorm by its running statistics, for the statistics of pieces are others than those of a batch."""
 
     def training_step(self, model, *args, **kwargs):
@@ -61,13 +68,17 @@ class _Still(term_cases.InOrder):
         return super().training_step(model, *args, **kwargs)
 
 
-def trained(name, folder, *, size, pieces, callbacks):
+class _Still(_Shuffled, term_cases.InOrder):
+    """The same, rows in order."""
+
+
+def trained(name, folder, *, size, pieces, callbacks, steps=2, shuffled=False, **others):
     model, rows = case(name)
     args = TrainingArguments(
-        folder, max_steps=2, per_device_train_batch_size=size, gradient_accumulation_steps=pieces, learning_rate=0.1,
+        folder, max_steps=steps, per_device_train_batch_size=size, gradient_accumulation_steps=pieces, learning_rate=0.1,
         optim="sgd", report_to=[], disable_tqdm=True, use_cpu=True, logging_steps=1, save_strategy="no",
-        max_grad_norm=1e9, lr_scheduler_type="constant",
+        max_grad_norm=1e9, lr_scheduler_type="constant", **others,
     )  # fmt: skip
-    trainer = _Still(model, args, train_dataset=rows, callbacks=callbacks)
+    trainer = (_Shuffled if shuffled else _Still)(model, args, train_dataset=rows, callbacks=callbacks)
     trainer.train()
     return model, [entry for entry in trainer.state.log_history if "grad_norm" in entry]

@@ -17,6 +17,7 @@ from hf_transfer_kit.adaptation.domain_pairs import TARGET
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import check_choice, check_number
+from hf_transfer_kit.tuning.all_rows import all_rows
 from hf_transfer_kit.tuning.networks import GIVEN
 
 FILE = "mean_teacher.safetensors"
@@ -141,7 +142,7 @@ class MeanTeacher(TrainerCallback):
             if not model.training or not target:
                 return
             with torch.no_grad():
-                logits = cast(nn.Module, self.teacher)(**target)["logits"]
+                logits = all_rows(cast(nn.Module, self.teacher)(**target)["logits"])
             for module in taught:
                 module.teacher_logits = logits
 

@@ -34,6 +34,7 @@ from hf_transfer_kit.backbones.precision import in_float32
 from hf_transfer_kit.backbones.seeded_eval_mode import still_batch_norms
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.tuning.all_rows import all_rows
 from hf_transfer_kit.tuning.scalars import record_scalars
 from hf_transfer_kit.values import MODALITIES
 
@@ -78,6 +79,8 @@ class DomainAdversarialModel(PreTrainedModel):
 
     config_class = DomainAdversarialConfig
     accepts_loss_kwargs = False
+    loss_of_all_processes = True
+    """In training every process computes the loss of all processes' rows (read by ``SharedBatches``)."""
     _keep_in_fp32_modules_strict: ClassVar = ["objective"]  # type: ignore[misc]  # a class's list in transformers too
 
     class_weights: Tensor | None
@@ -241,18 +244,19 @@ class DomainAdversarialModel(PreTrainedModel):
             )
         check_learning(self, {"objective": self.objective}, _UNFREEZE)
         check_channels(source, target)
-        batch = self._both(source, target, labels).in_full_precision()
-        loss = self._class_loss(batch.source_logits, labels)
+        own = self._both(source, target, labels).in_full_precision()
+        batch = own.of_all_processes()
+        loss = self._class_loss(batch.source_logits, batch.labels)
         scalars: dict[str, Tensor | float] = {"class_loss": loss, "adversarial_strength": self.strength}
         for name, term in self.objective.terms(batch).items():
             loss = loss + term
             scalars[name] = term
         record_scalars(self, {**scalars, **self.objective.diagnostics(batch)})
-        return SequenceClassifierOutput(loss=loss, logits=batch.source_logits)
+        return SequenceClassifierOutput(loss=loss, logits=own.source_logits)
 
     def _source_alone(self, source: dict[str, Tensor], labels: Tensor) -> SequenceClassifierOutput:
         logits, _ = self._read(source, "source")
-        loss = self._class_loss(logits, labels)
+        loss = self._class_loss(all_rows(logits), all_rows(labels))
         record_scalars(self, {"class_loss": loss})
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
@@ -271,7 +275,8 @@ class DomainAdversarialModel(PreTrainedModel):
             source_inputs={},
             target_inputs=target,
             row_numbers=row_numbers,
-        ).in_full_precision()
+        )
+        batch = batch.in_full_precision().of_all_processes()
         terms = self.objective.terms(batch)
         record_scalars(self, {**terms, **self.objective.diagnostics(batch)})
         return SequenceClassifierOutput(loss=cast(Tensor, sum(terms.values())), logits=logits)

@@ -198,7 +198,8 @@ def main() -> None:
     keeping = growing.callbacks() if growing else ()
     with readable_data(strategy, model, data, attach) as rows:
         parts = (RestoreWeights(resume), guard, *keeping, *model_args.rounding(), progress, kept)
-        trainer = make_trainer(strategy, model, rows, evaluated(args, budget, typed()), callbacks=parts)
+        looked_at = evaluated(args, budget, typed())
+        trainer = make_trainer(strategy, model, rows, looked_at, batch_size=budget.batch_size, callbacks=parts)
         stage("Training")
         trainer.train(resume_from_checkpoint=resume)
         run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)

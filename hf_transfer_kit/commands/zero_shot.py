@@ -219,6 +219,7 @@ def main() -> None:
             balanced=balance.sampler is not None,
             callbacks=lambda title: [ProgressLine(title), *kept.callbacks(title)],
             store=store,
+            batch_size=args.batch_size,
         )
     else:
         stage("Computing features")

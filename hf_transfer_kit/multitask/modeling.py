@@ -81,6 +81,8 @@ class MultiTaskModel(PreTrainedModel):
     reader: FeatureReader
     base_model_prefix = "trunk"
     accepts_loss_kwargs = False
+    loss_of_all_processes = True
+    """Each task's loss is weighed by its rows in all processes (read by ``SharedBatches``)."""
     _keys_to_ignore_on_load_unexpected = [r"^balancer\."]  # noqa: RUF012 - transformers reads it from the class
 
     @checked_arguments()
@@ -274,11 +276,11 @@ class MultiTaskModel(PreTrainedModel):
             return self._weighted({name: total / at_least_one(count) for name, (total, count) in totals.items()})
         weighed = {name: head for name, head in self.heads.items() if self.config.tasks[name]["weight"]}
         tell_frozen(self, {f"heads.{name}": head for name, head in weighed.items()})
-        record_scalars(self, {f"loss_{name}": t.detach() / at_least_one(c) for name, (t, c) in totals.items()})
         counts = {name: count for name, (_, count) in totals.items()}
         shares = loss_shares(list(self.heads), counts, self.device)
         idle = {name: self._idle(name, features) for name in self.heads if name not in totals}
         losses = {name: totals[name][0] * share if name in totals else idle.pop(name) for name, share in shares.items()}
+        record_scalars(self, {f"loss_{name}": loss.detach() for name, loss in losses.items()})
         if self.balancer is None or not losses:
             loss = self._weighted(losses)
         else:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hf_transfer_kit.tuning.restoring import RestoreWeights
     from hf_transfer_kit.tuning.rounding import RoundWeights
     from hf_transfer_kit.tuning.scalars import LogScalars, ScalarCallback, record_scalars
+    from hf_transfer_kit.tuning.shared_batches import SharedBatches
 
 __all__ = [
     "BSS",
@@ -34,6 +35,7 @@ __all__ = [
     "RestoreWeights",
     "RoundWeights",
     "ScalarCallback",
+    "SharedBatches",
     "WeightInterpolation",
     "check_checkpoint",
     "find_learning_rate",

@@ -76,7 +76,9 @@ def test_what_runs_overwrite_is_idle(recipe, own_columns, training_arguments):
     given = {field.name: object() for field in dataclasses.fields(TrainingArguments)}
     for name, value in given.items():
         object.__setattr__(args, name, value)
-    run = run_settings(args, name="full", max_steps=10, learning_rate=0.1, seed=3, own_columns=own_columns)
+    run = run_settings(
+        args, name="full", max_steps=10, batch_size=8, learning_rate=0.1, seed=3, own_columns=own_columns
+    )
     overwritten = {name for name, value in given.items() if getattr(run, name) is not value}
     assert {"seed", "data_seed", "save_strategy", "eval_strategy", "run_name"} <= overwritten
     assert overwritten - THROUGH_THE_BUDGET - DONE_BY_THE_SCRIPT <= set(IDLE[recipe])

@@ -335,7 +335,7 @@ def imbalanced(tmp_path_factory) -> Path:
         for row in range(rows):
             name = "rare" if row % 20 == 0 else "usual"
             (folder / split / name).mkdir(parents=True, exist_ok=True)
-            pixels = draw.integers(0, 200, (16, 16, 3)) + (30 if name == "rare" else 0)
+            pixels = draw.integers(0, 150, (16, 16, 3)) + (100 if name == "rare" else 0)
             Image.fromarray(pixels.astype(np.uint8)).save(folder / split / name / f"{row}.png")
     return folder
 

@@ -82,6 +82,7 @@ def unseen_classes(args, *, store=None, callbacks=lambda title, seed: []):
     args.max_steps, args.learning_rate, args.remove_unused_columns = 4, BUDGET.learning_rate, False
     features = trained_features(
         lambda seed: fresh_network(DANN_MNIST, table.classes, seed=0), digits(), table, args, method="ale", store=store,
+        batch_size=BUDGET.batch_size,
         callbacks=lambda title: callbacks(title, 0),
     )  # fmt: skip
     splits = random_hold_outs(table.classes, 3, count=3)

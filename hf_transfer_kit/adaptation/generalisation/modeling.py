@@ -27,6 +27,7 @@ from hf_transfer_kit.backbones.held import keep_weights, network_to_hold
 from hf_transfer_kit.backbones.precision import in_float32
 from hf_transfer_kit.backbones.seeded_eval_mode import still_batch_norms
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
+from hf_transfer_kit.tuning.all_rows import all_rows
 from hf_transfer_kit.tuning.scalars import record_scalars
 from hf_transfer_kit.values import MODALITIES
 
@@ -62,6 +63,8 @@ class SeveralSourcesModel(PreTrainedModel):
 
     config_class = SeveralSourcesConfig
     accepts_loss_kwargs = False
+    loss_of_all_processes = True
+    """In training every process computes the loss of all processes' rows (read by ``SharedBatches``)."""
     _keep_in_fp32_modules_strict: ClassVar = ["objective"]  # type: ignore[misc]  # a class's list in transformers too
 
     class_weights: Tensor | None
@@ -209,7 +212,12 @@ class SeveralSourcesModel(PreTrainedModel):
             if self.reading is not None:
                 self.reading.rows = None
         losses = functional.cross_entropy(in_float32(logits), labels, weight=self.class_weights, reduction="none")
-        batch = SourcesBatch(features=features, losses=losses, domains=domains, count=len(self.config.sources))
+        batch = SourcesBatch(
+            features=all_rows(features),
+            losses=all_rows(losses),
+            domains=all_rows(domains),
+            count=len(self.config.sources),
+        )
         loss, scalars = self.objective.loss(batch)
         record_scalars(self, scalars)
         return SequenceClassifierOutput(loss=loss, logits=logits if back is None else logits[back])

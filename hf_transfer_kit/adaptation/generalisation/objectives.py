@@ -8,7 +8,6 @@ from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
-from torch.distributed import all_reduce, is_available, is_initialized
 
 from hf_transfer_kit.adaptation.objectives.coral import covariance_distance
 from hf_transfer_kit.adaptation.objectives.objective import InFloat32
@@ -140,8 +139,8 @@ class Joint(SourcesObjective):
 class GroupDRO(SourcesObjective):
     """Distributionally robust optimisation: the source with the largest loss counts most (Sagawa et al. 2020).
 
-    The weights move at each forward in training, of several processes by the losses of all; they are saved with the
-    model, so that a resumed run goes on with them.
+    The weights move at each forward in training; they are saved with the model, so that a resumed run goes on with
+    them.
 
     Args:
         count: K, how many sources.
@@ -163,10 +162,6 @@ class GroupDRO(SourcesObjective):
 
     def weights(self, sums: Tensor, rows: Tensor) -> Tensor:
         """The weights after one step."""
-        if is_available() and is_initialized():
-            both = torch.stack([sums, rows])
-            all_reduce(both)
-            sums, rows = both
         if self.training:
             self.shares.copy_(raised_weights(self.shares, sums / rows.clamp_min(1), self.eta))
         return self.shares.clone()

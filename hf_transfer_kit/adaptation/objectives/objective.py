@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hf_transfer_kit.adaptation.objectives.prediction_statistics import prediction_statistics
 from hf_transfer_kit.backbones.precision import HALF, called_in_float32, in_float32, without_autocast
+from hf_transfer_kit.tuning.all_rows import all_rows, number_of_processes
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,29 @@ class DomainBatch:
             self,
             **cast(dict[str, Any], {name: in_float32(getattr(self, name)) for name in tensors}),
             classify=partial(called_in_float32, classify) if isinstance(classify, nn.Module) else classify,
+            extract=None if extract is None else extracted,
+        )
+
+    def of_all_processes(self) -> DomainBatch:
+        """The same with the rows of all processes, so that a term of several of them is that of the whole batch.
+
+        ``source_inputs`` and ``target_inputs`` stay this process's; ``extract`` gives features of all rows.
+        """
+        if number_of_processes() == 1:
+            return self
+        names = (
+            "source_features", "target_features", "source_logits", "target_logits", "labels", "source_weights",
+            "row_numbers",
+        )  # fmt: skip
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        extract = self.extract
+
+        def extracted(**inputs: Tensor) -> Tensor:
+            return all_rows(cast(Callable[..., Tensor], extract)(**inputs))
+
+        return replace(
+            self,
+            **cast(dict[str, Any], {name: all_rows(rows) for name, rows in given.items()}),
             extract=None if extract is None else extracted,
         )
 

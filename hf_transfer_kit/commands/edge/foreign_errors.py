@@ -30,7 +30,7 @@ _OF_FILES = {
 }
 """FileNotFoundError is left out: what the kit itself does not find is a fault of its own, and shows where."""
 _MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.I)
-_SMALLER = "Give a smaller --per_device_train_batch_size and --per_device_eval_batch_size, or a smaller network."
+_SMALLER = "Give a smaller --batch_size and --per_device_eval_batch_size, or a smaller network."
 
 
 def sentence_of(error: BaseException) -> str | None:

@@ -59,7 +59,7 @@ _OF_TRAINING = [field.name for field in fields(TrainingArguments) if field.name 
 
 
 def _untrained(reason: str, *, but: Collection[str] = ()) -> dict[str, str]:
-    names = [*_OF_TRAINING, "evaluations"]
+    names = [*_OF_TRAINING, "evaluations", "batch_size"]
     return {**{name: reason for name in names if name not in but}, **_EVERY_SCRIPT}
 
 

@@ -38,7 +38,8 @@ from hf_transfer_kit.selection.contest.store import RunStore
 # Settings that are about one run on one machine.
 _OF_ONE_RUN = (
     "output_dir", "local_rank", "cache_dir", "store", "workers", "executor", "ray_address", "resume_from_checkpoint",
-    "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_always_push",
+    "per_device_train_batch_size", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy",
+    "hub_always_push",
 )  # fmt: skip
 
 

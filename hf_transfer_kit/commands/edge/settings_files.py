@@ -16,7 +16,8 @@ from hf_transfer_kit.yaml_texts import read_yaml_file
 # What runs somebody's code, replaces files, or lets something leave this machine: said on the command line alone, for a
 # settings file may be somebody else's. None of them is saved.
 COMMAND_LINE_ONLY = ("trust_remote_code", "plugin", "overwrite_output_dir", "push_to_hub", "hub_token")
-EITHER = {"max_steps": "num_train_epochs", "num_train_epochs": "max_steps"}
+_EITHER = (("max_steps", "num_train_epochs"), ("batch_size", "per_device_train_batch_size"))
+EITHER = {**dict(_EITHER), **{other: name for name, other in _EITHER}}
 """Flags that say the same in two ways: of both, one would do nothing."""
 
 

@@ -6,6 +6,7 @@ import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 from transformers import TrainingArguments
@@ -21,7 +22,10 @@ from hf_transfer_kit.selection import (
     RayWorkers,
     default_steps,
 )
+from hf_transfer_kit.selection.contest.run_settings import rows_of_each_device
 from hf_transfer_kit.selection.contest.store import FOLDER, RunStore
+
+DEFAULT_BATCH_SIZE = 32
 
 
 def one_seed() -> int:
@@ -42,7 +46,17 @@ class KitTrainingArguments(TrainingArguments):
     num_train_epochs: float | None = field(
         default=None, metadata={"help": "Default: 8, for texts 3, within 50 to 300 steps."}
     )
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Rows a step on each device."})
+    batch_size: int | None = field(
+        default=None,
+        metadata={"help": "Rows a step, over all processes and accumulated batches; default: 32."},
+    )
+    per_device_train_batch_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Rows of each device at once, instead of --batch_size: a step has so many for each process and "
+            "accumulated batch."
+        },
+    )
     per_device_eval_batch_size: int = field(default=64, metadata={"help": "Rows a batch in evaluation."})
     report_to: str | None = field(default="none", metadata={"help": "Trackers, such as tensorboard."})
     disable_tqdm: bool | None = field(default=True, metadata={"help": "No progress bars of Trainer's own."})
@@ -62,7 +76,19 @@ class KitTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         self.output_dir = self.output_dir or f"outputs/{recipe_name()}"
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
+        on_each = self.per_device_train_batch_size
+        if None not in (on_each, self.batch_size):
+            raise SettingsError(
+                f"--batch_size {self.batch_size} and --per_device_train_batch_size {on_each} both say how many rows a "
+                "step has. Leave one out."
+            )
+        self.per_device_train_batch_size = on_each or DEFAULT_BATCH_SIZE
         super().__post_init__()
+        if on_each:
+            self.batch_size = self.train_batch_size * self.gradient_accumulation_steps * self.world_size
+        else:
+            self.batch_size = self.batch_size or DEFAULT_BATCH_SIZE
+            self.per_device_train_batch_size = rows_of_each_device(self, self.batch_size)
 
     def budget(self, rows: int, modality: str) -> Budget:
         """What a run may spend on ``rows`` training rows: ``max_steps``, else ``num_train_epochs``, else a default.
@@ -76,8 +102,7 @@ class KitTrainingArguments(TrainingArguments):
         ):
             if asked and modality != "text":
                 raise SettingsError(f"--{flag} is for texts, and the data holds {modality}. Leave it out.")
-        batch_size = self.train_batch_size * self.gradient_accumulation_steps * self.world_size
-        steps = self.max_steps
+        batch_size, steps = cast(int, self.batch_size), self.max_steps
         if steps <= 0:
             epochs = self.num_train_epochs
             steps = math.ceil(epochs * rows / batch_size) if epochs else default_steps(rows, batch_size, modality)

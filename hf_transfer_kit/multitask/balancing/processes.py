@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, distributed
 
-
-def number_of_processes() -> int:
-    """How many processes train together; 1 outside distributed training."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+from hf_transfer_kit.tuning.all_rows import number_of_processes
 
 
 @torch.no_grad()

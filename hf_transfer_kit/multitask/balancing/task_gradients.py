@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.autograd.graph import Node, get_gradient_edge
 
 from hf_transfer_kit.errors import ModelError
-from hf_transfer_kit.multitask.balancing.processes import averaged, number_of_processes
+from hf_transfer_kit.multitask.balancing.processes import averaged
+from hf_transfer_kit.tuning.all_rows import number_of_processes
 
 
 def learning_tensors(shared: Tensor | Sequence[Tensor] | None, method: str) -> list[Tensor]:

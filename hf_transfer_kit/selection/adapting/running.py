@@ -32,10 +32,11 @@ from hf_transfer_kit.selection.adapting.checkpoint_selection import KeepBest, ev
 from hf_transfer_kit.selection.adapting.methods import AdaptationMethod
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite, check_finite
-from hf_transfer_kit.selection.contest.run_settings import run_settings
+from hf_transfer_kit.selection.contest.run_settings import run_settings, shared_batches
 from hf_transfer_kit.selection.finetuning.running import metrics_of, to_channels_last, training_classes
 from hf_transfer_kit.tuning import LearnedRates, LogScalars, rates_of
 from hf_transfer_kit.tuning.rates import rate_groups
+from hf_transfer_kit.tuning.shared_batches import SharedBatches
 from hf_transfer_kit.values import AdaptationPoint, LabelShift
 
 ROWS = 1000
@@ -172,7 +173,14 @@ def run_adaptation(
         max_rows=ROWS,
     )
     rate = domains.learning_rate(budget)
-    run_args = run_settings(args, name=method.name, max_steps=budget.max_steps, learning_rate=rate, seed=seed)
+    run_args = run_settings(
+        args,
+        name=method.name,
+        max_steps=budget.max_steps,
+        batch_size=budget.batch_size,
+        learning_rate=rate,
+        seed=seed,
+    )
     rows, collator = _training_rows(method, domains, seed)
     learned = domains.target if method.uses_target_labels else domains.source
     model.class_weights = domains.source.balance.class_weights(training_classes(learned), learned.label_names)
@@ -182,6 +190,7 @@ def run_adaptation(
         train_dataset=rows,
         data_collator=collator,
         callbacks=[
+            shared_batches(run_args, budget.batch_size),
             AdversarialSchedule(),
             StopNotFinite(),
             LogScalars(),
@@ -251,7 +260,13 @@ def tested_on(
     """The same without a source; nothing where the test rows have no labels."""
     if not labelled:
         return {}, np.empty(0, dtype=int), np.empty(0, dtype=int)
-    trainer = Trainer(model, args, data_collator=target.collator, compute_metrics=classification_metrics(label_names))
+    trainer = Trainer(
+        model,
+        args,
+        data_collator=target.collator,
+        compute_metrics=classification_metrics(label_names),
+        callbacks=[SharedBatches()],
+    )
     output = trainer.predict(cast(Dataset, target.test), metric_key_prefix="test")
     logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
     return metrics_of(output.metrics or {}, "test"), np.asarray(output.label_ids), np.asarray(logits).argmax(-1)

@@ -41,7 +41,7 @@ from hf_transfer_kit.selection.contest.candidate import Candidate, check_entries
 from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.executors import Executor
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite, check_finite
-from hf_transfer_kit.selection.contest.run_settings import run_settings
+from hf_transfer_kit.selection.contest.run_settings import run_settings, shared_batches
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
 from hf_transfer_kit.selection.finetuning.running import to_channels_last
 from hf_transfer_kit.tuning import LearnedRates, LogScalars
@@ -193,6 +193,7 @@ def _run(
         args,
         name=method.name,
         max_steps=budget.max_steps,
+        batch_size=budget.batch_size,
         learning_rate=budget.rate(rows.modality, "body"),
         seed=seed,
     )
@@ -218,6 +219,7 @@ def _run(
             train_dataset=TargetRows(rows.train),
             data_collator=DomainCollator(rows.collator, change=method.change),
             callbacks=[
+                shared_batches(run_args, budget.batch_size),
                 AdversarialSchedule(),
                 StopNotFinite(),
                 LogScalars(),

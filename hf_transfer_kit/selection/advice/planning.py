@@ -36,7 +36,7 @@ def run_settings(strategy: str, budget: Budget, modality: str) -> dict[str, Any]
     settings = {
         "strategy": strategy,
         "max_steps": budget.max_steps,
-        "per_device_train_batch_size": budget.batch_size,
+        "batch_size": budget.batch_size,
         "learning_rate": budget.rate(modality, make_strategy(strategy).rate_kind),
         "warmup_steps": budget.max_steps // 10,
     }

@@ -198,6 +198,8 @@ def run_key(
     told = ("logging_", "save_", "eval_")
     given = args.to_dict() if args else {}
     settings = {name: value for name, value in given.items() if name in known and not name.startswith(told)}
+    if budget is not None:  # whose rows a step are dealt to however many devices
+        settings.pop("per_device_train_batch_size", None)
     spent = asdict(budget) if budget else {}
     return combined(candidate, {"seed": seed}, spent, contents_hash(settings), data, weights, versions(), more)
 

@@ -63,10 +63,10 @@ def train_digits_source(folder: str | Path, args: TrainingArguments, *, steps: i
     to_channels_last(model, data)
     source_args = copy.copy(args)
     source_args.warmup_steps = steps // 10
-    budget = Budget(steps, 64, evaluations=1, learning_rate=2e-3)
+    budget = Budget(steps, 32, evaluations=1, learning_rate=2e-3)
     strategy = FromScratch()
     source_args = run_arguments(source_args, budget, strategy, modality="image", seed=seed)
-    trainer = make_trainer(strategy, model, data, source_args)
+    trainer = make_trainer(strategy, model, data, source_args, batch_size=budget.batch_size)
     trainer.train()
     accuracy = trainer.evaluate(cast(Dataset, data.test))["eval_accuracy"]
     if trainer.is_world_process_zero():

@@ -24,13 +24,13 @@ from hf_transfer_kit.features import CachedPrefix
 from hf_transfer_kit.metrics.tasks import logits_of
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
-from hf_transfer_kit.selection.contest.run_settings import run_settings
+from hf_transfer_kit.selection.contest.run_settings import run_settings, shared_batches
 from hf_transfer_kit.selection.contest.store import data_key, model_key
 from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 from hf_transfer_kit.selection.finetuning.task_losses import PROBLEM_TYPES, task_loss
 from hf_transfer_kit.selection.finetuning.transcripts import spell_no_padding
 from hf_transfer_kit.selection.strategies import Strategy
-from hf_transfer_kit.tuning import FairLossScale, LearnedRates, rates_of
+from hf_transfer_kit.tuning import LearnedRates, rates_of
 from hf_transfer_kit.values import CurvePoint
 
 Attach = Callable[[PreTrainedModel, int], CachedPrefix | None]
@@ -115,7 +115,7 @@ def run_strategy(
     run_args = run_arguments(args, budget, strategy, modality=data.modality, seed=seed)
     started = time.perf_counter()
     with readable_data(strategy, model, data, attach) as rows:
-        trainer = make_trainer(strategy, model, rows, run_args, callbacks=callbacks)
+        trainer = make_trainer(strategy, model, rows, run_args, callbacks=callbacks, batch_size=budget.batch_size)
         trainer.train()
         return finished_run(trainer, rows, seed=seed, seconds=time.perf_counter() - started, test=test)
 
@@ -184,7 +184,7 @@ def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: fl
     """Evaluates a trained Trainer on the validation and, if asked to, the test split; every process gets the same.
 
     Example:
-        >>> trainer = make_trainer(make_strategy("head_only"), model, data, args)
+        >>> trainer = make_trainer(make_strategy("head_only"), model, data, args, batch_size=4)
         >>> run = finished_run(trainer, data, seed=0, seconds=1.0)
         >>> sorted(run.validation)
         ['accuracy', 'balanced_accuracy', 'loss', 'macro_f1']
@@ -246,12 +246,15 @@ def make_trainer(
     data: PreparedData,
     args: TrainingArguments,
     *,
+    batch_size: int,
     callbacks: tuple[TrainerCallback, ...] = (),
 ) -> Trainer:
     """The stock Trainer with what the strategy adds, its callbacks and its optimizer, and the data's class balance.
 
+    ``batch_size`` rows a step are dealt to processes and accumulated batches.
+
     Example:
-        >>> trainer = make_trainer(make_strategy("head_only"), model, data, args)
+        >>> trainer = make_trainer(make_strategy("head_only"), model, data, args, batch_size=4)
         >>> [type(callback).__name__ for callback in trainer.callback_handler.callbacks if "Freeze" in str(callback)]
         ['FreezeLayers']
     """
@@ -267,7 +270,13 @@ def make_trainer(
         eval_dataset=data.validation,
         data_collator=data.collator,
         compute_metrics=judging_of(data).metrics.compute,
-        callbacks=[FairLossScale(), StopNotFinite(), *strategy.callbacks(model), LearnedRates(), *callbacks],
+        callbacks=[
+            shared_batches(args, batch_size),
+            StopNotFinite(),
+            *strategy.callbacks(model),
+            LearnedRates(),
+            *callbacks,
+        ],
         optimizer_cls_and_kwargs=strategy.optimizer(model, args),
     )
     trainer.remove_callback(PrinterCallback)
@@ -287,6 +296,7 @@ def run_arguments(
         args,
         name=strategy.name,
         max_steps=budget.max_steps,
+        batch_size=budget.batch_size,
         learning_rate=budget.rate(modality, strategy.rate_kind),
         seed=seed,
         eval_steps=budget.eval_steps,

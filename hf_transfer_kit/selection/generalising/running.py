@@ -19,7 +19,7 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.adapting.running import classifier_rates, fast_fresh_parts, tested_on
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
-from hf_transfer_kit.selection.contest.run_settings import run_settings
+from hf_transfer_kit.selection.contest.run_settings import run_settings, shared_batches
 from hf_transfer_kit.selection.finetuning.running import to_channels_last
 from hf_transfer_kit.selection.generalising.checkpoint_selection import KeepBestOnSources
 from hf_transfer_kit.selection.generalising.methods import GeneralisationMethod
@@ -152,7 +152,15 @@ def run_generalisation(
         eval_dataset=ConcatDataset([cast(Dataset, rows.validation) for rows in sources.rows.values()]),
         data_collator=SourcesCollator(first.collator, change=method.change),
         compute_metrics=of_each_source({name: len(rows.validation) for name, rows in sources.rows.items()}),
-        callbacks=[ReshuffleSources(), StopNotFinite(), LogScalars(), *keep, LearnedRates(), *callbacks],
+        callbacks=[
+            shared_batches(run_args, budget.batch_size),
+            ReshuffleSources(),
+            StopNotFinite(),
+            LogScalars(),
+            *keep,
+            LearnedRates(),
+            *callbacks,
+        ],
         optimizer_cls_and_kwargs=fast_fresh_parts(model, run_args) if sources.pretrained else None,
     )
     trainer.remove_callback(PrinterCallback)
@@ -176,7 +184,14 @@ def settings_of(
 ) -> TrainingArguments:
     """What a run's evaluations run with."""
     rate = sources.learning_rate(budget)
-    return run_settings(args, name=method.name, max_steps=budget.max_steps, learning_rate=rate, seed=seed)
+    return run_settings(
+        args,
+        name=method.name,
+        max_steps=budget.max_steps,
+        batch_size=budget.batch_size,
+        learning_rate=rate,
+        seed=seed,
+    )
 
 
 def before_training(

@@ -24,12 +24,13 @@ from hf_transfer_kit.multitask import (
 )
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
-from hf_transfer_kit.selection.contest.run_settings import run_settings
+from hf_transfer_kit.selection.contest.run_settings import run_settings, shared_batches
 from hf_transfer_kit.selection.finetuning.running import metrics_of, to_channels_last
 from hf_transfer_kit.selection.multitasking.methods import MultiTaskMethod
 from hf_transfer_kit.selection.multitasking.task_data import TaskSet
 from hf_transfer_kit.tuning import LogScalars
 from hf_transfer_kit.tuning.rates import rate_groups
+from hf_transfer_kit.tuning.shared_batches import SharedBatches
 
 FRESH_FACTOR = 10.0
 """How much faster than pretrained weights fresh heads learn."""
@@ -110,14 +111,24 @@ def run_tasks(
     learning = [name for name, settings in model.config.tasks.items() if settings["weight"] > 0]
     _balance(model, method, learning, sources, affinity)
     to_channels_last(model, tasks[learning[0]].prepared)
-    run_args = run_settings(args, name=method.name, max_steps=steps, learning_rate=learning_rate, seed=seed)
+    rows_a_step = budget.batch_size
+    run_args = run_settings(
+        args, name=method.name, max_steps=steps, batch_size=rows_a_step, learning_rate=learning_rate, seed=seed
+    )
     rows = MultiTaskDataset(sources, method.mixing, temperature=method.temperature, seed=seed)
     trainer = Trainer(
         model,
         run_args,
         train_dataset=rows,
         data_collator=tasks.collator(model.config.tasks),
-        callbacks=[MultiTaskEpochs(), BalancingEpochs(), StopNotFinite(), LogScalars(), *callbacks],
+        callbacks=[
+            shared_batches(run_args, rows_a_step),
+            MultiTaskEpochs(),
+            BalancingEpochs(),
+            StopNotFinite(),
+            LogScalars(),
+            *callbacks,
+        ],
         optimizer_cls_and_kwargs=_optimizer(model, run_args, fresh),
     )
     trainer.remove_callback(PrinterCallback)
@@ -155,6 +166,7 @@ def predicted(
         args,
         data_collator=tasks.collator(model.config.tasks),
         compute_metrics=tasks[name].metrics.compute,
+        callbacks=[SharedBatches()],
     )
     return trainer.predict(tasks.judged(name, split), metric_key_prefix="test")
 

@@ -22,6 +22,7 @@ from hf_transfer_kit.features import cache_features
 from hf_transfer_kit.selection.contest.candidate import Candidate
 from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
+from hf_transfer_kit.selection.contest.run_settings import shared_batches
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
 from hf_transfer_kit.values import MapRows
 from hf_transfer_kit.zero_shot import AttributeTable, HoldOut, ZeroShotModel
@@ -176,6 +177,7 @@ def trained_features(
     balanced: bool = False,
     callbacks: Callable[[str], Sequence[TrainerCallback]] | None = None,
     store: RunStore | None = None,
+    batch_size: int | None = None,
 ) -> FeatureMaker:
     """A network of its own for each split, trained by the stock Trainer on the seen classes before it is asked.
 
@@ -188,6 +190,7 @@ def trained_features(
         balanced: Whether rows of small classes are trained on several times, so that all have as many.
         callbacks: Title -> callbacks of that run, such as ``FreezeLayers`` or ``L2SP``.
         store: Where trained networks are kept and taken from; None keeps none.
+        batch_size: Rows a step, over all processes and accumulated batches; None: what ``args`` make of it.
 
     A network whose loss is not finite any more ends all of it with a ``NotFiniteError``: there are no features then.
 
@@ -211,6 +214,7 @@ def trained_features(
                 "table": data_key(table.classes, table.attributes, table.values),
                 "balanced": balanced,
                 "first_seed": args.seed,
+                "batch_size": batch_size,
                 "spent": [args.max_steps, args.num_train_epochs, args.learning_rate],
             },
         }
@@ -231,13 +235,18 @@ def trained_features(
         settings = copy.deepcopy(args)
         settings.seed, settings.save_strategy, settings.eval_strategy = seed, "no", "no"
         settings.push_to_hub, settings.logging_nan_inf_filter = False, False
+        rows_a_step = batch_size or args.train_batch_size * args.world_size * args.gradient_accumulation_steps
         settings.num_train_epochs = settings.num_train_epochs or 3.0  # Trainer wants a number beside max_steps
         trainer = Trainer(
             model,
             settings,
             train_dataset=_Placed(both, taken, [table.classes.index(names[row]) for row in taken]),
             data_collator=data.collator,
-            callbacks=[StopNotFinite(), *(callbacks(f"split {index + 1}") if callbacks else ())],
+            callbacks=[
+                shared_batches(settings, rows_a_step),
+                StopNotFinite(),
+                *(callbacks(f"split {index + 1}") if callbacks else ()),
+            ],
         )
         started = time.perf_counter()
         trainer.train()

@@ -11,6 +11,7 @@ from torch import nn
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps, channel_axis, head_input, pooled
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.all_rows import all_rows
 from hf_transfer_kit.tuning.checking import check_strength
 from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm
 
@@ -40,8 +41,8 @@ class BSS(LossTerm):
     where part of the input is padding, that is averaged as well. Fights negative transfer: small singular values stand
     for what does not carry over. Chen et al. 2019. Logged as ``bss_penalty``.
 
-    The term belongs to the rows of one forward. Gradient accumulation and several processes average the terms of
-    their parts, which is not the term of all rows together; keep the batch of a forward well above k.
+    The term belongs to the rows of one forward, of all processes together. Gradient accumulation averages the terms of
+    its parts, which is not the term of all rows together; keep the batch of a forward well above k.
 
     Args:
         alpha: Strength, >= 0; the paper's 0.001.
@@ -61,6 +62,7 @@ class BSS(LossTerm):
     """
 
     scalar_name = "bss_penalty"
+    of_all_processes = True
 
     @checked_arguments(own_words_first=True)
     def __init__(self, *, alpha: float = 1e-3, k: int = 1, name: str | None = None) -> None:
@@ -79,4 +81,5 @@ class BSS(LossTerm):
     def term(self, model: nn.Module, maps: Mapping[str, torch.Tensor], inputs: Mapping[str, Any]) -> torch.Tensor:
         """alpha * batch_spectral_shrinkage(feature, k)."""
         feature = maps["feature"]
-        return self.alpha * batch_spectral_shrinkage(pooled(feature, channel_axis(model, feature.dim())), self.k)
+        rows = all_rows(pooled(feature, channel_axis(model, feature.dim())))
+        return self.alpha * batch_spectral_shrinkage(rows, self.k)

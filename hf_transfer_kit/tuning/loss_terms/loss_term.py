@@ -27,6 +27,7 @@ from hf_transfer_kit.tuning.loss_terms.grafting import Graft
 from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
 from hf_transfer_kit.tuning.scalars import ScalarCallback, check_scalar_name
+from hf_transfer_kit.tuning.shared_batches import row_share
 
 _NOT_LEARNED = "{name} joins its term to what the model returns, and {finding}, so the term would teach nothing. {way}"
 
@@ -45,6 +46,8 @@ class LossTerm(RunPart, ScalarCallback):
     scalar_name: str
     needs_every_map: bool = True
     """Whether a forward in which a watched module did not run is an error; else ``term`` sees to it."""
+    of_all_processes: bool = False
+    """Whether ``term`` is that of all processes' rows (``all_rows``), where it is no mean over rows."""
 
     def __init__(self, *, name: str | None = None) -> None:
         check_scalar_name(type(self).__name__, name)
@@ -182,6 +185,8 @@ class LossTerm(RunPart, ScalarCallback):
         self._totals = (total + term.detach() * items, count + items)
         try:
             share = torch.as_tensor(items, device=term.device).to(term.dtype) / whole
+            if kwargs.get("num_items_in_batch") is None and not self.of_all_processes:
+                share = share * row_share(args, kwargs)
             return self._graft.onto(output, term, share, loss_of(output))
         except ValueError:
             finding = f"the {type(output).__name__} of {type(model).__name__} has no tensor with a graph"

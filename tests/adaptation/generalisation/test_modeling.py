@@ -106,12 +106,10 @@ def test_accumulated_batches_are_one(tmp_path):
         torch.testing.assert_close(value, weights[1][name], rtol=1e-4, atol=1e-6)
 
 
-def test_two_processes_equal_one(tmp_path, two_processes):
-    (tmp_path / "two").mkdir()
-    two_processes(Path(generalisation_run.__file__).read_text(), tmp_path / "two", 4)
-    one = generalisation_run.trainer(tmp_path / "one", layers=False, method="group_dro")
-    one.train()
-    two = torch.load(tmp_path / "two" / "weights.pt", weights_only=True)
-    for name, value in one.model.state_dict().items():
-        torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-6)
-    assert one.model.objective.shares.tolist() != [0.5, 0.5]
+def test_two_processes_equal_one_with_every_method(tmp_path, two_processes):
+    two_processes(Path(generalisation_run.__file__).read_text(), tmp_path)
+    two = torch.load(tmp_path / "found.pt", weights_only=True)
+    for method, (losses, weights) in generalisation_run.all_methods(tmp_path, 1).items():
+        assert two[method][0] == pytest.approx(losses, rel=1e-4), method
+        for name, value in weights.items():
+            torch.testing.assert_close(value, two[method][1][name], rtol=1e-4, atol=1e-6)

@@ -25,7 +25,7 @@ from hf_transfer_kit.selection.adapting import (
 
 UNKNOWN = 3
 SIZES = {"train": 48, "validation": 60, "test": 60}
-BUDGET = Budget(60, 12, evaluations=1, learning_rate=5e-3)
+BUDGET = Budget(60, 8, evaluations=1, learning_rate=5e-3)
 
 
 def with_unknown(count, seed):

@@ -61,7 +61,7 @@ def test_wise_ft_goes_back_to_the_zero_shot_classifier_head_and_all(tmp_path):
         )
     settings = run_arguments(args, BUDGET, strategy, modality="image", seed=0)
     settings.learning_rate, settings.lr_scheduler_type = 1.0, "constant"
-    trainer = make_trainer(strategy, model, data, settings)
+    trainer = make_trainer(strategy, model, data, settings, batch_size=BUDGET.batch_size)
     trainer.train()
     points = {e["interpolation/alpha"]: e for e in trainer.state.log_history if "interpolation/alpha" in e}
     assert points[0.0]["interpolation/accuracy"] == 1.0
