@@ -44,9 +44,9 @@ def rows(count, seed, scale=1.0, labels=True):
 
 def trainer(folder, *callbacks, layers=True, target_labels=False, method="dann", **settings):
     """A Trainer over 24 source and 10 target rows: 3 steps an epoch, 6 in all, no setting but the ordinary ones."""
-    given = {"per_device_train_batch_size": 8, "max_steps": 6, "save_strategy": "no"}
+    given = {"use_cpu": True, "per_device_train_batch_size": 8, "max_steps": 6, "save_strategy": "no"}
     args = TrainingArguments(
-        output_dir=str(folder), use_cpu=True, report_to=[], disable_tqdm=True, logging_steps=1, seed=0,
+        output_dir=str(folder), report_to=[], disable_tqdm=True, logging_steps=1, seed=0,
         learning_rate=0.05, optim="sgd", **{**given, **settings},
     )  # fmt: skip
     torch.manual_seed(0)

@@ -89,5 +89,5 @@ class TargetShares(RefreshedBuffer):
     def value(self, model: DomainAdversarialModel) -> Tensor:
         """``share_weights`` of what the model says now."""
         chosen = [self.target[row] for row in evenly_spread(len(self.target), self.max_rows)]
-        logits, _ = target_outputs(model, chosen, self.collator)
+        logits, _ = target_outputs(model, chosen, self.collator, together=True)
         return share_weights(logits.softmax(dim=1), self.source_classes)

@@ -17,6 +17,7 @@ from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.labels import LABEL_COLUMNS
 from hf_transfer_kit.options import check_int
+from hf_transfer_kit.tuning.all_rows import Part
 from hf_transfer_kit.values import MapRows
 
 Rows = MapRows
@@ -25,9 +26,16 @@ Collator = Callable[[list[Any]], Mapping[str, Any]]
 
 @torch.no_grad()
 def target_outputs(
-    model: DomainAdversarialModel, target: Rows, collator: Collator, *, batch_size: int = 256
+    model: DomainAdversarialModel, target: Rows, collator: Collator, *, batch_size: int = 256, together: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Logits (N, C) and features (N, D) of target rows, float32 on the CPU, as in evaluation; labels are not read.
+
+    Args:
+        model: Which reads them.
+        target: Map-style rows.
+        collator: Rows -> batch.
+        batch_size: Rows a forward.
+        together: Whether all processes call it, so that each reads a part; all get everything.
 
     Example:
         >>> adapted = DomainAdversarialModel.from_classifier(model, method="tent")
@@ -37,14 +45,14 @@ def target_outputs(
     """
     labels = [name for name in target[0] if name in LABEL_COLUMNS]
     device = next(model.parameters()).device
+    part = Part(len(target), together=together)
     found: list[tuple[Tensor, Tensor]] = []
     with seeded_eval_mode(model, seed=0):
-        for start in range(0, len(target), batch_size):
-            rows = [target[row] for row in range(start, min(start + batch_size, len(target)))]
-            batch = unlabelled_batch(collator, rows, labels=labels)
-            logits, features = model.read(on_device(batch, device), domain="target")
-            found.append((logits.float().cpu(), features.float().cpu()))
-    return torch.cat([logits for logits, _ in found]), torch.cat([features for _, features in found])
+        for places in part.batches(batch_size):
+            batch = unlabelled_batch(collator, [target[row] for row in places], labels=labels)
+            found.append(model.read(on_device(batch, device), domain="target"))
+    logits, features = (part.whole(torch.cat(tensors).float()).cpu() for tensors in zip(*found, strict=True))
+    return logits, features
 
 
 class PseudoLabels(RefreshedBuffer):
@@ -83,5 +91,5 @@ class PseudoLabels(RefreshedBuffer):
 
     def value(self, model: DomainAdversarialModel) -> Tensor:
         """The class of each row, int64 (N,)."""
-        logits, features = target_outputs(model, self.target, self.collator, batch_size=self.batch_size)
+        logits, features = target_outputs(model, self.target, self.collator, batch_size=self.batch_size, together=True)
         return centroid_labels(features, logits.softmax(dim=1))

@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.all_rows import check_together
 from hf_transfer_kit.tuning.networks import GIVEN
 
 
@@ -121,6 +122,7 @@ class AdversarialSchedule(TrainerCallback):
         model: nn.Module = GIVEN,
         **kwargs: Any,
     ) -> None:
+        check_together(args)
         self._write(state, model)
 
     def on_step_begin(

@@ -13,6 +13,7 @@ from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.multitask.dataset import MultiTaskDataset
 from hf_transfer_kit.multitask.streaming import StreamedMultiTaskDataset
+from hf_transfer_kit.tuning.all_rows import check_together
 from hf_transfer_kit.tuning.networks import GIVEN
 
 _ROUNDING = 1e-6
@@ -45,6 +46,7 @@ class MultiTaskEpochs(TrainerCallback):
         train_dataloader: DataLoader = GIVEN,
         **kwargs: Any,
     ) -> None:
+        check_together(args)
         dataset = _dataset_of(train_dataloader)
         _check_tasks(getattr(getattr(plain_model(model)[0], "config", None), "tasks", None), dataset.tasks)
         if args.world_size > 1 and isinstance(train_dataloader, DataLoaderDispatcher):

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.tuning.all_rows import Part
 from hf_transfer_kit.values import MapRows
 
 Rows = MapRows
@@ -58,6 +59,7 @@ def record_logits(
     *,
     task: str | None = None,
     batch_size: int = 64,
+    together: bool = False,
 ) -> np.ndarray:
     """What a network says of each row now, to be held to it later without its own data (Li & Hoiem 2018).
 
@@ -67,6 +69,7 @@ def record_logits(
         collator: Rows -> batch, by the network's own names.
         task: Which task of a ``MultiTaskModel``.
         batch_size: Rows at once.
+        together: Whether all processes call it, so that each reads a part; all get everything.
 
     Returns:
         Logits, float32 of shape (N, C), in the order of the rows.
@@ -77,11 +80,10 @@ def record_logits(
     """
     device = next(model.parameters()).device
     more = {} if task is None else {"task": task}
-    found = []
+    found, part = [], Part(len(dataset), together=together)
     with torch.no_grad(), seeded_eval_mode(model, seed=0):
-        for start in range(0, len(dataset), batch_size):
-            rows = [dataset[row] for row in range(start, min(start + batch_size, len(dataset)))]
-            batch = dict(on_device(collator(rows), device))
+        for places in part.batches(batch_size):
+            batch = dict(on_device(collator([dataset[row] for row in places]), device))
             batch.pop("labels", None)
-            found.append(model(**batch, **more).logits.float().cpu().numpy())
-    return np.concatenate(found)
+            found.append(model(**batch, **more).logits.float())
+    return part.whole(torch.cat(found)).cpu().numpy()

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
+from transformers import TrainingArguments
+
+from hf_transfer_kit.errors import SettingsError
 
 
 def number_of_processes() -> int:
     """How many processes train together; 1 outside distributed training."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def check_together(args: TrainingArguments) -> None:
+    """Refuses processes that have met and would each train by itself.
+
+    Transformers takes a process for one that is alone, where a launcher started several on a machine without a GPU and
+    nobody said that the CPU is meant.
+
+    Raises:
+        SettingsError: When the Trainer knows of fewer processes than there are.
+    """
+    if args.world_size < number_of_processes():
+        raise SettingsError(
+            f"{number_of_processes()} processes were started together, and the Trainer of each takes it for one that "
+            "is alone, so that each would train by itself. On CPUs give TrainingArguments(use_cpu=True), or start one "
+            "process."
+        )
 
 
 def all_rows(rows: Tensor) -> Tensor:
@@ -23,6 +44,32 @@ def all_rows(rows: Tensor) -> Tensor:
         rows: This process's, (N, ...); N may differ from process to process, the rest may not.
     """
     return rows if number_of_processes() == 1 else _AllRows.apply(rows, row_counts(len(rows), rows.device))
+
+
+class Part:
+    """This process's part of a pass over rows, where the processes share one; else all of them.
+
+    Args:
+        rows: How many there are.
+        together: Whether all processes make this pass at the same time, so that each may take a part.
+
+    Attributes:
+        places: Which rows this process reads.
+    """
+
+    def __init__(self, rows: int, *, together: bool) -> None:
+        parts = number_of_processes() if together else 1
+        self.shared = 1 < parts <= rows
+        place = distributed.get_rank() if self.shared else 0
+        self.places = range(rows * place // parts, rows * (place + 1) // parts) if self.shared else range(rows)
+
+    def batches(self, size: int) -> Iterator[range]:
+        """The places, so many at a time."""
+        return (self.places[start : start + size] for start in range(0, len(self.places), size))
+
+    def whole(self, found: Tensor) -> Tensor:
+        """What all processes found, in the order of the rows, from what this one found, (N, ...)."""
+        return all_rows(found) if self.shared else found
 
 
 def row_counts(rows: int, device: torch.device) -> list[int]:

@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerControl, TrainerState, TrainingArgument
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import check_int
-from hf_transfer_kit.tuning.all_rows import number_of_processes
+from hf_transfer_kit.tuning.all_rows import check_together, number_of_processes
 from hf_transfer_kit.tuning.loss_scale import mend_loss_scale
 from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
@@ -37,8 +37,9 @@ class SharedBatches(RunPart, NetworkCallback):
             gradient_accumulation_steps``; None takes ``per_device_train_batch_size`` times the processes.
 
     Raises:
-        SettingsError: When ``batch_size`` is smaller than the number of processes; when training begins, where the
-            callback was added after the Trainer was made, or batches come from a sampler of the user's own.
+        SettingsError: When ``batch_size`` is smaller than the number of processes, or each would train by itself; when
+            training begins, where the callback was added after the Trainer was made, or batches come from a sampler of
+            the user's own.
 
     Example:
         >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[SharedBatches(8)])
@@ -61,6 +62,7 @@ class SharedBatches(RunPart, NetworkCallback):
         model: nn.Module = GIVEN,
         **kwargs: Any,
     ) -> None:
+        check_together(args)
         trainer = cast(Trainer, calling_trainer())
         size = self.batch_size or args.train_batch_size * args.world_size
         if size < args.world_size:

@@ -20,6 +20,32 @@ RUNS = {
     "smoothed": ("bert", {"size": 4, "label_smoothing_factor": 0.2}),
     "of like length": ("bert", {"size": 4, "train_sampling_strategy": "group_by_length"}),
 }
+ALONE = """
+import sys
+import torch.distributed as dist
+import adaptation_run, generalisation_run
+from tuning.test_shared_batches import _trainer
+from hf_transfer_kit import BSS, SharedBatches
+from hf_transfer_kit.errors import SettingsError
+import term_cases
+
+dist.init_process_group("gloo")
+alone = {"use_cpu": False}  # as on a CPU where nobody says so
+_, rows = term_cases.case("bert")
+runs = {
+    "shared": lambda: _trainer(rows, SharedBatches(4), **alone),
+    "term": lambda: _trainer(rows, BSS(), **alone),
+    "adapting": lambda: adaptation_run.trainer(sys.argv[1], layers=False, **alone),
+    "sources": lambda: generalisation_run.trainer(sys.argv[1], layers=False, **alone),
+}
+for name, run in runs.items():
+    try:
+        run().train()
+    except SettingsError as error:
+        assert "2 processes were started together" in str(error), error
+    else:
+        raise AssertionError(name)
+"""
 TWO_RANKS = """
 import json, sys
 from pathlib import Path
@@ -61,10 +87,17 @@ def test_two_ranks_train_as_one(two_processes, tmp_path):
     assert not wrong, wrong
 
 
-def _trainer(rows, *callbacks, size=2):
+def _trainer(rows, *callbacks, size=2, use_cpu=True):
     model, _ = term_cases.case("bert")
-    args = TrainingArguments("unused", per_device_train_batch_size=size, report_to=[], use_cpu=True, save_strategy="no")
+    args = TrainingArguments(
+        "unused", per_device_train_batch_size=size, report_to=[], use_cpu=use_cpu, save_strategy="no"
+    )
     return Trainer(model, args, train_dataset=rows, callbacks=list(callbacks))
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="with a GPU transformers knows that there are several")
+def test_processes_that_would_each_train_alone_are_refused(two_processes, tmp_path):
+    two_processes(ALONE, tmp_path)
 
 
 def test_one_process_reads_batches_of_the_size_that_is_given():

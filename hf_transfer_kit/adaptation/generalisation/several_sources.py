@@ -16,6 +16,7 @@ from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.data.labels import check_same_classes
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.options import check_seed
+from hf_transfer_kit.tuning.all_rows import check_together
 from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.values import MapRows
 from hf_transfer_kit.values.rows import check_rows, collated
@@ -133,6 +134,7 @@ class ReshuffleSources(TrainerCallback):
         train_dataloader: DataLoader = GIVEN,
         **kwargs: Any,
     ) -> None:
+        check_together(args)
         rows = getattr(train_dataloader, "dataset", None)
         if isinstance(rows, SeveralSources):
             # A resumed run begins with a part of an epoch done.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
 from torch import nn
@@ -23,6 +22,7 @@ from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_int
+from hf_transfer_kit.tuning.all_rows import Part
 from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.values import MapRows
 
@@ -36,7 +36,14 @@ logger = get_logger(__name__)
 
 @torch.no_grad()
 def domain_outputs(
-    model: nn.Module, source: Rows, target: Rows, collator: Collator, *, max_rows: int = 1000, batch_size: int = 256
+    model: nn.Module,
+    source: Rows,
+    target: Rows,
+    collator: Collator,
+    *,
+    max_rows: int = 1000,
+    batch_size: int = 256,
+    together: bool = False,
 ) -> DomainOutputs:
     """Features and logits of both domains, each read with its own BatchNorm statistics, as in evaluation.
 
@@ -47,6 +54,7 @@ def domain_outputs(
         collator: Rows -> batch, with ``labels`` for source rows.
         max_rows: At most so many of each domain, evenly spread.
         batch_size: Rows a forward.
+        together: Whether all processes call it, so that each reads a part; all get everything.
 
     Raises:
         ModelError: When it is another model.
@@ -67,20 +75,25 @@ def domain_outputs(
     for name, dataset in (("source", source), ("target", target)):
         if len(dataset) == 0:
             raise DataError(f"The {name} has no rows to compute scores on. Check its split or its filter.")
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in DomainOutputs.__dataclass_fields__}
+    found: dict[str, list[torch.Tensor]] = {name: [] for name in DomainOutputs.__dataclass_fields__}
+    parts = {}
     columns = [name for name in source[0] if name in LABEL_COLUMNS]
     device = next(inner.parameters()).device
     with seeded_eval_mode(inner, seed=0):
-        for chunk in _chunks(source, max_rows, batch_size):
+        parts["source"], chunks = _chunks(source, max_rows, batch_size, together)
+        for chunk in chunks:
             batch = dict(collator(chunk))
             if batch.get("labels") is None:
                 raise DataError("Source rows came without labels, which scores of the source need. Keep that column.")
-            parts["source_labels"].append(np.asarray(batch.pop("labels")))
-            _keep(parts, "source", inner.read(on_device(batch, device), domain="source"))
-        for chunk in _chunks(target, max_rows, batch_size):
+            found["source_labels"].append(torch.as_tensor(batch.pop("labels")).to(device))
+            _keep(found, "source", inner.read(on_device(batch, device), domain="source"))
+        parts["target"], chunks = _chunks(target, max_rows, batch_size, together)
+        for chunk in chunks:
             batch = unlabelled_batch(collator, chunk, labels=columns)
-            _keep(parts, "target", inner.read(on_device(batch, device), domain="target"))
-    return DomainOutputs(**{name: np.concatenate(found) for name, found in parts.items()})
+            _keep(found, "target", inner.read(on_device(batch, device), domain="target"))
+    return DomainOutputs(
+        **{name: parts[name.split("_")[0]].whole(torch.cat(tensors)).cpu().numpy() for name, tensors in found.items()}
+    )
 
 
 class TargetScores(TrainerCallback):
@@ -170,18 +183,24 @@ class TargetScores(TrainerCallback):
 
     def _computed(self, model: nn.Module) -> dict[str, float]:
         outputs = domain_outputs(
-            model, self.source, self.target, self.collator, max_rows=self.max_rows, batch_size=self.batch_size
+            model,
+            self.source,
+            self.target,
+            self.collator,
+            max_rows=self.max_rows,
+            batch_size=self.batch_size,
+            together=True,
         )
         # All processes must choose alike, though their BatchNorm statistics may differ a little.
         return broadcast_object_list([target_scores(outputs, self.scores)])[0]
 
 
-def _chunks(dataset: Rows, max_rows: int, batch_size: int) -> Iterator[list[Any]]:
+def _chunks(dataset: Rows, max_rows: int, batch_size: int, together: bool) -> tuple[Part, Iterator[list[Any]]]:
     chosen = evenly_spread(len(dataset), max_rows)
-    for start in range(0, len(chosen), batch_size):
-        yield [dataset[row] for row in chosen[start : start + batch_size]]
+    part = Part(len(chosen), together=together)
+    return part, ([dataset[chosen[place]] for place in places] for places in part.batches(batch_size))
 
 
-def _keep(parts: dict[str, list[np.ndarray]], domain: str, read: tuple[torch.Tensor, torch.Tensor]) -> None:
+def _keep(found: dict[str, list[torch.Tensor]], domain: str, read: tuple[torch.Tensor, torch.Tensor]) -> None:
     for name, tensor in zip(("logits", "features"), read, strict=True):
-        parts[f"{domain}_{name}"].append(tensor.float().cpu().numpy())
+        found[f"{domain}_{name}"].append(tensor.float())

@@ -30,6 +30,7 @@ _OF_FILES = {
 }
 """FileNotFoundError is left out: what the kit itself does not find is a fault of its own, and shows where."""
 _MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.I)
+_PEER = re.compile(r"connection (closed|reset) by peer|gloo|nccl|heartbeat|socket timeout", re.I)
 _SMALLER = "Give a smaller --batch_size and --per_device_eval_batch_size, or a smaller network."
 
 
@@ -48,6 +49,11 @@ def sentence_of(error: BaseException) -> str | None:
         return f"The memory of the device does not suffice: {first_line(error)} {_SMALLER}"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _MEMORY.search(str(error))):
         return f"The memory of this machine does not suffice: {first_line(error)}. {_SMALLER}"
+    if isinstance(error, RuntimeError) and _PEER.search(str(error)):
+        return (
+            "Another process of this run has ended or cannot be reached, so this one cannot go on: "
+            f"{first_line(error)}. The other one's own words, or its machine's log, tell why."
+        )
     if isinstance(error, (HfHubHTTPError, http_client().HTTPError)):
         return (
             f"The Hub did not answer as expected: {first_line(error)}. Check the connection, and run the command again."

@@ -10,8 +10,7 @@ import re
 import shlex
 import sys
 from argparse import Action
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,6 +27,7 @@ from hf_transfer_kit.commands.edge.named_commands import PROGRAM, program
 from hf_transfer_kit.commands.edge.needed_flags import refuse_without
 from hf_transfer_kit.commands.edge.places import absolute, portable
 from hf_transfer_kit.commands.edge.settings_files import COMMAND_LINE_ONLY, merged_settings
+from hf_transfer_kit.commands.edge.several_processes import last_words, one_voice, say_once
 from hf_transfer_kit.errors import SettingsError, TransferKitError, first_line
 from hf_transfer_kit.hub import without_tokens
 from hf_transfer_kit.near_names import did_you_mean
@@ -116,6 +116,10 @@ def _unread_sentence(word: str, names: Collection[str]) -> str:
     return f"{word} is no flag of {program()}; --help lists them.{near}"
 
 
+_ENDED = (
+    "ended from outside (SIGTERM): by whoever started it, or because another process of the run had ended, whose own "
+    "words tell why."
+)
 _TYPED: list[str] = []
 
 
@@ -133,14 +137,14 @@ def sentences_for_errors(main: Callable[[], None]) -> None:
     transformers.utils.logging.disable_progress_bar()
     name = program()
     try:
-        with _one_voice():
+        with one_voice(), last_words(lambda: f"{name}: {_ENDED}{_how_to_go_on()}"):
             main()
         sys.stdout.flush()
     except TransferKitError as error:
-        print(f"{name}: {full_disk_sentence(error) or error}", file=sys.stderr)
+        say_once(f"{name}: {full_disk_sentence(error) or error}")
         sys.exit(status_of(error))
     except KeyboardInterrupt:
-        print(f"\n{name}: stopped.{_how_to_go_on()}", file=sys.stderr)
+        say_once(f"\n{name}: stopped.{_how_to_go_on()}")
         sys.exit(130)
     except BrokenPipeError:  # whoever read what was printed has ended, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -149,23 +153,13 @@ def sentences_for_errors(main: Callable[[], None]) -> None:
         sentence = sentence_of(error)
         if sentence is None:
             raise
-        print(f"{name}: {sentence}{_how_to_go_on()}", file=sys.stderr)
+        say_once(f"{name}: {sentence}{_how_to_go_on()}")
         sys.exit(1)
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # Threads of a process group that outlive Python's last step abort the process; a model that was wrapped for
         # several processes holds the group as well.
         gc.collect()
         torch.distributed.destroy_process_group()
-
-
-@contextmanager
-def _one_voice() -> Iterator[None]:
-    """Of several processes the first alone prints; errors are told by whichever meets them."""
-    if os.environ.get("RANK", "0") == "0":
-        yield
-        return
-    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-        yield
 
 
 def _with_plugins(argv: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +77,8 @@ class KitTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         self.output_dir = self.output_dir or f"outputs/{recipe_name()}"
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available():
+            self.use_cpu = True  # else transformers takes each process for one that is alone
         on_each = self.per_device_train_batch_size
         if None not in (on_each, self.batch_size):
             raise SettingsError(

@@ -148,11 +148,13 @@ class KeepBest(TrainerCallback):
         self, network: DomainAdversarialModel, step: int
     ) -> tuple[dict[str, float], DomainOutputs | SimpleNamespace]:
         if self.source is not None:
-            outputs = domain_outputs(network, self.source, self.target, self.collator, max_rows=self.max_rows)
+            outputs = domain_outputs(
+                network, self.source, self.target, self.collator, max_rows=self.max_rows, together=True
+            )
             check_finite(_ranges(outputs), step)
             return target_scores(outputs), outputs
         chosen = [self.target[row] for row in evenly_spread(len(self.target), self.max_rows)]
-        logits, features = (part.numpy() for part in target_outputs(network, chosen, self.collator))
+        logits, features = (part.numpy() for part in target_outputs(network, chosen, self.collator, together=True))
         alone = SimpleNamespace(target_logits=logits, target_features=features)
         check_finite(_ranges(alone), step)
         return {

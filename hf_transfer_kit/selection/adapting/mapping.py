@@ -27,7 +27,9 @@ def feature_map(
     from sklearn.manifold import TSNE
 
     target = domains.target.validation
-    outputs = domain_outputs(model, domains.source.validation, target, domains.source.collator, max_rows=max_rows)
+    outputs = domain_outputs(
+        model, domains.source.validation, target, domains.source.collator, max_rows=max_rows, together=True
+    )
     features = np.concatenate([outputs.source_features, outputs.target_features]).astype(np.float64)
     count = len(outputs.source_features)
     labels = domains.labels("validation")

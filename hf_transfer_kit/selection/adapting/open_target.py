@@ -119,7 +119,7 @@ def find_rejection(
     second = run_adaptation(method, make_model, fewer, args, budget, seed=run.seed, select=select, callbacks=callbacks)
     validation, collator = domains.source.validation, domains.source.collator
     outputs = [
-        domain_outputs(model, validation, domains.target.validation, collator, max_rows=max_rows)
+        domain_outputs(model, validation, domains.target.validation, collator, max_rows=max_rows, together=True)
         for model in (run.model, second.model)
     ]
     untaught = np.isin(outputs[1].source_labels, held_out)
@@ -151,7 +151,7 @@ def judged(unknown: UnknownRows, choice: RejectionChoice, run: AdaptationRun, ta
     unknown_rows = labels >= len(target_names(run))
     if unknown_rows.all() or not unknown_rows.any():
         return unknown
-    logits, _ = target_outputs(run.model, _unlabelled(target.test), target.collator)
+    logits, _ = target_outputs(run.model, _unlabelled(target.test), target.collator, together=True)
     return replace(unknown, test=open_set_metrics(logits, labels, choice.rejection))
 
 

@@ -135,7 +135,7 @@ class Trials:
             task = self.tasks.of_group(group, taught)[0]
             if task.input == self.tasks[name].input:
                 rows = task.prepared.train
-                said[group] = {name: record_logits(source, rows, task.prepared.collator, task=name)}
+                said[group] = {name: record_logits(source, rows, task.prepared.collator, task=name, together=True)}
         return self.tasks.sources(taught, more=said, seed=seed)
 
     def _rate(self, *, pretrained: bool, names: Sequence[str]) -> float:

@@ -24,6 +24,7 @@ from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
 from hf_transfer_kit.selection.contest.run_settings import shared_batches
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
+from hf_transfer_kit.tuning.all_rows import Part
 from hf_transfer_kit.values import MapRows
 from hf_transfer_kit.zero_shot import AttributeTable, HoldOut, ZeroShotModel
 
@@ -288,9 +289,9 @@ def _names(data: PreparedData, *splits: str) -> tuple[str, ...]:
 
 @torch.no_grad()
 def _features(model: ZeroShotModel, part: MapRows, data: PreparedData, batch_size: int) -> Tensor:
-    found = []
-    for start in range(0, len(part), batch_size):
-        batch = data.collator([part[row] for row in range(start, min(start + batch_size, len(part)))])
+    found, own = [], Part(len(part), together=True)
+    for places in own.batches(batch_size):
+        batch = data.collator([part[row] for row in places])
         inputs = {name: value.to(model.device) for name, value in batch.items() if name != "labels"}
-        found.append(model.features(**inputs).to("cpu", torch.float64))
-    return torch.cat(found)
+        found.append(model.features(**inputs))
+    return own.whole(torch.cat(found)).to("cpu", torch.float64)

@@ -22,6 +22,7 @@ from hf_transfer_kit.backbones.feature_maps import FeatureMaps
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.compat import argument_name
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.all_rows import check_together
 from hf_transfer_kit.tuning.loss_scale import mend_loss_scale
 from hf_transfer_kit.tuning.loss_terms.grafting import Graft
 from hf_transfer_kit.tuning.networks import GIVEN
@@ -267,8 +268,9 @@ def check_trainer(name: str, args: TrainingArguments) -> None:
     """Refuses what is known, before training, to lead around the model's hooks.
 
     Raises:
-        SettingsError: With several GPUs in one process.
+        SettingsError: With several GPUs in one process, or processes that would each train by itself.
     """
+    check_together(args)
     if args.n_gpu > 1:
         raise SettingsError(
             f"{name} cannot follow the copies of the model that DataParallel makes for {args.n_gpu} GPUs in one "
