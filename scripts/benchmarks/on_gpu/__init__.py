@@ -1,0 +1,1 @@
+"""The sections of ``gpu_check.py``: what a GPU must give, each measured by itself."""
