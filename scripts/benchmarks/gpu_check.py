@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--output_dir", type=Path, default=Path("gpu_check"))
     parser.add_argument("--reduced", action="store_true", help="Tiny sizes on the CPU; figures mean nothing.")
     options = parser.parse_args()
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # one device
     if not options.reduced and not torch.cuda.is_available():
         parser.error("torch finds no CUDA device here; on a CPU only the reduced form runs: add --reduced.")
     options.output_dir.mkdir(parents=True, exist_ok=True)

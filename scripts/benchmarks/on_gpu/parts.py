@@ -274,7 +274,7 @@ def plain_case(name: str) -> str:
 def callback_classes(room: str) -> dict[str, type[TrainerCallback]]:
     """The callbacks that a room's ``__all__`` names, but the base class of others."""
     words = importlib.import_module(f"hf_transfer_kit.{room}")
-    found = {name: getattr(words, name) for name in words.__all__}
+    found = {name: getattr(words, name) for name in getattr(words, "__all__", ())}
     return {
         name: kind
         for name, kind in found.items()

@@ -1,4 +1,4 @@
-"""(c) ``cache_features`` in images a second against a plain forward, from files and from memory, and where its time goes.
+"""(c) ``cache_features`` in images a second against a plain forward, from files and from memory; where its time goes.
 
 Both run resnet50 in float32 on the same batches. The plain forward is a ``DataLoader`` and a loop under
 ``inference_mode`` that brings the features to the CPU, in one process and with workers that read.
@@ -27,7 +27,7 @@ PARTS = {
     "fingerprints": [("fingerprints.py", "data_fingerprint"), ("body_fingerprint.py", "body_fingerprint")],
     "writing": [("shards.py", "write_shard")],
 }
-"""Part of the time -> the functions it is spent in; on a GPU the forward is waited for where features are brought back."""
+"""Part of the time -> the functions it is spent in; a GPU's forward is waited for where features are brought back."""
 
 
 class Files(Dataset):
@@ -76,9 +76,9 @@ def shares(profile: cProfile.Profile, seconds: float) -> dict[str, float]:
     spent: dict[str, float] = {}
     for part, names in PARTS.items():
         found = [
-            [figures[3] for (file, _, function), figures in functions.items() if file.endswith(f"/{end}") and function == name]
-            for end, name in names
-        ]  # fmt: skip
+            [figures[3] for (file, _, function), figures in functions.items() if (Path(file).name, function) == wanted]
+            for wanted in names
+        ]
         if not all(found):
             raise LookupError(f"{names} are not all where this module looks for the time of {part}.")
         spent[part] = sum(map(sum, found)) / seconds

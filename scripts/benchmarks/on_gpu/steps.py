@@ -8,6 +8,7 @@ and its fetching of rows included. Everything is compiled first, all pairs at on
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +28,7 @@ POOL = 512
 
 
 class Turns(TrainerCallback):
-    """After each turn of the Trainer as many steps of the loop; the first turn of both compiles, the second warms up."""
+    """After each turn of the Trainer as many steps of the loop; the first turn compiles, the second warms up."""
 
     def __init__(self, loop: Loop, length: int, compiled: Any, go: Any) -> None:
         self.loop, self.length, self.compiled, self.go = loop, length, compiled, go
@@ -44,6 +45,8 @@ class Turns(TrainerCallback):
         other = self.loop.bench.seconds(lambda: [self.loop.step() for _ in range(self.length)])
         self._turns += 1
         if self._turns == 1:
+            if self.loop.bench.device == "cuda":
+                torch.cuda.empty_cache()  # for those that compile meanwhile
             self.compiled.set()
             self.go.wait()
         elif self._turns > 2:
@@ -63,7 +66,9 @@ def pool(bench: Bench) -> tuple[Tensor, Tensor]:
 def trainer_of(bench: Bench, method: str, name: str, turns: Turns, *, rounds: int, backend: str | None) -> Trainer:
     """The kit's way of the same."""
     images, labels = turns.loop.images, turns.loop.labels
-    rows = [{"pixel_values": image, "labels": label} for image, label in zip(images, labels.tolist(), strict=True)]
+    pairs = zip(images, labels.tolist(), strict=True)
+    # Several times, for an epoch of two steps would spend its time beginning.
+    rows = [{"pixel_values": image, "labels": label} for image, label in pairs] * bench.given(16, 1)
     model, collator, callbacks, batch = bench.network(name), default_collate, [], turns.loop.batch
     if method == "DANN":
         half = len(rows) // 2
@@ -98,7 +103,7 @@ def pair(bench: Bench, method: str, name: str, compiled: Any, go: Any) -> Iterat
     compilers = bench.given(("inductor", None), ("eager", None) if name == "ViT-S" else (None,))
     for backend in compilers:
         torch.compiler.reset()
-        rounds, length = bench.given((5, 4), (1, 1))
+        rounds, length = bench.given((4, 3), (1, 1))
         loop = Loop(bench, method, name, images, labels, batch=bench.given(256, 4), backend=backend)
         turns = Turns(loop, length, compiled, go)
         trainer_of(bench, method, name, turns, rounds=rounds, backend=backend).train()
@@ -124,6 +129,8 @@ def measure(bench: Bench, seconds: float) -> Iterator[Record]:
     """All pairs: compiled side by side, measured one by one."""
     until = time.monotonic() + seconds
     start = start_method(bench.device)
+    pairs = len(NETWORKS) * len(LOOPS)
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(max(1, (os.cpu_count() or 1) // pairs)))
     context = multiprocessing.get_context(start)
     waiting = []
     for name in NETWORKS:
