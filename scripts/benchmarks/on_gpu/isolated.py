@@ -35,7 +35,7 @@ class Isolated:
     def __init__(self, start: str, work: Callable[..., Iterator[Any]], *arguments: Any) -> None:
         context = multiprocessing.get_context(start)
         self._pipe, theirs = context.Pipe()
-        self._leads = not _inside
+        self._leads, self._is_over = not _inside, False
         self._process = context.Process(target=_serve, args=(work, arguments, theirs, self._leads))
         self._process.start()
         theirs.close()
@@ -60,6 +60,7 @@ class Isolated:
         except (EOFError, OSError) as error:
             self._process.join(5)
             raise Broken(f"the process ended (exit code {self._process.exitcode})") from error
+        self._is_over = kind == _ERROR or value is None
         if kind == _ERROR:
             raise Broken(value)
         return value
@@ -80,6 +81,7 @@ class Isolated:
 
     def close(self) -> None:
         """Ends it and every process that it started."""
+        self._process.join(5 if self._is_over else 0)  # it puts its own things away
         if self._leads and self._process.pid is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):  # all over, or no group made yet
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -95,8 +97,10 @@ def _serve(work: Callable[..., Iterator[Any]], arguments: tuple, pipe: Connectio
         os.setsid()
     try:
         items = work(*arguments)
-        while pipe.recv():
-            pipe.send((_ITEM, next(items, None)))
+        item = True
+        while item is not None and pipe.recv():
+            item = next(items, None)
+            pipe.send((_ITEM, item))
     except EOFError:  # nobody asks any more
         return
     except BaseException as error:
