@@ -35,11 +35,12 @@ def measured(letter: str, bench: Bench, seconds: float) -> dict[str, Any]:
     """One section's result: its records, how long it took, and what ended it early, or None."""
     section = SECTIONS[letter]
     found: dict[str, Any] = {"title": section.title, "records": [], "error": None}
-    started = time.monotonic()
-    process = Isolated(start_method(bench.device), run_section, letter, bench, seconds)
+    started = time.time()
+    until = started + seconds
+    process = Isolated(start_method(bench.device), run_section, letter, bench, until)
     try:
         # A section sees to its time by itself; one that hangs is ended a little later.
-        while (record := process.next(started + seconds + section.grace - time.monotonic())) is not None:
+        while (record := process.next(until + section.grace - time.time())) is not None:
             found["records"].append(record)
             print(
                 f"({letter}) {record['what']}: {record.get('mark') or 'measured'} {record.get('why', '')}", flush=True
@@ -49,7 +50,7 @@ def measured(letter: str, bench: Bench, seconds: float) -> dict[str, Any]:
         print(f"({letter}) failed: {error}", flush=True)
     finally:
         process.close()
-    found["seconds"] = time.monotonic() - started
+    found["seconds"] = time.time() - started
     return found
 
 

@@ -178,11 +178,11 @@ def _fake(letter, **measures):
 
 
 def test_a_section_that_fails_is_written_down_and_the_others_go_on(tmp_path, monkeypatch):
-    def broken(bench, seconds):
+    def broken(bench, until):
         yield {"what": "first", "ratio": 1.2, "mark": SLOWER}
         raise RuntimeError("out of luck")
 
-    def right(bench, seconds):
+    def right(bench, until):
         yield {"what": "a|b", "ratio": 1 / 3}
         yield {"what": "late", "mark": UNMEASURED, "why": "no time left"}
 

@@ -14,7 +14,7 @@ from on_gpu.bench import LIMIT, NETWORKS, SLOWER, Bench, Record, median_ratio, q
 
 GIB = 2**30
 FROZEN = {"all learn": None, "half frozen": {"fraction": 0.5}, "head only": {"all_but_head": True}}
-_EPOCHS = 3
+_EPOCHS = 2
 
 
 def step_of(bench: Bench, name: str, frozen: dict[str, Any] | None) -> Callable[[], None]:
@@ -85,7 +85,7 @@ def trained(bench: Bench, model: torch.nn.Module, rows: Any, collator: Any, k: i
 def prefix(bench: Bench, name: str) -> Iterator[Record]:
     """Epochs on what the first groups gave once, against running them each time; rows lie in memory."""
     draw = torch.Generator().manual_seed(0)
-    images = torch.randn(bench.given(1024, 8), 3, bench.side, bench.side, generator=draw)
+    images = torch.randn(bench.given(512, 8), 3, bench.side, bench.side, generator=draw)
     rows = [{"pixel_values": image, "labels": row % 10} for row, image in enumerate(images)]
     groups = len(layer_groups(bench.network(name)).body)
     for k in (groups - 1, groups):
@@ -107,7 +107,7 @@ def prefix(bench: Bench, name: str) -> Iterator[Record]:
         }
 
 
-def measure(bench: Bench, seconds: float) -> Iterator[Record]:
+def measure(bench: Bench, until: float) -> Iterator[Record]:
     """Both networks."""
     for name in NETWORKS:
         yield from steps(bench, name)

@@ -75,8 +75,8 @@ class Isolated:
         return self._pipe.poll(0)
 
     def until(self, event: Any, time_over: float) -> None:
-        """Returns when an event is set, the process has answered or ended, or at a time of ``time.monotonic``."""
-        while not (event.wait(0.05) or self.has_answered() or time.monotonic() >= time_over):
+        """Returns when an event is set, the process has answered or ended, or at a time of ``time.time()``."""
+        while not (event.wait(0.05) or self.has_answered() or time.time() >= time_over):
             pass
 
     def close(self) -> None:

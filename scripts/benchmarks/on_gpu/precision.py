@@ -225,7 +225,7 @@ def several(names: Sequence[str], bench: Bench) -> Iterator[Record]:
     gc.freeze()  # Trainer collects garbage in every run: what is imported by now need not be looked through
     for name in names:
         try:
-            yield compared(name, bench, modes_of(bench) if plain_case(name) != name else ALL_MODES)
+            yield compared(name, bench, modes_of(name, bench))
         except Exception as error:
             if "lacks packages" in str(error):
                 yield {"what": name, "mark": UNMEASURED, "why": str(error)}
@@ -235,11 +235,9 @@ def several(names: Sequence[str], bench: Bench) -> Iterator[Record]:
                 return
 
 
-def measure(bench: Bench, seconds: float, only: Sequence[str] = ()) -> Iterator[Record]:
+def measure(bench: Bench, until: float) -> Iterator[Record]:
     """All cases, dealt to processes on the one device: nothing here is timed."""
-    until = time.monotonic() + seconds
-    names = [name for name in cases() if not only or name in only]
-    names.sort(key=lambda name: plain_case(name) != name)  # those that others are judged by come first
+    names = sorted(cases(), key=lambda name: plain_case(name) != name)  # those that others are judged by come first
     found: queue.Queue[Record] = queue.Queue()
     workers = bench.given(8, 1)
     dealt = [names[number::workers] for number in range(workers)]
@@ -268,11 +266,11 @@ def _dealt(names: list[str], bench: Bench, until: float, found: queue.Queue[Reco
     while todo:
         process = Isolated(start_method(bench.device), several, tuple(todo), bench)
         try:
-            while todo and (record := process.next(until - time.monotonic())) is not None:
+            while todo and (record := process.next(until - time.time())) is not None:
                 todo.remove(record["what"])
                 found.put(record)
         except Broken as error:
-            late = time.monotonic() >= until
+            late = time.time() >= until
             for name in list(todo) if late else todo[:1]:
                 todo.remove(name)
                 found.put({"what": name, "mark": UNMEASURED if late else FAILED, "why": str(error)})
@@ -280,6 +278,9 @@ def _dealt(names: list[str], bench: Bench, until: float, found: queue.Queue[Reco
             process.close()
 
 
-def modes_of(bench: Bench) -> tuple[str, ...]:
-    """All, or in the reduced form the one whose GradScaler no other test on a CPU has."""
-    return bench.given(ALL_MODES, ("fp16",))
+def modes_of(name: str, bench: Bench) -> tuple[str, ...]:
+    """All for what others are judged by; fused float32 also for tuning, which acts on optimizers."""
+    if plain_case(name) == name:
+        return ALL_MODES
+    # In the reduced form the one whose GradScaler no other test on a CPU has.
+    return bench.given(ALL_MODES if name.startswith("tuning/") else ("bf16", "fp16"), ("fp16",))

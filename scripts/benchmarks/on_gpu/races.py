@@ -57,11 +57,11 @@ def race(bench: Bench, folder: str, executor: Executor | None, *, runs: int) -> 
         remove_unused_columns=False,
         bf16=not bench.reduced,
     )
-    budget = Budget(bench.given(150, 2), batch, evaluations=1)
+    budget = Budget(bench.given(100, 2), batch, evaluations=1)
     return compare_strategies(partial(made, bench), data, ["full"], args, budget, seeds=range(runs), executor=executor)
 
 
-def measure(bench: Bench, seconds: float) -> Iterator[Record]:
+def measure(bench: Bench, until: float) -> Iterator[Record]:
     """Both ways; the workers' start counts, for a user waits for it."""
     runs = bench.given(5, 2)
     race(bench, "warm", None, runs=1)
@@ -80,6 +80,8 @@ def measure(bench: Bench, seconds: float) -> Iterator[Record]:
         "one after another s": after_another,
         f"by {workers} workers s": at_once,
         "ratio": ratio,
+        "a run alone s": one_by_one.results[0].seconds,
+        "a run beside others s": together.results[0].seconds,
         "largest difference of accuracies": max(abs(one - other) for one, other in pairs),
         "mark": SLOWER if ratio > LIMIT else "",
     }

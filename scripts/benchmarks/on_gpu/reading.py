@@ -85,11 +85,11 @@ def shares(profile: cProfile.Profile, seconds: float) -> dict[str, float]:
     return {**spent, "rest": 1 - sum(spent.values())}
 
 
-def measure(bench: Bench, seconds: float) -> Iterator[Record]:
+def measure(bench: Bench, until: float) -> Iterator[Record]:
     """From files, then from memory."""
     batch = bench.given(256, 4)
     network = bench.network("resnet50").eval()
-    files = Files(written(bench.folder / "pictures", bench.given(1024, 8), bench.side), bench.side)
+    files = Files(written(bench.folder / "pictures", bench.given(512, 8), bench.side), bench.side)
     memory = [files[row] for row in range(len(files))] * bench.given(4, 1)
     plain_forward(bench, network, memory[: 2 * batch], batch, 0)  # warms up
     for name, rows in (("files", files), ("memory", memory)):

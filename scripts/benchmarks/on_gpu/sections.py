@@ -16,7 +16,7 @@ class Section:
     """One of them.
 
     Args:
-        module: Of this folder; its ``measure(bench, seconds)`` yields records.
+        module: Of this folder; its ``measure(bench, until)`` yields records until a time of ``time.time()``.
         title: For people.
         seconds: What it may take on a GPU, its processes' start included.
         grace: What is added before it is ended from outside.
@@ -30,16 +30,16 @@ class Section:
 
 SECTIONS = {
     "a": Section("precision", "parts and methods in half precision against float32", 95),
-    "b": Section("steps", "steps against loops written by hand", 165),
-    "c": Section("reading", "cache_features against a plain forward", 45),
+    "b": Section("steps", "steps against loops written by hand", 175),
+    "c": Section("reading", "cache_features against a plain forward", 40),
     "d": Section("freezing", "freezing and a cached prefix", 45),
-    "e": Section("races", "five runs one after another and at once", 70),
-    "f": Section("scoring", "transferability scores", 40),
+    "e": Section("races", "five runs one after another and at once", 60),
+    "f": Section("scoring", "transferability scores", 45),
 }
 """460 s in all: with what starting and ending takes, eight minutes."""
 
 
-def run_section(letter: str, bench: Bench, seconds: float) -> Iterator[Record]:
+def run_section(letter: str, bench: Bench, until: float) -> Iterator[Record]:
     """The section's records; what it cannot import is a failure of its own."""
     import transformers
 
@@ -47,4 +47,4 @@ def run_section(letter: str, bench: Bench, seconds: float) -> Iterator[Record]:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    yield from importlib.import_module(f"on_gpu.{SECTIONS[letter].module}").measure(bench, seconds)
+    yield from importlib.import_module(f"on_gpu.{SECTIONS[letter].module}").measure(bench, until)
