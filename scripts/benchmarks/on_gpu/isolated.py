@@ -55,7 +55,7 @@ class Isolated:
         """
         try:
             if not self._pipe.poll(max(0.0, seconds)):
-                raise Broken(f"no time left after {seconds:.0f} s")
+                raise Broken(f"no time left, {max(0.0, seconds):.0f} s after it was asked")
             kind, value = self._pipe.recv()
         except (EOFError, OSError) as error:
             self._process.join(5)
