@@ -1,7 +1,7 @@
 """What the kit is worth on a GPU: one command of at most eight minutes that writes one JSON and one markdown table.
 
-    python scripts/benchmarks/gpu_check.py --output_dir gpu_check               # on a machine with a CUDA device
-    python scripts/benchmarks/gpu_check.py --output_dir gpu_check --reduced     # tiny, on a CPU: does it still run?
+    python scripts/benchmarks/gpu_check.py             # on a machine with a CUDA device
+    python scripts/benchmarks/gpu_check.py --reduced   # tiny, on a CPU: does it still run?
 
 Sections (``--sections a b`` chooses): (a) every part and method in half precision against float32; (b) steps of DANN,
 L2-SP and DELTA against loops written by hand; (c) ``cache_features`` against a plain forward; (d) what freezing and a
@@ -57,7 +57,7 @@ def measured(letter: str, bench: Bench, seconds: float) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
-    parser.add_argument("--output_dir", type=Path, default=Path("gpu_check"))
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/gpu_check"))
     parser.add_argument("--reduced", action="store_true", help="Tiny sizes on the CPU; figures mean nothing.")
     options = parser.parse_args()
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # one device
