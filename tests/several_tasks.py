@@ -20,9 +20,9 @@ class Toy(nn.Module):
             {"kind": nn.Linear(WIDTH, 3), "size": nn.Linear(WIDTH, 1), "colour": nn.Linear(WIDTH, 1)}
         )
         self.heads.to(dtype)
-        self.inputs = torch.randn(N, 5, dtype=dtype)
-        self.kind = torch.randint(3, (N,))
-        self.size = torch.randn(N, dtype=dtype)
+        self.register_buffer("inputs", torch.randn(N, 5, dtype=dtype), persistent=False)
+        self.register_buffer("kind", torch.randint(3, (N,)), persistent=False)
+        self.register_buffer("size", torch.randn(N, dtype=dtype), persistent=False)
 
     def losses(self, rows=slice(None), tasks=TASKS):
         """Losses, task -> mean over its rows among ``rows``, and the shared representation."""

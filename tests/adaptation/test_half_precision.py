@@ -11,19 +11,20 @@ from hf_transfer_kit.adaptation.objectives import OBJECTIVES, DomainBatch
 from hf_transfer_kit.backbones.precision import called_in_float32
 
 HALF = (torch.float16, torch.bfloat16)
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 OPTIONS = {"adamatch": {"threshold": 0.0, "amount": 0.0}, "self_training": {"threshold": 0.0, "amount": 0.0}}
 ROWS = 24
 
 
-def objective_of(name):
+def objective_of(name, device):
     torch.manual_seed(1)
-    objective = OBJECTIVES[name](width=WIDTH, num_labels=CLASSES, **OPTIONS.get(name, {}))
+    objective = OBJECTIVES[name](width=WIDTH, num_labels=CLASSES, **OPTIONS.get(name, {})).to(device)
     if name == "self_training":
-        objective.teacher_logits = torch.randn(ROWS, CLASSES)
+        objective.teacher_logits = torch.randn(ROWS, CLASSES).to(device)
     return objective
 
 
-def terms_and_gradients(name, spread, *, network=torch.float32, autocast=None):
+def terms_and_gradients(name, spread, *, device="cpu", network=torch.float32, autocast=None):
     """Of features that float16 and bfloat16 both hold; logits are the head's, in the precision that is asked for."""
     torch.manual_seed(0)
     rows = [(spread * torch.randn(ROWS, WIDTH) + shift).bfloat16().half().float() for shift in (0.0, 0.3 * spread)]
@@ -31,19 +32,19 @@ def terms_and_gradients(name, spread, *, network=torch.float32, autocast=None):
     for layer in (head, body):
         layer.weight.data = layer.weight.data.bfloat16().float() / (spread if layer is head else 1)
         layer.bias.data = layer.bias.data.bfloat16().float()
-    objective = objective_of(name)
+    objective = objective_of(name, device)
     kind = autocast or network
-    with torch.autocast("cpu", dtype=autocast or torch.bfloat16, enabled=autocast is not None):
-        head, body = head.to(network), body.to(network)
-        source, target = (values.to(kind).requires_grad_() for values in rows)
+    with torch.autocast(device, dtype=autocast or torch.bfloat16, enabled=autocast is not None):
+        head, body = head.to(device, network), body.to(device, network)
+        source, target = (values.to(device, kind).requires_grad_() for values in rows)
         batch = DomainBatch(
             source_features=source,
             target_features=target,
             source_logits=called_in_float32(head, source),
             target_logits=called_in_float32(head, target),
-            labels=torch.arange(ROWS) % CLASSES,
-            progress=torch.tensor(0.7),
-            strength=torch.tensor(0.7),
+            labels=torch.arange(ROWS, device=device) % CLASSES,
+            progress=torch.tensor(0.7, device=device),
+            strength=torch.tensor(0.7, device=device),
             classify=head,
             extract=lambda rows: body(rows),
             source_inputs={"rows": source.detach()},
@@ -52,11 +53,11 @@ def terms_and_gradients(name, spread, *, network=torch.float32, autocast=None):
         torch.manual_seed(7)
         terms = objective.terms(batch)
         diagnostics = objective.diagnostics(batch)
-    loss = sum(terms.values(), torch.zeros(()))
+    loss = sum(terms.values(), torch.zeros((), device=device))
     loss.backward() if loss.requires_grad else None
     learned = [source, target, *head.parameters(), *objective.parameters()]
     gradients = [torch.zeros_like(t).float() if t.grad is None else t.grad.float() for t in learned]
-    return terms, torch.cat([gradient.flatten() for gradient in gradients]), diagnostics
+    return terms, torch.cat([gradient.flatten() for gradient in gradients]).cpu(), diagnostics
 
 
 def cosine(one, two):
@@ -65,14 +66,15 @@ def cosine(one, two):
     return float(one.double() @ two.double() / (one.double().norm() * two.double().norm()))
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("how", ["autocast", "weights"])
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 @pytest.mark.parametrize("spread", [1.0, 30.0])
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_terms_and_gradients_are_those_of_float32(name, spread, dtype, how):
-    wanted, exact, _ = terms_and_gradients(name, spread)
+def test_terms_and_gradients_are_those_of_float32(name, spread, dtype, how, device):
+    wanted, exact, _ = terms_and_gradients(name, spread, device=device)
     given = {"autocast": dtype} if how == "autocast" else {"network": dtype}
-    found, gradients, diagnostics = terms_and_gradients(name, spread, **given)
+    found, gradients, diagnostics = terms_and_gradients(name, spread, device=device, **given)
     for key, term in wanted.items():
         assert found[key].dtype == torch.float32, key
         assert float(found[key]) == pytest.approx(float(term), rel=0.02, abs=2e-3), key

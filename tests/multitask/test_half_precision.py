@@ -10,6 +10,7 @@ from hf_transfer_kit.multitask import BALANCERS, MultiTaskModel
 from hf_transfer_kit.multitask.heads import HEADS
 
 HALF = (torch.float16, torch.bfloat16)
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 ROWS, WIDTH = 12, 16
 YEARS = {"mean": 1990.0, "scale": 10.0}
 LABELS = {
@@ -34,23 +35,26 @@ def features_of(kind):
     return torch.randn(shape, generator=torch.Generator().manual_seed(1)).bfloat16().half().float()
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("how", ["autocast", "weights"])
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 @pytest.mark.parametrize("kind", HEADS)
-def test_logits_losses_and_gradients_are_those_of_float32(kind, dtype, how):
+def test_logits_losses_and_gradients_are_those_of_float32(kind, dtype, how, device):
     found = []
     for half in (False, True):
-        head, features = head_of(kind), features_of(kind)
+        head, features, labels = head_of(kind), features_of(kind), LABELS[kind]
         if half:
+            head, features, labels = head.to(device), features.to(device), labels.to(device)
             features = features.to(dtype)
             head = head.to(dtype) if how == "weights" else head
         features.requires_grad_()
-        with torch.autocast("cpu", dtype=dtype, enabled=half and how == "autocast"):
+        with torch.autocast(features.device.type, dtype=dtype, enabled=half and how == "autocast"):
             logits = head(features)
-            total, count = head.loss(logits, LABELS[kind])
+            total, count = head.loss(logits, labels)
             (total / count).backward()
         gradients = [features.grad, *(parameter.grad for parameter in head.parameters())]
-        found.append((logits, total, torch.cat([gradient.float().flatten() for gradient in gradients]).double()))
+        flat = torch.cat([gradient.float().flatten() for gradient in gradients]).double()
+        found.append((logits.cpu(), total.cpu(), flat.cpu()))
     (exact, total, one), (logits, other, two) = found
     assert logits.dtype == other.dtype == torch.float32
     torch.testing.assert_close(logits, exact, rtol=1e-6, atol=1e-6)
@@ -70,30 +74,31 @@ def test_a_plain_layer_takes_a_head_of_half_precision_over(kind):
         torch.testing.assert_close(plain(features), head(features), rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 @pytest.mark.parametrize("name", BALANCERS)
-def test_balanced_gradients_are_those_of_float32(name, dtype):
+def test_balanced_gradients_are_those_of_float32(name, dtype, device):
     try:
-        balancers = [BALANCERS[name](TASKS) for _ in range(2)]
+        balancers = [BALANCERS[name](TASKS).to(device) for _ in range(2)]
     except Exception as error:
         if "lacks packages" in str(error):
             pytest.skip(str(error))
         raise
     gradients = []
     for balancer, half in zip(balancers, (False, True), strict=True):
-        toy = Toy(torch.float32)
+        toy = Toy(torch.float32).to(device)
         torch.manual_seed(3)
-        with torch.autocast("cpu", dtype=dtype, enabled=half):
+        with torch.autocast(device, dtype=dtype, enabled=half):
             loss = balancer(*toy.losses())
         loss.backward()
-        gradients.append(torch.cat([parameter.grad.flatten().double() for parameter in toy.parameters()]))
+        gradients.append(torch.cat([parameter.grad.flatten().double().cpu() for parameter in toy.parameters()]))
     plain = []
     for half in (False, True):
-        toy = Toy(torch.float32)
-        with torch.autocast("cpu", dtype=dtype, enabled=half):
+        toy = Toy(torch.float32).to(device)
+        with torch.autocast(device, dtype=dtype, enabled=half):
             loss = sum(toy.losses()[0].values())
         loss.backward()
-        plain.append(torch.cat([parameter.grad.flatten().double() for parameter in toy.parameters()]))
+        plain.append(torch.cat([parameter.grad.flatten().double().cpu() for parameter in toy.parameters()]))
     floor, found = (float(one @ two / (one.norm() * two.norm())) for one, two in (plain, gradients))
     assert floor >= 0.99
     assert found >= 0.99

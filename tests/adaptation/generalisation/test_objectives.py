@@ -10,15 +10,16 @@ from hf_transfer_kit.adaptation.generalisation.objectives import SourcesBatch, m
 from hf_transfer_kit.errors import SettingsError
 
 SIZES = (6, 6, 6)
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
-def batch(sizes=SIZES, *, spread=1.0, seed=0, dtype=torch.float32):
+def batch(sizes=SIZES, *, spread=1.0, seed=0, dtype=torch.float32, device="cpu"):
     generator = torch.Generator().manual_seed(seed)
     domains = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     features = spread * torch.randn(len(domains), 4, generator=generator) + domains.unsqueeze(1)
-    features = features.bfloat16().half().to(dtype).requires_grad_()
-    losses = torch.rand(len(domains), generator=generator).add(0.3 * domains).requires_grad_()
-    return SourcesBatch(features=features, losses=losses, domains=domains, count=len(sizes))
+    features = features.bfloat16().half().to(device, dtype).requires_grad_()
+    losses = torch.rand(len(domains), generator=generator).add(0.3 * domains).to(device).requires_grad_()
+    return SourcesBatch(features=features, losses=losses, domains=domains.to(device), count=len(sizes))
 
 
 def means(found):
@@ -121,20 +122,21 @@ def test_the_order_of_rows_changes_nothing(name):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("how", ["autocast", "features"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("spread", [1.0, 30.0])
 @pytest.mark.parametrize("name", SOURCES_OBJECTIVES)
-def test_loss_and_gradients_are_those_of_float32(name, spread, dtype, how):
+def test_loss_and_gradients_are_those_of_float32(name, spread, dtype, how, device):
     gradients, losses = [], []
     for given in (torch.float32, dtype):
-        found = batch(spread=spread, dtype=given if how == "features" else torch.float32)
-        with torch.autocast("cpu", dtype=dtype, enabled=how == "autocast" and given is dtype):
-            loss, _ = SOURCES_OBJECTIVES[name](count=3).train().loss(found)
+        found = batch(spread=spread, dtype=given if how == "features" else torch.float32, device=device)
+        with torch.autocast(device, dtype=dtype, enabled=how == "autocast" and given is dtype):
+            loss, _ = SOURCES_OBJECTIVES[name](count=3).train().to(device).loss(found)
         assert loss.dtype == torch.float32
         loss.backward()
         parts = [t.grad if t.grad is not None else torch.zeros_like(t) for t in (found.features, found.losses)]
-        gradients.append(torch.cat([part.double().flatten() for part in parts]))
+        gradients.append(torch.cat([part.double().flatten().cpu() for part in parts]))
         losses.append(float(loss))
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert float(torch.cosine_similarity(*gradients, dim=0)) >= 0.999
