@@ -223,9 +223,9 @@ class RayWorkers(Executor):
                 ray.init(address=self.address or "local", log_to_driver=True, logging_level=logging.ERROR, **options)
             except (ConnectionError, ValueError) as error:
                 raise SettingsError(
-                    f"There is no Ray cluster at {self.address!r} that lets this process in: {error}. Clusters of newer "
-                    "Ray want a token: set RAY_AUTH_MODE=token here, and put the first machine's ~/.ray/auth_token on "
-                    "all of them."
+                    f"There is no Ray cluster at {self.address!r} that lets this process in: {error}. Clusters of "
+                    "newer Ray want a token: set RAY_AUTH_MODE=token here, and put the first machine's "
+                    "~/.ray/auth_token on all of them."
                 ) from error
 
     def close(self) -> None:
