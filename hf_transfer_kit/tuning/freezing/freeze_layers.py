@@ -63,6 +63,8 @@ class FreezeLayers(NetworkCallback):
         [False, True, True, True]
     """
 
+    reaches_parameters = True
+
     @checked_arguments(own_words_first=True)
     def __init__(
         self,

@@ -15,6 +15,7 @@ from transformers.trainer_utils import IntervalStrategy, has_length
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.tuning.calling import calling_trainer
 from hf_transfer_kit.tuning.freezing.distributed import (
     check_freezing,
     check_in_optimizer,
@@ -39,7 +40,7 @@ from hf_transfer_kit.tuning.freezing.telling import (
 )
 from hf_transfer_kit.tuning.logged_rates import log_rates
 from hf_transfer_kit.tuning.networks import GIVEN
-from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
+from hf_transfer_kit.tuning.runs import RunPart, guard_run
 from hf_transfer_kit.tuning.scalars import ScalarCallback
 from hf_transfer_kit.tuning.selecting import parts
 from hf_transfer_kit.tuning.step_rates import StepRates
@@ -69,6 +70,8 @@ class StagedTraining(RunPart, ScalarCallback):
         example_inputs: Where the kit cannot make up inputs for one forward of the model: some, as for
             ``layer_groups``.
     """
+
+    reaches_parameters = True
 
     def __init__(
         self,

@@ -22,10 +22,11 @@ from hf_transfer_kit.backbones.feature_maps import FeatureMaps
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.compat import argument_name
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.calling import calling_trainer
 from hf_transfer_kit.tuning.loss_scale import mend_loss_scale
 from hf_transfer_kit.tuning.loss_terms.grafting import Graft
 from hf_transfer_kit.tuning.networks import GIVEN
-from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
+from hf_transfer_kit.tuning.runs import RunPart, guard_run
 from hf_transfer_kit.tuning.scalars import ScalarCallback, check_scalar_name
 
 _NOT_LEARNED = "{name} joins its term to what the model returns, and {finding}, so the term would teach nothing. {way}"
@@ -43,6 +44,7 @@ class LossTerm(RunPart, ScalarCallback):
     """
 
     scalar_name: str
+    reaches_parameters = True
     needs_every_map: bool = True
     """Whether a forward in which a watched module did not run is an error; else ``term`` sees to it."""
 
