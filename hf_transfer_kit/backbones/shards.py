@@ -23,10 +23,19 @@ def has_shards(model: nn.Module) -> bool:
     return bool(_sharding(model)) or any(is_shard(parameter) for parameter in model.parameters())
 
 
-def whole_in_forward(model: nn.Module, part: nn.Module) -> bool:
-    """Whether a part's parameters are whole from beginning to end of a forward of ``model``, as its outermost ones."""
-    inner = [module for module in _sharding(model) if module is not model]
-    return not any(part is below for module in inner for below in module.modules())
+def sharded_apart(model: nn.Module, part: nn.Module) -> bool:
+    """Whether a part's parameters are gathered apart from the outermost ones, so not whole all through a forward.
+
+    Args:
+        model: What is called.
+        part: A module in it.
+    """
+    return any(part is below for module in groups_below(model) for below in module.modules())
+
+
+def groups_below(model: nn.Module) -> list[nn.Module]:
+    """The modules below ``model`` itself that gather their parameters by themselves."""
+    return [module for module in _sharding(model) if module is not model]
 
 
 def is_shard(tensor: Tensor) -> bool:

@@ -232,7 +232,7 @@ def measured(model: nn.Module, dataset: Any, collate: Any, *, batch_size: int) -
     # loss, rows; right, labels and batches whose loss is another one, read in place and shifted by one
     sums = torch.zeros(8, dtype=torch.float64, device=device)
     with seeded_eval_mode(model, 0):
-        for batch, counts in counted_batches(model, dataset, collate, batch_size=batch_size):
+        for batch, is_new in counted_batches(model, dataset, collate, batch_size=batch_size):
             inputs = on_device(batch, device)
             try:
                 with misfits_told(model, inputs):
@@ -245,7 +245,7 @@ def measured(model: nn.Module, dataset: Any, collate: Any, *, batch_size: int) -
                     f"WeightInterpolation measures loss and accuracy by model(**batch), which {type(model).__name__} "
                     f"does not answer with a mapping ({error}). Interpolate between saved weights by your own measure."
                 ) from error
-            if not counts:
+            if not is_new:
                 continue
             rows = len(next(value for value in inputs.values() if isinstance(value, Tensor)))
             if loss is not None:
