@@ -79,6 +79,8 @@ class LaidOut(Accelerator):
         if plugin := self.plugin or fsdp_plugin:
             self.state.distributed_type = PartialState._shared_state["distributed_type"] = self.kind
             self.state.fsdp_plugin = plugin
+            if kwargs.get("mixed_precision", "no") not in ("no", None) and fsdp_plugin:
+                plugin.set_mixed_precision(kwargs["mixed_precision"])
 
 
 def arguments(folder, *, sharded, fsdp=None, **settings):
@@ -156,6 +158,12 @@ def _source():
     return network(seed=5)[0]
 
 
+def _as_transformers_has_it(model):
+    """Takes ``num_items_in_batch`` and ignores it, which a forward before training finds out."""
+    del model.accepts_loss_kwargs
+    return model
+
+
 def _adapters(model):
     import peft
 
@@ -208,7 +216,9 @@ CASES = {
         optimizer=lambda model, args: layerwise_optimizer(model, args, decay=0.5),
     ),
     "L2SP": Case(
-        lambda model, rows: [L2SP(0.3, 0.2, log_distances=True), FairLossScale()], gradient_accumulation_steps=2
+        lambda model, rows: [L2SP(0.3, 0.2, log_distances=True), FairLossScale()],
+        wrap=_as_transformers_has_it,
+        gradient_accumulation_steps=2,
     ),
     "L2SP of LoRA": Case(lambda model, rows: [L2SP(0.3, 0.2, log_distances=True)], wrap=_adapters),
     "L2SPFisher": Case(

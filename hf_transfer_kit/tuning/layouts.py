@@ -72,6 +72,22 @@ def check_layout(
         )
 
 
+def check_not_compiled(owner: str) -> None:
+    """Refuses a part whose hooks and parameters would be those of another object: FSDP2 shards what was compiled.
+
+    Raises:
+        SettingsError: Naming the setting.
+    """
+    trainer = calling_trainer()
+    if trainer is None or layout_of(None, trainer) != SHARDS:
+        return
+    if trainer.accelerator.state.dynamo_plugin.backend.value != "NO":
+        raise SettingsError(
+            f"{owner} reaches into the model, and FSDP2 with torch_compile=True makes another one of it when training "
+            "starts. Set torch_compile=False, or use DistributedDataParallel."
+        )
+
+
 def check_read_everywhere(owner: str) -> None:
     """Refuses to copy weights, when the Trainer is made, that only one process of a machine has read by then.
 

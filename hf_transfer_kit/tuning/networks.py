@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from hf_transfer_kit.backbones.shards import shard_again
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.layouts import check_layout
+from hf_transfer_kit.tuning.layouts import check_layout, check_not_compiled
 
 GIVEN: Any = None
 """Default of what Trainer hands to every event of a kind (``model``, ...), typed as that."""
@@ -28,6 +28,7 @@ def _with_network(event: Callable[..., Any]) -> Callable[..., Any]:
                 shard_again(model)  # an evaluation leaves whole parameters behind
             if self.reaches_parameters and event.__name__ in ("on_init_end", "on_train_begin"):
                 check_layout(type(self).__name__, model, instead=self.instead_of_shards)
+                check_not_compiled(type(self).__name__)
         return event(self, args, state, control, **kwargs)
 
     return called

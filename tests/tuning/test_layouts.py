@@ -23,6 +23,8 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 import torch
 import transformers
 from sharded_run import *
+from torch.distributed.device_mesh import init_device_mesh
+from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.tuning import find_learning_rate, last_whole_checkpoint
 from hf_transfer_kit.tuning.checkpoints import checkpoint_bytes
 
@@ -75,6 +77,14 @@ def trained(case, **words):
 early = {"cpu_ram_efficient_loading": True}
 for name in ("L2SP", "DELTA", "WeightInterpolation"):
     found["early", name] = refused(lambda: CASES[name].trainer(f"{folder}/none", sharded=True, fsdp=early))
+for name in ("FreezeLayers", "L2SP", "DELTA"):
+    found["compiled", name] = refused(lambda: CASES[name].trainer(f"{folder}/none", sharded=True, torch_compile=True))
+inputs = ["one", "other"]
+two = {task: {**TASKS[task], "input": name} for task, name in zip(TASKS, inputs)}
+unlike = lambda model: MultiTaskModel.from_backbone(model, two, inputs={name: {} for name in inputs}).double()
+both = lambda model: MultiTaskCollator(dict.fromkeys(inputs, default_data_collator), model.config.tasks)
+rows = lambda rows: MultiTaskDataset({n: Source(rows, {t: "labels"}, input=n) for t, n in zip(TASKS, inputs)})
+found["inputs"] = trained(changed("MultiTaskEpochs", wrap=unlike, rows=rows, collate=both))
 blocks_and_heads = {"transformer_layer_cls_to_wrap": ["BertLayer", "Linear"]}
 found["fisher"] = trained(changed("L2SPFisher", make=lambda model, rows: [L2SPFisher()]))
 found["apart"] = trained(CASES["CoTuning"], fsdp=blocks_and_heads)
@@ -85,15 +95,30 @@ vada = lambda model: DomainAdversarialModel.from_classifier(model, method="vada"
 found["vada"] = trained(changed("AdversarialSchedule", wrap=vada))
 found["rates"] = refused(lambda: find_learning_rate(lambda: CASES["FreezeLayers"].trainer(f"{folder}/none", sharded=True)))
 
+def across_outputs():
+    from small_net import Net
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import Shard
+
+    net = Net()
+    layer_groups(net)
+    fully_shard(net, mesh=init_device_mesh("cpu", (2,)), shard_placement_fn=lambda p: Shard(p.ndim - 1) if p.ndim > 1 else None)
+    L2SP(norm="group").attach(net, torch.optim.SGD(net.parameters(), lr=0.1))
+
+found["across"] = refused(across_outputs)
+
 # stopped after two of four steps, and gone on with
 staged = Case(lambda model, rows: [GradualUnfreezing(every="1 steps", quiet=True), L2SP(0.3, 0.2), GuardCheckpoints()])
 steps = {"sharded": True, "max_steps": 4, "save_strategy": "steps", "save_steps": 2}
-trainer, found["at once"] = fit(staged, "at once", **steps)
-trainer.save_model(f"{folder}/saved")
-trainer = staged.trainer(f"{folder}/in two", **steps, more=[RestoreWeights(f"{folder}/at once/checkpoint-2")])
-trainer.train(resume_from_checkpoint=f"{folder}/at once/checkpoint-2")
-found["in two"] = {"after": whole(trainer.model), "log": trainer.state.log_history}
-found["last"] = last_whole_checkpoint(f"{folder}/at once", tell=None)
+for kind in ("FULL_STATE_DICT", "SHARDED_STATE_DICT"):
+    place, words = f"{folder}/{kind}", {**steps, "fsdp": {"state_dict_type": kind}}
+    trainer, at_once = fit(staged, kind, **words)
+    if kind.startswith("FULL"):
+        trainer.save_model(f"{folder}/saved")
+    half = f"{place}/checkpoint-2"
+    trainer = staged.trainer(f"{place} in two", **words, more=[RestoreWeights(half)])
+    trainer.train(resume_from_checkpoint=half)
+    found[kind] = {"at once": at_once["after"], "in two": whole(trainer.model), "last": last_whole_checkpoint(place, tell=None)}
 found["again"] = refused(lambda: Trainer(trainer.model, trainer.args, callbacks=[DELTA()]))
 torch.save(found, f"{folder}/found-{rank}.pt")
 """
@@ -203,9 +228,10 @@ def test_the_logged_penalty_is_that_of_whole_weights(found):
     assert last["l2sp_penalty"] == pytest.approx(0.3 / 2 * held + 0.2 / 2 * size, rel=1e-6)
 
 
-def test_a_run_stopped_and_gone_on_with_equals_one_at_once(found):
-    assert difference(found["at once"]["after"], found["in two"]["after"]) == 0
-    assert found["last"].endswith("checkpoint-4")
+@pytest.mark.parametrize("kind", ["FULL_STATE_DICT", "SHARDED_STATE_DICT"])
+def test_a_run_stopped_in_the_midst_of_a_schedule_and_gone_on_with_equals_one_at_once(found, kind):
+    assert difference(found[kind]["at once"], found[kind]["in two"]) == 0
+    assert found[kind]["last"].endswith("checkpoint-4")
 
 
 def test_a_checkpoint_takes_the_whole_weights_and_two_moments_of_each(found):
@@ -215,7 +241,7 @@ def test_a_checkpoint_takes_the_whole_weights_and_two_moments_of_each(found):
 
 def test_the_saved_model_holds_the_whole_weights(found):
     saved = load_file(found["folder"] / "saved" / "model.safetensors")
-    assert difference({name: found["at once"]["after"][name] for name in saved}, saved) == 0
+    assert difference({name: found["FULL_STATE_DICT"]["at once"][name] for name in saved}, saved) == 0
     assert {name for name, _ in network()[0].named_parameters()} <= set(saved)
 
 
@@ -233,6 +259,11 @@ def test_what_needs_whole_weights_is_refused_when_the_trainer_is_made(found, nam
         (("early", "L2SP"), "L2SP copies the pretrained weights when the Trainer is made, and with cpu_ram_eff"),
         (("early", "DELTA"), "DELTA copies the pretrained weights"),
         (("early", "WeightInterpolation"), "Set fsdp_config={'cpu_ram_efficient_loading': False}"),
+        (("compiled", "FreezeLayers"), "FreezeLayers reaches into the model, and FSDP2 with torch_compile=True makes"),
+        (("compiled", "L2SP"), "Set torch_compile=False, or use DistributedDataParallel."),
+        (("compiled", "DELTA"), "DELTA reaches into the model"),
+        ("inputs", "A MultiTaskModel with the inputs one, other is sharded in several groups"),
+        ("across", "body.0.weight is sharded along another axis than that of its outputs"),
         ("fisher", "On sharded weights nothing can be estimated: give L2SPFisher(fisher=...)"),
         ("apart", "CoTuning: the source's last layer is sharded apart from the rest"),
         ("balancer", "mgda takes the tasks' gradients one by one, and the head 'first' is sharded in a group of its"),

@@ -135,6 +135,7 @@ class DELTA(LossTerm, ExportableState):
     ) -> None:
         super().on_init_end(args, state, control, model=model, **kwargs)
         self._check_beta(model)
+        layer_groups(model)  # remembered: a sharded model does not tell them any more
         self.source.take(model)
 
     def on_train_begin(
