@@ -1,5 +1,6 @@
 """Parts of training where FSDP2 gives each process a part of every parameter: as in one process, or refused before."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -277,6 +278,14 @@ def test_what_would_be_wrong_in_this_layout_is_refused(found, act, words):
     kind, said = found[act]
     assert kind == "SettingsError", said
     assert words in said
+
+
+def test_the_guide_names_each_part_where_it_belongs():
+    _, _, table = GUIDE.read_text(encoding="utf-8").partition("| under FSDP2 |")
+    lines = [line.split("|") for line in table.partition("\n\n")[0].splitlines() if line.startswith("| ")]
+    told = {cells[1].strip(): set(re.findall(r"`(\w+)`", cells[2])) for cells in lines}
+    working = (callbacks(CASES) & set(PARTS)) | {"layerwise_optimizer"}
+    assert told == {"as in one process": working, "refused": set(REFUSED) & set(PARTS) | {"find_learning_rate"}}
 
 
 def test_every_part_is_shown_to_work_or_refused():
