@@ -105,7 +105,10 @@ def arguments(folder, *, sharded, fsdp=None, **settings):
         given["ddp_backend"] = "gloo"
     if sharded:
         transformers.trainer.Accelerator = LaidOut
-        given |= {"fsdp": True, "fsdp_config": {"transformer_layer_cls_to_wrap": ["BertLayer"], **(fsdp or {})}}
+        given |= {
+            "fsdp": True,
+            "fsdp_config": {"version": 2, "transformer_layer_cls_to_wrap": ["BertLayer"], **(fsdp or {})},
+        }
     return TrainingArguments(str(folder), **{**given, **settings})
 
 
