@@ -6,6 +6,7 @@ takes ``fsdp`` for DistributedDataParallel.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from torch import nn
@@ -45,7 +46,12 @@ def layout_of(model: nn.Module | None, trainer: Trainer | None) -> str:
 
 
 def check_layout(
-    owner: str, model: nn.Module | None, trainer: Trainer | None = None, *, instead: str | None = None
+    owner: str,
+    model: nn.Module | None,
+    trainer: Trainer | None = None,
+    *,
+    instead: str | None = None,
+    also_with: Collection[str] = (),
 ) -> None:
     """Refuses a part that reaches parameters where it cannot.
 
@@ -54,12 +60,13 @@ def check_layout(
         model: As in ``layout_of``.
         trainer: As in ``layout_of``; None for that whose event is being handled.
         instead: What to do under FSDP2, a sentence; None for parts that work there.
+        also_with: Layouts out of reach that the part has done with before they begin.
 
     Raises:
         SettingsError: Naming what will do.
     """
     found = layout_of(model, trainer or calling_trainer())
-    if found in _OUT_OF_REACH:
+    if found in _OUT_OF_REACH and found not in also_with:
         or_shards = "" if instead else " or FSDP2 (fsdp_version: 2 of accelerate, fsdp_config={'version': 2})"
         raise SettingsError(
             f"{owner} reaches the model's parameters or their gradients, and {_OUT_OF_REACH[found]}. Use "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
 from torch import nn
@@ -27,8 +27,9 @@ def _with_network(event: Callable[..., Any]) -> Callable[..., Any]:
             if model is not None:
                 shard_again(model)  # an evaluation leaves whole parameters behind
             if self.reaches_parameters and event.__name__ in ("on_init_end", "on_train_begin"):
-                check_layout(type(self).__name__, model, instead=self.instead_of_shards)
-                check_not_compiled(type(self).__name__)
+                owner = type(self).__name__
+                check_layout(owner, model, instead=self.instead_of_shards, also_with=self.also_with)
+                check_not_compiled(owner)
         return event(self, args, state, control, **kwargs)
 
     return called
@@ -42,10 +43,12 @@ class NetworkCallback(TrainerCallback):
     Attributes:
         reaches_parameters: Whether it reads, writes or holds parameters, or takes part in the backward; such a one is
             refused where they are out of reach, as with DeepSpeed.
+        also_with: Layouts, as ``layout_of`` names them, that it has done with before they begin.
         instead_of_shards: What to do instead under FSDP2, a sentence; None where the part works there.
     """
 
     reaches_parameters: ClassVar[bool] = False
+    also_with: ClassVar[Collection[str]] = ()
     instead_of_shards: ClassVar[str | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -145,7 +145,7 @@ class LayerwiseRates:
         """
         frame = owners_frame(Trainer)
         trainer = None if frame is None else frame.f_locals["self"]
-        check_layout("layerwise_optimizer", model, trainer)
+        check_layout("layerwise_optimizer", model, trainer, also_with=("DeepSpeed",))
         groups = layer_groups(model, example_inputs=example_inputs)
         factors = rate_factors(len(groups.body), decay=decay, first_layers=first_layers, num_first=num_first)
         optimizer_class, kwargs = _optimizer_class(model, args)

@@ -17,6 +17,7 @@ from transformers import Trainer, TrainerCallback
 from hf_transfer_kit import adaptation, multitask, tuning
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning import FreezeLayers
 
 PROGRAM = """
 import copy, gc, os, sys
@@ -313,10 +314,10 @@ def elsewhere(request, monkeypatch):
 
 
 def test_parts_that_reach_parameters_are_refused_where_they_are_out_of_reach(elsewhere, tmp_path):
-    refused = set()
+    refused, begun_before = set(), elsewhere == KINDS["DEEPSPEED"]
     for name, case in {**CASES, **REFUSED}.items():
         for part in case.make(*network()):
-            if getattr(part, "reaches_parameters", False):
+            if getattr(part, "reaches_parameters", False) and not (begun_before and isinstance(part, FreezeLayers)):
                 with pytest.raises(SettingsError) as raised:
                     Trainer(network()[0], arguments(tmp_path, sharded=False), callbacks=[part])
                 words = str(raised.value)
@@ -324,7 +325,7 @@ def test_parts_that_reach_parameters_are_refused_where_they_are_out_of_reach(els
                 assert "Use DistributedDataParallel" in words
                 assert ("or FSDP2" in words) is (name in CASES or name == "DELTA with beta")
                 refused.add(type(part).__name__)
-    assert set(PARTS) - refused == {
+    assert set(PARTS) - refused - {"FreezeLayers" if begun_before else ""} == {
         "AdversarialSchedule",
         "BalancingEpochs",
         "GuardCheckpoints",
@@ -336,9 +337,23 @@ def test_parts_that_reach_parameters_are_refused_where_they_are_out_of_reach(els
     }
 
 
+def test_freezing_that_comes_late_is_refused_where_parameters_are_out_of_reach(elsewhere, tmp_path):
+    class Beginning(Trainer):
+        def begin(self):
+            self.callback_handler.on_train_begin(self.args, self.state, self.control)
+
+    trainer = Beginning(network()[0], arguments(tmp_path, sharded=False))
+    trainer.add_callback(FreezeLayers(first=1))
+    with pytest.raises(SettingsError, match=f"FreezeLayers.* reaches the model's parameters.*{elsewhere}"):
+        trainer.begin()
+
+
 def test_rates_by_depth_are_refused_where_parameters_are_out_of_reach(elsewhere, tmp_path):
     trainer = CASES["layerwise_optimizer"].trainer(tmp_path, sharded=False)
-    with pytest.raises(SettingsError, match=f"layerwise_optimizer reaches the model's parameters.*{elsewhere}"):
-        trainer.create_optimizer()
+    if elsewhere == KINDS["DEEPSPEED"]:  # it gets the optimizer with its groups
+        assert {group["lr"] for group in trainer.create_optimizer().param_groups} > {0.02, 0.01}
+    else:
+        with pytest.raises(SettingsError, match=f"layerwise_optimizer reaches the model's parameters.*{elsewhere}"):
+            trainer.create_optimizer()
     with pytest.raises(SettingsError, match=f"find_learning_rate, which puts a model back as it was, .*{elsewhere}"):
         tuning.find_learning_rate(lambda: Trainer(network()[0], arguments(tmp_path, sharded=False)))

@@ -18,7 +18,7 @@ from transformers.training_args import ParallelMode
 from hf_transfer_kit.compat import argument_name, asks_for_reentrant_checkpointing, training_argument
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.calling import calling_trainer
-from hf_transfer_kit.tuning.layouts import WHOLE, layout_of
+from hf_transfer_kit.tuning.layouts import WHOLE, check_layout, layout_of
 
 _ATTRIBUTE = "_trainable_when_wrapped"
 
@@ -51,6 +51,7 @@ def check_late_freezing(model: nn.Module, args: TrainingArguments, *, asked_by: 
     Raises:
         SettingsError: Naming the argument to set.
     """
+    check_layout(asked_by, model)
     if not is_data_parallel(model, args):
         return
     if training_argument(args, "ddp_static_graph"):

@@ -64,6 +64,7 @@ class FreezeLayers(NetworkCallback):
     """
 
     reaches_parameters = True
+    also_with = ("DeepSpeed",)
 
     @checked_arguments(own_words_first=True)
     def __init__(
