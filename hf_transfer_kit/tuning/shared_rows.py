@@ -65,8 +65,10 @@ def counted_batches(
     device, last = next(model.parameters()).device, None
     while True:
         batch = next(own, None)
-        left = torch.tensor(float(batch is not None), device=device)
-        if not float(sum_over_processes(left) if sharded else left):
+        somewhere = batch is not None
+        if sharded:
+            somewhere = bool(sum_over_processes(torch.tensor(float(somewhere), device=device)))
+        if not somewhere:
             return
         last = batch or last or collated(collate, [next(iter(dataset))], of=dataset)
         yield last, batch is not None

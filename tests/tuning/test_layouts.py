@@ -29,6 +29,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.tuning import find_learning_rate, last_whole_checkpoint
 from hf_transfer_kit.tuning.checkpoints import checkpoint_bytes
+from hf_transfer_kit.tuning.rounding import round_weights
 
 transformers.logging.set_verbosity_error()
 folder, rank = sys.argv[1], int(os.environ["RANK"])
@@ -56,6 +57,15 @@ for name, case in CASES.items():
     found[name]["bytes"] = checkpoint_bytes(trainer), sum(p.numel() * p.element_size() for p in trainer.model.parameters())
     if case.per_forward:
         found[name]["alike"] = fit(case, name, sharded=False)[1]
+
+# one number, in the first process's part, does not fit into half precision
+trainer = CASES["RoundWeights"].trainer(f"{folder}/none", sharded=True)
+trainer.train()
+with torch.no_grad():
+    weight = trainer.model.classifier.weight.to_local()
+    weight[:1] = 1e6 if rank == 0 else weight[:1]
+before = whole(trainer.model)
+found["too large"] = round_weights(trainer.model, "float16"), before, whole(trainer.model)
 
 def refused(act):
     try:
@@ -239,6 +249,13 @@ def test_a_run_stopped_in_the_midst_of_a_schedule_and_gone_on_with_equals_one_at
 def test_a_checkpoint_takes_the_whole_weights_and_two_moments_of_each(found):
     needed, parameters = found["GuardCheckpoints"]["bytes"]
     assert 3 * parameters <= needed < 3.2 * parameters
+
+
+def test_weights_of_which_one_is_too_large_stay_as_they_are_in_every_process(found):
+    rounded, before, after = found["too large"]
+    assert not rounded
+    assert float(before["classifier.weight"].max()) == 1e6
+    assert difference(before, after) == 0
 
 
 def test_the_saved_model_holds_the_whole_weights(found):

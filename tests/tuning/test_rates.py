@@ -195,7 +195,7 @@ def test_rates_of_a_stage_are_in_the_logged_ones(training_arguments):
 
 def test_rates_of_parts_are_left_out_where_the_optimizer_holds_other_tensors(training_arguments):
     """As that of DeepSpeed does, with which the head would count as body."""
-    model, inputs = tiny.TRANSFORMERS["bert"]()
+    model, _ = tiny.TRANSFORMERS["bert"]()
     args = training_arguments()
     logged = {}
     for name, tensors in {"its own": list(model.parameters()), "others": [torch.nn.Parameter(torch.zeros(2))]}.items():
