@@ -1,5 +1,6 @@
 """Every test is offline, on the CPU and seeded; `slow` ones run with --slow, `gpu` ones where CUDA is."""
 
+import functools
 import gc
 import os
 
@@ -147,14 +148,4 @@ def registries_as_before():
 def two_processes(tmp_path):
     """Runs a script's text in two processes with gloo, as under torchrun; its output is shown when it fails."""
 
-    def run(text, *arguments, check=True):
-        script = tmp_path / "script.py"
-        script.write_text(f"{text}\nfrom leaving import leave\n\nleave()\n")
-        places = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
-        done = processes.run([script, *arguments], ranks=2, env=environment, timeout=240)
-        if check:
-            assert done.returncode == 0, done.stdout + done.stderr
-        return done
-
-    return run
+    return functools.partial(processes.two_ranks, tmp_path)

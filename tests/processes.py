@@ -141,6 +141,25 @@ def run(
     return _together(words, ranks, folder, environment, timeout)
 
 
+def two_ranks(folder: Path, text: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
+    """A program's text in two processes with gloo, as under torchrun; what it said is shown when it fails.
+
+    Args:
+        folder: Where the text is written to.
+        text: The program.
+        *arguments: Of its command line.
+        check: Whether it has to end well.
+    """
+    script = folder / "script.py"
+    script.write_text(f"{text}\nfrom leaving import leave\n\nleave()\n")
+    places = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
+    done = run([script, *arguments], ranks=2, env=environment, timeout=240)
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
 def _together(words: list[str], ranks: int, folder: str, environment: dict, timeout: float):
     """Ranks that meet at a store of this process; when one fails the others are stopped, as torchrun does it."""
     from torch.distributed import TCPStore

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.adaptation.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.adaptation.domain_pairs import TARGET
@@ -18,7 +18,7 @@ from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import check_choice, check_number
 from hf_transfer_kit.tuning.all_rows import all_rows
-from hf_transfer_kit.tuning.networks import GIVEN
+from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 
 FILE = "mean_teacher.safetensors"
 
@@ -52,7 +52,7 @@ def follow(teacher: nn.Module, student: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(*averaged, 1 - decay)
 
 
-class MeanTeacher(TrainerCallback):
+class MeanTeacher(NetworkCallback):
     """Keeps an exponential moving average of the model (Tarvainen and Valpola 2017).
 
     Before each forward in training it lets the teacher say what it thinks of the step's target rows and hands that to
@@ -76,6 +76,9 @@ class MeanTeacher(TrainerCallback):
         ... )
         >>> _ = trainer.train()
     """
+
+    reaches_parameters = True
+    instead_of_shards = "Without a teacher choose a method that needs none, such as dann."
 
     def __init__(self, decay: float = 0.999, *, finish: str = "student") -> None:
         self.decay = check_number("MeanTeacher", "decay", decay, low=0, high=1)

@@ -115,6 +115,10 @@ class DomainAdversarialModel(PreTrainedModel):
         self.register_buffer("progress", torch.zeros(()))
         self.post_init()
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Those of the network; accelerate asks for them when it shards."""
+        return self.network.get_input_embeddings()
+
     @classmethod
     def from_classifier(
         cls,

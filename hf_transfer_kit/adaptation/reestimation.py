@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.adaptation.batch_norm import batch_norms
 from hf_transfer_kit.adaptation.domain_pairs import evenly_spread, unlabelled_batch
@@ -20,7 +20,7 @@ from hf_transfer_kit.data.labels import LABEL_COLUMNS
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features.layer_output import accepted_inputs
 from hf_transfer_kit.options import check_int
-from hf_transfer_kit.tuning.networks import GIVEN
+from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 from hf_transfer_kit.values import MapRows
 
 Collator = Callable[[list[Any]], Mapping[str, Any]]
@@ -92,7 +92,7 @@ def reestimate_batch_norm(
     return model
 
 
-class ReestimateBatchNorm(TrainerCallback):
+class ReestimateBatchNorm(NetworkCallback):
     """Gathers BatchNorm statistics on the target when training ends, after the best checkpoint was loaded.
 
     Every process does it for itself, with the same result.
@@ -107,6 +107,9 @@ class ReestimateBatchNorm(TrainerCallback):
         >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[ReestimateBatchNorm(target, collator)])
         >>> _ = trainer.train()
     """
+
+    reaches_parameters = True
+    instead_of_shards = "Or call reestimate_batch_norm(model, target, collator) on the saved network."
 
     @checked_arguments(own_words_first=True)
     def __init__(

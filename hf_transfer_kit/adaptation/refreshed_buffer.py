@@ -7,13 +7,13 @@ from typing import Any, ClassVar, cast
 from accelerate.utils import broadcast
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.adaptation.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.options import check_int
-from hf_transfer_kit.tuning.networks import GIVEN
+from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 
 _KEY = "value"
 
@@ -22,7 +22,7 @@ def _adversarial(model: nn.Module) -> DomainAdversarialModel:
     return cast(DomainAdversarialModel, plain_model(model)[0])
 
 
-class RefreshedBuffer(TrainerCallback):
+class RefreshedBuffer(NetworkCallback):
     """Writes a buffer before training and every so often; a resumed run goes on with the one of its checkpoint.
 
     A subclass says where it stands (``place``), how it is computed (``value``) and in which file it is kept.
@@ -30,6 +30,9 @@ class RefreshedBuffer(TrainerCallback):
     Args:
         every: Steps between two computations, at least 1; None: each epoch.
     """
+
+    reaches_parameters = True
+    instead_of_shards = "Without it choose a method that reads no rows beside the training, such as dann."
 
     file: ClassVar[str]
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.all_rows import check_together
-from hf_transfer_kit.tuning.networks import GIVEN
+from hf_transfer_kit.tuning.layouts import check_layout
+from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 
 
 def dann_strength(progress: float, *, gamma: float = 10.0) -> float:
@@ -59,9 +60,10 @@ SCHEDULES: Mapping[str, Callable[[float], float]] = {
 
 
 _ROUNDING = 1e-6
+_NO_BACKWARD = "Or choose a method that takes none, such as dann."
 
 
-class AdversarialSchedule(TrainerCallback):
+class AdversarialSchedule(NetworkCallback):
     """Writes how far training is, and the strength that follows from it, into the model before every step.
 
     Both are computed anew from the number of finished steps, which a checkpoint keeps: the first step after a resume
@@ -75,7 +77,7 @@ class AdversarialSchedule(TrainerCallback):
 
     Raises:
         SettingsError: When the schedule is unknown, a number out of its range, or ``gamma`` given to another schedule;
-            when training begins: when the model holds no ``strength`` to write.
+            when training begins: when the model holds no ``strength`` to write, or its method cannot be sharded.
 
     Example:
         >>> pairs = DomainPairs(train, target)
@@ -123,6 +125,9 @@ class AdversarialSchedule(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         check_together(args)
+        objective: Any = getattr(plain_model(model)[0], "objective", None)
+        if getattr(objective, "runs_backward", False):
+            check_layout(f"{objective.name}, which takes a gradient inside the forward,", model, instead=_NO_BACKWARD)
         self._write(state, model)
 
     def on_step_begin(

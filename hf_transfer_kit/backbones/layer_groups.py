@@ -16,6 +16,7 @@ from hf_transfer_kit.backbones.module_sections import module_sections
 from hf_transfer_kit.backbones.ordering import in_order_of_execution, side_by_side
 from hf_transfer_kit.backbones.registry import registered_sections, registrations
 from hf_transfer_kit.backbones.sections import Section, join_names
+from hf_transfer_kit.backbones.shards import has_shards
 from hf_transfer_kit.backbones.structure import structure_of
 from hf_transfer_kit.backbones.tracing import Trace
 from hf_transfer_kit.backbones.unwrapping import plain_model
@@ -41,7 +42,7 @@ def layer_groups(model: nn.Module, *, example_inputs: Mapping[str, Any] | Any | 
         one group's modules; printing shows a table.
 
     Raises:
-        ModelError: When no forward could be made; says why.
+        ModelError: When no forward could be made, or the model is sharded already; says why.
 
     Example:
         >>> groups = layer_groups(model)
@@ -74,6 +75,12 @@ _plans: weakref.WeakKeyDictionary[nn.Module, _Plan] = weakref.WeakKeyDictionary(
 def _planned(model: nn.Module, structure: int) -> _Plan:
     if not any(True for _ in model.parameters()):
         return _Plan(structure, ())
+    if has_shards(model):
+        raise ModelError(
+            f"{type(model).__name__} is sharded already, and a forward of it no longer tells in which order parameters "
+            "are used. Call layer_groups(model) before it is sharded, which is remembered; parts that are given in "
+            "Trainer(callbacks=[...]) do so."
+        )
     registered = registered_sections(model)
     trace = Trace({}) if registered else _trace_or_order_of_definition(model)
     sections = registered or module_sections(model, trace)

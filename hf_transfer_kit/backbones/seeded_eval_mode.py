@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from hf_transfer_kit.backbones.shards import shard_again
+
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
@@ -27,7 +29,7 @@ def preserved_random_state() -> Iterator[None]:
 
 @contextmanager
 def seeded_eval_mode(model: nn.Module, seed: int) -> Iterator[None]:
-    """Evaluation mode and seeded random numbers inside; outside, modes and random states are as if nothing was."""
+    """Evaluation mode and seeded random numbers inside; outside, modes, random states and shards are as before."""
     modes = {module: module.training for module in model.modules()}
     try:
         with preserved_random_state():
@@ -40,6 +42,7 @@ def seeded_eval_mode(model: nn.Module, seed: int) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+        shard_again(model)
 
 
 @contextmanager

@@ -7,26 +7,28 @@ from typing import Any
 from accelerate.data_loader import DataLoaderDispatcher, IterableDatasetShard
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.multitask.dataset import MultiTaskDataset
+from hf_transfer_kit.multitask.modeling import MultiTaskModel
+from hf_transfer_kit.multitask.sharding import check_shards
 from hf_transfer_kit.multitask.streaming import StreamedMultiTaskDataset
 from hf_transfer_kit.tuning.all_rows import check_together
-from hf_transfer_kit.tuning.networks import GIVEN
+from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 
 _ROUNDING = 1e-6
 
 
-class MultiTaskEpochs(TrainerCallback):
+class MultiTaskEpochs(NetworkCallback):
     """Tells a ``MultiTaskDataset`` or ``StreamedMultiTaskDataset`` each epoch, also one in which a run is resumed.
 
     Raises:
         DataError: When training begins: when the model has a task that no source is labelled for, or the other way
             round.
         SettingsError: When training begins: when another dataset is read, or several processes would be sent parts of
-            packed batches.
+            packed batches, or the model is sharded so that it would train wrongly.
 
     Example:
         >>> tasks = {"class": {"type": "classification", "num_labels": 3}}
@@ -48,7 +50,10 @@ class MultiTaskEpochs(TrainerCallback):
     ) -> None:
         check_together(args)
         dataset = _dataset_of(train_dataloader)
-        _check_tasks(getattr(getattr(plain_model(model)[0], "config", None), "tasks", None), dataset.tasks)
+        inner = plain_model(model)[0]
+        _check_tasks(getattr(getattr(inner, "config", None), "tasks", None), dataset.tasks)
+        if isinstance(inner, MultiTaskModel):
+            check_shards(inner)
         if args.world_size > 1 and isinstance(train_dataloader, DataLoaderDispatcher):
             raise SettingsError(
                 "accelerate would glue the packed batches of several processes together, which mixes up whose rows are "

@@ -31,6 +31,7 @@ from hf_transfer_kit.multitask.heads import HEADS, POOLED
 from hf_transfer_kit.multitask.heads.head import Head
 from hf_transfer_kit.multitask.packed_batch import PackedBatch, unpack
 from hf_transfer_kit.multitask.row_counts import at_least_one, loss_shares
+from hf_transfer_kit.multitask.sharding import check_shards
 from hf_transfer_kit.multitask.stems import check_channels, own_modules, parameters_of, separate_inputs
 from hf_transfer_kit.multitask.trunk import FeatureReader, Features, fitting_network, head_dropout, new_network
 from hf_transfer_kit.near_names import did_you_mean
@@ -224,8 +225,11 @@ class MultiTaskModel(PreTrainedModel):
 
         Raises:
             DataError: When a name fits no input and no task, or tensors do not fit.
-            SettingsError: When there is no such task.
+            SettingsError: When there is no such task, or in training when the model is sharded so that it would train
+                wrongly.
         """
+        if self.training:
+            check_shards(self)
         if task is not None:
             self._check_task(task)
         packed = unpack(batch, self.config, task=task, labels=labels)

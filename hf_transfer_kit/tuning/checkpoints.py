@@ -16,10 +16,12 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SaveStrategy
 
 from hf_transfer_kit.argument_types import checked_arguments
+from hf_transfer_kit.backbones.shards import local
 from hf_transfer_kit.disk import free_bytes, full_disk_told
 from hf_transfer_kit.errors import FullDiskError, SettingsError, first_line
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.logs import get_logger
+from hf_transfer_kit.tuning.calling import calling_trainer
 from hf_transfer_kit.tuning.conservative.anchor import stateful_callbacks
 from hf_transfer_kit.tuning.own_checkpoints import (
     STATE,
@@ -31,7 +33,6 @@ from hf_transfer_kit.tuning.own_checkpoints import (
     read_state,
     remove_older,
 )
-from hf_transfer_kit.tuning.runs import calling_trainer
 
 logger = get_logger(__name__)
 
@@ -268,7 +269,8 @@ def checkpoint_bytes(trainer: Trainer) -> int:
     if hasattr(model, "peft_config"):  # an adapter alone is saved
         tensors = [parameter for parameter in model.parameters() if parameter.requires_grad]
     else:
-        tensors = list({tensor.data_ptr(): tensor for tensor in model.state_dict().values()}.values())
+        named = model.state_dict()  # tied weights have two names; an empty part lies nowhere
+        tensors = list({local(tensor).data_ptr() or name: tensor for name, tensor in named.items()}.values())
     for moments in trainer.optimizer.state.values() if trainer.optimizer is not None else ():
         tensors += [value for value in moments.values() if isinstance(value, Tensor)]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from hf_transfer_kit.tuning.networks import GIVEN
+from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 
 
-class LearnedRates(TrainerCallback):
+class LearnedRates(NetworkCallback):
     """Notes the highest learning rate with which each parameter was stepped, whatever strategy or schedule set it.
 
     Give it to the Trainer after callbacks that change rates, so that its look at the optimizer comes after theirs. A

@@ -54,10 +54,16 @@ class LoggedRates(ScalarCallback):
         **kwargs: Any,
     ) -> None:
         inner = getattr(optimizer, "optimizer", optimizer)
-        if inner is not None and len(self._of_groups) == len(inner.param_groups):
+        if inner is not None and len(self._of_groups) == len(inner.param_groups) and _steps(inner, model):
             groups = zip(self._of_groups, (group["params"] for group in inner.param_groups), strict=True)
             self._now = rates_by_part(model, groups, self._factors)
         super().on_log(args, state, control, logs=logs, model=model, optimizer=optimizer, **kwargs)
+
+
+def _steps(optimizer: torch.optim.Optimizer, model: nn.Module) -> bool:
+    """Whether the optimizer holds parameters of the model; that of DeepSpeed holds others in their place."""
+    known = {id(parameter) for parameter in model.parameters()}
+    return any(id(parameter) in known for group in optimizer.param_groups for parameter in group["params"])
 
 
 def rates_by_part(

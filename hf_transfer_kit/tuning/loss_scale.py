@@ -19,8 +19,8 @@ from hf_transfer_kit.backbones.seeded_eval_mode import preserved_random_state, s
 from hf_transfer_kit.compat import loss_is_scaled
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.logs import get_logger
+from hf_transfer_kit.tuning.calling import calling_trainer
 from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
-from hf_transfer_kit.tuning.runs import calling_trainer
 
 logger = get_logger(__name__)
 
@@ -36,6 +36,8 @@ class FairLossScale(NetworkCallback):
         >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[FairLossScale()])
         >>> _ = trainer.train()
     """
+
+    reaches_parameters = True
 
     def on_train_begin(
         self,

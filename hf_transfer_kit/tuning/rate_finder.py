@@ -26,8 +26,11 @@ from transformers import (
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.seeded_eval_mode import preserved_random_state
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.layouts import check_layout
 from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.values import RateCurve
+
+_ELSEWHERE = "The rate found there holds here too, for the same number of rows a step."
 
 
 @checked_arguments(own_words_first=True)
@@ -82,6 +85,7 @@ def find_learning_rate(
                 "fresh Trainer."
             )
         model = cast(nn.Module, trainer.model)
+        check_layout("find_learning_rate, which puts a model back as it was,", model, trainer, instead=_ELSEWHERE)
         before = seen.get(id(model)) or _Snapshot(model)
         test = RangeTest(start=start, end=end, steps=steps, smoothing=smoothing, diverged=diverged)
         trainer.args = _arguments(trainer, steps)

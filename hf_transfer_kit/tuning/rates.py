@@ -12,9 +12,10 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.calling import owners_frame
 from hf_transfer_kit.tuning.checking import is_number
+from hf_transfer_kit.tuning.layouts import check_layout
 from hf_transfer_kit.tuning.logged_rates import log_rates
-from hf_transfer_kit.tuning.runs import owners_frame
 from hf_transfer_kit.values import LayerGroups
 
 
@@ -142,12 +143,14 @@ class LayerwiseRates:
             head: As in ``layerwise_optimizer``.
             example_inputs: As in ``layerwise_optimizer``.
         """
+        frame = owners_frame(Trainer)
+        trainer = None if frame is None else frame.f_locals["self"]
+        check_layout("layerwise_optimizer", model, trainer, also_with=("DeepSpeed",))
         groups = layer_groups(model, example_inputs=example_inputs)
         factors = rate_factors(len(groups.body), decay=decay, first_layers=first_layers, num_first=num_first)
         optimizer_class, kwargs = _optimizer_class(model, args)
         params = optimizer_groups(model, groups, [*factors, *([head] if groups.head else [])], args)
-        frame = owners_frame(Trainer)
-        log_rates(None if frame is None else frame.f_locals["self"])
+        log_rates(trainer)
         return optimizer_class(params, **kwargs)
 
 

@@ -12,15 +12,16 @@ from typing import Any, cast
 
 from safetensors import safe_open
 from torch import nn
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_transfer_kit.argument_types import checked_arguments
+from hf_transfer_kit.backbones.shards import has_shards
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.networks import GIVEN
+from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 
 
-class RestoreWeights(TrainerCallback):
+class RestoreWeights(NetworkCallback):
     """When training is resumed, loads the weights by their converted names where the checkpoint has others.
 
     Pass it first in ``Trainer(callbacks=[...])``. Without a resume, and for checkpoints under the model's own names, it
@@ -38,6 +39,8 @@ class RestoreWeights(TrainerCallback):
         >>> _ = trainer.train(resume_from_checkpoint=None)  # the same as given to the callback
     """
 
+    reaches_parameters = True
+
     @checked_arguments(own_words_first=True)
     def __init__(self, checkpoint: str | Path | bool | None) -> None:
         self.checkpoint = checkpoint
@@ -52,6 +55,8 @@ class RestoreWeights(TrainerCallback):
     ) -> None:
         if not self.checkpoint or not state.global_step or not isinstance(model, PreTrainedModel):
             return
+        if has_shards(model):
+            return  # accelerate has them in files of its own, under the model's names
         folder = Path(get_last_checkpoint(args.output_dir) if self.checkpoint is True else self.checkpoint)
         saved = _names(folder)
         own = model.state_dict()

@@ -6,20 +6,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.argument_types import checked_arguments
+from hf_transfer_kit.backbones.shards import has_shards, local
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.near_names import did_you_mean
-from hf_transfer_kit.tuning.networks import GIVEN
+from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
+from hf_transfer_kit.tuning.shared_rows import sum_over_processes
 
 logger = get_logger(__name__)
 
 STORED = ("float32", "bfloat16", "float16")
 
 
-class RoundWeights(TrainerCallback):
+class RoundWeights(NetworkCallback):
     """Rounds all float32 weights to what half precision can hold when training ends.
 
     What is evaluated afterwards is then, bit for bit, what a file of half the size gives when it is loaded in float32
@@ -38,6 +40,8 @@ class RoundWeights(TrainerCallback):
         >>> bool((weight == weight.bfloat16().float()).all())
         True
     """
+
+    reaches_parameters = True
 
     @checked_arguments(own_words_first=True)
     def __init__(self, dtype: str) -> None:
@@ -63,9 +67,14 @@ class RoundWeights(TrainerCallback):
 def round_weights(model: nn.Module, dtype: str) -> bool:
     """Rounds the float32 tensors of a model's state in place; whether it was done (False where one would overflow)."""
     kind = getattr(torch, dtype)
-    tensors = {n: t for n, t in model.state_dict().items() if t.dtype is torch.float32}
-    if name := next((n for n, t in tensors.items() if bool((t.to(kind).isinf() & ~t.isinf()).any())), None):
-        logger.warning(f"{name} holds values that are too large for {dtype}: the weights stay in float32.")
+    tensors = {n: local(t) for n, t in model.state_dict().items() if t.dtype is torch.float32}
+    name = next((n for n, t in tensors.items() if bool((t.to(kind).isinf() & ~t.isinf()).any())), None)
+    too_large = torch.tensor(float(name is not None), device=next(model.parameters()).device)
+    if has_shards(model):  # the others' parts stay too
+        sum_over_processes(too_large)
+    if too_large:
+        where = name or "a part of a weight that another process has"
+        logger.warning(f"{where} holds values that are too large for {dtype}: the weights stay in float32.")
         return False
     for tensor in tensors.values():
         tensor.copy_(tensor.to(kind))

@@ -6,14 +6,12 @@ that tells its parts when an exception, or an interrupt from the keyboard, leave
 
 from __future__ import annotations
 
-import inspect
-from types import FrameType
 from typing import Any, cast
 
 from torch import nn
 from transformers import Trainer
-from transformers.trainer_callback import CallbackHandler
 
+from hf_transfer_kit.tuning.calling import calling_trainer
 from hf_transfer_kit.tuning.networks import network_of
 
 
@@ -33,21 +31,6 @@ def guard_run() -> None:
     trainer = calling_trainer()
     if trainer is not None and not isinstance(vars(trainer).get("train"), _GuardedTrain):
         vars(trainer)["train"] = _GuardedTrain(trainer)
-
-
-def calling_trainer() -> Trainer | None:
-    """The Trainer whose event is being handled, for callbacks are given no way to it; None outside of one."""
-    handler = owners_frame(CallbackHandler)
-    frame = None if handler is None else owners_frame(Trainer, handler)
-    return None if frame is None else frame.f_locals["self"]
-
-
-def owners_frame(kind: type, frame: FrameType | None = None) -> FrameType | None:
-    """The innermost running frame, from ``frame`` outwards, of a method of an object of this class."""
-    frame = frame or inspect.currentframe()
-    while frame is not None and not isinstance(frame.f_locals.get("self"), kind):
-        frame = frame.f_back
-    return frame
 
 
 class _GuardedTrain:

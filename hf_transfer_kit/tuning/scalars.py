@@ -18,8 +18,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import CallbackHandler
 
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.calling import owners_frame
 from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
-from hf_transfer_kit.tuning.runs import owners_frame
 
 _RESERVED = ("loss", "grad_norm", "learning_rate", "epoch", "step", "num_input_tokens_seen", "total_flos")
 _ATTRIBUTE = "_recorded_scalars"

@@ -17,9 +17,10 @@ from transformers import Trainer, TrainerControl, TrainerState, TrainingArgument
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import check_int
 from hf_transfer_kit.tuning.all_rows import check_together, number_of_processes
+from hf_transfer_kit.tuning.calling import calling_trainer
 from hf_transfer_kit.tuning.loss_scale import mend_loss_scale
 from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
-from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
+from hf_transfer_kit.tuning.runs import RunPart, guard_run
 
 
 class SharedBatches(RunPart, NetworkCallback):
@@ -46,6 +47,8 @@ class SharedBatches(RunPart, NetworkCallback):
         >>> len(trainer.get_train_dataloader()) == -(-len(train) // 8)
         True
     """
+
+    reaches_parameters = True
 
     def __init__(self, batch_size: int | None = None) -> None:
         if batch_size is not None:

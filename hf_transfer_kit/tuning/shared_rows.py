@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
+from hf_transfer_kit.backbones.shards import has_shards
 from hf_transfer_kit.values.rows import collated
 
 
@@ -44,6 +45,33 @@ def own_batches(
         chosen = islice(islice(iter(dataset), num_samples), rank, None, world)
     while rows := list(islice(chosen, batch_size)):
         yield collated(collate, rows, of=dataset)
+
+
+def counted_batches(
+    model: nn.Module, dataset: Any, collate: Callable[[list], Mapping[str, Any]], *, batch_size: int
+) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    """As ``own_batches``, of all rows, each with whether it counts.
+
+    A sharded model's forward waits for that of every other process, so all get as many batches: one that has fewer gets
+    its last again, or the first row, which does not count.
+
+    Args:
+        model: What the batches are for.
+        dataset: As of ``own_batches``, not empty.
+        collate: As of ``own_batches``.
+        batch_size: As of ``own_batches``.
+    """
+    own, sharded = own_batches(dataset, collate, batch_size=batch_size), has_shards(model)
+    device, last = next(model.parameters()).device, None
+    while True:
+        batch = next(own, None)
+        somewhere = batch is not None
+        if sharded:
+            somewhere = bool(sum_over_processes(torch.tensor(float(somewhere), device=device)))
+        if not somewhere:
+            return
+        last = batch or last or collated(collate, [next(iter(dataset))], of=dataset)
+        yield last, batch is not None
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:

@@ -5,10 +5,11 @@ import tiny
 import torch
 from peft import LoraConfig, get_peft_model
 from snapshots import labelled_rows, moved, snapshot
-from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, Trainer
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, Trainer, TrainerControl, TrainerState
 
 from hf_transfer_kit import FreezeSchedule, find_learning_rate, layer_groups, layerwise_optimizer, replace_head
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.logged_rates import LoggedRates
 from hf_transfer_kit.tuning.rates import rate_factors
 
 
@@ -190,3 +191,18 @@ def test_rates_of_a_stage_are_in_the_logged_ones(training_arguments):
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert [entry["learning_rate/head"] for entry in logs] == pytest.approx([0.1, 0.1, 0.05, 0.05])
     assert [entry["learning_rate/body"] for entry in logs] == pytest.approx([0.0, 0.0, 0.01, 0.01])
+
+
+def test_rates_of_parts_are_left_out_where_the_optimizer_holds_other_tensors(training_arguments):
+    """As that of DeepSpeed does, with which the head would count as body."""
+    model, _ = tiny.TRANSFORMERS["bert"]()
+    args = training_arguments()
+    logged = {}
+    for name, tensors in {"its own": list(model.parameters()), "others": [torch.nn.Parameter(torch.zeros(2))]}.items():
+        optimizer = torch.optim.SGD(tensors, lr=0.1)
+        rates, state = LoggedRates(), TrainerState()
+        rates.on_optimizer_step(args, state, TrainerControl(), model=model, optimizer=optimizer)
+        logged[name] = {"loss": 1.0}
+        rates.on_log(args, state, TrainerControl(), logs=logged[name], model=model, optimizer=optimizer)
+    assert logged["its own"] == {"loss": 1.0, "learning_rate/body": 0.1, "learning_rate/head": 0.1}
+    assert logged["others"] == {"loss": 1.0}

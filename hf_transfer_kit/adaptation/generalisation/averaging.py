@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
 from hf_transfer_kit.adaptation.batch_norm import batch_norms
@@ -21,7 +21,7 @@ from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.options import check_int, check_number
-from hf_transfer_kit.tuning.networks import GIVEN
+from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 
 logger = get_logger(__name__)
 
@@ -43,7 +43,7 @@ class Average(NamedTuple):
         return Average(self.tensors, total)
 
 
-class SWAD(TrainerCallback):
+class SWAD(NetworkCallback):
     """Stochastic weight averaging, densely: the mean of the weights after each step of a flat region (Cha et al. 2021).
 
     The region is found by the validation loss of Trainer's own evaluations (``flat_region``): it begins and ends with
@@ -75,6 +75,9 @@ class SWAD(TrainerCallback):
         >>> swad.steps
         (2, 2)
     """
+
+    reaches_parameters = True
+    instead_of_shards = "Without averages keep the best checkpoint, by load_best_model_at_end."
 
     @checked_arguments(own_words_first=True)
     def __init__(

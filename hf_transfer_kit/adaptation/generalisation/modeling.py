@@ -100,6 +100,10 @@ class SeveralSourcesModel(PreTrainedModel):
         self.register_buffer("class_weights", None, persistent=False)
         self.post_init()
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Those of the network; accelerate asks for them when it shards."""
+        return self.network.get_input_embeddings()
+
     @classmethod
     def from_classifier(
         cls,

@@ -140,6 +140,8 @@ class Objective(InFloat32):
     """Whether its terms weigh source rows by ``batch.source_weights``."""
     needs_source: ClassVar[bool] = True
     """Whether a step must hold source rows with their labels."""
+    runs_backward: ClassVar[bool] = False
+    """Whether ``compute_terms`` takes a gradient through the network, which FSDP2 cannot have inside a forward."""
 
     def __init__(self, *, width: int, num_labels: int) -> None:
         super().__init__()

@@ -39,6 +39,7 @@ class VADA(DANN):
     """
 
     name: ClassVar[str] = "vada"
+    runs_backward: ClassVar[bool] = True
     summary: ClassVar[str] = "DANN, low entropy, and predictions smooth around target rows"
 
     def __init__(

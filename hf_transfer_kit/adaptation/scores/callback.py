@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast_object_list
 from torch import nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.adaptation.domain_pairs import evenly_spread, unlabelled_batch
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
@@ -23,7 +23,7 @@ from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_int
 from hf_transfer_kit.tuning.all_rows import Part
-from hf_transfer_kit.tuning.networks import GIVEN
+from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 from hf_transfer_kit.values import MapRows
 
 Rows = MapRows
@@ -96,7 +96,7 @@ def domain_outputs(
     )
 
 
-class TargetScores(TrainerCallback):
+class TargetScores(NetworkCallback):
     """Adds scores to the metrics of each evaluation, so that Trainer may choose the best checkpoint by one of them.
 
     ``TrainingArguments(metric_for_best_model="eval_bnm", load_best_model_at_end=True)`` then needs no labels of the
@@ -122,6 +122,9 @@ class TargetScores(TrainerCallback):
         >>> 0 < trainer.evaluate()["eval_bnm"] <= 1
         True
     """
+
+    reaches_parameters = True
+    instead_of_shards = "Or compute target_scores on the saved checkpoints."
 
     def __init__(
         self,

@@ -21,8 +21,10 @@ from transformers import TrainerState
 
 from hf_transfer_kit.backbones import layer_groups, load_model, modality_of
 from hf_transfer_kit.backbones.adapters import without_pretrained_value
+from hf_transfer_kit.backbones.shards import gathered
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.tuning.layouts import check_read_everywhere
 
 Source = str | Path | Mapping[str, Tensor]
 
@@ -69,7 +71,12 @@ class AnchorKeeper:
         return {**vars(self), "_model": None}
 
     def at_init(self, model: nn.Module) -> Anchor:
-        """Takes w0 now."""
+        """Takes w0 now.
+
+        Raises:
+            SettingsError: When not every process has the weights yet.
+        """
+        check_read_everywhere(self.owner)
         if self.source is not None:
             anchor = load_anchor(self.source, model)
         else:
@@ -200,16 +207,11 @@ def fingerprint_of(tensors: Mapping[str, Tensor]) -> str:
     """A hash over names, shapes and evenly spaced elements (all of them in tensors up to 65,536)."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = full_tensor(tensors[name].detach())
+        tensor = gathered(tensors[name].detach())
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         sample = tensor.reshape(-1)[:: max(1, -(-tensor.numel() // _SAMPLED))]
         digest.update(sample.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:32]
-
-
-def full_tensor(tensor: Tensor) -> Tensor:
-    """The whole of a sharded tensor; others as they are."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def stateful_callbacks(state: TrainerState) -> dict[str, Any]:

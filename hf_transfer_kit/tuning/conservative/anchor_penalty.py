@@ -12,8 +12,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from hf_transfer_kit.backbones.shards import is_shard, layout, local
 from hf_transfer_kit.compat import sharded_like
-from hf_transfer_kit.tuning.conservative.lora_delta import LoRAPair, delta_gradients, delta_squared
+from hf_transfer_kit.tuning.conservative.lora_delta import LoRAPair
 from hf_transfer_kit.tuning.conservative.penalties import NORMS, deltas, squared_distance
 
 # Differences are made for so many elements at once. On a CPU they then stay in its cache, in memory that is used again:
@@ -29,7 +30,7 @@ class AnchorPenalty:
     """Parameters of one optimizer group held with one strength.
 
     Args:
-        parameters: As the optimizer has them.
+        parameters: As the optimizer has them, of one layout.
         anchors: w0 for each, placed and sharded alike; None pulls towards zero.
         strength: alpha or beta, >= 0.
         group: Index of their group in the optimizer.
@@ -62,7 +63,7 @@ class AnchorPenalty:
         """strength * norm of the distance, over all processes that share the parameters."""
         weights = [local(parameter.detach()) for parameter in self.parameters]
         value = NORMS[self.norm].value(deltas(weights, self.anchors), self.importances)
-        return self.strength * over_shards(value, self.parameters)
+        return self.strength * over_shards(value, self.parameters[0])
 
     def _chunks(self) -> Iterator[tuple[list[Tensor], list[Tensor], list[Tensor] | None, list[Tensor] | None]]:
         """Gradients, weights, anchors and importances, a bounded number of elements at a time.
@@ -129,22 +130,20 @@ class LoRAAnchorPenalty:
 
     def add_gradients(self, scale: float = 1.0) -> None:
         """As ``AnchorPenalty.add_gradients``."""
-        for parameter, gradient in zip(self.parameters, self._gradients(), strict=True):
+        for parameter, gradient in zip(self.parameters, self.pair.gradients(), strict=True):
             if parameter.grad is not None:
-                parameter.grad.add_(gradient, alpha=scale * self.strength)
+                local(parameter.grad).add_(placed_like(gradient, parameter), alpha=scale * self.strength)
 
     def apply_decoupled(self, groups: ParameterGroups) -> None:
         """As ``AnchorPenalty.apply_decoupled``; A and B move by the gradients at the same point."""
-        for parameter, gradient, group in zip(self.parameters, self._gradients(), self.groups, strict=True):
+        for parameter, gradient, group in zip(self.parameters, self.pair.gradients(), self.groups, strict=True):
             if parameter.grad is not None:
-                parameter.detach().sub_(gradient, alpha=float(groups[group]["lr"]) * self.strength)
+                rate = float(groups[group]["lr"])
+                local(parameter.detach()).sub_(placed_like(gradient, parameter), alpha=rate * self.strength)
 
     def value(self) -> Tensor:
         """strength / 2 |s B A|_F^2."""
-        return self.strength / 2 * delta_squared(self.pair.a.detach(), self.pair.b.detach(), self.pair.scaling)
-
-    def _gradients(self) -> tuple[Tensor, Tensor]:
-        return delta_gradients(self.pair.a.detach(), self.pair.b.detach(), self.pair.scaling)
+        return self.strength / 2 * self.pair.squared()
 
 
 def learning_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
@@ -164,29 +163,30 @@ def preload_gradients(penalties: Sequence[AnchorPenalty | LoRAAnchorPenalty], sc
 
 def distance_squared(parameters: Sequence[nn.Parameter], anchors: Sequence[Tensor]) -> Tensor:
     """|w - w0|^2 over all processes that share the parameters."""
-    weights = [local(parameter.detach()) for parameter in parameters]
-    return over_shards(squared_distance(deltas(weights, anchors)), parameters)
+    alike: dict[tuple, list[int]] = {}
+    for index, parameter in enumerate(parameters):
+        alike.setdefault(layout(parameter), []).append(index)
+    squares = []
+    for indices in alike.values():
+        weights = [local(parameters[i].detach()) for i in indices]
+        square = squared_distance(deltas(weights, [anchors[i] for i in indices]))
+        squares.append(over_shards(square, parameters[indices[0]]))
+    return torch.stack(squares).sum()
 
 
 def placed_like(tensor: Tensor, parameter: Tensor) -> Tensor:
     """``tensor`` on the device and in the precision of ``parameter``; of a sharded one, this process's part."""
     tensor = tensor.to(parameter.device, parameter.dtype)
-    if not hasattr(parameter, "placements") or hasattr(tensor, "placements"):
+    if not is_shard(parameter) or is_shard(tensor):
         return local(tensor)
     return local(sharded_like(tensor, cast(Any, parameter)))
 
 
-def local(tensor: Tensor) -> Tensor:
-    """This process's part of a sharded tensor, sharing its memory; others as they are."""
-    return cast(Any, tensor).to_local() if hasattr(tensor, "placements") else tensor
-
-
-def over_shards(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Sum of a local value over the processes that hold other shards of the parameters."""
-    sharded = next((p for p in parameters if hasattr(p, "placements")), None)
-    if sharded is None:
+def over_shards(value: Tensor, parameter: Tensor) -> Tensor:
+    """Sum of a local value over the processes that hold other shards of a parameter."""
+    if not is_shard(parameter):
         return value
     from torch.distributed.tensor import DTensor, Partial, Replicate
 
-    kinds = [Partial() if placement.is_shard() else Replicate() for placement in sharded.placements]
-    return DTensor.from_local(value, cast(DTensor, sharded).device_mesh, kinds, run_check=False).full_tensor()
+    kinds = [Partial() if placement.is_shard() else Replicate() for placement in cast(DTensor, parameter).placements]
+    return DTensor.from_local(value, cast(DTensor, parameter).device_mesh, kinds, run_check=False).full_tensor()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from hf_transfer_kit.backbones.shards import layout
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.conservative.anchor import Anchor, body_parameters
@@ -79,7 +80,7 @@ def make_penalties(
             name = name_of.get(id(parameter))
             index_of[id(parameter)] = index
             if name is not None and name not in adapters and strength_of[name] > 0:
-                key = (index, strength_of[name], name in anchors, parameter.device, parameter.dtype)
+                key = (index, strength_of[name], name in anchors, parameter.device, parameter.dtype, layout(parameter))
                 gathered.setdefault(key, []).append(name)
     parameters = dict(model.named_parameters())
     penalties: list[AnchorPenalty | LoRAAnchorPenalty] = []
@@ -109,6 +110,15 @@ def held_groups(
         if names or own:
             result[group.name] = ([group.parameters[n] for n in names], [anchors[n] for n in names], own)
     return result
+
+
+def cut_in_groups(model: nn.Module, names: Iterable[str]) -> str | None:
+    """Name of a parameter whose shards hold parts of its rows, what leads to one output each; None where none does."""
+    for name in names:
+        cuts = layout(model.get_parameter(name))[1:]
+        if any(placement.is_shard() and not placement.is_shard(0) for placements in cuts for placement in placements):
+            return name
+    return None
 
 
 def inner_optimizer(optimizer: object, owner: str) -> torch.optim.Optimizer:

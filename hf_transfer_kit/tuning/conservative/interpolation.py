@@ -14,12 +14,14 @@ from transformers.trainer_callback import ExportableState
 
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
+from hf_transfer_kit.backbones.shards import local
 from hf_transfer_kit.backbones.taken_batches import misfits_told
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_int
+from hf_transfer_kit.tuning.calling import calling_trainer
 from hf_transfer_kit.tuning.conservative.anchor import (
     Anchor,
     AnchorKeeper,
@@ -28,11 +30,10 @@ from hf_transfer_kit.tuning.conservative.anchor import (
     body_parameters,
     stateful_callbacks,
 )
-from hf_transfer_kit.tuning.conservative.anchor_penalty import learning_names, local, placed_like
+from hf_transfer_kit.tuning.conservative.anchor_penalty import learning_names, placed_like
 from hf_transfer_kit.tuning.conservative.lora_delta import lora_pairs
 from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
-from hf_transfer_kit.tuning.runs import calling_trainer
-from hf_transfer_kit.tuning.shared_rows import own_batches, sum_over_processes
+from hf_transfer_kit.tuning.shared_rows import counted_batches, sum_over_processes
 from hf_transfer_kit.values.rows import check_map_rows
 
 METRICS = ("accuracy", "loss")
@@ -73,6 +74,8 @@ class WeightInterpolation(NetworkCallback, ExportableState):
         >>> [entry["interpolation/alpha"] for entry in trainer.state.log_history if "interpolation/alpha" in entry]
         [0.0, 0.5, 1.0]
     """
+
+    reaches_parameters = True
 
     @checked_arguments(own_words_first=True)
     def __init__(
@@ -229,7 +232,7 @@ def measured(model: nn.Module, dataset: Any, collate: Any, *, batch_size: int) -
     # loss, rows; right, labels and batches whose loss is another one, read in place and shifted by one
     sums = torch.zeros(8, dtype=torch.float64, device=device)
     with seeded_eval_mode(model, 0):
-        for batch in own_batches(dataset, collate, batch_size=batch_size):
+        for batch, is_new in counted_batches(model, dataset, collate, batch_size=batch_size):
             inputs = on_device(batch, device)
             try:
                 with misfits_told(model, inputs):
@@ -242,6 +245,8 @@ def measured(model: nn.Module, dataset: Any, collate: Any, *, batch_size: int) -
                     f"WeightInterpolation measures loss and accuracy by model(**batch), which {type(model).__name__} "
                     f"does not answer with a mapping ({error}). Interpolate between saved weights by your own measure."
                 ) from error
+            if not is_new:
+                continue
             rows = len(next(value for value in inputs.values() if isinstance(value, Tensor)))
             if loss is not None:
                 sums[:2] += torch.stack([loss.double().mean() * rows, sums.new_tensor(rows)])

@@ -16,6 +16,7 @@ from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.backbones.adapters import without_pretrained_value
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.tuning.calling import calling_trainer
 from hf_transfer_kit.tuning.checking import check_strength
 from hf_transfer_kit.tuning.conservative.anchor import AnchorKeeper, Source, stateful_callbacks
 from hf_transfer_kit.tuning.conservative.anchor_penalty import (
@@ -27,6 +28,7 @@ from hf_transfer_kit.tuning.conservative.anchor_penalty import (
 )
 from hf_transfer_kit.tuning.conservative.holding import (
     Selector,
+    cut_in_groups,
     held_groups,
     inner_optimizer,
     make_penalties,
@@ -34,11 +36,11 @@ from hf_transfer_kit.tuning.conservative.holding import (
     placed_anchors,
     strengths,
 )
-from hf_transfer_kit.tuning.conservative.lora_delta import LoRAPair, delta_squared, lora_pairs
+from hf_transfer_kit.tuning.conservative.lora_delta import LoRAPair, lora_pairs
 from hf_transfer_kit.tuning.conservative.penalties import NORMS
 from hf_transfer_kit.tuning.loss_scale import mend_loss_scale
 from hf_transfer_kit.tuning.networks import GIVEN
-from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
+from hf_transfer_kit.tuning.runs import RunPart, guard_run
 from hf_transfer_kit.tuning.scalars import ScalarCallback, check_scalar_name
 
 
@@ -84,6 +86,7 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
     """
 
     scalar_name: str
+    reaches_parameters = True
 
     @checked_arguments(own_words_first=True)
     def __init__(
@@ -231,7 +234,7 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
             result = {self.scalar_name: sum(values, start=torch.zeros(()))}
             for group, (parameters, anchors, lora) in self._held.items() if self.log_distances else ():
                 squares = [distance_squared(parameters, anchors)] if parameters else []
-                squares += [delta_squared(pair.a, pair.b, pair.scaling) for pair in lora]
+                squares += [pair.squared() for pair in lora]
                 result[self._of_several(f"distance/{group}")] = cast(Tensor, sum(squares)).sqrt()
         return result
 
@@ -249,6 +252,11 @@ class L2SP(RunPart, ScalarCallback, ExportableState):
         if lora and self.norm != "l2":
             raise SettingsError(f"norm={self.norm!r} is not defined for LoRA's merged delta; choose 'l2'.")
         anchors = placed_anchors(model, anchor, set(names))
+        if self.norm == "group" and (cut := cut_in_groups(model, anchors)):
+            raise SettingsError(
+                f"norm='group' takes the norm of all that leads to one output, and {cut} is sharded along another axis "
+                "than that of its outputs. Shard along the first axis, as FSDP2 does by itself, or choose 'l2' or 'l1'."
+            )
         held = set(anchors) | without_pretrained_value(model)
         self._penalties = make_penalties(
             optimizer,

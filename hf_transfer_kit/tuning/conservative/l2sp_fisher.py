@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_transfer_kit.argument_types import checked_arguments
+from hf_transfer_kit.backbones.shards import has_shards
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import check_choice, check_int, check_seed
 from hf_transfer_kit.tuning.conservative.anchor import Source, stateful_callbacks
@@ -157,7 +158,7 @@ class L2SPFisher(L2SP):
         folder = Path(args.output_dir if self.cache_dir is None else self.cache_dir)
         if state.global_step > 0:
             return self._from_before(folder, state)
-        if any(hasattr(parameter, "placements") for parameter in model.parameters()):
+        if has_shards(model):
             raise SettingsError("On sharded weights nothing can be estimated: give L2SPFisher(fisher=...).")
         dataset = loader.dataset if self.dataset is None else self.dataset
         settings = {name: getattr(self, name) for name in ("num_samples", "batch_size", "labels", "seed")}

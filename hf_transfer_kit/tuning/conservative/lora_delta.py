@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from hf_transfer_kit.backbones.shards import gathered
 from hf_transfer_kit.errors import SettingsError
 
 # Initialisations that take the adapter's starting value out of the frozen weight: s B A is not the distance then.
@@ -33,6 +34,17 @@ class LoRAPair:
     a: nn.Parameter
     b: nn.Parameter
     scaling: float
+
+    def squared(self) -> Tensor:
+        """|s B A|_F^2 as it is now."""
+        return delta_squared(*self._factors(), self.scaling)
+
+    def gradients(self) -> tuple[Tensor, Tensor]:
+        """As of ``delta_gradients``, as they are now: whole also where A and B are sharded."""
+        return delta_gradients(*self._factors(), self.scaling)
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        return gathered(self.a.detach()), gathered(self.b.detach())
 
 
 def delta_squared(a: Tensor, b: Tensor, scaling: float) -> Tensor:

@@ -17,7 +17,8 @@ from transformers.training_args import ParallelMode
 
 from hf_transfer_kit.compat import argument_name, asks_for_reentrant_checkpointing, training_argument
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.tuning.runs import calling_trainer
+from hf_transfer_kit.tuning.calling import calling_trainer
+from hf_transfer_kit.tuning.layouts import WHOLE, check_layout, layout_of
 
 _ATTRIBUTE = "_trainable_when_wrapped"
 
@@ -50,15 +51,8 @@ def check_late_freezing(model: nn.Module, args: TrainingArguments, *, asked_by: 
     Raises:
         SettingsError: Naming the argument to set.
     """
-    trainer = calling_trainer()  # an accelerate config says it in no argument
-    by_config = trainer is not None and (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled)
-    if args.deepspeed or args.fsdp or by_config:
-        raise SettingsError(
-            f"{asked_by} freezes and thaws parameters while training; this works in one process and with "
-            "DistributedDataParallel, not with DeepSpeed or FSDP, which lay out the gradients once. Freeze statically "
-            "there, with FreezeLayers in Trainer(callbacks=[...])."
-        )
-    if not is_data_parallel(args):
+    check_layout(asked_by, model)
+    if not is_data_parallel(model, args):
         return
     if training_argument(args, "ddp_static_graph"):
         raise SettingsError(
@@ -93,9 +87,12 @@ def finds_unused_parameters(model: nn.Module, args: TrainingArguments) -> bool:
     return True
 
 
-def is_data_parallel(args: TrainingArguments) -> bool:
-    """Whether Trainer wraps the model in DistributedDataParallel, as a launcher makes it do even for one process."""
-    return args.parallel_mode == ParallelMode.DISTRIBUTED
+def is_data_parallel(model: nn.Module, args: TrainingArguments) -> bool:
+    """Whether Trainer wraps the model in DistributedDataParallel, as a launcher makes it do even for one process.
+
+    FSDP2, which lays out parameters in place, looks at each of them in every step: there is nothing to wait for.
+    """
+    return args.parallel_mode == ParallelMode.DISTRIBUTED and layout_of(model, calling_trainer()) == WHOLE
 
 
 def remember_trainable(model: nn.Module, optimizer: torch.optim.Optimizer | None, args: TrainingArguments) -> None:
@@ -115,7 +112,7 @@ def remember_trainable(model: nn.Module, optimizer: torch.optim.Optimizer | None
     late = trainable - vars(inner).setdefault(_ATTRIBUTE, trainable)
     if not late:
         return
-    if is_data_parallel(args):
+    if is_data_parallel(model, args):
         raise SettingsError(
             f"{len(late)} parameters ({_some(sorted(late))}) were frozen when this Trainer first wrapped the model, so "
             "their gradients would not be synchronised between processes. Make a new Trainer for the next stage."

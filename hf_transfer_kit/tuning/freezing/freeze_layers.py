@@ -63,6 +63,9 @@ class FreezeLayers(NetworkCallback):
         [False, True, True, True]
     """
 
+    reaches_parameters = True
+    also_with = ("DeepSpeed",)
+
     @checked_arguments(own_words_first=True)
     def __init__(
         self,

@@ -15,6 +15,7 @@ from transformers.trainer_utils import IntervalStrategy, has_length
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.tuning.calling import calling_trainer
 from hf_transfer_kit.tuning.freezing.distributed import (
     check_freezing,
     check_in_optimizer,
@@ -29,6 +30,7 @@ from hf_transfer_kit.tuning.freezing.frozen import (
     hold,
     thaw,
 )
+from hf_transfer_kit.tuning.freezing.resuming import load_state_of_what_learned
 from hf_transfer_kit.tuning.freezing.schedule import Horizon, Stage, end_of, stage_at
 from hf_transfer_kit.tuning.freezing.telling import (
     tell_stages,
@@ -37,9 +39,10 @@ from hf_transfer_kit.tuning.freezing.telling import (
     warn_of_unreached,
     warn_of_untrained,
 )
+from hf_transfer_kit.tuning.layouts import SHARDS, layout_of
 from hf_transfer_kit.tuning.logged_rates import log_rates
 from hf_transfer_kit.tuning.networks import GIVEN
-from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
+from hf_transfer_kit.tuning.runs import RunPart, guard_run
 from hf_transfer_kit.tuning.scalars import ScalarCallback
 from hf_transfer_kit.tuning.selecting import parts
 from hf_transfer_kit.tuning.step_rates import StepRates
@@ -69,6 +72,8 @@ class StagedTraining(RunPart, ScalarCallback):
         example_inputs: Where the kit cannot make up inputs for one forward of the model: some, as for
             ``layer_groups``.
     """
+
+    reaches_parameters = True
 
     def __init__(
         self,
@@ -126,6 +131,9 @@ class StagedTraining(RunPart, ScalarCallback):
     ) -> None:
         super().on_init_end(args, state, control, model=model, **kwargs)
         guard_run()
+        trainer = calling_trainer()
+        if trainer is not None and layout_of(model, trainer) == SHARDS:
+            load_state_of_what_learned(trainer)
         thaw(model, owner=_OWNER)  # left by a run that was interrupted; now, before there is an optimizer
         self._check_settings(model, args)
         self.check_model(layer_groups(model, example_inputs=self.example_inputs))

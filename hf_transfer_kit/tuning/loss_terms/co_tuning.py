@@ -15,6 +15,7 @@ from transformers.trainer_callback import ExportableState
 
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps, logits_layer
+from hf_transfer_kit.backbones.shards import sharded_apart
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.tuning.checking import check_strength
 from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm, label_argument_names
@@ -180,6 +181,12 @@ class CoTuning(LossTerm, ExportableState):
             raise SettingsError(
                 "CoTuning: the optimizer was made without the source's last layer. Call co_tuning.attach(model) before "
                 "the optimizer is made, or let the Trainer make it."
+            )
+        if sharded_apart(model, self._head):
+            raise SettingsError(
+                "CoTuning: the source's last layer is sharded apart from the rest, with the model's own, and both are "
+                "whole in turn only. Leave the last layer to the outermost group of FSDP2: wrap the blocks alone, with "
+                "transformer_layer_cls_to_wrap."
             )
         if not self._head.relationship.any():
             self._head.relationship.copy_(self._estimate(train_dataloader))

@@ -18,6 +18,7 @@ from hf_transfer_kit.backbones.feature_maps import FeatureMaps, body_modules, ch
 from hf_transfer_kit.backbones.layer_drop import layer_drop
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.checking import check_strength
+from hf_transfer_kit.tuning.layouts import check_layout
 from hf_transfer_kit.tuning.loss_terms.channel_attention import channel_attention
 from hf_transfer_kit.tuning.loss_terms.loss_term import LossTerm
 from hf_transfer_kit.tuning.loss_terms.source_model import SourceModel, saved_attributes
@@ -133,6 +134,8 @@ class DELTA(LossTerm, ExportableState):
         **kwargs: Any,
     ) -> None:
         super().on_init_end(args, state, control, model=model, **kwargs)
+        self._check_beta(model)
+        layer_groups(model)  # remembered: a sharded model does not tell them any more
         self.source.take(model)
 
     def on_train_begin(
@@ -144,6 +147,7 @@ class DELTA(LossTerm, ExportableState):
         train_dataloader: DataLoader = GIVEN,
         **kwargs: Any,
     ) -> None:
+        self._check_beta(model)
         self._source = self.source.network(model, state)
         self._names = body_modules(model, self.layers)
         head = layer_groups(model).head
@@ -179,6 +183,11 @@ class DELTA(LossTerm, ExportableState):
         """What a checkpoint keeps: whose source it was, and how its channels were weighted."""
         attributes = {"source_fingerprint": self.source.fingerprint, "channel_weights": self.channel_weights}
         return {"args": {}, "attributes": attributes}
+
+    def _check_beta(self, model: nn.Module) -> None:
+        if self.beta:
+            way = f"L2SP(alpha=0.0, beta={self.beta}, clipped=True) beside DELTA(beta=0.0) does the same there."
+            check_layout(f"DELTA(beta={self.beta})", model, instead=way)
 
     def _maps_of_the_source(self, inputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         self._source_maps.open()

@@ -23,10 +23,11 @@ from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.compat import argument_name
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.all_rows import check_together
+from hf_transfer_kit.tuning.calling import calling_trainer
 from hf_transfer_kit.tuning.loss_scale import mend_loss_scale
 from hf_transfer_kit.tuning.loss_terms.grafting import Graft
 from hf_transfer_kit.tuning.networks import GIVEN
-from hf_transfer_kit.tuning.runs import RunPart, calling_trainer, guard_run
+from hf_transfer_kit.tuning.runs import RunPart, guard_run
 from hf_transfer_kit.tuning.scalars import ScalarCallback, check_scalar_name
 from hf_transfer_kit.tuning.shared_batches import row_share
 
@@ -45,6 +46,7 @@ class LossTerm(RunPart, ScalarCallback):
     """
 
     scalar_name: str
+    reaches_parameters = True
     needs_every_map: bool = True
     """Whether a forward in which a watched module did not run is an error; else ``term`` sees to it."""
     of_all_processes: bool = False

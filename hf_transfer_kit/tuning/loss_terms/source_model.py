@@ -14,9 +14,11 @@ from transformers import TrainerState
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import find_head
 from hf_transfer_kit.backbones.adapters import added_by_peft, is_under
+from hf_transfer_kit.backbones.shards import has_shards
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.tuning.conservative.anchor import fingerprint_of, stateful_callbacks, stored_attributes
+from hf_transfer_kit.tuning.layouts import check_read_everywhere
 
 
 class SourceModel:
@@ -48,6 +50,14 @@ class SourceModel:
             raise SettingsError(
                 f"{self.owner} needs source=, the pretrained network with its trained head (a network, a name or a "
                 "folder): the model's own head is new. On resume leave restore_callback_states_from_checkpoint=False."
+            )
+        check_read_everywhere(self.owner)
+        copied = model if self.given is None else self.given
+        if isinstance(copied, nn.Module) and has_shards(copied):
+            raise SettingsError(
+                f"{self.owner} copies the pretrained network when the Trainer is made, and it is sharded already, so "
+                "that this process has a part of it only. Give the Trainer the whole model, which accelerate shards "
+                "when training starts, and a source that is not sharded."
             )
         if isinstance(self.given, nn.Module):
             network = copy.deepcopy(self.given)

@@ -63,7 +63,7 @@ def test_the_plan_is_what_near_cases_say_and_runs(data, tmp_path):
         "augment": False,
         "strategy": "head_only",
         "max_steps": 60,
-        "per_device_train_batch_size": 16,
+        "batch_size": 16,
         "learning_rate": 5e-3,
         "warmup_steps": 6,
     }

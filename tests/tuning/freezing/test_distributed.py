@@ -107,14 +107,6 @@ def test_what_trainer_does_by_itself_is_allowed(distributed_arguments):
     check_late_freezing(model, distributed_arguments(**both), asked_by="GradualUnfreezing")
 
 
-def test_sharded_training_is_refused_for_schedules(training_arguments):
-    model, _ = tiny.TRANSFORMERS["bert"]()
-    args = training_arguments()
-    args.deepspeed = "zero.json"
-    with pytest.raises(SettingsError, match="not with DeepSpeed or FSDP"):
-        check_late_freezing(model, args, asked_by="GradualUnfreezing")
-
-
 def test_unused_parameters_are_found_as_trainer_decides(training_arguments):
     model, _ = tiny.TRANSFORMERS["bert"]()
     assert finds_unused_parameters(model, training_arguments())
