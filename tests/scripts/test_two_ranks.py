@@ -2,6 +2,10 @@
 
 import collections
 import json
+import os
+import socket
+import subprocess
+import sys
 
 import pytest
 from scripts.test_scripts import run
@@ -40,3 +44,26 @@ def test_two_processes_agree_and_one_speaks(script, tmp_path):
 @pytest.mark.parametrize("script", LONGER)
 def test_two_processes_of_the_other_recipes_do(script, tmp_path):
     one_voice(script, LONGER[script], tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_two_agents_are_one_run(tmp_path):
+    """As on two machines: an agent each, which meet at an address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = f"127.0.0.1:{free.getsockname()[1]}"
+    agent = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]
+    agent += ["--rdzv_backend", "c10d", "--rdzv_endpoint", meeting, "--rdzv_id", "one_run", "-m", "hf_transfer_kit"]
+    command = [*agent, "finetune", *DATA, "--strategy", "full", "--max_steps", "4", "--batch_size", "10"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    agents = [
+        subprocess.Popen(
+            [*command, "--output_dir", tmp_path / "out"], env=environment, text=True, stdout=-1, stderr=-1, cwd=tmp_path
+        )
+        for _ in range(2)
+    ]
+    said = [agent.communicate(timeout=300) for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], said
+    assert sum(output.count("The report is") for output, _ in said) == 1
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["budget"]["batch_size"] == 10
