@@ -83,9 +83,8 @@ def fit_all(
         chosen: Which rows to fit, of shape (n,); None for all.
     """
     if kind == "knn":
-        # A copy, so that answers stay what they are when the caller's array changes.
-        kept = (features.copy(), labels) if chosen is None else (features[chosen], labels[chosen])
-        nearest = Neighbours(int(max(strengths)), *kept)
+        nearest = Neighbours(int(max(strengths)), features, labels, chosen=chosen)
+        nearest.hold()
         return [Fit(k, nearest.classes, neighbours=nearest) for k in strengths]
     own = labels if chosen is None else labels[chosen]
     solve = _logistic if kind == "logistic" else _ridge
@@ -231,7 +230,7 @@ def _ridge(strengths: Sequence[float], rows: _Standardised, labels: np.ndarray) 
 class Neighbours:
     """Majority of the nearest rows by cosine, of standardised features; of equal counts the first class.
 
-    Rows are read in blocks, of those asked about and of those that answer, and no copy of either is held.
+    Rows are read in blocks, of those asked about and of those that answer; no copy is held of either before ``hold``.
 
     Args:
         most: Neighbours at most that will be asked for.
@@ -250,9 +249,18 @@ class Neighbours:
         width = features.shape[1]
         each = 40 * width + 8 * len(self.classes) + 24 * self.most + 4 * _SIDE
         self.size = min(_SIDE, rows_at_once(each, what="the nearest neighbours"))
-        self.features, self.chosen = features, chosen
+        self.features, self.chosen, self.held = features, chosen, cast(Tensor | None, None)
         self.mean, spread = means_and_spreads(features, self.size, chosen=chosen)
         self.scale = scales(self.mean, spread, len(own))
+
+    def hold(self) -> None:
+        """Keeps a copy, so that answers come at once and stay what they are when the caller's array changes."""
+        held = torch.empty(len(self.places), self.features.shape[1])
+        for place, unit in zip(
+            slices(len(held), self.size), self._unit_blocks(self.features, self.chosen), strict=True
+        ):
+            held[place] = unit
+        self.held, self.features, self.chosen = held, self.features[:0], None
 
     def predict(
         self, features: np.ndarray, counts: Sequence[int], *, chosen: np.ndarray | None = None
@@ -270,7 +278,8 @@ class Neighbours:
     def _nearest(self, asked: Tensor) -> Tensor:
         """Places of the most similar rows, (b, most), nearest first."""
         best, places, start = torch.empty(len(asked), 0), torch.empty(len(asked), 0, dtype=torch.int64), 0
-        for rows in self._unit_blocks(self.features, self.chosen):
+        answering = self._unit_blocks(self.features, self.chosen) if self.held is None else self.held.split(self.size)
+        for rows in answering:
             near = (asked @ rows.T).topk(min(self.most, len(rows)), dim=1)
             best, places = torch.cat([best, near.values], 1), torch.cat([places, near.indices + start], 1)
             best, order = best.topk(min(self.most, best.shape[1]), dim=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
 import numpy as np
@@ -16,8 +16,7 @@ BLOCK = 2**25
 _limit: ContextVar[tuple[int, float] | None] = ContextVar("memory_limit", default=None)  # bytes, and those held already
 
 
-@contextmanager
-def memory_limit(limit: int | float | str) -> Iterator[None]:
+def memory_limit(limit: int | float | str) -> AbstractContextManager[None]:
     """How much scores, distances, probes and fits may hold in memory, beside the rows they are given, at most.
 
     Without it they deal rows out in blocks of 32 MiB, and hold what else they need: matrices of features by features,
@@ -29,7 +28,7 @@ def memory_limit(limit: int | float | str) -> Iterator[None]:
         limit: Bytes, or a text such as ``"500 MiB"`` or ``"2GB"``.
 
     Raises:
-        SettingsError: When it is no size; inside, when a function needs more.
+        SettingsError: When it is no size; inside, before a function holds more.
 
     Example:
         >>> with memory_limit("100 MiB"):
@@ -37,15 +36,10 @@ def memory_limit(limit: int | float | str) -> Iterator[None]:
         >>> found.rows
         (60, 60)
     """
-    token = _limit.set((bytes_of(limit, option="memory_limit"), 0))
-    try:
-        yield
-    finally:
-        _limit.reset(token)
+    return _within((bytes_of(limit, option="memory_limit"), 0))
 
 
-@contextmanager
-def holding(needed: float, what: str) -> Iterator[None]:
+def holding(needed: float, what: str) -> AbstractContextManager[None]:
     """What is done inside has so much less.
 
     Args:
@@ -57,7 +51,12 @@ def holding(needed: float, what: str) -> Iterator[None]:
     """
     check_held(needed, what)
     found = _limit.get()
-    token = _limit.set(found and (found[0], found[1] + needed))
+    return _within(found and (found[0], found[1] + needed))
+
+
+@contextmanager
+def _within(limit: tuple[int, float] | None) -> Iterator[None]:
+    token = _limit.set(limit)
     try:
         yield
     finally:

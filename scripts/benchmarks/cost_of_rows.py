@@ -1,4 +1,4 @@
-"""What rows cost: seconds and memory of every score, distance, probe, alignment and fit at several numbers of rows.
+"""What rows cost: CPU seconds and memory of every score, distance, probe, alignment and fit at several numbers of rows.
 
     python scripts/benchmarks/cost_of_rows.py --rows 4000 8000 16000 --width 512
     python scripts/benchmarks/cost_of_rows.py --rows 50000 100000 200000 --only log_me h_score trans_rate
@@ -156,14 +156,14 @@ def resident(field_: str) -> int:
 
 
 def peak_above(call: Call) -> tuple[float, int]:
-    """Seconds of a call, and bytes by which the resident set rose at its peak."""
+    """CPU seconds of a call, and bytes by which the resident set rose at its peak."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what was freed would hide what is taken
     with open("/proc/self/clear_refs", "w") as peak:
         peak.write("5")
-    before, started = resident("VmRSS"), time.perf_counter()
+    before, started = resident("VmRSS"), time.process_time()
     result = call()
-    seconds, above = time.perf_counter() - started, resident("VmHWM") - before
+    seconds, above = time.process_time() - started, resident("VmHWM") - before
     del result
     return seconds, above
 

@@ -101,8 +101,8 @@ def test_a_limit_holds_in_its_own_thread():
 
 @pytest.mark.parametrize("limit", ["much", -1, "4XB", None, float("nan")])
 def test_what_is_no_size_is_refused(limit):
-    with pytest.raises(SettingsError, match=r"memory_limit=.* is no size"), memory_limit(limit):
-        pass
+    with pytest.raises(SettingsError, match=r"memory_limit=.* is no size"):
+        memory_limit(limit)  # at once, not when it is entered
 
 
 def test_one_number_that_is_not_finite_is_found_wherever_it_is(monkeypatch):

@@ -41,7 +41,8 @@ def transferability(
     ``log_me`` (You et al. 2021), ``h_score`` (Bao et al. 2019, regularised as Ibrahim et al. 2022), ``trans_rate``
     (Huang et al. 2022), ``knn_accuracy`` and ``probe_accuracy`` over folds read features; ``leep`` (Nguyen et al. 2020)
     and ``nce`` (Tran et al. 2019) the old classes' probabilities. Sums run in float64; rows may be fewer than features,
-    and classes unequal.
+    and classes unequal. Rows are read in blocks within ``memory_limit``, without a copy of float32 or float64 features;
+    for ``probe_accuracy`` scikit-learn is given one of four of five folds.
 
     Args:
         features_or_model: ``cache_features(...)``, an array or tensor of shape (N, D), or a model with its old head.
@@ -56,7 +57,7 @@ def transferability(
         **caching: Of a model: passed to ``cache_features``, such as ``batch_size`` and ``cache_dir``.
 
     Raises:
-        SettingsError: When a score is unknown, or arguments do not belong together.
+        SettingsError: When a score is unknown, arguments do not belong together, or a ``memory_limit`` is too little.
         DataError: When rows are not finite, do not fit each other, are fewer than their classes, or all of one class.
 
     Example:

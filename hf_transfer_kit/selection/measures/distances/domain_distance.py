@@ -38,7 +38,10 @@ def domain_distance(
     A distance of two samples is never 0, and each kind has units of its own. So the rows of both are dealt anew at
     random, as often as ``permutations`` says: where the domains are alike, theirs is one deal among others.
     ``p_value`` is the share of deals as large, ``effect`` the distance in units of chance; of several sources the one
-    of the least ``excess`` is nearest. Features are taken as they are, but for ``"proxy_a"``, which standardises them,
+    of the least ``excess`` is nearest. Held are a float64 copy of the rows that are compared, another less their mean
+    (``"mmd"``, ``"coral"``) or their coordinates (``"frechet"``), and blocks within ``memory_limit``.
+
+    Features are taken as they are, but for ``"proxy_a"``, which standardises them,
     and ``"mmd"``, whose bandwidth follows their scale: the other kinds have no common measure for two networks.
 
     With labels of both, ``by_class`` compares each class with itself: domains may agree as a whole and exchange their
@@ -53,14 +56,14 @@ def domain_distance(
         target_labels: Likewise, (T,).
         permutations: Number of deals, 19 or more, with which p can come down to 0.05.
         max_rows: At most so many rows of each domain, drawn at random, 2 or more. The time of ``"mmd"`` and ``"coral"``
-            grows with the square; memory grows with the rows alone, and ``memory_limit`` holds it down.
+            grows with the square, memory as the rows.
         seed: Of rows, deals, folds and directions.
 
     Returns:
         One ``DomainDistance`` for one kind; kind -> ``DomainDistance`` for several. ``print(found.sentence)``.
 
     Raises:
-        SettingsError: When a kind is unknown, or a number is out of range.
+        SettingsError: When a kind is unknown, a number is out of range, or a ``memory_limit`` too little.
         DataError: When a domain has fewer than two rows, values that are not finite, another width than the other; when
             all rows are equal; when labels are given for one domain only, or no class is in both.
 
