@@ -202,7 +202,9 @@ def growth(sizes: list[int], values: list[float]) -> float:
 def main() -> None:
     (options,) = HfArgumentParser(CostArguments).parse_args_into_dataclasses()
     torch.set_num_threads(1)
-    sizes = sorted(options.rows)
+    sizes = sorted(set(options.rows))
+    if len(sizes) < 2 or sizes[0] < WARM:
+        raise SystemExit(f"--rows {' '.join(map(str, options.rows))}: give two sizes or more, of {WARM} rows or more.")
     found = [member for member in members() if not options.only or member[1] in options.only]
     if not found:
         raise SystemExit(
