@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         replace_head,
     )
     from hf_transfer_kit.data import ClassBalance, load_data, prepare_data, replayed_rows
-    from hf_transfer_kit.features import cache_boundaries, cache_features, cache_prefix, linear_probe
+    from hf_transfer_kit.features import cache_boundaries, cache_features, cache_prefix, linear_probe, memory_limit
     from hf_transfer_kit.hub import (
         KeepRaceReport,
         KeepReport,
@@ -161,6 +161,7 @@ __all__ = [
     "load_towers",
     "load_transferred",
     "make_strategy",
+    "memory_limit",
     "prepare_data",
     "push_transfer_model",
     "rank_sources",

@@ -88,6 +88,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, list[Any]]]] = [
     ("load_tower_classifier", ("NETWORK",), {"id2label": [{}, {0: "a"}, 3]}),
     ("load_transferred", ("NETWORK",), {"name_or_path": ["/no/such/place", "EMPTY", "NETWORK", 3], "dtype": ["float7", 3], "device": ["gpu"], "classes": [3], "revision": [3, "main"]}),
     ("make_strategy", (), {"specification": ["ful", "", ":", "freeze_first:k=]", "lora:r=abc", 3, None, "full:x=1"]}),
+    ("memory_limit", (), {"limit": ["much", "4XB", -1, NAN, None, []]}),
     ("prepare_data", ("LOADED", "PROCESSOR"), {"data": [None, 3, "digits"], "augment": ["noflip", 3], "image_size": [0, 1, -1, "x", 10**6, 1.5], "max_length": [0, -1, "x"], "max_seconds": [0.0, NAN, INF, "x"], "channels": [2, "x"]}),
     ("rank_sources", (["dann_mnist"], "LOADED"), {"checkpoints": [[], ["a", "a"], 3], "by": ["hscor", 3], "max_rows": [0, "x"], "scores": [3, ["hscor"]]}),
     ("recommend", ("MODEL", "DATA"), {"unlabelled_rows": ["x"], "batch_size": ["x"], "seed": ["x"]}),

@@ -12,6 +12,7 @@ import numpy as np
 
 from hf_transfer_kit.adaptation.scores.domain_outputs import entropies, probabilities
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.features.row_blocks import all_finite, rows_at_once, slices
 from hf_transfer_kit.options import check_choice
 
 FILE = "rejection.json"
@@ -19,8 +20,9 @@ FILE = "rejection.json"
 
 
 def _energy(logits: np.ndarray) -> np.ndarray:
-    largest = logits.max(axis=1)
-    return -(largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1)))
+    found = np.asarray(logits, dtype=np.float64)
+    largest = found.max(axis=1)
+    return -(largest + np.log(np.exp(found - largest[:, None]).sum(axis=1)))
 
 
 UNKNOWN_SCORES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -58,7 +60,7 @@ class Rejection:
 
     def scores(self, logits: Any) -> np.ndarray:
         """How little the network knows each row, (N,), of logits (N, C), a tensor or an array."""
-        return UNKNOWN_SCORES[self.score](_finite(logits))
+        return _in_blocks(self.score, _finite(logits))
 
     def __call__(self, logits: Any) -> np.ndarray:
         """Whether each row is rejected, bool (N,).
@@ -134,13 +136,11 @@ def choose_rejection(known: Any, held_out_known: Any, held_out_unknown: Any) -> 
         raise DataError("Choosing what to reject needs rows of known classes and of classes that were held out.")
     kept, taught, untaught = given
     truth = np.repeat([False, True], [len(taught), len(untaught)])
-    ranked = {
-        name: roc_auc_score(truth, score(np.concatenate([taught, untaught]))) for name, score in UNKNOWN_SCORES.items()
-    }
+    ranked = {name: roc_auc_score(truth, _of_both(name, taught, untaught)) for name in UNKNOWN_SCORES}
     name = max(ranked, key=ranked.__getitem__)
-    costs, gains, _ = roc_curve(truth, UNKNOWN_SCORES[name](np.concatenate([taught, untaught])))
+    costs, gains, _ = roc_curve(truth, _of_both(name, taught, untaught))
     best = int(np.argmax(gains - costs))
-    scores = UNKNOWN_SCORES[name](kept)
+    scores = _in_blocks(name, kept)
     threshold = float(np.quantile(scores, 1 - costs[best]))
     return RejectionChoice(
         rejection=Rejection(name, threshold),
@@ -189,11 +189,24 @@ def open_set_metrics(logits: Any, labels: Sequence[int] | np.ndarray, rejection:
     }
 
 
+def _in_blocks(name: str, logits: np.ndarray) -> np.ndarray:
+    size = rows_at_once(8 * 5 * logits.shape[1], what="telling rows of unknown classes")
+    return np.concatenate(
+        [UNKNOWN_SCORES[name](logits[place]) for place in slices(len(logits), size)] or [logits[:, 0]]
+    )
+
+
+def _of_both(name: str, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.concatenate([_in_blocks(name, first), _in_blocks(name, second)])
+
+
 def _finite(logits: Any) -> np.ndarray:
-    found = np.asarray(logits.detach().float().cpu() if hasattr(logits, "detach") else logits, dtype=np.float64)
+    found = np.asarray(logits.detach().float().cpu() if hasattr(logits, "detach") else logits)
+    if found.dtype.kind not in "fiub":
+        found = found.astype(np.float64)
     if found.ndim != 2:
         raise SettingsError(f"Logits have the shape {found.shape}; give one row of C for each input, (N, C).")
-    if not np.isfinite(found).all():
+    if not all_finite(found):
         row = int(np.argwhere(~np.isfinite(found))[0][0])
         raise DataError(f"Logits of row {row} are not finite, so what the network knows of it cannot be told.")
     return found

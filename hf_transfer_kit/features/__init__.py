@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         weights_fingerprint,
     )
     from hf_transfer_kit.features.linear_probe import LinearProbe, linear_probe
+    from hf_transfer_kit.features.row_blocks import memory_limit
     from hf_transfer_kit.features.shards import Column
     from hf_transfer_kit.features.store import Store, default_cache_dir, find_store
 
@@ -36,6 +37,7 @@ __all__ = [
     "default_cache_dir",
     "find_store",
     "linear_probe",
+    "memory_limit",
     "transform_fingerprint",
     "weights_fingerprint",
 ]

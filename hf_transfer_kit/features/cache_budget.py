@@ -13,8 +13,12 @@ _UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4
 _UNITS.update({"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40})
 
 
-def bytes_of(budget: int | float | str) -> int:
+def bytes_of(budget: int | float | str, *, option: str = "cache_budget") -> int:
     """Bytes that a budget allows: a number, or a text such as ``"4GB"``, ``"500 MiB"`` or ``"0"``.
+
+    Args:
+        budget: The number or the text.
+        option: Whose it is, for the sentence.
 
     Raises:
         SettingsError: When the text cannot be read or is negative.
@@ -22,7 +26,7 @@ def bytes_of(budget: int | float | str) -> int:
     found = re.fullmatch(r"\s*([0-9]{1,30}(?:\.[0-9]*)?)\s*([A-Za-z]*)\s*", str(budget))
     if found is None or found[2].upper() not in _UNITS:
         raise SettingsError(
-            f"cache_budget={budget!r} is no size; write bytes, or a number and KB, MB, GB, KiB, MiB or GiB."
+            f"{option}={budget!r} is no size; write bytes, or a number and KB, MB, GB, KiB, MiB or GiB."
         )
     return int(float(found[1]) * _UNITS[found[2].upper()])
 

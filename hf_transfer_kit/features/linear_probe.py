@@ -153,6 +153,9 @@ def linear_probe(
     validation rows, by up to five stratified folds of the training rows. Training rows alone are fitted. Test rows
     choose nothing.
 
+    ``"ridge"`` reads the rows in blocks within ``memory_limit``; ``"logistic"``, which scikit-learn fits, takes one
+    standardised copy of them, and ``"knn"`` keeps one.
+
     Args:
         features: ``cache_features(...)``, or an array or tensor of shape (rows, D).
         labels: Class of each row, of shape (rows,); None takes those cached with the features.
@@ -163,7 +166,7 @@ def linear_probe(
         seed: Of the folds.
 
     Raises:
-        SettingsError: When ``kind`` or a strength is not allowed.
+        SettingsError: When ``kind`` or a strength is not allowed, or a ``memory_limit`` too little.
         DataError: When features and labels do not fit each other, or there are fewer than two classes.
 
     Example:

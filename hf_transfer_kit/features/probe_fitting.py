@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.features.row_blocks import check_held, row_blocks, rows_at_once, slices
+from hf_transfer_kit.features.row_sums import block_size, means_and_spreads, products_and_class_sums, scales
 
 KINDS = {
     "logistic": (1e-3, 1e-2, 1e-1, 1.0, 10.0),
@@ -23,9 +25,9 @@ KINDS = {
 
 _FOLDS = 5
 _MOST_ASKED = 10_000
-_BLOCK = 2**24
-"""Similarities that are held at once: 64 MiB."""
 _ITERATIONS = 500
+_SIDE = 2048
+"""Rows of the largest block of neighbours."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,7 @@ class Fit:
         classes: Class of each logit, of shape (C,).
         weight: Of shape (C, D), float32, or None.
         bias: Of shape (C,), float32, or None.
-        neighbours: What is asked where there are no weights.
+        neighbours: What is asked where there are no weights; of several k the same.
     """
 
     strength: float
@@ -46,34 +48,95 @@ class Fit:
     bias: np.ndarray | None = None
     neighbours: Neighbours | None = None
 
-    def predict(self, features: np.ndarray) -> np.ndarray:
-        """Class of each row of (rows, D)."""
+    def predict(self, features: np.ndarray, chosen: np.ndarray | None = None) -> np.ndarray:
+        """Class of each row of (rows, D), or of the chosen ones."""
         if self.weight is None:
-            nearest = cast(Neighbours, self.neighbours)
-            return nearest.predict(features, [nearest.most])[nearest.most]
-        return self.classes[(features @ self.weight.T + self.bias).argmax(axis=1)]
+            k = int(self.strength)
+            return cast(Neighbours, self.neighbours).predict(features, [k], chosen=chosen)[k]
+        count, (classes, width) = len(features) if chosen is None else len(chosen), self.weight.shape
+        size = rows_at_once(features.itemsize * (width + 2 * classes), what="predicting by a probe")
+        found = [
+            (features[place if chosen is None else chosen[place]] @ self.weight.T + self.bias).argmax(axis=1)
+            for place in slices(count, size)
+        ]
+        return self.classes[np.concatenate(found)]
 
 
-def fit_all(kind: str, strengths: Sequence[float], features: np.ndarray, labels: np.ndarray) -> list[Fit]:
+def fit_all(
+    kind: str,
+    strengths: Sequence[float],
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    chosen: np.ndarray | None = None,
+) -> list[Fit]:
     """One fit a strength.
+
+    Ridge regressions are solved from sums over blocks of rows; logistic ones, which scikit-learn fits, and nearest
+    neighbours, which are the rows themselves, hold one standardised copy of the rows.
 
     Args:
         kind: A key of ``KINDS``.
         strengths: In this order; from strong to weak is fastest.
         features: Of shape (rows, D), finite.
         labels: Of shape (rows,), two classes or more.
+        chosen: Which rows to fit, of shape (n,); None for all.
     """
-    from sklearn.preprocessing import StandardScaler
-
     if kind == "knn":
-        return [_neighbours(k, features, labels) for k in strengths]
-    scaler = StandardScaler()
-    standard = scaler.fit_transform(features)
+        nearest = Neighbours(int(max(strengths)), features, labels, chosen=chosen)
+        nearest.hold()
+        return [Fit(k, nearest.classes, neighbours=nearest) for k in strengths]
+    own = labels if chosen is None else labels[chosen]
     solve = _logistic if kind == "logistic" else _ridge
+    size = block_size(features, f"a {kind} probe", matrices=5, classes=len(np.unique(own)))
+    mean, spread = means_and_spreads(features, size, chosen=chosen)
+    rows = _Standardised(features, chosen, mean, scales(mean, spread, len(own)), size)
     return [
-        _folded(strength, classes, weight, bias, scaler.mean_, scaler.scale_)
-        for strength, classes, weight, bias in solve(strengths, standard, labels)
+        _folded(strength, classes, weight, bias, rows.mean, rows.scale)
+        for strength, classes, weight, bias in solve(strengths, rows, own)
     ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Standardised:
+    """Chosen rows, less their mean and divided by their spread when they are read.
+
+    Args:
+        features: Of shape (rows, D).
+        chosen: Which, (n,); None for all.
+        mean: (D,).
+        scale: (D,), none 0.
+        size: Rows of a block.
+    """
+
+    features: np.ndarray
+    chosen: np.ndarray | None
+    mean: np.ndarray
+    scale: np.ndarray
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.features if self.chosen is None else self.chosen)
+
+    def blocks(self, size: int | None = None) -> Iterator[tuple[slice, np.ndarray]]:
+        """As ``row_blocks``."""
+        return row_blocks(self.features, size or self.size, chosen=self.chosen, shift=self.mean, scale=self.scale)
+
+    def held(self, classes: int) -> np.ndarray:
+        """All of them, (n, D), of the features' type.
+
+        Args:
+            classes: For which a solver holds three numbers a row.
+        """
+        width = self.features.shape[1]
+        check_held(
+            len(self) * (width * self.features.itemsize + 24 * classes),
+            f"a standardised copy of {len(self)} x {width} features for scikit-learn",
+        )
+        found = np.empty((len(self), width), dtype=self.features.dtype)
+        for place, block in self.blocks():
+            found[place] = block
+        return found
 
 
 def cross_validated(
@@ -107,13 +170,13 @@ def cross_validated(
         if len(np.unique(labels[kept])) < 2:
             continue
         if kind == "knn":
-            nearest = Neighbours(int(max(strengths)), features[kept], labels[kept])
-            said = nearest.predict(features[left_out], [int(k) for k in strengths])
+            nearest = Neighbours(int(max(strengths)), features, labels, chosen=kept)
+            said = nearest.predict(features, [int(k) for k in strengths], chosen=left_out)
             for k in strengths:
                 right[k] += int((said[int(k)] == labels[left_out]).sum())
         else:
-            for fit in fit_all(kind, strengths, features[kept], labels[kept]):
-                right[fit.strength] += int((fit.predict(features[left_out]) == labels[left_out]).sum())
+            for fit in fit_all(kind, strengths, features, labels, chosen=kept):
+                right[fit.strength] += int((fit.predict(features, left_out) == labels[left_out]).sum())
     return {strength: count / max(asked, 1) for strength, count in right.items()}
 
 
@@ -125,10 +188,11 @@ _Fitted = tuple[float, np.ndarray, np.ndarray, np.ndarray]
 """Strength, classes, weights and bias of standardised features."""
 
 
-def _logistic(strengths: Sequence[float], standard: np.ndarray, labels: np.ndarray) -> Iterator[_Fitted]:
+def _logistic(strengths: Sequence[float], rows: _Standardised, labels: np.ndarray) -> Iterator[_Fitted]:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
+    standard = rows.held(len(np.unique(labels)))
     model = LogisticRegression(warm_start=True, max_iter=_ITERATIONS)
     for strength in strengths:
         # scikit-learn minimises C sum(loss) + |W|^2/2.
@@ -143,57 +207,88 @@ def _logistic(strengths: Sequence[float], standard: np.ndarray, labels: np.ndarr
         yield strength, model.classes_, weight, bias
 
 
-def _ridge(strengths: Sequence[float], standard: np.ndarray, labels: np.ndarray) -> Iterator[_Fitted]:
-    from sklearn.linear_model import RidgeClassifier
+def _ridge(strengths: Sequence[float], rows: _Standardised, labels: np.ndarray) -> Iterator[_Fitted]:
+    """W = (Z^T Z + n strength I)^-1 Z^T Y, Y being 1 for a row's class and -1 for others, or by Z Z^T of few rows."""
+    from scipy.linalg import cho_factor, cho_solve
 
+    classes, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    count, width = len(rows), rows.features.shape[1]
+    if count < width:
+        _, few = next(rows.blocks(count))
+        gram, sides = few @ few.T, (places[:, None] == np.arange(len(classes))).astype(np.float64)
+    else:
+        gram, sums = products_and_class_sums(rows.blocks(), places, len(classes), width)
+        sides = sums.T
     for strength in strengths:
-        model = RidgeClassifier(alpha=strength * len(labels)).fit(standard, labels)
-        weight, bias = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
-        if len(weight) == 1:
-            weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
-        yield strength, model.classes_, weight, bias
+        penalised = gram.copy()
+        penalised[np.diag_indices(len(gram))] += strength * count
+        # Y = 2 (0 or 1) - 1, and the columns of Z sum to 0.
+        weight = 2 * cho_solve(cho_factor(penalised, lower=True, overwrite_a=True), sides)
+        yield strength, classes, (few.T @ weight if count < width else weight).T, 2 * counts / count - 1
 
 
 class Neighbours:
     """Majority of the nearest rows by cosine, of standardised features; of equal counts the first class.
 
+    Rows are read in blocks, of those asked about and of those that answer; no copy is held of either before ``hold``.
+
     Args:
         most: Neighbours at most that will be asked for.
         features: Of shape (rows, D).
         labels: Of shape (rows,).
+        chosen: Which rows answer, of shape (n,); None for all.
     """
 
-    def __init__(self, most: int, features: np.ndarray, labels: np.ndarray) -> None:
-        from sklearn.preprocessing import StandardScaler
-
-        self.scaler = StandardScaler().fit(features)
-        self.classes, places = np.unique(labels, return_inverse=True)
+    def __init__(
+        self, most: int, features: np.ndarray, labels: np.ndarray, *, chosen: np.ndarray | None = None
+    ) -> None:
+        own = labels if chosen is None else labels[chosen]
+        self.classes, places = np.unique(own, return_inverse=True)
         self.places = torch.from_numpy(places)
-        self.most = min(most, len(labels))
-        self.rows = self._unit(features)
+        self.most = min(most, len(own))
+        width = features.shape[1]
+        each = 40 * width + 8 * len(self.classes) + 24 * self.most + 4 * _SIDE
+        self.size = min(_SIDE, rows_at_once(each, what="the nearest neighbours"))
+        self.features, self.chosen, self.held = features, chosen, cast(Tensor | None, None)
+        self.mean, spread = means_and_spreads(features, self.size, chosen=chosen)
+        self.scale = scales(self.mean, spread, len(own))
 
-    def predict(self, features: np.ndarray, counts: Sequence[int]) -> dict[int, np.ndarray]:
-        """k -> class of each row of (rows, D), from one look at the neighbours, in blocks of bounded memory."""
-        asked = self._unit(features)
-        block = max(1, _BLOCK // len(self.rows))
+    def hold(self) -> None:
+        """Keeps a copy, so that answers come at once and stay what they are when the caller's array changes."""
+        held = torch.empty(len(self.places), self.features.shape[1])
+        for place, unit in zip(
+            slices(len(held), self.size), self._unit_blocks(self.features, self.chosen), strict=True
+        ):
+            held[place] = unit
+        self.held, self.features, self.chosen = held, self.features[:0], None
+
+    def predict(
+        self, features: np.ndarray, counts: Sequence[int], *, chosen: np.ndarray | None = None
+    ) -> dict[int, np.ndarray]:
+        """k -> class of each row of (rows, D), or of the chosen ones, from one look at the neighbours."""
         found: dict[int, list[Tensor]] = {k: [] for k in counts}
-        for start in range(0, len(asked), block):
-            near = (asked[start : start + block] @ self.rows.T).topk(self.most, dim=1).indices
-            voters = self.places[near]  # (b, most)
+        for asked in self._unit_blocks(features, chosen):
+            voters = self.places[self._nearest(asked)]  # (b, most)
             for k in counts:
                 votes = torch.zeros(len(voters), len(self.classes))
                 votes.scatter_add_(1, voters[:, :k], torch.ones(len(voters), min(k, self.most)))
                 found[k].append(votes.argmax(dim=1))
         return {k: self.classes[torch.cat(parts).numpy()] for k, parts in found.items()}
 
-    def _unit(self, features: np.ndarray) -> Tensor:
-        rows = torch.from_numpy(self.scaler.transform(features).astype(np.float32))
-        return functional.normalize(rows, dim=1)
+    def _nearest(self, asked: Tensor) -> Tensor:
+        """Places of the most similar rows, (b, most), nearest first."""
+        best, places, start = torch.empty(len(asked), 0), torch.empty(len(asked), 0, dtype=torch.int64), 0
+        answering = self._unit_blocks(self.features, self.chosen) if self.held is None else self.held.split(self.size)
+        for rows in answering:
+            near = (asked @ rows.T).topk(min(self.most, len(rows)), dim=1)
+            best, places = torch.cat([best, near.values], 1), torch.cat([places, near.indices + start], 1)
+            best, order = best.topk(min(self.most, best.shape[1]), dim=1)
+            places, start = places.gather(1, order), start + len(rows)
+        return places
 
-
-def _neighbours(k: float, features: np.ndarray, labels: np.ndarray) -> Fit:
-    nearest = Neighbours(int(k), features, labels)
-    return Fit(k, nearest.classes, neighbours=nearest)
+    def _unit_blocks(self, features: np.ndarray, chosen: np.ndarray | None) -> Iterator[Tensor]:
+        for _, block in row_blocks(features, self.size, chosen=chosen, shift=self.mean, scale=self.scale):
+            yield functional.normalize(torch.from_numpy(block.astype(np.float32)), dim=1)
 
 
 def _folded(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features.cached_features import CachedFeatures
+from hf_transfer_kit.features.row_blocks import all_finite
 
 Features: TypeAlias = CachedFeatures | np.ndarray | Tensor
 LabelledRows: TypeAlias = CachedFeatures | tuple[Features, Sequence[int] | np.ndarray]
@@ -52,7 +53,7 @@ def feature_rows(features: Features) -> np.ndarray:
             f"Features have the shape {array.shape}, but a probe reads one row of numbers each: (rows, D). Cache them "
             "with layer='pooled' or pooling='mean'."
         )
-    if not np.isfinite(array).all():
+    if not all_finite(array):
         row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
         raise DataError(f"Features of row {row} are not finite. Compute them in float32, or leave the row out.")
     return array

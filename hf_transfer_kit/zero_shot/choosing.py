@@ -14,6 +14,7 @@ from torch import Tensor
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.metrics import SeenUnseenCurve, harmonic_mean, per_class_accuracy, seen_unseen_curve
 from hf_transfer_kit.zero_shot.methods import ALL_METHODS, JointMix, ZeroShotMethod, fitted_method
+from hf_transfer_kit.zero_shot.methods.method import spread_of_scores
 
 _NEARLY = 0.98
 
@@ -35,7 +36,6 @@ class Choice:
     pseudo_harmonic: float
 
 
-@torch.no_grad()
 def spread_of(method: ZeroShotMethod, features: Tensor) -> float:
     """Standard deviation of the scores of seen classes on rows that were learned from: the unit of gamma.
 
@@ -47,7 +47,7 @@ def spread_of(method: ZeroShotMethod, features: Tensor) -> float:
         >>> spread_of(method, rows) > 0
         True
     """
-    return float(method.scores(features, method.signatures).std()) or 1.0
+    return spread_of_scores(method, features, method.signatures) or 1.0
 
 
 def choose_options(

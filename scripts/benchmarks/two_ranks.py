@@ -50,7 +50,19 @@ COMMANDS = {
         "shot",
     ),
     "multitask": ("multitask.py", "--model_name_or_path", "{network}", *_STEPS[:4], "--seeds", "0"),
-    "zero-shot, trained": ("zero_shot.py", "--splits", "2", "--train_network", "8", "--batch_size", "9"),
+    "zero-shot, trained": (
+        "zero_shot.py",
+        "--model_name_or_path",
+        "{network}",
+        "--dataset",
+        "digits",
+        "--splits",
+        "2",
+        "--train_network",
+        "8",
+        "--batch_size",
+        "9",
+    ),
     "advise": ("advise.py", "--models", "{network}", *_TUNED[2:], *_STEPS[:4]),
 }
 """What is run, without its folders."""

@@ -6,6 +6,8 @@ import numpy as np
 
 from hf_transfer_kit.adaptation.alignment.standardisation import align_standardised
 from hf_transfer_kit.features.probe_rows import Features
+from hf_transfer_kit.features.row_blocks import check_held, slices
+from hf_transfer_kit.features.row_sums import block_size
 from hf_transfer_kit.options import check_number
 
 
@@ -38,11 +40,14 @@ def align_covariance(
     if ridge is None:
         ridge = max(1.0, source.shape[1] / min(len(source), len(target)))
     check_number("coral", "ridge", ridge, low=0, above=True)
-    whitened = source @ _power(source, ridge, -0.5)
-    return whitened @ _power(target, ridge, 0.5), target
+    colours = _power(source, ridge, -0.5) @ _power(target, ridge, 0.5)
+    for place in slices(len(source), block_size(source, "aligning covariances", matrices=0)):
+        source[place] = source[place] @ colours
+    return source, target
 
 
 def _power(rows: np.ndarray, ridge: float, exponent: float) -> np.ndarray:
     """(rows^T rows / (N - 1) + ridge I)^exponent for centred rows, (D, D)."""
+    check_held(4 * 8 * rows.shape[1] ** 2, "aligning covariances")
     values, vectors = np.linalg.eigh(rows.T @ rows / (len(rows) - 1))
     return (vectors * (np.maximum(values, 0) + ridge) ** exponent) @ vectors.T

@@ -6,21 +6,35 @@ import numpy as np
 
 from hf_transfer_kit.adaptation.alignment.rows import both_domains
 from hf_transfer_kit.features.probe_rows import Features
+from hf_transfer_kit.features.row_sums import block_size, means_and_spreads
 
 
-def standardised(rows: np.ndarray) -> np.ndarray:
-    """(x - mean) / standard deviation, feature by feature; constant features become 0 (up to rounding).
+def shift_and_scale(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each feature, (D,); of constant features (up to rounding) 1 for the latter.
+
+    Args:
+        rows: (N, D).
+    """
+    size = block_size(rows, "standardising", matrices=0)
+    mean, deviation = means_and_spreads(rows, size)
+    # What is left of a constant feature after rounding must not be blown up to variance 1.
+    constant = deviation <= 1e-10 * np.maximum(rows.max(0), -rows.min(0))
+    return mean, np.where(constant, 1.0, deviation)
+
+
+def standardise(rows: np.ndarray) -> np.ndarray:
+    """(x - mean) / standard deviation, feature by feature, written into the rows; constant features become 0.
 
     Args:
         rows: (N, D), float64.
 
     Returns:
-        (N, D).
+        The rows.
     """
-    mean, deviation = rows.mean(0), rows.std(0)
-    # What is left of a constant feature after rounding must not be blown up to variance 1.
-    constant = deviation <= 1e-10 * np.abs(rows).max(0)
-    return (rows - mean) / np.where(constant, 1.0, deviation)
+    mean, deviation = shift_and_scale(rows)
+    rows -= mean
+    rows /= deviation
+    return rows
 
 
 def align_standardised(source: Features, target: Features) -> tuple[np.ndarray, np.ndarray]:
@@ -42,4 +56,4 @@ def align_standardised(source: Features, target: Features) -> tuple[np.ndarray, 
         True
     """
     source, target = both_domains(source, target)
-    return standardised(source), standardised(target)
+    return standardise(source), standardise(target)

@@ -6,6 +6,8 @@ import numpy as np
 
 from hf_transfer_kit.adaptation.alignment.standardisation import align_standardised
 from hf_transfer_kit.features.probe_rows import Features
+from hf_transfer_kit.features.row_blocks import row_blocks
+from hf_transfer_kit.features.row_sums import block_size, triangular_root
 from hf_transfer_kit.options import check_int
 
 
@@ -38,4 +40,6 @@ def align_subspace(source: Features, target: Features, *, components: int = 50) 
 
 def _directions(rows: np.ndarray, components: int) -> np.ndarray:
     """Leading principal directions of centred rows, (D, components)."""
-    return np.linalg.svd(rows, full_matrices=False)[2][:components].T
+    width = rows.shape[1]
+    root = triangular_root(row_blocks(rows, block_size(rows, "aligning subspaces", copies=5)), width)
+    return np.linalg.svd(root, full_matrices=False)[2][:components].T

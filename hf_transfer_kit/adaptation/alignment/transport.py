@@ -7,13 +7,18 @@ import numpy as np
 from hf_transfer_kit.adaptation.alignment.standardisation import align_standardised
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features.probe_rows import Features
+from hf_transfer_kit.features.row_blocks import check_held
 from hf_transfer_kit.options import check_number
+
+_TABLES = 8
+"""Numbers that are held for each pair of rows, POT's included."""
 
 
 def align_transport(source: Features, target: Features, *, entropy: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
     """Entropic optimal transport with barycentric projection (Courty et al. 2017), on features standardised per domain.
 
-    The plan is POT's (``ot.sinkhorn``), every row of equal mass, with squared distances divided by their median.
+    The plan is POT's (``ot.sinkhorn``), every row of equal mass, with squared distances divided by their median. Time
+    and memory grow with S times T, since POT holds tables of all pairs.
 
     Args:
         source: (S, D).
@@ -24,7 +29,8 @@ def align_transport(source: Features, target: Features, *, entropy: float = 0.05
         The transported source (S, D) and the standardised target (T, D), float64.
 
     Raises:
-        SettingsError: When ``entropy`` is out of range, or POT is not installed.
+        SettingsError: When ``entropy`` is out of range, ``memory_limit`` too little for tables of all pairs, or POT not
+            installed.
 
     Example:
         >>> import ot  # of the package POT
@@ -42,7 +48,12 @@ def align_transport(source: Features, target: Features, *, entropy: float = 0.05
             "or choose another method, such as 'coral'."
         ) from error
     source, target = align_standardised(source, target)
-    costs = ((source**2).sum(1)[:, None] + (target**2).sum(1)[None, :] - 2 * source @ target.T).clip(0)
+    check_held(_TABLES * 8 * len(source) * len(target), f"a transport plan of {len(source)} x {len(target)} rows")
+    costs = source @ target.T
+    costs *= -2
+    costs += np.einsum("nd,nd->n", source, source)[:, None]
+    costs += np.einsum("nd,nd->n", target, target)
+    np.maximum(costs, 0, out=costs)
     costs /= max(np.median(costs), 1e-12)
     # In the logarithm's domain: sharp plans would underflow.
     plan = ot.sinkhorn(ot.unif(len(source)), ot.unif(len(target)), costs, entropy, method="sinkhorn_log", warn=False)

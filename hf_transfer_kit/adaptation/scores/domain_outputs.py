@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.features.row_blocks import rows_at_once, slices
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +51,26 @@ _PARTS = {"source": ("features", "logits", "labels"), "target": ("features", "lo
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Softmax of each row, (N, C), float64."""
-    shifted = np.asarray(logits, dtype=np.float64) - np.max(logits, axis=1, keepdims=True)
-    exponents = np.exp(shifted)
-    return exponents / exponents.sum(1, keepdims=True)
+    found = np.array(logits, dtype=np.float64)
+    found -= found.max(axis=1, keepdims=True)
+    np.exp(found, out=found)
+    found /= found.sum(1, keepdims=True)
+    return found
+
+
+def probability_blocks(logits: np.ndarray, what: str) -> Iterator[tuple[slice, np.ndarray]]:
+    """Softmax of each row, block by block: which of the N rows, and (n, C).
+
+    Args:
+        logits: (N, C).
+        what: Needs them, for the sentence of a ``memory_limit``.
+    """
+    for place in slices(len(logits), rows_at_once(8 * 6 * logits.shape[1], what=what)):
+        yield place, probabilities(logits[place])
 
 
 def entropies(rows: np.ndarray) -> np.ndarray:
     """-sum p log p of each row of (..., C), with 0 log 0 = 0."""
-    return -(rows * np.log(np.maximum(rows, 1e-300))).sum(-1)
+    logarithms = np.maximum(rows, 1e-300)
+    np.log(logarithms, out=logarithms)
+    return -np.einsum("...c,...c->...", rows, logarithms)

@@ -6,6 +6,7 @@ import numpy as np
 
 from hf_transfer_kit.adaptation.scores.domain_outputs import entropies, probabilities
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.features.row_blocks import rows_at_once, slices
 
 
 def soft_neighbourhood_density(logits: np.ndarray, *, temperature: float = 0.05, max_rows: int = 2000) -> float:
@@ -19,7 +20,8 @@ def soft_neighbourhood_density(logits: np.ndarray, *, temperature: float = 0.05,
     Args:
         logits: (T, C).
         temperature: Above 0; the paper's 0.05.
-        max_rows: At most so many, evenly spread: the cost grows with the square. Compare values of equal T only.
+        max_rows: At most so many, evenly spread: time grows with the square, memory with the rows. Compare values of
+            equal T only.
 
     Raises:
         SettingsError: When ``temperature`` is not above 0.
@@ -30,12 +32,18 @@ def soft_neighbourhood_density(logits: np.ndarray, *, temperature: float = 0.05,
     """
     if not temperature > 0:
         raise SettingsError(f"temperature={temperature!r} is out of range; give a number above 0, such as 0.05.")
-    p = probabilities(logits)
-    if len(p) > max_rows:
-        p = p[np.linspace(0, len(p) - 1, max_rows).round().astype(int)]
-    if len(p) < 2:
+    logits = np.asarray(logits)
+    if len(logits) > max_rows:
+        logits = logits[np.linspace(0, len(logits) - 1, max_rows).round().astype(int)]
+    count = len(logits)
+    if count < 2:
         return 0.0
-    f = p / np.linalg.norm(p, axis=1, keepdims=True)
-    similarities = f @ f.T / temperature
-    np.fill_diagonal(similarities, -np.inf)
-    return float(entropies(probabilities(similarities)).mean())
+    size = rows_at_once(8 * 4 * count, beside=2 * 8 * logits.size, what="the neighbourhood density")
+    f = probabilities(logits)
+    f /= np.linalg.norm(f, axis=1, keepdims=True)
+    total = 0.0
+    for place in slices(count, size):
+        similarities = f[place] @ f.T / temperature
+        similarities[np.arange(len(similarities)), np.arange(place.start, place.stop)] = -np.inf
+        total += entropies(probabilities(similarities)).sum()
+    return float(total / count)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hf_transfer_kit.adaptation.scores.domain_outputs import probabilities
+from hf_transfer_kit.adaptation.scores.domain_outputs import probability_blocks
+from hf_transfer_kit.features.row_sums import products, triangular_root
 
 
 def nuclear_norm(logits: np.ndarray) -> float:
@@ -19,8 +20,9 @@ def nuclear_norm(logits: np.ndarray) -> float:
         >>> round(nuclear_norm(logits), 3)
         0.88
     """
-    p = probabilities(logits)
-    return float(np.linalg.svd(p, compute_uv=False).sum() / np.sqrt(len(p) * min(p.shape)))
+    logits = np.asarray(logits)
+    root = triangular_root(probability_blocks(logits, "the nuclear norm"), logits.shape[1])  # singular values as of P
+    return float(np.linalg.svd(root, compute_uv=False).sum() / np.sqrt(len(logits) * min(logits.shape)))
 
 
 def class_correlation(logits: np.ndarray) -> float:
@@ -36,6 +38,6 @@ def class_correlation(logits: np.ndarray) -> float:
         >>> round(class_correlation(logits), 3)
         0.981
     """
-    p = probabilities(logits)
-    k = p.T @ p
+    logits = np.asarray(logits)
+    k = products(probability_blocks(logits, "the correlation of classes"), logits.shape[1])
     return float(np.trace(k) / (np.sqrt(len(k)) * np.linalg.norm(k)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hf_transfer_kit.adaptation.scores.domain_outputs import entropies, probabilities
+from hf_transfer_kit.adaptation.scores.domain_outputs import entropies, probability_blocks
 
 
 def source_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -33,7 +33,9 @@ def mean_entropy(logits: np.ndarray) -> float:
         >>> round(mean_entropy(logits), 3)
         0.408
     """
-    return float(entropies(probabilities(logits)).mean())
+    logits = np.asarray(logits)
+    found = [entropies(rows).sum() for _, rows in probability_blocks(logits, "the mean entropy")]
+    return float(sum(found) / len(logits))
 
 
 def information(logits: np.ndarray) -> float:
@@ -46,5 +48,9 @@ def information(logits: np.ndarray) -> float:
         >>> round(information(logits), 3)
         0.691
     """
-    rows = probabilities(logits)
-    return float(entropies(rows.mean(0)) - entropies(rows).mean())
+    logits = np.asarray(logits)
+    total, unsure = np.zeros(logits.shape[1]), 0.0
+    for _, rows in probability_blocks(logits, "the information of predictions"):
+        total += rows.sum(0)
+        unsure += entropies(rows).sum()
+    return float(entropies(total / len(logits)) - unsure / len(logits))

@@ -14,6 +14,7 @@ from hf_transfer_kit.backbones.feature_maps import head_input, logits_layer
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.features import CachedFeatures, cache_features
 from hf_transfer_kit.features.probe_rows import Features, feature_rows, labelled_rows, number_array
+from hf_transfer_kit.features.row_blocks import row_blocks, rows_at_once, slices
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.selection.measures.scores import FEATURE_SCORES, SOURCE_CLASS_SCORES
 from hf_transfer_kit.selection.measures.scores.half_samples import half_sample_error
@@ -40,7 +41,8 @@ def transferability(
     ``log_me`` (You et al. 2021), ``h_score`` (Bao et al. 2019, regularised as Ibrahim et al. 2022), ``trans_rate``
     (Huang et al. 2022), ``knn_accuracy`` and ``probe_accuracy`` over folds read features; ``leep`` (Nguyen et al. 2020)
     and ``nce`` (Tran et al. 2019) the old classes' probabilities. Sums run in float64; rows may be fewer than features,
-    and classes unequal.
+    and classes unequal. Rows are read in blocks within ``memory_limit``, without a copy of float32 or float64 features;
+    for ``probe_accuracy`` scikit-learn is given one of four of five folds.
 
     Args:
         features_or_model: ``cache_features(...)``, an array or tensor of shape (N, D), or a model with its old head.
@@ -55,7 +57,7 @@ def transferability(
         **caching: Of a model: passed to ``cache_features``, such as ``batch_size`` and ``cache_dir``.
 
     Raises:
-        SettingsError: When a score is unknown, or arguments do not belong together.
+        SettingsError: When a score is unknown, arguments do not belong together, or a ``memory_limit`` is too little.
         DataError: When rows are not finite, do not fit each other, are fewer than their classes, or all of one class.
 
     Example:
@@ -123,9 +125,14 @@ def head_probabilities(model: nn.Module, features: CachedFeatures) -> tuple[np.n
         return None, str(error)
     if module is not layer:
         return None, f"the head of {type(model).__name__} is more than the layer {name!r}: features enter {entered!r}"
+    rows = feature_rows(features)
+    found = np.empty((len(rows), layer.out_features))
+    size = rows_at_once(8 * (rows.shape[1] + 3 * layer.out_features), what="the network's own classes")
     with torch.no_grad():
-        rows = torch.from_numpy(feature_rows(features)).to(layer.weight)
-        return torch.softmax(layer(rows).double(), dim=1).cpu().numpy(), None
+        for place in slices(len(rows), size):
+            logits = layer(torch.from_numpy(rows[place]).to(layer.weight))
+            found[place] = torch.softmax(logits.double(), dim=1).cpu().numpy()
+    return found, None
 
 
 def _with_error(function: Callable, inputs: np.ndarray, labels: np.ndarray, *, draws: int, seed: int) -> Score:
@@ -142,12 +149,16 @@ def _with_error(function: Callable, inputs: np.ndarray, labels: np.ndarray, *, d
 def _checked_probabilities(given: np.ndarray | Tensor | None, rows: int) -> np.ndarray | None:
     if given is None:
         return None
-    plain = given.detach().cpu().double() if isinstance(given, Tensor) else given
-    found = number_array(plain, what="source_probabilities").astype(np.float64)
+    plain = given.detach().cpu() if isinstance(given, Tensor) else given
+    if isinstance(plain, Tensor):
+        plain = plain.float().numpy() if plain.dtype in (torch.float16, torch.bfloat16) else plain.numpy()
+    found = number_array(plain, what="source_probabilities")
     if found.ndim != 2 or len(found) != rows:
         raise DataError(f"source_probabilities have the shape {found.shape}; give ({rows}, source classes).")
-    if not np.isfinite(found).all() or found.min() < 0 or not np.allclose(found.sum(1), 1, atol=1e-3):
-        raise DataError("source_probabilities must be 0 or more and sum to 1 in each row; apply softmax to logits.")
+    size = rows_at_once(8 * 3 * found.shape[1], what="looking at source_probabilities")
+    for _, block in row_blocks(found, size):
+        if not np.isfinite(block).all() or (block < 0).any() or not np.allclose(block.sum(1), 1, atol=1e-3):
+            raise DataError("source_probabilities must be 0 or more and sum to 1 in each row; apply softmax to logits.")
     return found
 
 

@@ -28,7 +28,7 @@ def fitted_method(
     *,
     balanced: bool = False,
 ) -> ZeroShotMethod:
-    """A method learned from features, all in float64.
+    """A method learned from features, all in float64: one standardised copy of them is held.
 
     Args:
         method: Key of ``METHODS`` or ``JOINT_METHODS``.
@@ -39,7 +39,7 @@ def fitted_method(
         balanced: Whether rows of small classes are taken several times, so that all classes have as many.
 
     Raises:
-        SettingsError: When an option is out of range.
+        SettingsError: When an option is out of range, or a ``memory_limit`` too little for that copy.
 
     Example:
         >>> rows, places = torch.from_numpy(features), torch.from_numpy(labels)

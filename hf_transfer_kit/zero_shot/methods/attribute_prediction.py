@@ -96,13 +96,13 @@ class DAP(_AttributePrediction):
 
     def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
         """Fits the regressions; an attribute that all seen classes have, or none, is not learned."""
-        wide = rows * rows.shape[1] ** 0.5
+        rows *= rows.shape[1] ** 0.5
         binary = (signatures > signatures.mean(dim=0)).to(torch.float64)
         learned = (binary.amax(dim=0) != binary.amin(dim=0)).nonzero()[:, 0]
         self.weight.zero_()
         self.bias.zero_()
         if len(learned):
-            weight, bias = fit_logistic(wide, binary[labels][:, learned], c=self.c)
+            weight, bias = fit_logistic(rows, labels, c=self.c, answers=binary[:, learned])
             self.weight[learned], self.bias[learned] = weight.to(self.weight), bias.to(self.bias)
 
     def _logits(self, features: Tensor) -> Tensor:
@@ -140,7 +140,8 @@ class IAP(_AttributePrediction):
 
     def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
         """Fits the regression; a class without rows is never predicted."""
-        weight, bias = fit_logistic(rows * rows.shape[1] ** 0.5, labels, c=self.c)
+        rows *= rows.shape[1] ** 0.5
+        weight, bias = fit_logistic(rows, labels, c=self.c)
         self.weight.zero_()
         self.bias.zero_()
         self.weight[: len(weight)], self.bias[: len(bias)] = weight.to(self.weight), bias.to(self.bias)

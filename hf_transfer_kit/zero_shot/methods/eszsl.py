@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from hf_transfer_kit.features.row_blocks import check_held
 from hf_transfer_kit.options import check_number
 from hf_transfer_kit.zero_shot.methods.bilinear import Bilinear
 from hf_transfer_kit.zero_shot.methods.method import unit_rows
@@ -26,13 +27,15 @@ def eszsl_map(features: Tensor, labels: Tensor, signatures: Tensor, *, gamma: fl
         gamma: Above 0.
         penalty: lambda, above 0.
     """
-    targets = signed_targets(labels, len(signatures), features) @ signatures  # (N, A)
     if len(features) < features.shape[1]:  # (X^T X + gamma I)^-1 X^T = X^T (X X^T + gamma I)^-1
+        targets = signed_targets(labels, len(signatures), features) @ signatures  # (N, A)
         kernel = features @ features.T + gamma * torch.eye(len(features), dtype=features.dtype)
         left = features.T @ torch.linalg.solve(kernel, targets)
     else:
         covariance = features.T @ features + gamma * torch.eye(features.shape[1], dtype=features.dtype)
-        left = torch.linalg.solve(covariance, features.T @ targets)
+        sums = features.new_zeros(len(signatures), features.shape[1]).index_add_(0, labels, features)
+        # X^T Y = 2 (sums of the classes' rows) - (sum of all).
+        left = torch.linalg.solve(covariance, (2 * sums - sums.sum(dim=0)).T @ signatures)
     right = signatures.T @ signatures + penalty * torch.eye(signatures.shape[1], dtype=features.dtype)
     return torch.linalg.solve(right, left.T).T
 
@@ -68,6 +71,8 @@ class ESZSL(Bilinear):
 
     def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
         """Solves for V."""
+        needed = 5 * min(rows.shape) * rows.shape[1] + 3 * signatures.shape[0] * rows.shape[1]
+        check_held(8 * needed, f"the closed form of {len(rows)} rows")
         self.weight.copy_(
             eszsl_map(rows, labels, unit_rows(self.alike(signatures)), gamma=self.gamma, penalty=self.penalty)
         )

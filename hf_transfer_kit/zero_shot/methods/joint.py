@@ -12,7 +12,7 @@ from torch.nn import functional
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import check_choice, check_number
 from hf_transfer_kit.zero_shot.methods.attribute_methods import METHODS
-from hf_transfer_kit.zero_shot.methods.method import ZeroShotMethod, unit_rows
+from hf_transfer_kit.zero_shot.methods.method import ZeroShotMethod, spread_of_scores, unit_rows
 
 
 class Joint(ZeroShotMethod):
@@ -110,15 +110,15 @@ class JointMix(ZeroShotMethod):
 
     def fit(self, features: Tensor, labels: Tensor, signatures: Tensor) -> ZeroShotMethod:
         """Learns the partner, and the spread of both from the rows."""
-        features, signatures = features.to(torch.float64), signatures.to(torch.float64)
+        signatures = signatures.to(torch.float64)
         super().fit(features, labels, signatures)
         prompts, attributes = self._parts(signatures)
         self.joint.fit(features, labels, prompts)
         self.partner.fit(features, labels, attributes)
+        sides = (self.joint, prompts), (self.partner, attributes.to(self.partner.mean))
+        spreads = [max(spread_of_scores(method, features, own), 1e-12) for method, own in sides]
         with torch.no_grad():
-            own = self.partner.mean
-            both = (self.joint.scores(features, prompts), self.partner.scores(features.to(own), attributes.to(own)))
-            self.spreads.copy_(torch.stack([scores.std().clamp(min=1e-12).to(own) for scores in both]))
+            self.spreads.copy_(torch.tensor(spreads, dtype=torch.float64))
         return self
 
     def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:

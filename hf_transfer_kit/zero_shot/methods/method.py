@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from hf_transfer_kit.features.row_blocks import holding, rows_at_once, slices
+
 _OWN_UNIT = 10.0
 
 
@@ -70,7 +72,7 @@ class ZeroShotMethod(nn.Module):
             self.origin.copy_(origin)
 
     def fit(self, features: Tensor, labels: Tensor, signatures: Tensor) -> ZeroShotMethod:
-        """Learns from rows of seen classes, in float64 whatever the weights' type is.
+        """Learns from rows of seen classes, in float64 whatever the weights' type is; one copy of the rows is made.
 
         Args:
             features: (N, D).
@@ -79,23 +81,34 @@ class ZeroShotMethod(nn.Module):
 
         Returns:
             Itself.
+
+        Raises:
+            SettingsError: When ``memory_limit`` has no room for that copy.
         """
-        features, signatures = features.to(torch.float64), signatures.to(torch.float64)
-        mean, deviation = features.mean(dim=0), features.std(dim=0, correction=0)
+        with holding(8 * features.numel(), f"a standardised copy of {len(features)} x {features.shape[1]} features"):
+            return self._fitted(features, labels, signatures)
+
+    def _fitted(self, features: Tensor, labels: Tensor, signatures: Tensor) -> ZeroShotMethod:
+        rows, signatures = features.to(torch.float64, copy=True), signatures.to(torch.float64)
+        mean = rows.mean(dim=0)
+        rows -= mean
+        deviation = torch.linalg.vector_norm(rows, dim=0) / len(rows) ** 0.5
         # A feature that is always the same tells nothing; the first new value of it must not tell everything.
         deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
         self.begin(signatures)
         with torch.no_grad():
             self.mean.copy_(mean)
             self.deviation.copy_(deviation)
-            self.fit_rows(unit_rows((features - mean) / deviation), labels, signatures)
+            rows /= deviation
+            rows /= rows.norm(dim=1, keepdim=True).clamp(min=1e-12)
+            self.fit_rows(rows, labels, signatures)
         return self
 
     def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
         """Writes the weights.
 
         Args:
-            rows: Standardised features of length 1, (N, D), float64.
+            rows: Standardised features of length 1, (N, D), float64; a copy that may be written to.
             labels: int64 (N,).
             signatures: (S, A), float64.
         """
@@ -162,6 +175,26 @@ def common_unit(signatures: Tensor) -> tuple[Tensor, Tensor]:
         own |= (measure > _OWN_UNIT * middle) | (measure < middle / _OWN_UNIT)
     own &= varies
     return torch.where(own, span / usual, unit), torch.where(own, low, origin)
+
+
+@torch.no_grad()
+def spread_of_scores(method: ZeroShotMethod, features: Tensor, signatures: Tensor) -> float:
+    """Standard deviation of all scores that ``method`` gives the rows, in blocks.
+
+    Args:
+        method: Learned.
+        features: (N, D).
+        signatures: (C, A), whose type the features take.
+    """
+    size = rows_at_once(8 * (4 * features.shape[1] + 3 * len(signatures)), what="the spread of scores")
+    count, mean, squares = 0, 0.0, 0.0
+    for place in slices(len(features), size):
+        scores = method.scores(features[place].to(signatures), signatures)
+        own, both = float(scores.mean()), count + scores.numel()
+        squares += float((scores - own).square().sum()) + (own - mean) ** 2 * count * scores.numel() / both
+        mean += (own - mean) * scores.numel() / both
+        count = both
+    return (squares / max(count - 1, 1)) ** 0.5
 
 
 def unit_rows(matrix: Tensor) -> Tensor:

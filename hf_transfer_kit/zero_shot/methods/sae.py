@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from hf_transfer_kit.features.row_blocks import check_held
 from hf_transfer_kit.options import check_number
 from hf_transfer_kit.zero_shot.methods.method import ZeroShotMethod, random_map, unit_rows
 
@@ -24,12 +25,16 @@ def sae_map(features: Tensor, attributes: Tensor, *, weight: float) -> Tensor:
         weight: lambda, above 0.
     """
     left_values, left_vectors = torch.linalg.eigh(attributes.T @ attributes)
+    if len(features) < features.shape[1]:
+        _, singular, transposed = torch.linalg.svd(features, full_matrices=False)
+        values, vectors = singular.square(), transposed.T
+    else:  # no decomposition as large as the rows
+        values, vectors = torch.linalg.eigh(features.T @ features)
+    sums = left_values.clamp(min=0)[:, None] + weight * values.clamp(min=0)  # (A, R)
     # Across the span of the rows the right-hand side is 0, and so is the shortest solution.
-    of_rows, singular, right_vectors = torch.linalg.svd(features, full_matrices=False)
-    sums = left_values.clamp(min=0)[:, None] + weight * singular.square()[None]  # (A, R)
-    inner = (1 + weight) * left_vectors.T @ attributes.T @ (of_rows * singular)
+    inner = (1 + weight) * left_vectors.T @ (attributes.T @ features) @ vectors
     solved = torch.where(sums > 1e-10 * sums.max(), inner / sums, torch.zeros_like(inner))
-    return left_vectors @ solved @ right_vectors
+    return left_vectors @ solved @ vectors.T
 
 
 class SAE(ZeroShotMethod):
@@ -55,6 +60,8 @@ class SAE(ZeroShotMethod):
 
     def fit_rows(self, rows: Tensor, labels: Tensor, signatures: Tensor) -> None:
         """Solves for W."""
+        needed = len(rows) * signatures.shape[1] + 5 * min(rows.shape) * rows.shape[1]
+        check_held(8 * needed, f"the semantic autoencoder of {len(rows)} rows")
         attributes = self.directions(signatures)[labels].to(rows)  # (N, A)
         self.weight.copy_(sae_map(rows, attributes, weight=self.reading))
 

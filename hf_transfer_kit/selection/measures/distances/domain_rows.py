@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hf_transfer_kit.adaptation.alignment.rows import both_domains
+from hf_transfer_kit.adaptation.alignment.rows import joined_domains
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features.probe_rows import Features, feature_rows, labelled_rows
 
@@ -20,7 +20,7 @@ class DomainRows:
     """Checked rows of one domain.
 
     Args:
-        features: (rows, D), float64.
+        features: (rows, D), float64, part of an array of both domains' rows.
         labels: (rows,), int64; None where they are not known.
     """
 
@@ -40,8 +40,8 @@ def comparable_domains(
     *,
     max_rows: int,
     seed: int,
-) -> tuple[DomainRows, DomainRows]:
-    """At most ``max_rows`` rows of each, drawn at random.
+) -> tuple[np.ndarray, DomainRows, DomainRows]:
+    """At most ``max_rows`` rows of each, drawn at random: those of both, the source first, and each domain's.
 
     Raises:
         DataError: When the domains do not fit each other, or there is nothing to compare.
@@ -55,9 +55,9 @@ def comparable_domains(
     generator = np.random.default_rng(seed)
     own, own_labels = _drawn("source", source, source_labels, max_rows, generator)
     other, other_labels = _drawn("target", target, target_labels, max_rows, generator)
-    own, other = both_domains(own, other)
-    _check_values(own, other)
-    return DomainRows(own, own_labels), DomainRows(other, other_labels)
+    rows, sources = joined_domains(own, other)
+    _check_values(rows)
+    return rows, DomainRows(rows[:sources], own_labels), DomainRows(rows[sources:], other_labels)
 
 
 def _drawn(
@@ -78,13 +78,13 @@ def _drawn(
     return array[rows], None if found is None else found[rows]
 
 
-def _check_values(own: np.ndarray, other: np.ndarray) -> None:
-    largest = max(np.abs(own).max(initial=0.0), np.abs(other).max(initial=0.0))
+def _check_values(rows: np.ndarray) -> None:
+    low, high = rows.min(0), rows.max(0)
+    largest = max(-low.min(initial=0.0), high.max(initial=0.0))
     if largest > _LARGEST:
         raise DataError(f"Features are as large as {largest:.1g}, too large to be squared. Divide both domains alike.")
-    low, high = np.minimum(own.min(0), other.min(0)), np.maximum(own.max(0), other.max(0))
     if not (high - low > 1e-12 * largest).any():
         raise DataError(
-            f"All {len(own) + len(other)} rows of both domains have the same features, so there is nothing to compare. "
+            f"All {len(rows)} rows of both domains have the same features, so there is nothing to compare. "
             "The network does not tell rows apart: look at its weights and at its inputs."
         )

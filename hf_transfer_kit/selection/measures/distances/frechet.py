@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from hf_transfer_kit.features.row_blocks import holding, row_blocks
+from hf_transfer_kit.features.row_sums import block_size, means_and_spreads, products, triangular_root
+
 DIRECTIONS = 256
 """At most so many principal directions of both domains together are looked at."""
 
@@ -26,28 +29,37 @@ def frechet_distances(rows: np.ndarray, deals: np.ndarray, *, directions: int = 
         (P,), not negative.
     """
     coordinates = principal_coordinates(rows, directions)
-    return np.array([_frechet(coordinates[deal], coordinates[~deal]) for deal in deals])
+    with holding(coordinates.nbytes, "the coordinates of the Frechet distance"):
+        return np.array([_frechet(coordinates, deal) for deal in deals])
 
 
 def principal_coordinates(rows: np.ndarray, directions: int) -> np.ndarray:
     """Coordinates in the leading principal directions, (N, min(directions, N, D)); the mean is taken off."""
-    centred = rows - rows.mean(0)
-    count, width = centred.shape
-    if width <= min(directions, count):
-        return centred
-    if width <= count:
-        vectors = np.linalg.eigh(centred.T @ centred)[1]
-        return centred @ vectors[:, ::-1][:, :directions]
-    values, vectors = np.linalg.eigh(centred @ centred.T)
-    return (vectors * np.sqrt(np.maximum(values, 0.0)))[:, ::-1][:, :directions]
+    count, width = rows.shape
+    size = block_size(rows, "the Frechet distance", matrices=5)
+    mean, _ = means_and_spreads(rows, size)
+    if width > count:
+        _, centred = next(row_blocks(rows, count, shift=mean))
+        values, vectors = np.linalg.eigh(centred @ centred.T)
+        return (vectors * np.sqrt(np.maximum(values, 0.0)))[:, ::-1][:, :directions]
+    turned = None
+    if width > directions:
+        turned = np.linalg.eigh(products(row_blocks(rows, size, shift=mean), width))[1][:, ::-1][:, :directions]
+    found = np.empty((count, min(width, directions)))
+    for place, block in row_blocks(rows, size, shift=mean):
+        found[place] = block if turned is None else block @ turned
+    return found
 
 
-def _frechet(source: np.ndarray, target: np.ndarray) -> float:
-    means = source.mean(0), target.mean(0)
-    roots = [
-        np.linalg.qr(rows - mean, mode="r") / np.sqrt(len(rows) - 1)
-        for rows, mean in zip((source, target), means, strict=True)
-    ]
+def _frechet(coordinates: np.ndarray, is_source: np.ndarray) -> float:
+    size, width = block_size(coordinates, "the Frechet distance", copies=5), coordinates.shape[1]
+    means, roots = [], []
+    for of_domain in (is_source, ~is_source):
+        chosen = np.flatnonzero(of_domain)
+        mean, _ = means_and_spreads(coordinates, size, chosen=chosen)
+        root = triangular_root(row_blocks(coordinates, size, chosen=chosen, shift=mean), width)
+        means.append(mean)
+        roots.append(root / np.sqrt(len(chosen) - 1))
     overlap = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
     spread = sum(np.sum(root**2) for root in roots)
     # Rounding alone takes it below 0.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from hf_transfer_kit.adaptation.alignment.standardisation import standardised
+from hf_transfer_kit.adaptation.alignment.standardisation import shift_and_scale
 from hf_transfer_kit.adaptation.scores.proxy_distance import a_distance
+from hf_transfer_kit.features.row_blocks import row_blocks
+from hf_transfer_kit.features.row_sums import block_size
 
 FOLDS = 5
 STRENGTH = 0.4
@@ -29,7 +31,7 @@ def linear_separation(rows: np.ndarray, deals: np.ndarray, *, seed: int = 0) -> 
     Returns:
         (P,), in [0, 2].
     """
-    scores, folds = _left_out_scores(standardised(rows), np.where(deals, 1.0, -1.0).T, seed)
+    scores, folds = _left_out_scores(rows, deals.T, seed)
     is_source = deals.T
     named_source = np.empty_like(is_source)
     for fold in range(folds.max() + 1):
@@ -42,18 +44,57 @@ def linear_separation(rows: np.ndarray, deals: np.ndarray, *, seed: int = 0) -> 
     return np.array([a_distance(float(error)) for error in errors])
 
 
-def _left_out_scores(rows: np.ndarray, domains: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """K_oi (K_ii + n strength I)^-1 (y_i - mean y_i) for o in each fold, i outside: (N, P), and folds (N,)."""
-    count = len(rows)
+def _left_out_scores(rows: np.ndarray, is_source: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Z_i (Z_o^T Z_o + n strength I)^-1 Z_o^T (y - mean y) for i in each fold, o outside: (N, P), and folds (N,).
+
+    Z are the standardised rows, y is 1 for the source and -1 for the target. Of fewer rows than features the same is
+    found as K_io (K_oo + n strength I)^-1 (y - mean y), K = Z Z^T.
+    """
+    count, width = rows.shape
     folds = np.random.default_rng(seed).permutation(count) % min(FOLDS, count)
-    kernel = rows @ rows.T
-    scores = np.empty_like(domains)
+    shift, scale = shift_and_scale(rows)
+    if count <= width:
+        block_size(rows, "the linear classifier of the domains", matrices=5)  # or a sentence
+        _, few = next(row_blocks(rows, count, shift=shift, scale=scale))
+        return _from_kernel(few @ few.T, folds, is_source), folds
+    permutations = is_source.shape[1]
+    size = block_size(rows, "the linear classifier of the domains", matrices=5, classes=2 * permutations)
+
+    def sums(chosen: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Z^T Z, Z^T y and Z^T 1 of the chosen rows."""
+        gram, of_domains, of_ones = np.zeros((width, width)), np.zeros((width, permutations)), np.zeros(width)
+        for place, block in row_blocks(rows, size, chosen=chosen, shift=shift, scale=scale):
+            gram += block.T @ block
+            of_domains += block.T @ _signs(is_source[place if chosen is None else chosen[place]])
+            of_ones += block.sum(0)
+        return gram, of_domains, of_ones
+
+    whole, scores = sums(None), np.empty(is_source.shape)
+    for fold in range(folds.max() + 1):
+        inside = np.flatnonzero(folds == fold)
+        ridge, of_domains, of_ones = (all_ - own for all_, own in zip(whole, sums(inside), strict=True))
+        outside = count - len(inside)
+        ridge[np.diag_indices(width)] += outside * STRENGTH
+        mean = 2 * is_source[folds != fold].mean(0) - 1
+        weight = np.linalg.solve(ridge, of_domains - of_ones[:, None] * mean)
+        for place, block in row_blocks(rows, size, chosen=inside, shift=shift, scale=scale):
+            scores[inside[place]] = block @ weight
+    return scores, folds
+
+
+def _from_kernel(kernel: np.ndarray, folds: np.ndarray, is_source: np.ndarray) -> np.ndarray:
+    scores = np.empty(is_source.shape)
     for fold in range(folds.max() + 1):
         inside, outside = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-        known = domains[outside]
-        ridge = kernel[np.ix_(outside, outside)] + len(outside) * STRENGTH * np.eye(len(outside))
+        known = _signs(is_source[outside])
+        ridge = kernel[np.ix_(outside, outside)]
+        ridge[np.diag_indices(len(outside))] += len(outside) * STRENGTH
         scores[inside] = kernel[np.ix_(inside, outside)] @ np.linalg.solve(ridge, known - known.mean(0))
-    return scores, folds
+    return scores
+
+
+def _signs(is_source: np.ndarray) -> np.ndarray:
+    return np.where(is_source, 1.0, -1.0)
 
 
 def _means(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from hf_transfer_kit.features.row_blocks import row_blocks, rows_at_once, slices
+from hf_transfer_kit.features.row_sums import block_size
+
 PROJECTIONS = 128
 """Number of random directions."""
 
@@ -28,18 +31,23 @@ def sliced_wasserstein(
     """
     directions = np.random.default_rng(seed).normal(size=(rows.shape[1], projections))
     directions /= np.linalg.norm(directions, axis=0)
-    projected = ((rows - rows.mean(0)) @ directions).T
-    order = projected.argsort(axis=1)
-    projected = np.take_along_axis(projected, order, axis=1)
     own, other, lengths = _common_steps(int(deals[0].sum()), int((~deals[0]).sum()))
-    found = []
-    for deal in deals:
-        is_source = deal[order]
-        # Each direction has the same number of source rows, in rising order.
-        source = projected[is_source].reshape(projections, -1)
-        target = projected[~is_source].reshape(projections, -1)
-        found.append(((source[:, own] - target[:, other]) ** 2 @ lengths).mean())
-    return np.sqrt(found)
+    at_once = rows_at_once(8 * 8 * len(rows), few=1, what="the sliced Wasserstein distance")
+    size, mean = block_size(rows, "the sliced Wasserstein distance", matrices=0), rows.mean(0)
+    found = np.zeros(len(deals))
+    for some in slices(projections, at_once):
+        projected = np.empty((some.stop - some.start, len(rows)))
+        for place, block in row_blocks(rows, size, shift=mean):
+            projected[:, place] = (block @ directions[:, some]).T
+        order = projected.argsort(axis=1)
+        projected = np.take_along_axis(projected, order, axis=1)
+        for index, deal in enumerate(deals):
+            is_source = deal[order]
+            # Each direction has the same number of source rows, in rising order.
+            source = projected[is_source].reshape(len(projected), -1)
+            target = projected[~is_source].reshape(len(projected), -1)
+            found[index] += ((source[:, own] - target[:, other]) ** 2 @ lengths).sum()
+    return np.sqrt(found / projections)
 
 
 def _common_steps(sources: int, targets: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

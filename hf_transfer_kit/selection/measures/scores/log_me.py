@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import blas, eigh
+from scipy.linalg import eigh
+
+from hf_transfer_kit.features.row_blocks import row_blocks
+from hf_transfer_kit.features.row_sums import block_size, products, products_and_class_sums
 
 _ITERATIONS = 1_000
 _TOLERANCE = 1e-10
@@ -14,10 +17,10 @@ def log_me(features: np.ndarray, labels: np.ndarray) -> float:
 
     p(y | F) integrates N(y; F w, 1/beta) over w ~ N(0, 1/alpha), alpha and beta at their maximum, found by MacKay's
     fixed point. With the eigenvalues sigma and vectors u of F F^T, u_i^T y is all that an iteration needs, so the
-    features are multiplied once, whatever the number of classes and iterations.
+    features are multiplied once, in blocks, whatever the number of classes and iterations.
 
     Args:
-        features: F, of shape (N, D), finite.
+        features: F, of shape (N, D), finite; read in blocks.
         labels: Of shape (N,), two classes or more.
 
     Returns:
@@ -27,32 +30,38 @@ def log_me(features: np.ndarray, labels: np.ndarray) -> float:
         >>> log_me(features, labels) > log_me(np.random.default_rng(1).normal(size=(60, 4)), labels)
         True
     """
-    classes = np.unique(labels)
-    targets = (labels[:, None] == classes).astype(np.float64)  # (N, C)
-    eigenvalues, projected = spectrum(features, targets)
-    return float(np.mean(log_evidence(eigenvalues, projected, targets.sum(0), *features.shape)) / len(labels))
+    classes, places = np.unique(labels, return_inverse=True)
+    eigenvalues, projected = spectrum(features, places, len(classes))
+    evidence = log_evidence(eigenvalues, projected, np.bincount(places).astype(np.float64), *np.shape(features))
+    return float(np.mean(evidence) / len(labels))
 
 
-def spectrum(features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues above rounding of F F^T, of shape (K,), and (u_i^T y)^2 for each target, of shape (K, C).
+def spectrum(features: np.ndarray, places: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues above rounding of F F^T, of shape (K,), and (u_i^T y_c)^2 for each class, of shape (K, C).
 
-    F are the features scaled to a mean square of 1.
+    F are the features scaled to a mean square of 1, read in blocks.
+
+    Args:
+        features: (N, D).
+        places: Class of each row, in [0, C), (N,).
+        classes: C.
     """
-    features = np.asarray(features, dtype=np.float64)
-    # The evidence does not change with their scale, rounding does: random networks give features of 1e-20.
-    features = features / (np.sqrt(np.mean(features**2)) or 1.0)
+    features = np.asarray(features)
     rows, width = features.shape
+    # Of the smaller of F^T F and F F^T, whose blocks are rows of F or of F^T.
+    dealt = features.T if rows <= width else features
+    size = block_size(dealt, "LogME", classes=classes)
+    # The evidence does not change with their scale, rounding does: random networks give features of 1e-20.
+    squares = sum(float(np.vdot(block, block)) for _, block in row_blocks(dealt, size))
+    blocks = row_blocks(dealt, size, scale=np.sqrt(squares / features.size) or 1.0)
     if rows <= width:
-        gram = features @ features.T
+        gram, sums = products(blocks, rows), (places == np.arange(classes)[:, None]).astype(np.float64)
     else:
-        # The lower triangle of F^T F, half the work of the product; C order makes F^T the matrix BLAS sees.
-        gram = blas.dsyrk(1.0, np.ascontiguousarray(features).T, lower=1)
-    values, vectors = eigh(gram, lower=True, overwrite_a=True, check_finite=False)
+        gram, sums = products_and_class_sums(blocks, places, classes, width)
+    values, vectors = eigh(gram, overwrite_a=True, check_finite=False)
     kept = values > values[-1] * max(rows, width) * np.finfo(np.float64).eps
-    values, vectors = values[kept], vectors[:, kept]
-    if rows <= width:
-        return values, (vectors.T @ targets) ** 2
-    return values, (vectors.T @ (features.T @ targets)) ** 2 / values[:, None]
+    values, projected = values[kept], ((sums @ vectors).T ** 2)[kept]
+    return values, projected if rows <= width else projected / values[:, None]
 
 
 def log_evidence(

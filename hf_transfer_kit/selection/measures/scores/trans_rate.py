@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
+
+from hf_transfer_kit.features.row_blocks import row_blocks
+from hf_transfer_kit.features.row_sums import block_size, means_and_spreads, products
 
 
 def trans_rate(features: np.ndarray, labels: np.ndarray, *, distortion: float = 1e-4) -> float:
@@ -12,7 +17,7 @@ def trans_rate(features: np.ndarray, labels: np.ndarray, *, distortion: float = 
     every network. With fewer rows a class than features it says little: each class then fills what space it can.
 
     Args:
-        features: Of shape (N, D), finite.
+        features: Of shape (N, D), finite; read in blocks.
         labels: Of shape (N,).
         distortion: e, above 0.
 
@@ -23,22 +28,44 @@ def trans_rate(features: np.ndarray, labels: np.ndarray, *, distortion: float = 
         >>> trans_rate(features, labels) > 0
         True
     """
-    rows = np.asarray(features, dtype=np.float64)
-    rows = rows - rows.mean(0)
-    norm = np.sqrt(np.mean(np.sum(rows**2, axis=1)))
+    features = np.asarray(features)
+    size = block_size(features, "TransRate", copies=3)
+    mean, spreads = means_and_spreads(features, size)
+    norm = np.sqrt(np.sum(spreads**2))
     if norm <= 0:
         return 0.0
-    rows = rows / norm
-    within = sum(len(own) / len(rows) * coding_rate(own, distortion) for own in _by_class(rows, labels))
-    return float(coding_rate(rows, distortion) - within)
+    rate = partial(coding_rate, features, size=size, shift=mean, scale=norm, distortion=distortion)
+    _, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    by_class = np.split(np.argsort(places, kind="stable"), np.cumsum(counts)[:-1])
+    return float(rate(None) - sum(len(own) / len(features) * rate(own) for own in by_class))
 
 
-def coding_rate(rows: np.ndarray, distortion: float) -> float:
-    """1/2 log det(I + Z^T Z / (N e)), by whichever of Z^T Z and Z Z^T is smaller."""
-    count, width = rows.shape
-    gram = rows @ rows.T if count < width else rows.T @ rows
-    return 0.5 * float(np.linalg.slogdet(np.eye(len(gram)) + gram / (count * distortion))[1])
+def coding_rate(
+    features: np.ndarray,
+    chosen: np.ndarray | None,
+    *,
+    size: int,
+    shift: np.ndarray,
+    scale: float,
+    distortion: float,
+) -> float:
+    """1/2 log det(I + Z^T Z / (N e)) of the chosen rows, by whichever of Z^T Z and Z Z^T is smaller.
 
-
-def _by_class(rows: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
-    return [rows[labels == label] for label in np.unique(labels)]
+    Args:
+        features: (N, D); Z is (features - shift) / scale.
+        chosen: Which rows; None for all.
+        size: Rows of a block.
+        shift: (D,).
+        scale: Above 0.
+        distortion: e.
+    """
+    count, width = len(features) if chosen is None else len(chosen), features.shape[1]
+    blocks = row_blocks(features, max(size, count) if count < width else size, chosen=chosen, shift=shift, scale=scale)
+    if count < width:  # one block, smaller than Z^T Z
+        _, block = next(blocks)
+        gram = block @ block.T
+    else:
+        gram = products(blocks, width)
+    gram /= count * distortion
+    gram[np.diag_indices(len(gram))] += 1
+    return 0.5 * float(np.linalg.slogdet(gram)[1])

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from hf_transfer_kit.adaptation.objectives.kernels import gaussian_kernels, kernel_discrepancy, squared_distances
 from hf_transfer_kit.adaptation.objectives.mmd import FACTORS
-from hf_transfer_kit.features import probe_fitting
+from hf_transfer_kit.features import probe_fitting, row_blocks
 from hf_transfer_kit.selection.measures.distances import mean_discrepancy as module
 from hf_transfer_kit.selection.measures.distances.chance import dealt
 
@@ -20,12 +20,12 @@ def rows_of_two_domains(sources=31, targets=26, width=5, seed=0):
 
 
 @pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize("block", [57, 300, 57 * 57])
+@pytest.mark.parametrize("block", [1, 30_000, 2**20])
 def test_mmd_in_blocks_is_mmd(block, biased, monkeypatch):
     rows = rows_of_two_domains()
     deals = dealt(31, 26, 20, np.random.default_rng(1))
     whole = module.mean_discrepancy(rows, deals, biased=biased)
-    monkeypatch.setattr(module, "_BLOCK", block)
+    monkeypatch.setattr(row_blocks, "BLOCK", block)
     np.testing.assert_allclose(module.mean_discrepancy(rows, deals, biased=biased), whole, rtol=1e-10, atol=1e-13)
     if biased:
         size = np.abs(rows - rows.mean(0)).max()
@@ -34,19 +34,26 @@ def test_mmd_in_blocks_is_mmd(block, biased, monkeypatch):
 
 
 @pytest.mark.parametrize("rows", [3, 4, 17, 60])
-@pytest.mark.parametrize("bins", [1, 7, 2**16])
-def test_the_median_is_exact_however_it_is_found(rows, bins, monkeypatch):
+@pytest.mark.parametrize("block", [1, 2_000, 2**25])
+@pytest.mark.parametrize("far", [1.0, 1e6], ids=["even", "one row far off"])
+def test_the_median_is_exact_however_it_is_found(far, block, rows, monkeypatch):
     points = np.random.default_rng(rows).normal(size=(rows, 4))
     points[1] = points[0]  # a distance of nothing
+    points[2] *= far  # all other distances then look alike
     upper = squared_distances(torch.from_numpy(points))[torch.triu(torch.ones(rows, rows), 1) > 0]
-    monkeypatch.setattr(module, "_BLOCK", rows)
-    monkeypatch.setattr(module, "_BINS", bins)
-    assert module._median_distance(points) == pytest.approx(float(upper.median()), rel=1e-9, abs=1e-12)
+    monkeypatch.setattr(row_blocks, "BLOCK", block)
+    assert module._median_distance(points) == pytest.approx(float(upper.median()), rel=1e-9, abs=1e-12 * far**2)
 
 
-@pytest.mark.parametrize("block", [40, 2**24])
+def test_equal_distances_are_never_held_together(monkeypatch):
+    points = np.repeat(np.eye(2), 30, axis=0)  # distances of 0 and of 2, and nothing between
+    monkeypatch.setattr(row_blocks, "BLOCK", 800)
+    assert module._median_distance(points) == 2
+
+
+@pytest.mark.parametrize("block", [1, 100_000, 2**25])
 def test_neighbours_are_those_of_scikit_learn(block, monkeypatch):
-    monkeypatch.setattr(probe_fitting, "_BLOCK", block)
+    monkeypatch.setattr(row_blocks, "BLOCK", block)
     draw = np.random.default_rng(0)
     labels = draw.integers(0, 4, 120) * 2
     features = (2 * np.eye(7)[labels] + draw.normal(size=(120, 7))).astype(np.float32)
