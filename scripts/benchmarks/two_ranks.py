@@ -56,6 +56,8 @@ COMMANDS = {
         "{network}",
         "--dataset",
         "digits",
+        "--attributes",
+        "digit_strokes",
         "--splits",
         "2",
         "--train_network",
