@@ -43,7 +43,12 @@ def all_rows(rows: Tensor) -> Tensor:
     Args:
         rows: This process's, (N, ...); N may differ from process to process, the rest may not.
     """
-    return rows if number_of_processes() == 1 else _AllRows.apply(rows, row_counts(len(rows), rows.device))
+    return rows if number_of_processes() == 1 else _exchanged(rows)
+
+
+@torch.compiler.disable
+def _exchanged(rows: Tensor) -> Tensor:
+    return _AllRows.apply(rows, row_counts(len(rows), rows.device))
 
 
 class Part:

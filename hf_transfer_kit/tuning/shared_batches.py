@@ -38,9 +38,9 @@ class SharedBatches(RunPart, NetworkCallback):
             gradient_accumulation_steps``; None takes ``per_device_train_batch_size`` times the processes.
 
     Raises:
-        SettingsError: When ``batch_size`` is smaller than the number of processes, or each would train by itself; when
-            training begins, where the callback was added after the Trainer was made, or batches come from a sampler of
-            the user's own.
+        SettingsError: When ``batch_size`` is smaller than the number of processes, each would train by itself, or
+            ``auto_find_batch_size`` is set; when training begins, where the callback was added after the Trainer was
+            made, or batches come from a sampler of the user's own.
 
     Example:
         >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[SharedBatches(8)])
@@ -66,6 +66,11 @@ class SharedBatches(RunPart, NetworkCallback):
         **kwargs: Any,
     ) -> None:
         check_together(args)
+        if args.auto_find_batch_size:
+            raise SettingsError(
+                "SharedBatches keeps the rows of a step, and auto_find_batch_size would change them. Leave it out; "
+                "more gradient_accumulation_steps take less memory for the same rows."
+            )
         trainer = cast(Trainer, calling_trainer())
         size = self.batch_size or args.train_batch_size * args.world_size
         if size < args.world_size:
@@ -141,12 +146,15 @@ def row_share(args: tuple, kwargs: Mapping[str, Any]) -> Tensor | float:
     return own * number_of_processes() / total.clamp(min=1)
 
 
+@torch.compiler.disable
 def _weighed(model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
     """A forward hook: the output with its loss, and whatever loss is made of it outside, weighed by its rows."""
     # Where Trainer has counted, a sum is divided by all processes' labels.
     if not (model.training and torch.is_grad_enabled()) or kwargs.get("num_items_in_batch") is not None:
         return None
     share = row_share(args, kwargs)
+    if isinstance(output, tuple) and kwargs.get("labels") is not None:
+        return (output[0] * share, *output[1:])
     loss = output.get("loss") if isinstance(output, Mapping) else None
     if isinstance(loss, Tensor):
         weighed = copy.copy(output)
@@ -183,8 +191,7 @@ def _dealt(make_loader: Any, size: int) -> DataLoader:
     batches = loader.batch_sampler
     if isinstance(batches, BatchSamplerShard):
         batches = batches.batch_sampler
-    processes = number_of_processes()
-    if processes == 1 and batches.batch_size == size:
+    if number_of_processes() == 1 and getattr(batches, "batch_size", size) == size:
         return loader
     if type(batches) is not BatchSampler:
         raise SettingsError(

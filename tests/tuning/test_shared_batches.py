@@ -18,6 +18,7 @@ RUNS = {
     "bert, one row at the end": ("bert", {"size": 5}),
     "tokens": ("bert_tokens", {"size": 4}),
     "smoothed": ("bert", {"size": 4, "label_smoothing_factor": 0.2}),
+    "compiled": ("bert", {"size": 3, "torch_compile": True, "torch_compile_backend": "eager"}),
     "of like length": ("bert", {"size": 4, "train_sampling_strategy": "group_by_length"}),
 }
 ALONE = """
@@ -87,10 +88,10 @@ def test_two_ranks_train_as_one(two_processes, tmp_path):
     assert not wrong, wrong
 
 
-def _trainer(rows, *callbacks, size=2, use_cpu=True):
+def _trainer(rows, *callbacks, size=2, use_cpu=True, **settings):
     model, _ = term_cases.case("bert")
     args = TrainingArguments(
-        "unused", per_device_train_batch_size=size, report_to=[], use_cpu=use_cpu, save_strategy="no"
+        "unused", per_device_train_batch_size=size, report_to=[], use_cpu=use_cpu, save_strategy="no", **settings
     )
     return Trainer(model, args, train_dataset=rows, callbacks=list(callbacks))
 
@@ -117,6 +118,8 @@ def test_added_late_and_batches_of_ones_own_are_refused(tmp_path):
         late.train()
     with pytest.raises(SettingsError, match="whole number"):
         SharedBatches(0)
+    with pytest.raises(SettingsError, match="auto_find_batch_size"):
+        _trainer(rows, SharedBatches(4), auto_find_batch_size=True)
 
     class Own(torch.utils.data.BatchSampler):
         pass

@@ -30,6 +30,7 @@ _CHECKPOINTS = (
 _EVERY_SCRIPT = {
     **_STAGES,
     **_UPLOADS,
+    "auto_find_batch_size": "a step has the rows of --batch_size; more --gradient_accumulation_steps take less memory",
     "label_names": "rows hold their labels under a name of the kit's own",
     **_all(
         "prediction_loss_only include_for_metrics batch_eval_metrics eval_do_concat_batches eval_use_gather_object",
