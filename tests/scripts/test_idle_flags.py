@@ -16,7 +16,7 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.contest.run_settings import run_settings
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-THROUGH_THE_BUDGET = {"max_steps", "num_train_epochs", "learning_rate"}
+THROUGH_THE_BUDGET = {"max_steps", "num_train_epochs", "learning_rate", "per_device_train_batch_size"}
 DONE_BY_THE_SCRIPT = {"push_to_hub"}
 
 

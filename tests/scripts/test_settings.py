@@ -7,6 +7,9 @@ import pytest
 import yaml
 
 from hf_transfer_kit.commands.edge import places, settings
+from hf_transfer_kit.commands.edge.settings import resolved_config
+from hf_transfer_kit.commands.edge.settings_files import merged_settings
+from hf_transfer_kit.commands.flags.run_arguments import KitTrainingArguments
 from hf_transfer_kit.errors import SettingsError
 
 
@@ -161,3 +164,25 @@ def test_a_list_that_is_typed_twice_is_refused_and_a_value_is_the_last(tmp_path,
 def test_a_name_without_a_value_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="rate has no value"):
         parsed(settings, tmp_path, "seed: 1\nrate:\n")
+
+
+def test_rows_a_step_are_one_number_however_they_are_dealt(tmp_path):
+    """Typed, from a file, by device or over all: the same rows, and what is saved says how many."""
+
+    def rows(**given):
+        args = KitTrainingArguments(str(tmp_path), **given)
+        return args.batch_size, args.per_device_train_batch_size
+
+    assert rows() == (32, 32)
+    assert rows(batch_size=12, gradient_accumulation_steps=3) == (12, 4)
+    assert rows(per_device_train_batch_size=6, gradient_accumulation_steps=2) == (12, 6)
+    assert "batch_size" not in resolved_config(KitTrainingArguments(str(tmp_path)))
+    saved = resolved_config(KitTrainingArguments(str(tmp_path), per_device_train_batch_size=6))
+    assert {name for name in saved if "train_batch_size" in name or name == "batch_size"} == {"batch_size"}
+    with pytest.raises(SettingsError, match="Leave one out"):
+        rows(batch_size=8, per_device_train_batch_size=8)
+    with pytest.raises(SettingsError, match="multiple of 3, at least 3"):
+        rows(batch_size=8, gradient_accumulation_steps=3)
+    (tmp_path / "old.yaml").write_text("per_device_train_batch_size: 64\n")
+    words = merged_settings((KitTrainingArguments,), ["--config", str(tmp_path / "old.yaml"), "--batch_size", "8"])
+    assert words == ["--batch_size", "8"]
