@@ -58,6 +58,7 @@ def figures():
 
 
 @pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.slow
 def test_memory_grows_with_the_rows_at_most_and_holds_no_more_copies_than_said(member, figures):
     above = figures[member]["above"]
     copies = (above[-1] - above[0]) / (ROWS_OF_INPUT[-1] - ROWS_OF_INPUT[0])
@@ -66,6 +67,7 @@ def test_memory_grows_with_the_rows_at_most_and_holds_no_more_copies_than_said(m
 
 
 @pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.slow
 def test_a_limit_is_kept_or_refused(member, figures):
     within = figures[member]["within"]
     if isinstance(within, str):

@@ -168,11 +168,13 @@ def trained(name, folder):
     return trainer
 
 
+@pytest.mark.slow
 def test_accelerate_takes_fsdp_on_a_cpu_for_data_parallel_training(found):
     assert found["by accelerate"] == ("MULTI_CPU", False)
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.slow
 def test_two_processes_with_shards_equal_one_with_whole_weights(found, tmp_path, name):
     ours = found[name]
     trainer = trained(name, tmp_path)
@@ -188,6 +190,7 @@ def test_two_processes_with_shards_equal_one_with_whole_weights(found, tmp_path,
         assert {n: mine[n] for n in same} == pytest.approx(same, rel=1e-5, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_frozen_weights_are_the_same_bits_and_take_no_optimizer_state(found):
     groups = layer_groups(network()[0])
     frozen = {name for group in groups[:2] for name in group.parameters}
@@ -198,6 +201,7 @@ def test_frozen_weights_are_the_same_bits_and_take_no_optimizer_state(found):
     assert found["FreezeLayers"]["state"] == sum(len(group.parameters) for group in groups) - len(frozen)
 
 
+@pytest.mark.slow
 def test_a_stage_thaws_what_it_names_and_it_stays_thawed_after_an_evaluation(found):
     log = found["GradualUnfreezing"]["log"]
     assert [entry["freezing_stage"] for entry in log if "freezing_stage" in entry] == [0, 1, 2, 3, 4]
@@ -207,6 +211,7 @@ def test_a_stage_thaws_what_it_names_and_it_stays_thawed_after_an_evaluation(fou
     assert shares[-1] == 1
 
 
+@pytest.mark.slow
 def test_rates_by_depth_reach_the_parameters_of_their_depth(found):
     groups = layer_groups(network()[0])
     for depth, group in enumerate(groups):
@@ -215,6 +220,7 @@ def test_rates_by_depth_reach_the_parameters_of_their_depth(found):
 
 
 @pytest.mark.parametrize("name", ["L2SP", "L2SPFisher"])
+@pytest.mark.slow
 def test_the_pull_is_the_closed_form_of_whole_weights(found, name):
     """At the first step nothing has moved from w0: only what has no w0 is pulled, towards zero."""
     pull, weights = found[name]["pull"], found[name]["weights"]
@@ -225,6 +231,7 @@ def test_the_pull_is_the_closed_form_of_whole_weights(found, name):
         assert (value - expected).abs().max() < 1e-12, parameter
 
 
+@pytest.mark.slow
 def test_the_logged_penalty_is_that_of_whole_weights(found):
     ours = found["L2SP"]
     head = set(layer_groups(network()[0]).head.parameters)
@@ -236,16 +243,19 @@ def test_the_logged_penalty_is_that_of_whole_weights(found):
 
 
 @pytest.mark.parametrize("kind", ["FULL_STATE_DICT", "SHARDED_STATE_DICT"])
+@pytest.mark.slow
 def test_a_run_stopped_in_the_midst_of_a_schedule_and_gone_on_with_equals_one_at_once(found, kind):
     assert difference(found[kind]["at once"], found[kind]["in two"]) == 0
     assert found[kind]["last"].endswith("checkpoint-4")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_takes_the_whole_weights_and_two_moments_of_each(found):
     needed, parameters = found["GuardCheckpoints"]["bytes"]
     assert 3 * parameters <= needed < 3.2 * parameters
 
 
+@pytest.mark.slow
 def test_weights_of_which_one_is_too_large_stay_as_they_are_in_every_process(found):
     rounded, before, after = found["too large"]
     assert not rounded
@@ -253,6 +263,7 @@ def test_weights_of_which_one_is_too_large_stay_as_they_are_in_every_process(fou
     assert difference(before, after) == 0
 
 
+@pytest.mark.slow
 def test_the_saved_model_holds_the_whole_weights(found):
     saved = load_file(found["folder"] / "saved" / "model.safetensors")
     assert difference({name: found["FULL_STATE_DICT"]["at once"][name] for name in saved}, saved) == 0
@@ -260,6 +271,7 @@ def test_the_saved_model_holds_the_whole_weights(found):
 
 
 @pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.slow
 def test_what_needs_whole_weights_is_refused_when_the_trainer_is_made(found, name):
     kind, words = found[name]
     assert kind == "SettingsError"
@@ -287,6 +299,7 @@ def test_what_needs_whole_weights_is_refused_when_the_trainer_is_made(found, nam
         ("again", "DELTA copies the pretrained network when the Trainer is made, and it is sharded already"),
     ],
 )
+@pytest.mark.slow
 def test_what_would_be_wrong_in_this_layout_is_refused(found, act, words):
     kind, said = found[act]
     assert kind == "SettingsError", said
