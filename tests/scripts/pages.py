@@ -11,7 +11,8 @@ GUIDES = sorted((ROOT / "scripts" / "guides").glob("*.md"))
 INDEX = ROOT / "scripts" / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 CHOICE = ROOT / "docs" / "choose_a_method.md"
-PAGES = [ROOT / "README.md", CONTRIBUTING, CHOICE, INDEX, *GUIDES, ROOT / "model_cards" / "README.md"]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", CONTRIBUTING, *DOCS, INDEX, *GUIDES, ROOT / "model_cards" / "README.md"]
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
