@@ -54,6 +54,18 @@ def run(server, script, *flags, home, token=TOKEN, launcher=(), timeout=300):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
 
 
+def test_a_stream_from_the_hub_is_kept_nowhere(server, tmp_path):
+    flags = [*NET, "--streaming", "--class_names", "bright", "dark", "--use_cpu", "--output_dir", tmp_path / "run"]
+    done = run(server, "extract_features.py", *flags, home=tmp_path / "home")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for split, rows in (("train", 40), ("test", 16)):
+        found = Dataset.from_file(str(tmp_path / "run" / f"{split}.arrow"))
+        assert found["labels"][:] == [1 - row % 2 for row in range(rows)]
+        assert len(set(map(tuple, found["features"][:]))) == rows
+    kept = [file for file in (tmp_path / "home").rglob("*") if file.is_file()]
+    assert not [file for file in kept if file.suffix == ".arrow" or file.read_bytes()[:4] == b"PAR1"]
+
+
 def test_from_the_hub_to_the_hub(server, tmp_path):
     flags = [*NET, "--strategy", "full", *FAST, "--save_strategy", "steps", "--save_steps", "2", "--hub_token", TOKEN]
     push = ["--push_to_hub", "--hub_model_id", "tuned", "--hub_private_repo", "true"]
