@@ -90,15 +90,12 @@ def _by_batch(column: Sequence[Any]) -> Iterator[Any]:
 
 def undecoded(data: Dataset, column: str, modality: str) -> Any:
     """The column's values without decoding: bytes and path of images and sounds, text as it is."""
-    return without_decoding(data, column)[column]
-
-
-def without_decoding(data: Any, column: str) -> Any:
-    """The dataset or stream that gives images and sounds of a column as bytes and path."""
     feature = data.features[column]
     if isinstance(feature, Image):
-        return data.cast_column(column, Image(decode=False))
-    return data.cast_column(column, Audio(decode=False)) if isinstance(feature, Audio) else data
+        data = data.cast_column(column, Image(decode=False))
+    elif isinstance(feature, Audio):
+        data = data.cast_column(column, Audio(decode=False))
+    return data[column]
 
 
 def problem_of(value: Any, modality: str) -> str | None:

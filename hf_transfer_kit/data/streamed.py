@@ -9,18 +9,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import datasets
+import fsspec
 from torch.utils.data import IterableDataset
 
 from hf_transfer_kit.data.class_names import as_name, check_spellings, is_class, places, shared_names
 from hf_transfer_kit.data.columns import check_columns, find_columns
-from hf_transfer_kit.data.decoding import (
-    looked_at,
-    require_soundfile,
-    rgb_image,
-    tell_looks,
-    unreadable,
-    without_decoding,
-)
+from hf_transfer_kit.data.decoding import looked_at, require_soundfile, rgb_image, tell_looks, unreadable
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION, words_of
 from hf_transfer_kit.data.labels import NO_LABEL
 from hf_transfer_kit.data.raw_inputs import InputSizes, RawInputs, check_sizes, check_tokenizer
@@ -119,9 +113,8 @@ def load_stream(
         require_soundfile()
     label = cast(str, columns.label)  # found, or refused by find_columns
     names, class_places = _classes({split: data.features[label] for split, data in found.items()}, label, class_names)
-    splits = {split: data.select_columns([*columns.inputs, label]) for split, data in found.items()}
-    for column in columns.inputs:
-        splits = {split: without_decoding(data, column) for split, data in splits.items()}
+    # A row that datasets cannot decode would end the stream; that of a file on the Hub is its address then.
+    splits = {split: data.decode(False).select_columns([*columns.inputs, label]) for split, data in found.items()}
     return StreamedData(display_name(name), columns.modality, splits, columns.inputs, label, names, class_places)
 
 
@@ -194,7 +187,7 @@ class StreamedRows(IterableDataset):
         for row, given in enumerate(self._given()):
             rows = row + 1
             label = self.data.class_of(given[self.data.label_column], self.split, row)
-            values = [self._opened(given[column]) for column in self.data.input_columns]
+            values = [self._opened(given[column], row) for column in self.data.input_columns]
             looks = [looked_at(value, self.data.modality) for value in values]
             problems = [problem for problem, _ in looks]
             for column, problem in zip(self.data.input_columns, problems, strict=True):
@@ -227,8 +220,16 @@ class StreamedRows(IterableDataset):
             read += 1
             yield row
 
-    def _opened(self, value: Any) -> Any:
-        """A picture that can be decoded, so that this is done once; other values as they are."""
+    def _opened(self, value: Any, row: int) -> Any:
+        """A file that lies elsewhere as its bytes; a picture that can be decoded, so that this is done once."""
+        if isinstance(value, Mapping) and value.get("bytes") is None and "://" in str(value.get("path")):
+            try:
+                with fsspec.open(value["path"], "rb") as file:
+                    value = {**value, "bytes": file.read()}
+            except Exception as error:  # a line that is dead is no row to be left out
+                raise DataError(
+                    f"The file of row {row} of {self.split} cannot be fetched: {first_line(error)}"
+                ) from error
         if self.data.modality == "image":
             with suppress(Exception):
                 return rgb_image(value)
