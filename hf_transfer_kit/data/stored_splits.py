@@ -14,7 +14,7 @@ from datasets.exceptions import DatasetNotFoundError
 from hf_transfer_kit.data.embedded import EMBEDDED, embedded_data
 from hf_transfer_kit.data.media_folders import MEDIA, media_of, read_folders, read_listed
 from hf_transfer_kit.data.split_words import SPLIT_NAMES, files_by_split, renamed_splits
-from hf_transfer_kit.data.tables import KINDS, read_tables, stream_tables
+from hf_transfer_kit.data.tables import KINDS, read_tables, stream_tables, streamed_splits
 from hf_transfer_kit.errors import DataError, SettingsError, first_line
 from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.near_names import did_you_mean
@@ -114,7 +114,8 @@ def _local(path: Path, config_name: str | None, *, streaming: bool) -> dict[str,
         return dict(data) if isinstance(data, DatasetDict) else {"train": data}
     if _is_configured(path):
         try:
-            return dict(load_dataset(str(path), config_name, streaming=streaming))
+            load = streamed_splits if streaming else load_dataset
+            return dict(load(str(path), config_name))
         except Exception as error:  # whatever its builder raises
             raise DataError(f"{path} cannot be read as its README.md says: {first_line(error)}") from error
     if path.resolve() == path.resolve().parent:
@@ -165,7 +166,8 @@ def _hub(name: str, *, config_name: str | None, revision: str | None, streaming:
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise DataError(f"There is no dataset at {name}: the path does not exist.")
     try:
-        return load_dataset(name, config_name, revision=revision, streaming=streaming)
+        load = streamed_splits if streaming else load_dataset
+        return load(name, config_name, revision=revision)
     except (DatasetNotFoundError, OSError, ValueError, RuntimeError) as error:
         raise DataError(
             f"{name} is no local path, no embedded dataset ({', '.join(EMBEDDED)}), and could not be loaded from "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +13,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from datasets import Dataset, Features, IterableDataset, Value, concatenate_datasets, load_dataset
+from datasets import (
+    Dataset,
+    Features,
+    IterableDataset,
+    Value,
+    concatenate_datasets,
+    load_dataset,
+    load_dataset_builder,
+)
+from datasets.packaged_modules.parquet.parquet import ParquetConfig
+from pyarrow.dataset import ParquetFragmentScanOptions
 
 from hf_transfer_kit.data.class_names import is_class
 from hf_transfer_kit.data.labels import with_shared_classes
@@ -30,6 +40,7 @@ KINDS = {
 """Ending, in small letters -> kind of table."""
 _DELIMITERS = ",;\t|"
 _SAMPLE = 1 << 16
+_ROWS_AT_ONCE = 100
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _NOTHING = pa.array(["NA", "N/A", "NaN", "nan", "NULL", "null", "None", "none", "-", "?", "n/a"])
 _WHOLE = r"^\s*[+-]?(0|[1-9]\d*)\s*$"
@@ -89,7 +100,7 @@ def _stream_of_parquet(files: Sequence[Path]) -> IterableDataset:
             f"{files[0].name} and {Path(other).name} differ in columns, types or lists of classes, which no stream can "
             "bring together. Write them alike, or read them without streaming."
         )
-    return _load("parquet", list(schemas), streaming=True)
+    return _stream("parquet", list(schemas))
 
 
 def _stream_of_csv(files: Sequence[Path]) -> IterableDataset:
@@ -99,12 +110,12 @@ def _stream_of_csv(files: Sequence[Path]) -> IterableDataset:
             f"{', '.join(file.name for file in files[:6])} differ in columns, encoding or delimiter, which no stream "
             "can bring together. Write them alike, or read them without streaming."
         )
-    return _load("csv", [str(file) for file in files], streaming=True, **options[0])
+    return _stream("csv", [str(file) for file in files], **options[0])
 
 
 def _stream_of_json(files: Sequence[Path]) -> IterableDataset:
     """Rows in json files, one a line: what lies within one object is found only by reading all of it."""
-    return _load("json", [str(file) for file in files], streaming=True)
+    return _stream("json", [str(file) for file in files])
 
 
 def _csv_options(file: Path) -> dict[str, Any]:
@@ -131,9 +142,33 @@ def _of_json(files: Sequence[Path]) -> Dataset:
     return _load("json", [str(file) for file in files], **({} if field is None else {"field": field}))
 
 
-def _load(builder: str, files: list[str], **options: Any) -> Any:
+def _load(builder: str, files: list[str], **options: Any) -> Dataset:
+    return load_dataset(builder, data_files=_as_train(files), **options)["train"]
+
+
+def _stream(builder: str, files: list[str], **options: Any) -> IterableDataset:
+    return streamed_splits(builder, data_files=_as_train(files), **options)["train"]
+
+
+def _as_train(files: list[str]) -> dict[str, list[str]]:
     # A pattern would be made of brackets and stars in a name.
-    return load_dataset(builder, data_files={"train": [_literal(file) for file in files]}, **options)["train"]
+    return {"train": [_literal(file) for file in files]}
+
+
+def streamed_splits(path: str, config_name: str | None = None, **options: Any) -> Mapping[str, IterableDataset]:
+    """The splits that ``load_dataset`` gives with ``streaming=True``, of which no parquet file is kept as it is read.
+
+    Args:
+        path: A Hub name, a folder, or a kind of file.
+        config_name: Its configuration.
+        **options: Further ones of ``load_dataset``.
+    """
+    builder = load_dataset_builder(path, config_name, **options)
+    if isinstance(builder.config, ParquetConfig):
+        # What Arrow reads ahead of a file by default it holds until the file ends, and rows come by whole groups.
+        builder.config.fragment_scan_options = ParquetFragmentScanOptions(pre_buffer=False)
+        builder.config.batch_size = builder.config.batch_size or _ROWS_AT_ONCE
+    return builder.as_streaming_dataset()
 
 
 def _literal(path: str) -> str:

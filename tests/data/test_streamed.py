@@ -4,9 +4,13 @@ import csv
 import json
 import re
 import weakref
+from pathlib import Path
 
 import datasets
 import numpy as np
+import processes
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, IterableDataset, Value
@@ -282,3 +286,30 @@ def test_a_table_is_not_read_before_its_rows_are_asked_for(tmp_path, monkeypatch
     monkeypatch.setattr(datasets.Dataset, "from_file", lambda *args, **kwargs: pytest.fail("all rows were read"))
     data = load_stream(tmp_path, class_names=NAMES)
     assert all(isinstance(stream, IterableDataset) for stream in data.splits.values())
+
+
+def test_what_is_read_of_a_parquet_file_is_not_kept(tmp_path):
+    """160 MB of noise in one file; Arrow's reader would hold what it has read until the file ends."""
+    program = """
+import sys
+from hf_transfer_kit.data.streamed import load_stream
+
+held = []
+for row, _ in enumerate(load_stream(sys.argv[1]).splits["train"]):
+    if row % 100 == 50:
+        with open("/proc/self/statm") as file:
+            held.append(int(file.read().split()[1]) * 4096 >> 20)
+print(max(held) - held[0])
+"""
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("this system does not say what a process holds")
+    features = Features({"image": Image(), "label": ClassLabel(names=NAMES)})
+    schema = features.arrow_schema
+    noise = np.random.default_rng(0)
+    with pq.ParquetWriter(tmp_path / "train.parquet", schema, compression="none") as writer:
+        for _ in range(20):
+            rows = [{"image": {"bytes": noise.bytes(80_000), "path": None}, "label": row % 2} for row in range(100)]
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    done = processes.run(["-c", program, tmp_path])
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[-1]) < 80
