@@ -58,12 +58,13 @@ def test_no_more_than_a_batch_is_held(model):
     def watched():
         for row in rows(40):
             alive.add(row)
+            most.append(len(alive))  # as it is read, while those before may still be held
             yield row
             del row
 
-    for number, _ in enumerate(stream_features(model, watched(), collator=default_data_collator, batch_size=5)):
-        most.append(len(alive))
-        assert number < 8
+    read = stream_features(model, watched(), collator=default_data_collator, batch_size=5)
+    for number, _ in enumerate(read, start=1):
+        assert len(most) == 5 * number  # none is read ahead
     assert max(most) == 5
 
 
