@@ -11,12 +11,17 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 from datasets.arrow_writer import ArrowWriter
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from hf_transfer_kit.commands.edge.flag_values import check_choice
 from hf_transfer_kit.commands.edge.places import checked_output
@@ -26,10 +31,15 @@ from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.commands.flags.arguments import DataArguments, uses_embedded_example
 from hf_transfer_kit.commands.flags.network_arguments import NetworkArguments
 from hf_transfer_kit.commands.flags.run_arguments import OneSeedArguments
+from hf_transfer_kit.commands.flags.stream_arguments import StreamArguments
+from hf_transfer_kit.data.streamed import StreamedData, StreamedRows
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features import CachedFeatures, cache_features
+from hf_transfer_kit.features.cached_features import FEATURES
 from hf_transfer_kit.features.pooling import POOLINGS
 from hf_transfer_kit.features.precision import DTYPES
+from hf_transfer_kit.features.shards import Column, arrow_features
+from hf_transfer_kit.features.stream_features import stream_features
 from hf_transfer_kit.hub import written_beside
 
 SUMMARY = "features.json"
@@ -49,6 +59,9 @@ class FeatureArguments:
     )
     format: str = field(default="arrow", metadata={"help": "arrow (datasets reads it) or safetensors."})
     dtype: str = field(default="float32", metadata={"help": "float32, float16, or (safetensors only) bfloat16."})
+    only_splits: list[str] = field(
+        default_factory=list, metadata={"help": "Of train, validation and test those that are wanted; default: all."}
+    )
     cache_dir: str | None = field(
         default=None, metadata={"help": "Where features are kept for the next run; default: beside those of datasets."}
     )
@@ -57,10 +70,39 @@ class FeatureArguments:
         """Refuses what could not be written, before any work."""
         check_choice("--format", self.format, tuple(WRITERS))
         check_choice("--dtype", self.dtype, DTYPES)
+        for split in self.only_splits:
+            check_choice("--only_splits", split, SPLITS)
         if self.pooling is not None:
             check_choice("--pooling", self.pooling, POOLINGS)
         if (self.format, self.dtype) == ("arrow", "bfloat16"):
             raise SettingsError("Arrow has no bfloat16. Give --format safetensors, or --dtype float16.")
+
+    def check_streaming(self, args: OneSeedArguments) -> None:
+        """Refuses what a stream cannot be written as, or read by."""
+        if self.format != "arrow":
+            raise SettingsError(
+                f"--format {self.format} holds one tensor a column, for which all rows of a stream would have to be "
+                "held. Leave --format out: arrow takes them as they come."
+            )
+        if args.world_size > 1:
+            raise SettingsError(
+                f"--streaming reads its rows in one process, but there are {args.world_size}. Start one, or give each "
+                "its own files and --output_dir."
+            )
+
+    def wanted(self, there: Iterable[str]) -> list[str]:
+        """The splits that are asked for, of those that are there.
+
+        Raises:
+            SettingsError: When one is not there.
+        """
+        splits = [split for split in SPLITS if split in there]
+        missing = [split for split in self.only_splits if split not in splits]
+        if missing:
+            raise SettingsError(
+                f"--only_splits {missing[0]} is not there: the stream has {', '.join(splits)}, and none is made of it."
+            )
+        return [split for split in splits if not self.only_splits or split in self.only_splits]
 
     @property
     def layer_name(self) -> str | int:
@@ -89,14 +131,16 @@ def write_safetensors(path: Path, cached: CachedFeatures) -> None:
 
 WRITERS = {"arrow": write_arrow, "safetensors": write_safetensors}
 
-FLAGS = (NetworkArguments, DataArguments, FeatureArguments, OneSeedArguments)
+FLAGS = (NetworkArguments, DataArguments, StreamArguments, FeatureArguments, OneSeedArguments)
 """Dataclasses of its flags."""
 
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, feature_args, args = parse_arguments(*FLAGS, recipe="extract_features")
+    model_args, data_args, stream_args, feature_args, args = parse_arguments(*FLAGS, recipe="extract_features")
     feature_args.check()
+    if stream_args.streaming:
+        feature_args.check_streaming(args)
     refuse_push(args, "share its features with the push_to_hub of datasets")
     folder = Path(args.output_dir)
     files = [f"{split}.{feature_args.format}" for split in SPLITS]
@@ -107,55 +151,93 @@ def main() -> None:
         )
     uses_embedded_example(model_args, data_args, args, train_size=None)
 
+    options = {
+        "layer": feature_args.layer_name,
+        "pooling": feature_args.pooling,
+        "batch_size": args.per_device_eval_batch_size,
+        "dtype": feature_args.dtype,
+    }
     with args.main_process_first():
-        loaded = data_args.load()
+        loaded = stream_args.load(data_args) if stream_args.streaming else data_args.load()
     model = model_args.model_maker(loaded)(args.seed).to(args.device)
-    with args.main_process_first():
-        data = data_args.prepare(loaded, model_args.processor(model))
-
-    cached_splits = {}
-    for split in SPLITS:
-        stage("Computing features")
-        cached_splits[split] = cache_features(
-            model,
-            getattr(data, split),
-            layer=feature_args.layer_name,
-            pooling=feature_args.pooling,
-            collator=data.collator,
-            batch_size=args.per_device_eval_batch_size,
-            dtype=feature_args.dtype,
-            cache_dir=feature_args.cache_dir,
-            progress=not args.disable_tqdm,
-        )
-    splits = {split: described(cached, f"{split}.{feature_args.format}") for split, cached in cached_splits.items()}
+    processor = model_args.processor(model)
+    if isinstance(loaded, StreamedData):
+        inputs = stream_args.inputs(data_args, loaded, processor)
+        streams = {
+            split: StreamedRows(loaded, split, inputs, skip=data_args.skip_bad_rows)
+            for split in feature_args.wanted(loaded.splits)
+        }
+        writers = {split: partial(write_stream, model=model, rows=rows, **options) for split, rows in streams.items()}
+    else:
+        with args.main_process_first():
+            data = data_args.prepare(loaded, processor)
+        cached_splits = {}
+        for split in feature_args.wanted(SPLITS):
+            stage("Computing features")
+            cached_splits[split] = cache_features(
+                model,
+                getattr(data, split),
+                collator=data.collator,
+                cache_dir=feature_args.cache_dir,
+                progress=not args.disable_tqdm,
+                **options,
+            )
+        write = WRITERS[feature_args.format]
+        writers = {split: partial(write_cached, write, cached=cached) for split, cached in cached_splits.items()}
     if not args.should_save:
         return
-    summary = {
-        "model": model_args.display_name,
-        "dataset": loaded.name,
-        "layer": feature_args.layer,
-        "pooling": feature_args.pooling,
-        "dtype": feature_args.dtype,
-        "label_names": list(loaded.label_names),
-        "splits": splits,
-        "seconds": round(time.perf_counter() - started, 3),
-        "command": command_line(),
-    }
     with written_beside(folder, whole=True, overwrite=args.overwrite_output_dir) as staged:
-        for split, cached in cached_splits.items():
-            WRITERS[feature_args.format](staged / splits[split]["file"], cached)
-            print(f"{split}: {len(cached)} rows of {splits[split]['shape']} in {cached.seconds:.1f} s")
+        splits = {}
+        for split, writer in writers.items():
+            splits[split] = writer(staged / f"{split}.{feature_args.format}")
+            print("{0}: {rows} rows of {shape} in {seconds:.1f} s".format(split, **splits[split]))
+        summary = {
+            "model": model_args.display_name,
+            "dataset": loaded.name,
+            "layer": feature_args.layer,
+            "pooling": feature_args.pooling,
+            "dtype": feature_args.dtype,
+            "label_names": list(loaded.label_names),
+            "splits": splits,
+            "seconds": round(time.perf_counter() - started, 3),
+            "command": command_line(),
+        }
         (staged / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
     print(f"The features are in {folder}; {SUMMARY} says what they are.")
 
 
-def described(cached: CachedFeatures, file: str) -> dict[str, object]:
-    """What ``features.json`` says of a split; null in the shape is a length that differs from row to row."""
-    shape = next(column.shape for column in cached.store.columns if column.name == "features")
+def write_cached(
+    write: Callable[[Path, CachedFeatures], None], path: Path, cached: CachedFeatures
+) -> dict[str, object]:
+    """Writes a split, and returns what ``features.json`` says of it; null in the shape: it differs from row to row."""
+    write(path, cached)
     return {
-        "file": file,
+        "file": path.name,
         "rows": len(cached),
-        "shape": list(shape),
+        "shape": _shape(cached.store.columns),
         "fingerprint": cached.store.path.name,
         "seconds": round(cached.seconds, 3),
     }
+
+
+def write_stream(path: Path, model: nn.Module, rows: StreamedRows, **options: Any) -> dict[str, object]:
+    """Writes the file that ``write_arrow`` would write of the same rows, a batch at a time; returns the like of it."""
+    stage(f"Computing features of {rows.split}")
+    started = time.perf_counter()
+    batches = stream_features(model, rows, collator=rows.inputs.collator, **options)
+    columns, first = next(batches)
+    with ArrowWriter(path=str(path), features=arrow_features(columns)) as writer:
+        for _, batch in chain([(columns, first)], batches):
+            writer.write_table(pa.Table.from_batches([batch]))
+        count, _ = writer.finalize()
+    return {
+        "file": path.name,
+        "rows": count,
+        "shape": _shape(columns),
+        "skipped_rows": rows.skipped,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+
+
+def _shape(columns: Sequence[Column]) -> list[int | None]:
+    return list(next(column.shape for column in columns if column.name == FEATURES))

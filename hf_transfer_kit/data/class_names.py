@@ -44,7 +44,7 @@ def indices_of_plain(data: Dataset, label: str, names: Sequence[str], *, split: 
     """
     values = data[label][:]
     place = {name: index for index, name in enumerate(names)}
-    texts = [None if value is None else _as_name(value) for value in values]
+    texts = [None if value is None else as_name(value) for value in values]
     known = {text for text in texts if text is not None}
     by_name = known <= set(place)
     whole = {int(text) for text in known if text.lstrip("-").isdigit()}
@@ -110,7 +110,8 @@ def is_text(feature: object) -> bool:
     return isinstance(feature, Value) and "string" in feature.dtype
 
 
-def _as_name(value: object) -> str:
+def as_name(value: object) -> str:
+    """A class's name of a label: a number as whole, a text without space around it."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value.strip() if isinstance(value, str) else str(int(value) if isinstance(value, bool) else value)

@@ -44,20 +44,42 @@ def readable_rows(
         if problem is None:
             continue
         if not skip:
-            raise DataError(
-                f"Row {rows[row]} of {split} cannot be read: {problem} in column {column!r}. Mend it, or leave such "
-                "rows out with --skip_bad_rows."
-            )
+            raise unreadable(rows[row], split, column, problem)
         bad.append(row)
-    if dull:
-        what = "pictures of one colour" if modality == "image" else "silent"
-        logger.warning(f"{dull} of {len(data)} rows of {split} are {what} in column {column!r}.")
+    tell_looks(split, column, modality, rows=len(data), dull=dull, bad=len(bad))
     if not bad:
         return data, 0
-    if len(bad) == len(data):
-        raise DataError(f"No row of {split} can be read in column {column!r}.")
     spoiled = set(bad)
     return data.select([row for row in range(len(data)) if row not in spoiled]), len(bad)
+
+
+def unreadable(row: int, split: str, column: str, problem: str) -> DataError:
+    """What is said of a row that cannot be read, by its place in its split."""
+    return DataError(
+        f"Row {row} of {split} cannot be read: {problem} in column {column!r}. Mend it, or leave such rows out with "
+        "--skip_bad_rows."
+    )
+
+
+def tell_looks(split: str, column: str, modality: str, *, rows: int, dull: int, bad: int) -> None:
+    """Says how many rows are the same everywhere.
+
+    Args:
+        split: The rows' split.
+        column: Their input column.
+        modality: What it holds.
+        rows: How many were looked at.
+        dull: How many of them show one colour, or are silent.
+        bad: How many cannot be read.
+
+    Raises:
+        DataError: When none can be read.
+    """
+    if dull:
+        what = "pictures of one colour" if modality == "image" else "silent"
+        logger.warning(f"{dull} of {rows} rows of {split} are {what} in column {column!r}.")
+    if rows and bad == rows:
+        raise DataError(f"No row of {split} can be read in column {column!r}.")
 
 
 def _by_batch(column: Sequence[Any]) -> Iterator[Any]:

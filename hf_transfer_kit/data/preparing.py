@@ -14,15 +14,22 @@ from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.data.class_balance import ClassBalance
 from hf_transfer_kit.data.collating import NOT_LABELLED, ImageCollator, TextCollator
 from hf_transfer_kit.data.decoding import undecoded
-from hf_transfer_kit.data.images import LEAST_SIDE, MOST_SIDE, ImageGeometry, image_augmentation, image_geometry
+from hf_transfer_kit.data.images import ImageGeometry, image_augmentation, image_geometry
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION, TOKEN_CLASSIFICATION
 from hf_transfer_kit.data.labels import class_values
 from hf_transfer_kit.data.loading import LoadedData
 from hf_transfer_kit.data.memory import Rows, held_or_lazy
-from hf_transfer_kit.data.raw_inputs import InputSizes, RawInputs, SoundInputs, encoded, token_rows
+from hf_transfer_kit.data.raw_inputs import (
+    InputSizes,
+    RawInputs,
+    SoundInputs,
+    check_sizes,
+    check_tokenizer,
+    encoded,
+    token_rows,
+)
 from hf_transfer_kit.data.sounds import decoded_waves, usual_longest
 from hf_transfer_kit.errors import DataError, SettingsError
-from hf_transfer_kit.options import check_int, check_number
 from hf_transfer_kit.values import Collator, KnownCollator, LabelledRows, MapRows
 
 SPLITS = ("train", "validation", "test")
@@ -147,16 +154,9 @@ def prepare_data(
         raise SettingsError(f"augment={augment!r} is unknown; choose True, False or 'no_flip'.")
     if augment and data.modality != "image":
         raise SettingsError(f"Augmentation is for images, but {data.name} holds {data.modality}. Leave --augment out.")
-    if image_size is not None:
-        check_int("prepare_data", "image_size", image_size, low=LEAST_SIDE, high=MOST_SIDE)
-    check_int("prepare_data", "max_length", max_length, low=1)
-    if max_seconds is not None:
-        check_number("prepare_data", "max_seconds", max_seconds, low=0, above=True)
     makers = {"image": _images, "text": _texts, "audio": _sounds}
-    if channels not in (None, 1, 3):
-        raise SettingsError(f"channels={channels!r}: pictures have 1 (grey) or 3 (colours).")
     sizes = InputSizes(image_size, max_length, max_seconds, channels)
-    _refuse_idle_sizes(sizes, data, processor)
+    check_sizes(sizes, data.name, data.modality, processor)
     if like is not None:
         sizes = _sizes_like(like, sizes, data)
     inputs = makers[data.modality](data, processor, sizes, memory_limit)
@@ -227,22 +227,6 @@ def _first_pieces(words: Sequence[int | None]) -> list[int | None]:
     return [word if word != before else None for before, word in zip([None, *words], words, strict=False)]
 
 
-def _refuse_idle_sizes(sizes: InputSizes, data: LoadedData, processor: Any) -> None:
-    """A size of what these inputs do not have would do nothing."""
-    of_pictures = {"image_size", "channels"}
-    used = {"image": of_pictures, "text": {"max_length"}, "audio": {"max_seconds"}}[data.modality]
-    if data.modality == "audio" and SoundInputs(processor, sizes).as_pictures:
-        used |= of_pictures
-    for size in fields(InputSizes):
-        value = getattr(sizes, size.name)
-        if size.name not in used and value != size.default:
-            inputs = "sounds that are read as waves" if data.modality == "audio" else data.modality
-            raise SettingsError(
-                f"{size.name} {value} was given, but {data.name} holds {inputs}, which has no such size. Leave "
-                f"{size.name} out."
-            )
-
-
 def _sizes_like(like: PreparedData, given: InputSizes, data: LoadedData) -> InputSizes:
     """The sizes of ``like``, which none that is given may contradict."""
     if like.modality != data.modality:
@@ -287,21 +271,12 @@ def _of_geometry(processor: Any, geometry: ImageGeometry) -> Any:
 
 
 def _texts(data: LoadedData, tokenizer: Any, sizes: InputSizes, memory_limit: int) -> _Inputs:
-    if not hasattr(tokenizer, "pad") or not callable(tokenizer):
-        raise DataError(f"{type(tokenizer).__name__} is no tokenizer, but {data.name} holds texts.")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    check_tokenizer(tokenizer, sizes, data.name, texts=len(data.input_columns))
     split_words = data.task_type == TOKEN_CLASSIFICATION
     if split_words and not getattr(tokenizer, "is_fast", False):
         raise DataError(
             f"{type(tokenizer).__name__} does not say which word a token is of, but {data.name} has a class for each "
             "word. Use a fast tokenizer (tokenizer.json)."
-        )
-    kept_for = getattr(tokenizer, "num_special_tokens_to_add", lambda pair: 0)(len(data.input_columns) > 1)
-    if sizes.max_length <= kept_for:
-        raise SettingsError(
-            f"max_length={sizes.max_length} leaves nothing of a text: {kept_for} tokens are the tokenizer's own. Give "
-            f"more than that."
         )
     inputs, words = {}, {}
     for split in SPLITS:

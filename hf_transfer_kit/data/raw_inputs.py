@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -15,9 +15,10 @@ from torch import Tensor
 from hf_transfer_kit.data.collating import FeatureCollator, ImageCollator, TextCollator, WaveCollator
 from hf_transfer_kit.data.contents import contents_hash
 from hf_transfer_kit.data.decoding import problem_of
-from hf_transfer_kit.data.images import ImageGeometry, image_geometry
+from hf_transfer_kit.data.images import LEAST_SIDE, MOST_SIDE, ImageGeometry, image_geometry
 from hf_transfer_kit.data.sounds import decoded_waves, mel_picture
-from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.options import check_int, check_number
 from hf_transfer_kit.values import KnownCollator
 
 LEAST_SECONDS = 0.1
@@ -138,14 +139,31 @@ class RawInputs:
         for place, row in enumerate(rows):
             if problem := problem_of(row, self.modality):
                 raise DataError(f"Row {place} cannot be read: {problem}.")
+        return self.collator(self.rows(rows))
+
+    def rows(self, values: Sequence[Any]) -> list[dict[str, Any]]:
+        """What the collator takes, a dictionary for each of these stored or decoded values, which can be read."""
         if self.modality == "image":
-            geometry = image_geometry(self.processor, image_size=self.sizes.image_size, channels=self.sizes.channels)
-            return ImageCollator(geometry)([{"pixel_values": geometry.decode(row)} for row in rows])
+            return [{"pixel_values": self._geometry.decode(value)} for value in values]
         if self.modality == "text":
-            return TextCollator(self.processor)(token_rows(encoded(self.processor, rows, self.sizes.max_length)))
-        sounds = SoundInputs(self.processor, self.sizes)
-        waves = decoded_waves(rows, sounds.rate, max_seconds=self.sizes.max_seconds)
-        return sounds.collator([{sounds.name: value} for value in sounds.values(waves)])
+            return token_rows(encoded(self.processor, values, self.sizes.max_length))
+        waves = decoded_waves(values, self._sounds.rate, max_seconds=self.sizes.max_seconds)
+        return [{self._sounds.name: value} for value in self._sounds.values(waves)]
+
+    @cached_property
+    def collator(self) -> KnownCollator:
+        """Rows of ``rows`` -> batch."""
+        if self.modality == "image":
+            return ImageCollator(self._geometry)
+        return TextCollator(self.processor) if self.modality == "text" else self._sounds.collator
+
+    @cached_property
+    def _geometry(self) -> ImageGeometry:
+        return image_geometry(self.processor, image_size=self.sizes.image_size, channels=self.sizes.channels)
+
+    @cached_property
+    def _sounds(self) -> SoundInputs:
+        return SoundInputs(self.processor, self.sizes)
 
     def settings(self) -> dict[str, Any]:
         """What beside the processor's own files brings it back."""
@@ -158,6 +176,64 @@ class RawInputs:
 
     def _is_path(self, row: Any) -> bool:
         return self.modality != "text" and isinstance(row, (str, Path))
+
+
+def check_sizes(sizes: InputSizes, name: str, modality: str, processor: Any) -> None:
+    """Refuses sizes out of range, and those of what these inputs do not have, which would do nothing.
+
+    Args:
+        sizes: As asked for.
+        name: Of the data.
+        modality: What it holds.
+        processor: Of the network.
+
+    Raises:
+        SettingsError: With the size.
+    """
+    if sizes.image_size is not None:
+        check_int("prepare_data", "image_size", sizes.image_size, low=LEAST_SIDE, high=MOST_SIDE)
+    check_int("prepare_data", "max_length", sizes.max_length, low=1)
+    if sizes.max_seconds is not None:
+        check_number("prepare_data", "max_seconds", sizes.max_seconds, low=0, above=True)
+    if sizes.channels not in (None, 1, 3):
+        raise SettingsError(f"channels={sizes.channels!r}: pictures have 1 (grey) or 3 (colours).")
+    of_pictures = {"image_size", "channels"}
+    used = {"image": of_pictures, "text": {"max_length"}, "audio": {"max_seconds"}}[modality]
+    if modality == "audio" and SoundInputs(processor, sizes).as_pictures:
+        used |= of_pictures
+    for size in fields(InputSizes):
+        value = getattr(sizes, size.name)
+        if size.name not in used and value != size.default:
+            inputs = "sounds that are read as waves" if modality == "audio" else modality
+            raise SettingsError(
+                f"{size.name} {value} was given, but {name} holds {inputs}, which has no such size. Leave "
+                f"{size.name} out."
+            )
+
+
+def check_tokenizer(tokenizer: Any, sizes: InputSizes, name: str, *, texts: int) -> None:
+    """Refuses what is no tokenizer, or leaves nothing of a text; one that has no padding pads with its last token.
+
+    Args:
+        tokenizer: The checkpoint's.
+        sizes: Says how long a text may be.
+        name: Of the data.
+        texts: How many a row has.
+
+    Raises:
+        DataError: When it is no tokenizer.
+        SettingsError: When ``max_length`` is no longer than the tokenizer's own tokens.
+    """
+    if not hasattr(tokenizer, "pad") or not callable(tokenizer):
+        raise DataError(f"{type(tokenizer).__name__} is no tokenizer, but {name} holds texts.")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    kept_for = getattr(tokenizer, "num_special_tokens_to_add", lambda pair: 0)(texts > 1)
+    if sizes.max_length <= kept_for:
+        raise SettingsError(
+            f"max_length={sizes.max_length} leaves nothing of a text: {kept_for} tokens are the tokenizer's own. Give "
+            f"more than that."
+        )
 
 
 def reads_pictures(processor: Any) -> bool:

@@ -5,15 +5,25 @@ from __future__ import annotations
 import codecs
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from datasets import Dataset, Features, Value, concatenate_datasets, load_dataset
+from datasets import (
+    Dataset,
+    Features,
+    IterableDataset,
+    Value,
+    concatenate_datasets,
+    load_dataset,
+    load_dataset_builder,
+)
+from datasets.packaged_modules.parquet.parquet import ParquetConfig
+from pyarrow.dataset import ParquetFragmentScanOptions
 
 from hf_transfer_kit.data.class_names import is_class
 from hf_transfer_kit.data.labels import with_shared_classes
@@ -22,12 +32,15 @@ from hf_transfer_kit.logs import get_logger
 
 logger = get_logger(__name__)
 
+T = TypeVar("T")
+
 KINDS = {
     ".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json",
 }  # fmt: skip
 """Ending, in small letters -> kind of table."""
 _DELIMITERS = ",;\t|"
 _SAMPLE = 1 << 16
+_ROWS_AT_ONCE = 100
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _NOTHING = pa.array(["NA", "N/A", "NaN", "nan", "NULL", "null", "None", "none", "-", "?", "n/a"])
 _WHOLE = r"^\s*[+-]?(0|[1-9]\d*)\s*$"
@@ -41,13 +54,25 @@ def read_tables(files: Sequence[Path]) -> Dataset:
     Raises:
         DataError: When a file cannot be read, or two do not fit together.
     """
+    readers = {"parquet": _of_parquet, "csv": lambda own: _joined([_of_csv(file) for file in own], own)}
+    return _read(files, readers.get(KINDS[files[0].suffix.lower()], _of_json))
+
+
+def stream_tables(files: Sequence[Path]) -> IterableDataset:
+    """The same rows as a stream. Columns of a csv file are texts: what is a number shows in all of its values alone.
+
+    Raises:
+        DataError: When a file cannot be read, or two have other columns.
+    """
+    readers = {"parquet": _stream_of_parquet, "csv": _stream_of_csv}
+    return _read(files, readers.get(KINDS[files[0].suffix.lower()], _stream_of_json))
+
+
+def _read(files: Sequence[Path], reader: Callable[[Sequence[Path]], T]) -> T:
+    """What a reader makes of files; what it says is told with their name."""
     kind = KINDS[files[0].suffix.lower()]
     try:
-        if kind == "parquet":
-            return _of_parquet(files)
-        if kind == "csv":
-            return _joined([_of_csv(file) for file in files], files)
-        return _of_json(files)
+        return reader(files)
     except DataError:
         raise
     except Exception as error:  # each reader has its own
@@ -65,13 +90,47 @@ def _of_parquet(files: Sequence[Path]) -> Dataset:
     return _joined(parts, [Path(own[0]) for own in groups.values()])
 
 
-def _of_csv(file: Path) -> Dataset:
-    """A csv file, first as texts: what is a number is seen in all of its values."""
-    encoding, delimiter = encoding_of(file), delimiter_of(file)
-    options: dict[str, Any] = {"sep": delimiter, "encoding": encoding}
+def _stream_of_parquet(files: Sequence[Path]) -> IterableDataset:
+    """Parquet files of one schema: a stream has one list of classes, and would give another file's rows its names."""
+    schemas = {str(file): pq.read_schema(file) for file in files}
+    first = schemas[str(files[0])]
+    other = next((file for file, schema in schemas.items() if not schema.equals(first, check_metadata=True)), None)
+    if other is not None:
+        raise DataError(
+            f"{files[0].name} and {Path(other).name} differ in columns, types or lists of classes, which no stream can "
+            "bring together. Write them alike, or read them without streaming."
+        )
+    return _stream("parquet", list(schemas))
+
+
+def _stream_of_csv(files: Sequence[Path]) -> IterableDataset:
+    options = [_csv_options(file) for file in files]
+    if any(option != options[0] for option in options):
+        raise DataError(
+            f"{', '.join(file.name for file in files[:6])} differ in columns, encoding or delimiter, which no stream "
+            "can bring together. Write them alike, or read them without streaming."
+        )
+    return _stream("csv", [str(file) for file in files], **options[0])
+
+
+def _stream_of_json(files: Sequence[Path]) -> IterableDataset:
+    """Rows in json files, one a line: what lies within one object is found only by reading all of it."""
+    return _stream("json", [str(file) for file in files])
+
+
+def _csv_options(file: Path) -> dict[str, Any]:
+    """How a csv file is read as texts."""
+    options: dict[str, Any] = {"sep": delimiter_of(file), "encoding": encoding_of(file)}
     names = list(pd.read_csv(file, nrows=0, **options).columns)
     texts = Features({str(name): Value("string") for name in names})
-    data = _load("csv", [str(file)], features=texts, keep_default_na=False, na_values=[""], **options)
+    return {"features": texts, "keep_default_na": False, "na_values": [""], **options}
+
+
+def _of_csv(file: Path) -> Dataset:
+    """A csv file, first as texts: what is a number is seen in all of its values."""
+    options = _csv_options(file)
+    encoding, delimiter = options["encoding"], options["sep"]
+    data = _load("csv", [str(file)], **options)
     usual = "\t" if file.suffix.lower() == ".tsv" else ","
     if encoding not in (None, "utf-8-sig") or delimiter != usual:
         logger.warning(f"{file.name} is read as {encoding or 'utf-8'} with {delimiter!r} between columns.")
@@ -84,8 +143,32 @@ def _of_json(files: Sequence[Path]) -> Dataset:
 
 
 def _load(builder: str, files: list[str], **options: Any) -> Dataset:
+    return load_dataset(builder, data_files=_as_train(files), **options)["train"]
+
+
+def _stream(builder: str, files: list[str], **options: Any) -> IterableDataset:
+    return streamed_splits(builder, data_files=_as_train(files), **options)["train"]
+
+
+def _as_train(files: list[str]) -> dict[str, list[str]]:
     # A pattern would be made of brackets and stars in a name.
-    return load_dataset(builder, data_files={"train": [_literal(file) for file in files]}, **options)["train"]
+    return {"train": [_literal(file) for file in files]}
+
+
+def streamed_splits(path: str, config_name: str | None = None, **options: Any) -> Mapping[str, IterableDataset]:
+    """The splits that ``load_dataset`` gives with ``streaming=True``, of which no parquet file is kept as it is read.
+
+    Args:
+        path: A Hub name, a folder, or a kind of file.
+        config_name: Its configuration.
+        **options: Further ones of ``load_dataset``.
+    """
+    builder = load_dataset_builder(path, config_name, **options)
+    if isinstance(builder.config, ParquetConfig):
+        # What Arrow reads ahead of a file by default it holds until the file ends, and rows come by whole groups.
+        builder.config.fragment_scan_options = ParquetFragmentScanOptions(pre_buffer=False)
+        builder.config.batch_size = builder.config.batch_size or _ROWS_AT_ONCE
+    return builder.as_streaming_dataset()
 
 
 def _literal(path: str) -> str:

@@ -88,7 +88,7 @@ def cache_features(
         >>> cached.features.shape, cached[0]["features"].shape
         ((12, 16), torch.Size([16]))
     """
-    _check_settings(pooling, batch_size, dtype, keep_columns)
+    check_settings(pooling, batch_size, dtype, keep_columns)
     network, _ = plain_model(model)
     device = usual_device(network)
     ranks = Ranks()
@@ -115,7 +115,7 @@ def cache_features(
         return CachedFeatures(cast(Store, ranks.on_all_ranks(lambda: find_store(folder, key))))  # found just now
 
     started = time.perf_counter()
-    with seeded_eval_mode(network, seed=0), _hooked(network, tap, pooling, keep_columns) as output:
+    with seeded_eval_mode(network, seed=0), hooked(network, tap, pooling, keep_columns) as output:
         columns = ranks.on_all_ranks(lambda: batches.columns(output, dtype))
         store = build_store(
             folder,
@@ -131,7 +131,8 @@ def cache_features(
 
 
 @contextmanager
-def _hooked(network: nn.Module, tap: Tap, pooling: str | None, without: Sequence[str]) -> Iterator[LayerOutput]:
+def hooked(network: nn.Module, tap: Tap, pooling: str | None, without: Sequence[str]) -> Iterator[LayerOutput]:
+    """What hears a layer's output while the block runs."""
     output = LayerOutput(network, tap, pooling=pooling, without=without)
     try:
         yield output
@@ -139,7 +140,12 @@ def _hooked(network: nn.Module, tap: Tap, pooling: str | None, without: Sequence
         output.remove()
 
 
-def _check_settings(pooling: str | None, batch_size: int, dtype: str, keep_columns: Sequence[str]) -> None:
+def check_settings(pooling: str | None, batch_size: int, dtype: str, keep_columns: Sequence[str]) -> None:
+    """Refuses what is out of range or unknown.
+
+    Raises:
+        SettingsError: With what is allowed.
+    """
     if pooling is not None and pooling not in POOLINGS:
         raise SettingsError(
             f"pooling={pooling!r} is unknown; choose {', '.join(map(repr, POOLINGS))} or None."

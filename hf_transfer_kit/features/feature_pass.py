@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.features.cached_features import FEATURES
-from hf_transfer_kit.features.fixed_batches import FixedBatches
 from hf_transfer_kit.features.layer_output import LayerOutput
 from hf_transfer_kit.features.precision import narrowed
 from hf_transfer_kit.features.shards import Column
+
+
+class Batches(Protocol):
+    """The batches of a dataset, known by the place where each begins."""
+
+    batch_size: int
+
+    def __call__(self, start: int) -> dict[str, Tensor]:
+        """The tensors of one."""
 
 
 class FeaturePass:
@@ -24,7 +32,7 @@ class FeaturePass:
         keep_columns: Columns of the batch that are stored beside the features.
     """
 
-    def __init__(self, batches: FixedBatches, *, keep_columns: Sequence[str]) -> None:
+    def __init__(self, batches: Batches, *, keep_columns: Sequence[str]) -> None:
         self.batches = batches
         self.keep_columns = keep_columns
         self.has_positions = False

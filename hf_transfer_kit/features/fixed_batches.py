@@ -65,14 +65,7 @@ class FixedBatches:
         except IndexError as error:
             raise self._changed(f"row {indices[-1]} cannot be read") from error
         self._check_length()
-        batch = tensors_of(collated(self.collate, rows, of=self.dataset), self.device)
-        for name, value in batch.items():
-            if value.dim() == 0 or len(value) != len(indices):
-                raise DataError(
-                    f"The collator gave a tensor of shape {tuple(value.shape)} under {name!r} for {len(indices)} rows; "
-                    "its first axis must be the rows."
-                )
-        return batch
+        return checked_batch(self.collate, rows, self.device, of=self.dataset)
 
     def per_shard(self, row_bytes: float) -> int:
         """Rows of a file: whole batches; the same for any number of processes."""
@@ -89,3 +82,27 @@ class FixedBatches:
             f"The dataset had {self.rows} rows when caching began, but {finding}. Its length must not change "
             "meanwhile; nothing that looks complete was written."
         )
+
+
+def checked_batch(
+    collate: Callable[[list], Mapping[str, Any]], rows: list[Any], device: torch.device, *, of: Any
+) -> dict[str, Tensor]:
+    """The tensors of a batch on a device.
+
+    Args:
+        collate: Rows -> batch.
+        rows: The rows.
+        device: Where the tensors go.
+        of: The dataset, for the sentence.
+
+    Raises:
+        DataError: When the collator does not take the rows, or returns others.
+    """
+    batch = tensors_of(collated(collate, rows, of=of), device)
+    for name, value in batch.items():
+        if value.dim() == 0 or len(value) != len(rows):
+            raise DataError(
+                f"The collator gave a tensor of shape {tuple(value.shape)} under {name!r} for {len(rows)} rows; "
+                "its first axis must be the rows."
+            )
+    return batch

@@ -44,6 +44,39 @@ def test_idle_flags_are_refused_by_name_before_anything_is_done(recipe, main, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_every_flag_of_the_data_is_read_of_a_stream_or_refused_beside_it(main, monkeypatch, tmp_path):
+    """Found by watching a run: a flag that nothing reads would be passed over in silence."""
+    import tiny
+    from hub.sharing_cases import image_processor
+
+    from hf_transfer_kit.commands import extract_features
+    from hf_transfer_kit.commands.flags.arguments import DataArguments
+    from hf_transfer_kit.commands.flags.stream_arguments import StreamArguments
+
+    tiny.TRANSFORMERS["resnet"]()[0].save_pretrained(tmp_path / "network")
+    image_processor().save_pretrained(tmp_path / "network")
+    kinds, read, parse = (DataArguments, StreamArguments, extract_features.FeatureArguments), set(), None
+
+    def watched(*args, **kwargs):
+        parsed = parse(*args, **kwargs)
+        for kind in kinds:
+            monkeypatch.setattr(kind, "__getattribute__", seen, raising=False)
+        return parsed
+
+    def seen(self, name):
+        read.add(name)
+        return object.__getattribute__(self, name)
+
+    parse = extract_features.parse_arguments
+    monkeypatch.setattr(extract_features, "parse_arguments", watched)
+    main("extract_features", "--streaming", "--model_name_or_path", tmp_path / "network", "--dataset", "digits")
+    flags = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    refused = set(idle_flags("extract_features", {"streaming": "True"})) - set(idle_flags("extract_features", {}))
+    assert refused <= flags
+    assert flags - read - refused == set()
+    assert refused & read == set()
+
+
 @pytest.mark.parametrize("written", [["--save-strategy", "no"], ["--save_strategy=no"], ["--save_strat", "no"]])
 def test_however_it_is_written(written, main):
     with pytest.raises(SettingsError, match="cannot honour --save_strategy"):

@@ -12,9 +12,11 @@ import pytest
 import tiny
 from datasets import Dataset, Features, Image, Value
 from hub_server import READ_TOKEN, TOKEN, HubServer
+from PIL import Image as Pictures
 from transformers import ViTImageProcessor
 
 ROOT = Path(__file__).resolve().parents[2]
+ROWS = {"train": 40, "test": 16}
 FAST = ["--max_steps", "4", "--evaluations", "2", "--per_device_train_batch_size", "8", "--use_cpu"]
 NET = ["--model_name_or_path", "me/net", "--dataset", "me/birds"]
 
@@ -29,11 +31,21 @@ def server(tmp_path_factory):
     with HubServer() as server:
         server.add("me/net", {path.name: path.read_bytes() for path in folder.iterdir()})
         card = b"---\nlicense: mit\n---\n# Birds\n"
-        files = {
-            f"data/{split}-00000-of-00001.parquet": pictures(rows) for split, rows in (("train", 40), ("test", 16))
-        }
+        files = {f"data/{split}-00000-of-00001.parquet": pictures(rows) for split, rows in ROWS.items()}
         server.add("me/birds", {"README.md": card, **files}, kind="datasets")
+        server.add("me/photos", dict(photos()), kind="datasets")
         yield server
+
+
+def photos():
+    """The same squares as files in folders of their classes, and one file of train that is none."""
+    yield "train/bright/99.png", b"no picture"
+    for split, rows in ROWS.items():
+        for row in range(rows):
+            buffer = io.BytesIO()
+            pixels = np.full((16, 16, 3), 40 + 150 * (row % 2) + row, np.uint8)
+            Pictures.fromarray(pixels).save(buffer, "PNG")
+            yield f"{split}/{('dark', 'bright')[row % 2]}/{row:02}.png", buffer.getvalue()
 
 
 def pictures(rows: int) -> bytes:
@@ -52,6 +64,37 @@ def run(server, script, *flags, home, token=TOKEN, launcher=(), timeout=300):
     environment["HF_TRANSFER_KIT_CACHE"] = os.environ["HF_TRANSFER_KIT_CACHE"]
     command = [sys.executable, *launcher, str(ROOT / "scripts" / script), *map(str, flags)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "pictures"])
+def test_a_stream_from_the_hub_is_kept_nowhere(server, tmp_path, kind):
+    given = {"parquet": ["me/birds", "--class_names", "bright", "dark"], "pictures": ["me/photos", "--skip_bad_rows"]}
+    labels = {
+        "parquet": {split: [1 - row % 2 for row in range(rows)] for split, rows in ROWS.items()},
+        "pictures": {split: [int(row >= rows / 2) for row in range(rows)] for split, rows in ROWS.items()},
+    }
+    flags = ["--model_name_or_path", "me/net", "--streaming", "--use_cpu", "--dataset", *given[kind]]
+    done = run(server, "extract_features.py", *flags, "--output_dir", tmp_path / "run", home=tmp_path / "home")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads((tmp_path / "run" / "features.json").read_text())["splits"]
+    assert {split: of["skipped_rows"] for split, of in told.items()} == {"train": int(kind == "pictures"), "test": 0}
+    for split, rows in ROWS.items():
+        found = Dataset.from_file(str(tmp_path / "run" / f"{split}.arrow"))
+        assert found["labels"][:] == labels[kind][split]
+        assert len(set(map(tuple, found["features"][:]))) == rows
+    kept = [file for file in (tmp_path / "home").rglob("*") if file.is_file()]
+    assert not [file for file in kept if file.suffix == ".arrow" or file.read_bytes()[:4] in (b"PAR1", b"\x89PNG")]
+
+
+def test_a_file_that_cannot_be_fetched_is_no_bad_row(server, tmp_path):
+    server.fail("GET", r"photos/resolve/.*bright/07\.png", times=1000, status=403)
+    flags = ["--model_name_or_path", "me/net", "--streaming", "--use_cpu", "--dataset", "me/photos", "--skip_bad_rows"]
+    done = run(server, "extract_features.py", *flags, "--output_dir", tmp_path / "run", home=tmp_path / "home")
+    server.heal()
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "The file of row 3 of train cannot be fetched: " in done.stderr
+    assert TOKEN not in done.stdout + done.stderr
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_from_the_hub_to_the_hub(server, tmp_path):

@@ -82,6 +82,12 @@ def write_pages(folder: Path = FOLDER) -> None:
             (folder / f"{name}.txt").write_text(page(name) + "\n", encoding="utf-8")
 
 
+def commands_with(flag: str) -> list[str]:
+    """The recipes on whose page a flag stands."""
+    entry = re.compile(rf"^  --{re.escape(flag)}(?!\w)", re.MULTILINE)
+    return [name for name in COMMANDS if (page := FOLDER / f"{name}.txt").is_file() and entry.search(page.read_text())]
+
+
 def _lines(name: str) -> Iterator[str]:
     module = _module(name)
     first, *rest = inspect.cleandoc(module.__doc__ or "").split("\n\n")

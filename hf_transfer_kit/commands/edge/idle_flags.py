@@ -12,6 +12,7 @@ from dataclasses import fields
 
 from transformers import HfArgumentParser, TrainingArguments
 
+from hf_transfer_kit.commands.edge.needed_flags import is_on
 from hf_transfer_kit.errors import SettingsError
 
 
@@ -93,6 +94,15 @@ IDLE: Mapping[str, Mapping[str, str]] = {
     },
 }
 """Recipe -> flag -> why it is idle there."""
+_STREAMED = {
+    "extract_features": {
+        **_all("train_size validation_size test_size split_seed", "a stream is read in the splits that it has, whole"),
+        "missing_label": "each row of a stream has a label, or ends the pass",
+        "augment": "rows of a stream are read once, as they are",
+        "cache_dir": "a stream is kept nowhere",
+    },
+}
+"""Recipe that reads streams -> flag -> why it is idle with --streaming."""
 _UNTRAINED_ZERO_SHOT = _untrained(
     "without --train_network nothing is trained",
     but=("hub_model_id", "hub_token", "hub_private_repo", "hub_revision"),
@@ -102,6 +112,8 @@ _UNTRAINED_ZERO_SHOT = _untrained(
 def idle_flags(recipe: str | None, typed: Mapping[str, object]) -> Mapping[str, str]:
     """Flag -> why it is idle, for a recipe and what the user gave."""
     idle = IDLE.get(recipe, {})
+    if is_on(str(typed.get("streaming", ""))):
+        idle = {**idle, **_STREAMED.get(recipe or "", {})}
     untrained = recipe == "zero_shot" and str(typed.get("train_network", 0)) == "0"
     return {**idle, **_UNTRAINED_ZERO_SHOT} if untrained else idle
 

@@ -19,7 +19,8 @@ class Need(NamedTuple):
     """Of the other flag, as the kit's recipes have it."""
 
 
-def _on(value: str) -> bool:
+def is_on(value: str) -> bool:
+    """Whether a switch's text turns it on."""
     return value.lower() not in ("", "0", "false", "f", "no", "n", "none")
 
 
@@ -28,14 +29,14 @@ def _all(names: str, *needs: Need) -> dict[str, tuple[Need, ...]]:
 
 
 _BEST = (
-    Need("load_best_model_at_end", "", _on),
+    Need("load_best_model_at_end", "", is_on),
     Need("save_strategy", "best", "best".__eq__, "steps"),
 )
 NEEDED: Mapping[str, tuple[Need, ...]] = {
-    **_all("fsdp_config", Need("fsdp", "", _on)),
-    **_all("liger_kernel_config", Need("use_liger_kernel", "", _on)),
-    **_all("activation_checkpointing_kwargs", Need("activation_checkpointing", "", _on)),
-    **_all("gradient_checkpointing_kwargs", Need("gradient_checkpointing", "", _on)),
+    **_all("fsdp_config", Need("fsdp", "", is_on)),
+    **_all("liger_kernel_config", Need("use_liger_kernel", "", is_on)),
+    **_all("activation_checkpointing_kwargs", Need("activation_checkpointing", "", is_on)),
+    **_all("gradient_checkpointing_kwargs", Need("gradient_checkpointing", "", is_on)),
     **_all("save_steps", Need("save_strategy", "steps", "steps".__eq__, "steps")),
     **_all(
         "save_total_limit save_only_model save_on_each_node load_best_model_at_end enable_jit_checkpoint",
@@ -49,15 +50,15 @@ NEEDED: Mapping[str, tuple[Need, ...]] = {
     **_all("length_column_name", Need("train_sampling_strategy", "group_by_length", "group_by_length".__eq__)),
     **_all(
         "dataloader_persistent_workers dataloader_multiprocessing_context dataloader_in_order",
-        Need("dataloader_num_workers", "1 or more", _on),
+        Need("dataloader_num_workers", "1 or more", is_on),
     ),
-    **_all("hub_model_id hub_private_repo hub_revision hub_token", Need("push_to_hub", "", _on)),
-    **_all("run_name", Need("report_to", "a tracker", _on)),
+    **_all("hub_model_id hub_private_repo hub_revision hub_token", Need("push_to_hub", "", is_on)),
+    **_all("run_name", Need("report_to", "a tracker", is_on)),
     **_all(
         "project trackio_space_id trackio_bucket_id trackio_static_space_id",
         Need("report_to", "trackio", lambda value: value in ("trackio", "all")),
     ),
-    **_all("ignore_data_skip restore_callback_states_from_checkpoint", Need("resume_from_checkpoint", "", _on)),
+    **_all("ignore_data_skip restore_callback_states_from_checkpoint", Need("resume_from_checkpoint", "", is_on)),
 }
 """Flag -> of what one must hold for it to do anything."""
 
@@ -72,7 +73,7 @@ def refuse_without(typed: Mapping[str, object]) -> None:
         SettingsError: With the first of them, and what it hangs on.
     """
     for name, given in typed.items():
-        needs = NEEDED.get(name, ()) if _on(str(given)) else ()  # a switch that is turned off asks for nothing
+        needs = NEEDED.get(name, ()) if is_on(str(given)) else ()  # a switch that is turned off asks for nothing
         if needs and not any(need.holds(str(typed.get(need.flag, need.default))) for need in needs):
             words = " or ".join(f"--{need.flag} {need.value}".rstrip() for need in needs)
             raise SettingsError(f"--{name} does nothing without {words}. Give that too, or leave --{name} out.")

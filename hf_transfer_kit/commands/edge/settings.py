@@ -22,6 +22,7 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from hf_transfer_kit.commands.edge.flag_values import check_machine, check_values
 from hf_transfer_kit.commands.edge.foreign_errors import full_disk_sentence, is_foreign, sentence_of, status_of
+from hf_transfer_kit.commands.edge.help_pages import commands_with
 from hf_transfer_kit.commands.edge.idle_flags import refuse_idle, typed_flags
 from hf_transfer_kit.commands.edge.named_commands import PROGRAM, program
 from hf_transfer_kit.commands.edge.needed_flags import refuse_without
@@ -112,7 +113,10 @@ def _parser_sentence(message: str, actions: Mapping[str, Action]) -> str:
 def _unread_sentence(word: str, names: Collection[str]) -> str:
     if not word.startswith("--"):
         return f"{word!r} stands behind no flag. Write --flag value; --help lists the flags."
-    near = did_you_mean(word[2:].partition("=")[0].replace("-", "_"), names).replace("'", "--", 1).replace("'", "")
+    flag = word[2:].partition("=")[0].replace("-", "_")
+    if others := [f"{PROGRAM} {name}" for name in commands_with(flag)]:
+        return f"{word} is no flag of {program()} but of {', '.join(others)}; --help lists those that it has."
+    near = did_you_mean(flag, names).replace("'", "--", 1).replace("'", "")
     return f"{word} is no flag of {program()}; --help lists them.{near}"
 
 

@@ -26,6 +26,7 @@ from hf_transfer_kit.commands.edge.flag_values import check_choice
 from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.data import LoadedData
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
+from hf_transfer_kit.data.streamed import StreamedData
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.selection import (
     FRESH_NETWORKS,
@@ -98,7 +99,7 @@ class NetworkArguments:
         options = {"trust_remote_code": self.trust_remote_code, "revision": self.model_revision}
         return load_towers(self.model_name_or_path, **options)
 
-    def model_maker(self, data: LoadedData, *, joint: bool = False) -> Callable[[int], PreTrainedModel]:
+    def model_maker(self, data: LoadedData | StreamedData, *, joint: bool = False) -> Callable[[int], PreTrainedModel]:
         """Seed -> freshly loaded pretrained model with a fresh head for the classes of ``data``.
 
         Args:
@@ -129,7 +130,7 @@ class NetworkArguments:
             dtype=self.dtype,
         )
 
-    def check_modality(self, model: PreTrainedModel, data: LoadedData) -> None:
+    def check_modality(self, model: PreTrainedModel, data: LoadedData | StreamedData) -> None:
         """Refuses data that the model does not read.
 
         Raises:
