@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, cast
 from torch import Tensor
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer
+from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer, of_torchjd
 from hf_transfer_kit.near_names import did_you_mean
 
 _SCALES = ("min", "median", "rmse")
@@ -30,7 +30,7 @@ class AlignedMTL(GradientBalancer):
     summary: ClassVar[str] = "mean of the gradients with their principal components made equal"
 
     def __init__(self, tasks: Sequence[str], *, scale: str = "min", sum_rows: bool = False) -> None:
-        from torchjd.aggregation import AlignedMTLWeighting
+        weighting = of_torchjd(self.name, "AlignedMTLWeighting")
 
         super().__init__(tasks, sum_rows=sum_rows)
         if scale not in _SCALES:
@@ -38,7 +38,7 @@ class AlignedMTL(GradientBalancer):
                 f"aligned_mtl: scale={scale!r} is unknown; choose {' or '.join(map(repr, _SCALES))}."
                 f"{did_you_mean(scale, _SCALES)}"
             )
-        self.weighting = AlignedMTLWeighting(scale_mode=cast(Literal["min", "median", "rmse"], scale))
+        self.weighting = weighting(scale_mode=cast(Literal["min", "median", "rmse"], scale))
 
     def gradient_weights(self, gramian: Tensor, present: list[int]) -> Tensor:
         """torchjd's."""

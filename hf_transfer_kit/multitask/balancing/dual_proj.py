@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer
+from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer, of_torchjd
 
 
 class DualProj(GradientBalancer):
@@ -24,12 +24,12 @@ class DualProj(GradientBalancer):
     summary: ClassVar[str] = "mean of the gradients, projected to where it conflicts with none"
 
     def __init__(self, tasks: Sequence[str], *, sum_rows: bool = False) -> None:
-        from torchjd.aggregation import DualProjWeighting
+        weighting = of_torchjd(self.name, "DualProjWeighting")
 
         from hf_transfer_kit.multitask.balancing.dual_cone import NonNegativeLeastSquares
 
         super().__init__(tasks, sum_rows=sum_rows)
-        self.weighting = DualProjWeighting(projector=NonNegativeLeastSquares())
+        self.weighting = weighting(projector=NonNegativeLeastSquares())
 
     def gradient_weights(self, gramian: Tensor, present: list[int]) -> Tensor:
         """torchjd's."""

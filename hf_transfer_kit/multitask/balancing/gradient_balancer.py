@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
@@ -97,6 +98,21 @@ class GradientBalancer(Balancer):
 
 
 M = TypeVar("M")
+
+
+def of_torchjd(method: str, name: str) -> Any:
+    """A class of torchjd, which balancers of gradients alone need.
+
+    Raises:
+        SettingsError: When it is not installed.
+    """
+    try:
+        return getattr(import_module("torchjd.aggregation"), name)
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"{method} needs torchjd: pip install 'hf_transfer_kit[balancing]', or choose a balancer of losses such as "
+            "uncertainty."
+        ) from error
 
 
 def installed(method: str, make: Callable[..., M], *arguments: Any, **options: Any) -> M:

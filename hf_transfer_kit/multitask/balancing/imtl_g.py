@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer
+from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer, of_torchjd
 
 
 class IMTLG(GradientBalancer):
@@ -24,10 +24,10 @@ class IMTLG(GradientBalancer):
     summary: ClassVar[str] = "equal projections onto all gradients"
 
     def __init__(self, tasks: Sequence[str], *, sum_rows: bool = False) -> None:
-        from torchjd.aggregation import IMTLGWeighting
+        weighting = of_torchjd(self.name, "IMTLGWeighting")
 
         super().__init__(tasks, sum_rows=sum_rows)
-        self.weighting = IMTLGWeighting()
+        self.weighting = weighting()
 
     def gradient_weights(self, gramian: Tensor, present: list[int]) -> Tensor:
         """torchjd's."""

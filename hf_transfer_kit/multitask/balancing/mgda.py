@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer
+from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer, of_torchjd
 from hf_transfer_kit.options import check_int, check_number
 
 
@@ -32,10 +32,10 @@ class MGDA(GradientBalancer):
     def __init__(
         self, tasks: Sequence[str], *, epsilon: float = 0.001, max_iters: int = 100, sum_rows: bool = False
     ) -> None:
-        from torchjd.aggregation import MGDAWeighting
+        weighting = of_torchjd(self.name, "MGDAWeighting")
 
         super().__init__(tasks, sum_rows=sum_rows)
-        self.weighting = MGDAWeighting(
+        self.weighting = weighting(
             check_number(self.name, "epsilon", epsilon, low=0, above=True),
             check_int(self.name, "max_iters", max_iters, low=1),
         )

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from hf_transfer_kit.multitask.balancing.draws import Draws, drawing_from
-from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer
+from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer, of_torchjd
 
 
 class PCGrad(GradientBalancer):
@@ -29,11 +29,11 @@ class PCGrad(GradientBalancer):
     summary: ClassVar[str] = "each gradient projected off those it conflicts with"
 
     def __init__(self, tasks: Sequence[str], *, seed: int = 0, sum_rows: bool = False) -> None:
-        from torchjd.aggregation import PCGradWeighting
+        weighting = of_torchjd(self.name, "PCGradWeighting")
 
         super().__init__(tasks, sum_rows=sum_rows)
         self.draws = Draws(self.name, seed)
-        self.weighting = PCGradWeighting()
+        self.weighting = weighting()
 
     def gradient_weights(self, gramian: Tensor, present: list[int]) -> Tensor:
         """torchjd's, with this step's orders."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer
+from hf_transfer_kit.multitask.balancing.gradient_balancer import GradientBalancer, of_torchjd
 
 
 class UPGrad(GradientBalancer):
@@ -24,12 +24,12 @@ class UPGrad(GradientBalancer):
     summary: ClassVar[str] = "each gradient projected to where none conflicts, then their mean"
 
     def __init__(self, tasks: Sequence[str], *, sum_rows: bool = False) -> None:
-        from torchjd.aggregation import UPGradWeighting
+        weighting = of_torchjd(self.name, "UPGradWeighting")
 
         from hf_transfer_kit.multitask.balancing.dual_cone import NonNegativeLeastSquares
 
         super().__init__(tasks, sum_rows=sum_rows)
-        self.weighting = UPGradWeighting(projector=NonNegativeLeastSquares())
+        self.weighting = weighting(projector=NonNegativeLeastSquares())
 
     def gradient_weights(self, gramian: Tensor, present: list[int]) -> Tensor:
         """torchjd's."""

@@ -1,6 +1,7 @@
 """Balancers of gradients: torchjd's weights, the trunk's and the heads' gradients, one backward of the trunk."""
 
 import gc
+import sys
 import weakref
 
 import pytest
@@ -393,6 +394,16 @@ def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setattr("torchjd._mixins.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"cagrad lacks packages: .*torchjd\[cagrad\]"):
         BALANCERS["cagrad"](TASKS)
+
+
+def test_without_torchjd_each_says_which_extra_it_wants(monkeypatch):
+    for word in ("torchjd", "torchjd.aggregation"):
+        monkeypatch.setitem(sys.modules, word, None)
+    of_gradients = {name for name, kind in BALANCERS.items() if issubclass(kind, GradientBalancer)}
+    for name in of_gradients - {"nash_mtl"}:
+        with pytest.raises(SettingsError, match=rf"{name} needs torchjd: pip install 'hf_transfer_kit\[balancing\]'"):
+            BALANCERS[name](TASKS)
+    assert BALANCERS["nash_mtl"](TASKS).name == "nash_mtl"
 
 
 def test_two_processes_choose_the_weights_of_one(two_processes, tmp_path):
