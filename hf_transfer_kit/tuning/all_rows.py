@@ -26,7 +26,7 @@ def check_together(args: TrainingArguments) -> None:
     Raises:
         SettingsError: When the Trainer knows of fewer processes than there are.
     """
-    if args.world_size < number_of_processes():
+    if number_of_processes() > 1 and args.world_size == 1:
         raise SettingsError(
             f"{number_of_processes()} processes were started together, and the Trainer of each takes it for one that "
             "is alone, so that each would train by itself. On CPUs give TrainingArguments(use_cpu=True), or start one "

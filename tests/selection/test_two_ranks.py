@@ -46,7 +46,8 @@ def strategies(args, **settings):
 
 def outcomes(folder):
     """Comparison -> its outcome, after batches that neither two processes nor an epoch divide evenly."""
-    going_on.BUDGET = replace(going_on.BUDGET, max_steps=6, batch_size=5)
+    torch.set_num_threads(1)  # as the ranks have
+    going_on.BUDGET = replace(going_on.BUDGET, max_steps=6, batch_size=5, learning_rate=0.05)
     going_on.network = network
     going_on.fresh_network = lambda kind, names, seed: network(seed, names)
     SOURCE[0] = folder / f"source-{os.environ.get('RANK', 0)}"
@@ -54,14 +55,19 @@ def outcomes(folder):
     found = {}
     for name, compared in {"strategies": strategies, **COMPARISONS}.items():
         args = TrainingArguments(str(folder), use_cpu=True, report_to=[], disable_tqdm=True)
+        args.optim = "sgd"  # Adam's first steps are as long whatever the gradient, rounding included
         args.per_device_train_batch_size = 5 // args.world_size + 5 % args.world_size
         found[name] = json.loads(json.dumps(plain(compared(args)), default=str))
     return found
 
 
 def differences(one, two, place=""):
-    """Where two outcomes differ by more than rounding, but for pictures of t-SNE, which makes much of it."""
-    if place.endswith("/points"):
+    """Where two outcomes differ by more than rounding, but for what makes much of it.
+
+    That are t-SNE, a fit by iteration, correlations of predictions that hardly differ, and cosines of gradients of
+    which one is zero (that of lwf in its first step).
+    """
+    if any(word in place for word in ("/points", "/labelled", "pearson", "/affinity")):
         return []
     if isinstance(one, dict):
         return [
@@ -78,7 +84,9 @@ def test_two_ranks_are_one(two_processes, tmp_path, monkeypatch):
         monkeypatch.setattr(going_on, name, getattr(going_on, name))  # taken back after the test
     two_processes(TWO_RANKS, tmp_path)
     two = json.loads((tmp_path / "found.json").read_text())
+    threads = torch.get_num_threads()
     one = outcomes(tmp_path)
+    torch.set_num_threads(threads)
     wrong = differences(one, two)
     where = {place.split("/")[1] for place, *_ in wrong}
     assert not wrong, (where, wrong[:20])
