@@ -90,7 +90,7 @@ class LabelHead:
 
     def _caught(self) -> Tensor:
         """What entered the head, or of several copies of it the one that ran."""
-        ran = next(module for module in self.module.modules() if _CAUGHT in module.__dict__)
+        ran = next(module for module in self.module.modules() if module.__dict__.get(_CAUGHT) is not None)
         caught = cast(Tensor, getattr(ran, _CAUGHT))
-        delattr(ran, _CAUGHT)
+        setattr(ran, _CAUGHT, None)  # torch 2.8 compiles no delattr
         return caught
