@@ -352,16 +352,8 @@ def test_the_majority_class_alone_is_told(imbalanced, network, tmp_path):
 )
 def test_rare_classes_can_be_made_to_count(how, imbalanced, network, tmp_path):
     flags = ["--model_name_or_path", network, "--dataset", imbalanced, "--strategies", "full", "head_only"]
-    flags += [
-        "--output_dir",
-        tmp_path,
-        "--max_steps",
-        "20",
-        "--evaluations",
-        "1",
-        "--per_device_train_batch_size",
-        "16",
-    ]
+    flags += ["--output_dir", tmp_path, "--max_steps", "60", "--evaluations", "1", "--batch_size", "16"]
+    flags += ["--learning_rate", "0.01", "--augment", "false"]
     run("transfer.py", *flags, *how, "--metric", "balanced_accuracy")
     report = json.loads((tmp_path / "report.json").read_text())
     reached = {result["strategy"]: result["validation"]["balanced_accuracy"] for result in report["results"]}
