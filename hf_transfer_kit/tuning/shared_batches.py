@@ -101,6 +101,8 @@ class SharedBatches(RunPart, NetworkCallback):
         trainer = cast(Trainer, calling_trainer())
         mend_loss_scale(trainer, train_dataloader)
         counted = trainer.compute_loss_func is not None or type(trainer).compute_loss is not Trainer.compute_loss
+        if trainer.label_smoother is not None and not counted:
+            trainer.model_accepts_loss_kwargs = False  # a mean, which Trainers of some versions take for a sum
         if number_of_processes() > 1 and not counted and not getattr(model, "loss_of_all_processes", False):
             self._hook = model.register_forward_hook(_weighed, with_kwargs=True)
 

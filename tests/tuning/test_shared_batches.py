@@ -18,7 +18,6 @@ RUNS = {
     "bert, one row at the end": ("bert", {"size": 5}),
     "tokens": ("bert_tokens", {"size": 4}),
     "smoothed": ("bert", {"size": 4, "label_smoothing_factor": 0.2}),
-    "compiled": ("bert", {"size": 3, "torch_compile": True, "torch_compile_backend": "eager"}),
     "of like length": ("bert", {"size": 4, "train_sampling_strategy": "group_by_length"}),
 }
 ALONE = """
@@ -32,6 +31,8 @@ import term_cases
 
 dist.init_process_group("gloo")
 alone = {"use_cpu": False}  # as on a CPU where nobody says so
+if _trainer([{}], **alone).args.world_size == 2:
+    sys.exit()  # transformers of this version sees that there are two
 _, rows = term_cases.case("bert")
 runs = {
     "shared": lambda: _trainer(rows, SharedBatches(4), **alone),
@@ -47,6 +48,8 @@ for name, run in runs.items():
     else:
         raise AssertionError(name)
 """
+if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 8):  # earlier ones lose names where a graph breaks
+    RUNS["compiled"] = ("bert", {"size": 3, "torch_compile": True, "torch_compile_backend": "eager"})
 TWO_RANKS = """
 import json, sys
 from pathlib import Path
