@@ -160,8 +160,8 @@ def two_ranks(folder: Path, text: str, *arguments: object, check: bool = True) -
     return done
 
 
-def _together(words: list[str], ranks: int, folder: str, environment: dict, timeout: float):
-    """Ranks that meet at a store of this process; when one fails the others are stopped, as torchrun does it."""
+def begun_ranks(words: list[str], ranks: int, folder: str, environment: Mapping[str, str]):
+    """A store of this process, which lives as long as it is held, and forks that meet there, one a rank."""
     from torch.distributed import TCPStore
 
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
@@ -171,6 +171,12 @@ def _together(words: list[str], ranks: int, folder: str, environment: dict, time
     for rank in range(ranks):
         own = {name: str(value) for name, value in {**common, "RANK": rank, "LOCAL_RANK": rank}.items()}
         forks.append(Fork(words, cwd=folder, environment={**environment, **own}))
+    return store, forks
+
+
+def _together(words: list[str], ranks: int, folder: str, environment: dict, timeout: float):
+    """Ranks of which, when one fails, the others are stopped, as torchrun does it."""
+    _store, forks = begun_ranks(words, ranks, folder, environment)
     end = time.monotonic() + timeout
     while None in (states := [fork.poll() for fork in forks]):
         late = time.monotonic() > end

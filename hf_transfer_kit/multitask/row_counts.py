@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from hf_transfer_kit.tuning.all_rows import number_of_processes
+
 
 def loss_shares(
     names: Sequence[str], counts: Mapping[str, Tensor | int], device: torch.device
@@ -21,7 +23,7 @@ def loss_shares(
         counts: Task -> rows of this process's batch, of those that it has.
         device: Where processes exchange tensors.
     """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if number_of_processes() == 1:
         return {name: 1 / at_least_one(counts[name]) for name in names if name in counts}
     everywhere = torch.tensor([0.0] * 2 * len(names), device=device)
     for index, name in enumerate(names):
@@ -29,8 +31,11 @@ def loss_shares(
         everywhere[len(names) + index] = name in counts
     torch.distributed.all_reduce(everywhere)
     present = everywhere[len(names) :].tolist()
-    size = torch.distributed.get_world_size()
-    return {name: size / everywhere[index].clamp(min=1) for index, name in enumerate(names) if present[index]}
+    return {
+        name: number_of_processes() / everywhere[index].clamp(min=1)
+        for index, name in enumerate(names)
+        if present[index]
+    }
 
 
 def at_least_one(count: Tensor | int) -> Tensor | int:

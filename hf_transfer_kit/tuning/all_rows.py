@@ -17,6 +17,11 @@ def number_of_processes() -> int:
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
+def process_number() -> int:
+    """Which of them this one is, from 0."""
+    return distributed.get_rank() if number_of_processes() > 1 else 0
+
+
 def check_together(args: TrainingArguments) -> None:
     """Refuses processes that have met and would each train by itself.
 
@@ -65,7 +70,7 @@ class Part:
     def __init__(self, rows: int, *, together: bool) -> None:
         parts = number_of_processes() if together else 1
         self.shared = 1 < parts <= rows
-        place = distributed.get_rank() if self.shared else 0
+        place = process_number()
         self.places = range(rows * place // parts, rows * (place + 1) // parts) if self.shared else range(rows)
 
     def batches(self, size: int) -> Iterator[range]:

@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerControl, TrainerState, TrainingArgument
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import check_int
-from hf_transfer_kit.tuning.all_rows import check_together, number_of_processes
+from hf_transfer_kit.tuning.all_rows import check_together, number_of_processes, process_number
 from hf_transfer_kit.tuning.calling import calling_trainer
 from hf_transfer_kit.tuning.loss_scale import mend_loss_scale
 from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
@@ -55,8 +55,6 @@ class SharedBatches(RunPart, NetworkCallback):
             check_int("SharedBatches", "batch_size", batch_size, low=1)
         self.batch_size = batch_size
 
-    _trainer_found = False
-
     def on_init_end(
         self,
         args: TrainingArguments,
@@ -81,7 +79,6 @@ class SharedBatches(RunPart, NetworkCallback):
         vars(trainer)["get_train_dataloader"] = partial(_dealt, trainer.get_train_dataloader, size)
         if number_of_processes() > 1:
             vars(trainer)["compute_loss"] = partial(_loss_of_own_rows, trainer.compute_loss)
-        self._trainer_found = True
         guard_run()
 
     def on_train_begin(
@@ -93,12 +90,12 @@ class SharedBatches(RunPart, NetworkCallback):
         train_dataloader: DataLoader = GIVEN,
         **kwargs: Any,
     ) -> None:
-        if not self._trainer_found:
+        trainer = calling_trainer()
+        if trainer is None or "get_train_dataloader" not in vars(trainer):
             raise SettingsError(
                 "SharedBatches was added to a Trainer that was made. Pass it in Trainer(callbacks=[...])."
             )
         self.leave(model)
-        trainer = cast(Trainer, calling_trainer())
         mend_loss_scale(trainer, train_dataloader)
         counted = trainer.compute_loss_func is not None or type(trainer).compute_loss is not Trainer.compute_loss
         if trainer.label_smoother is not None and not counted:
@@ -170,14 +167,16 @@ def _weighed(model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any)
 
 def _loss_of_own_rows(compute_loss: Any, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
     """Trainer's ``compute_loss``, in evaluation without the rows that fill the last batch and count elsewhere."""
+    if model.training:
+        return compute_loss(model, inputs, *args, **kwargs)
     given = dict(inputs)
     found = compute_loss(model, inputs, *args, **kwargs)
     sizes = {len(value) for value in given.values() if isinstance(value, Tensor) and value.dim()}
     state = GradientState()
-    if model.training or len(sizes) != 1 or not state.end_of_dataloader or state.remainder <= 0:
+    if len(sizes) != 1 or not state.end_of_dataloader or state.remainder <= 0:
         return found
     (size,) = sizes
-    own = min(max(state.remainder - distributed.get_rank() * size, 0), size)
+    own = min(max(state.remainder - process_number() * size, 0), size)
     if own in (0, size):  # of none the loss is not counted
         return found
     part = {name: value[:own] if isinstance(value, Tensor) and value.dim() else value for name, value in given.items()}
@@ -212,8 +211,7 @@ class _Parts(BatchSamplerShard):
     """This process's part of each batch: equal ones, as far as the rows allow."""
 
     def __init__(self, batches: BatchSampler) -> None:
-        rank = distributed.get_rank() if number_of_processes() > 1 else 0
-        super().__init__(batches, number_of_processes(), rank, even_batches=False)
+        super().__init__(batches, number_of_processes(), process_number(), even_batches=False)
         self.split_batches = True  # so that its length is that of the whole batches
 
     def __iter__(self) -> Iterator[list[int]]:

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hf_transfer_kit.backbones.shards import has_shards
+from hf_transfer_kit.tuning.all_rows import number_of_processes, process_number
 from hf_transfer_kit.values.rows import collated
 
 
@@ -34,7 +35,7 @@ def own_batches(
     Raises:
         DataError: When the collator does not take the rows.
     """
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    rank, world = process_number(), number_of_processes()
     if hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"):
         order: Sequence[int] = range(len(dataset))
         chosen: Iterator[Any]
@@ -76,6 +77,6 @@ def counted_batches(
 
 def sum_over_processes(tensor: Tensor) -> Tensor:
     """The sum over all processes, in place; every process must call it."""
-    if dist.is_initialized():
+    if number_of_processes() > 1:
         dist.all_reduce(tensor)
     return tensor

@@ -7,28 +7,16 @@ from pathlib import Path
 
 import processes
 import pytest
-from torch.distributed import TCPStore
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ["--model_name_or_path", "small_resnet", "--dataset", "digits_m", "--train_size", "40"]
 
 
-def ranks_of(*words, count=2):
-    """Processes that nobody watches, each begun with the environment of its rank."""
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    common = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
-    common |= {"TORCHELASTIC_RUN_ID": "tests", "TORCHELASTIC_USE_AGENT_STORE": True, "OMP_NUM_THREADS": 1}
-    started = []
-    for rank in range(count):
-        own = {name: str(value) for name, value in {**common, "RANK": rank, "LOCAL_RANK": rank}.items()}
-        started.append(processes.start([str(word) for word in words], env={**os.environ, **own}))
-    return store, started
-
-
 @pytest.mark.skipif(not processes.CAN_FORK, reason="processes are looked at while they run, as forks")
 def test_when_one_dies_the_other_ends_with_a_sentence(tmp_path):
     flags = [*DATA, "--strategy", "full", "--max_steps", "100000", "--eval_strategy", "no", "--output_dir", tmp_path]
-    _, (first, second) = ranks_of(ROOT / "scripts" / "finetune.py", *flags)
+    words = [str(word) for word in (ROOT / "scripts" / "finetune.py", *flags)]
+    _store, (first, second) = processes.begun_ranks(words, 2, str(ROOT), {**os.environ, "OMP_NUM_THREADS": "1"})
     end = time.monotonic() + 200
     while "Training" not in first.said()[0] and time.monotonic() < end and first.poll() is None:
         time.sleep(0.2)
