@@ -47,7 +47,8 @@ def test_logits_are_the_same(trip):
     for name in (*RECIPES[:-1], "trainer"):
         assert torch.equal(pulled[name], pushed[name]), name
     # The merged weights of an adapter, and the adapter on its base, round differently.
-    assert torch.allclose(pulled["lora"], pushed["lora"], atol=1e-5)
+    # How much is the machine's BLAS: 1e-6 here, over 2e-5 there, of adapters drawn wide.
+    assert torch.allclose(pulled["lora"], pushed["lora"], atol=1e-4)
     assert torch.allclose(pulled["adapter"], pushed["lora"], atol=1e-6)
 
 
