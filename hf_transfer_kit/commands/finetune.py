@@ -37,6 +37,7 @@ from hf_transfer_kit.commands.flags.arguments import (
 from hf_transfer_kit.commands.flags.growing_arguments import GrowingArguments
 from hf_transfer_kit.commands.flags.network_arguments import KeptModelArguments
 from hf_transfer_kit.commands.flags.run_arguments import KitTrainingArguments, OneSeedArguments
+from hf_transfer_kit.commands.flags.stream_arguments import TrainingStreamArguments
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepReport, check_saved, save_results, started_report
@@ -100,6 +101,7 @@ def evaluated(args: KitTrainingArguments, budget: Budget, typed: Collection[str]
 FLAGS = (
     KeptModelArguments,
     TaskDataArguments,
+    TrainingStreamArguments,
     StrategyArguments,
     GrowingArguments,
     CacheArguments,
@@ -112,8 +114,8 @@ FLAGS = (
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, strategy_args, growing_args, cache_args, balance_args, page_args, args = parse_arguments(
-        *FLAGS, recipe="finetune"
+    model_args, data_args, stream_args, strategy_args, growing_args, cache_args, balance_args, page_args, args = (
+        parse_arguments(*FLAGS, recipe="finetune")
     )
     checked_output(args, model_args, data_args, growing_args)
     check_named(args.resume_from_checkpoint)
@@ -124,10 +126,13 @@ def main() -> None:
     if data_args.task_type != CLASSIFICATION and (advised or growing_args.kept):
         what = "--strategy auto" if advised else "--old_classes kept"
         raise SettingsError(f"{what} is for classification, and --task_type is {data_args.task_type}. Leave it out.")
+    if stream_args.streaming:
+        stream_args.check(strategy, data_args.task_type, args, advised=advised)
     uses_embedded_example(model_args, data_args, args)
-    growing = None
+    growing = stream = None
     with args.main_process_first():
-        loaded = data_args.load()
+        stream = stream_args.hold(data_args, args) if stream_args.streaming else None
+        loaded = stream.loaded if stream else data_args.load()
         if growing_args.kept:
             growing = growing_args.grow(model_args, data_args, balance_args, loaded, seed=args.seed)
             growing.check(strategy, advised=advised)
@@ -137,10 +142,14 @@ def main() -> None:
     processor = model_args.processor(model)
     validate_strategies([strategy], model)
     with args.main_process_first():
-        prepared = growing.prepare(data_args, processor) if growing else data_args.prepare(loaded, processor)
+        if stream:
+            prepared = stream.prepare(data_args, processor, seed=args.seed)
+        else:
+            prepared = growing.prepare(data_args, processor) if growing else data_args.prepare(loaded, processor)
         data = replace(prepared, **judged)
     validate_strategies([strategy], model, data)
-    budget = args.budget(len(data.train), data.modality)
+    rows_to_train_on = 0 if stream else len(data.train)
+    budget = args.budget(rows_to_train_on, data.modality)
     caches = cache_args.caches(data, args)
     reasons, suspected = (), ()
     if advised:
@@ -184,7 +193,7 @@ def main() -> None:
         "network": model_args.display_name,
         "dataset": loaded.name,
         "classes": len(data.label_names),
-        "training rows": len(data.train),
+        "training rows": "a stream" if stream else rows_to_train_on,
         "seed": args.seed,
         "learning rate": args.learning_rate,
         "rows a step": budget.batch_size,
@@ -193,8 +202,9 @@ def main() -> None:
     guard = GuardCheckpoints(facts, overwrite=args.overwrite_output_dir)
     training_started = time.perf_counter()
     before = growing.before(data, args) if growing else None
-    # What an old network says beside the new one it says of inputs, not of what frozen layers made of them.
-    attach = None if growing else caches.attach
+    # What an old network says beside the new one it says of inputs, not of what frozen layers made of them, and rows
+    # of a stream come once.
+    attach = None if growing or stream else caches.attach
     keeping = growing.callbacks() if growing else ()
     with readable_data(strategy, model, data, attach) as rows:
         parts = (RestoreWeights(resume), guard, *keeping, *model_args.rounding(), progress, kept)
@@ -212,6 +222,7 @@ def main() -> None:
             *reasons,
             *caches.notes,
             *(growing.notes if growing else ()),
+            *(stream.notes if stream else ()),
         ),
     )
     report = comparison_report(
@@ -237,7 +248,7 @@ def main() -> None:
             sep="\n",
         )
         config = resolved_config(
-            model_args, data_args, strategy_args, growing_args, cache_args, balance_args, page_args, args
+            model_args, data_args, stream_args, strategy_args, growing_args, cache_args, balance_args, page_args, args
         )
         stage("Writing the report, the card and the model")
         save_results(

@@ -57,6 +57,7 @@ class LoadedData:
         task_type: ``"classification"``, ``"regression"``, ``"multi_label"``, ``"token_classification"`` or ``"ctc"``.
         given_rows: Split -> place of each of its rows in the split as it was given; empty where that is not known.
         numbered_classes: Whether the data gives its classes numbers and no names, so that ``label_names`` are these.
+        streamed: Whether the rows to learn from are a stream, of which ``train`` holds a few to look at.
     """
 
     name: str
@@ -71,6 +72,7 @@ class LoadedData:
     task_type: str = CLASSIFICATION
     given_rows: Mapping[str, Sequence[int]] = field(default_factory=dict)
     numbered_classes: bool = False
+    streamed: bool = False
 
     @property
     def labelled_splits(self) -> tuple[str, ...]:
@@ -91,12 +93,15 @@ class LoadedData:
         return self.label_column
 
     def sizes(self) -> dict[str, int]:
-        """Rows of each split."""
-        return {split: len(getattr(self, split)) for split in SPLIT_NAMES}
+        """Rows of each split that is no stream."""
+        return {split: len(data) for split, data in self._known_splits()}
 
     def fingerprints(self) -> dict[str, str]:
-        """The fingerprint that ``datasets`` gives each split."""
-        return {split: getattr(self, split)._fingerprint for split in SPLIT_NAMES}
+        """The fingerprint that ``datasets`` gives each split that is no stream."""
+        return {split: data._fingerprint for split, data in self._known_splits()}
+
+    def _known_splits(self) -> list[tuple[str, Dataset]]:
+        return [(split, getattr(self, split)) for split in SPLIT_NAMES if not (self.streamed and split == "train")]
 
     def relabelled(
         self,

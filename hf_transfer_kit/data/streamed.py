@@ -51,6 +51,30 @@ class StreamedData:
         """As ``LoadedData`` has it."""
         return CLASSIFICATION
 
+    def rows(self, split: str) -> Iterator[Mapping[str, Any]]:
+        """One pass through a split, nothing decoded: all its rows, also in one of several workers of a loader.
+
+        Raises:
+            DataError: While iterating, where it breaks off, or when it has no rows.
+        """
+        # datasets would give a worker of a loader a part of the rows, but not of batches, which it does not share out.
+        batches, read = iter(self.splits[split].iter(batch_size=1)), 0
+        while True:
+            try:
+                batch = next(batches, None)
+            except TransferKitError:
+                raise
+            except Exception as error:  # the readers of files and the Hub have each their own
+                raise DataError(
+                    f"{self.name} cannot be read beyond {read} rows of {split}: {first_line(error.__cause__ or error)}"
+                ) from error
+            if batch is None:
+                break
+            read += 1
+            yield {column: values[0] for column, values in batch.items()}
+        if not read:
+            raise DataError(f"The split {split} of {self.name} has no rows.")
+
     def class_of(self, value: Any, split: str, row: int) -> int:
         """Class index of what the label column holds.
 
@@ -163,6 +187,62 @@ def stream_inputs(data: StreamedData, processor: Any, sizes: InputSizes) -> RawI
     return RawInputs(data.modality, processor, sizes)
 
 
+class RowMaker:
+    """Makes rows as ``prepare_data`` makes them of what a split's stream gives.
+
+    Args:
+        data: The streams.
+        split: Which of them.
+        inputs: What makes inputs of raw rows.
+        skip: Leave rows out that cannot be read, and count them.
+    """
+
+    def __init__(self, data: StreamedData, split: str, inputs: RawInputs, *, skip: bool) -> None:
+        self.data, self.split, self.inputs, self.skip = data, split, inputs, skip
+        self.seen = self.skipped = self.dull = 0
+        """Rows that were looked at, were left out, are the same everywhere."""
+
+    def __call__(self, given: Mapping[str, Any], row: int) -> dict[str, Any] | None:
+        """The row, or None where it is left out.
+
+        Args:
+            given: What the stream gave.
+            row: Its place in the split.
+
+        Raises:
+            DataError: When it cannot be read and is not to be left out, or its label is none of the classes.
+        """
+        self.seen += 1
+        label = self.data.class_of(given[self.data.label_column], self.split, row)
+        values = [self._decoded(fetched(given[column], self.split, row)) for column in self.data.input_columns]
+        looks = [looked_at(value, self.data.modality) for value in values]
+        problems = [problem for problem, _ in looks]
+        for column, problem in zip(self.data.input_columns, problems, strict=True):
+            if problem and not self.skip:
+                raise unreadable(row, self.split, column, problem)
+        self.dull += any(constant for _, constant in looks)
+        if any(problems):
+            self.skipped += 1
+            return None
+        return {**self.inputs.rows([values[0] if len(values) == 1 else tuple(values)])[0], "labels": label}
+
+    def tell(self) -> None:
+        """Says how many rows were left out or are the same everywhere.
+
+        Raises:
+            DataError: When none could be read.
+        """
+        column = self.data.input_columns[0]
+        tell_looks(self.split, column, self.data.modality, rows=self.seen, dull=self.dull, bad=self.skipped)
+
+    def _decoded(self, value: Any) -> Any:
+        """A picture that can be decoded as one, so that this is done once; all else as it is."""
+        if self.data.modality == "image":
+            with suppress(Exception):
+                return rgb_image(value)
+        return value
+
+
 class StreamedRows(IterableDataset):
     """One pass after the other through a split, of rows as ``prepare_data`` makes them; one is held at a time.
 
@@ -183,54 +263,30 @@ class StreamedRows(IterableDataset):
         """Rows that the last pass has left out."""
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        self.skipped = dull = rows = 0
-        for row, given in enumerate(self._given()):
-            rows = row + 1
-            label = self.data.class_of(given[self.data.label_column], self.split, row)
-            values = [self._opened(given[column], row) for column in self.data.input_columns]
-            looks = [looked_at(value, self.data.modality) for value in values]
-            problems = [problem for problem, _ in looks]
-            for column, problem in zip(self.data.input_columns, problems, strict=True):
-                if problem and not self.skip:
-                    raise unreadable(row, self.split, column, problem)
-            self.skipped += any(problems)
-            dull += any(constant for _, constant in looks)
-            if not any(problems):
-                yield {**self.inputs.rows([values[0] if len(values) == 1 else tuple(values)])[0], "labels": label}
-        if not rows:
-            raise DataError(f"The split {self.split} of {self.data.name} has no rows.")
-        column = self.data.input_columns[0]
-        tell_looks(self.split, column, self.data.modality, rows=rows, dull=dull, bad=self.skipped)
+        make = RowMaker(self.data, self.split, self.inputs, skip=self.skip)
+        for row, given in enumerate(self.data.rows(self.split)):
+            made = make(given, row)
+            self.skipped = make.skipped
+            if made is not None:
+                yield made
+        make.tell()
 
-    def _given(self) -> Iterator[Mapping[str, Any]]:
-        """The stream's rows; where it breaks off, a sentence says after which."""
-        rows, read = iter(self.data.splits[self.split]), 0
-        while True:
-            try:
-                row = next(rows, None)
-            except TransferKitError:
-                raise
-            except Exception as error:  # the readers of files and the Hub have each their own
-                raise DataError(
-                    f"{self.data.name} cannot be read beyond {read} rows of {self.split}: "
-                    f"{first_line(error.__cause__ or error)}"
-                ) from error
-            if row is None:
-                return
-            read += 1
-            yield row
 
-    def _opened(self, value: Any, row: int) -> Any:
-        """A file that lies elsewhere as its bytes; a picture that can be decoded, so that this is done once."""
-        if isinstance(value, Mapping) and value.get("bytes") is None and "://" in str(value.get("path")):
-            try:
-                with fsspec.open(value["path"], "rb") as file:
-                    value = {**value, "bytes": file.read()}
-            except Exception as error:  # a line that is dead is no row to be left out
-                raise DataError(
-                    f"The file of row {row} of {self.split} cannot be fetched: {first_line(error)}"
-                ) from error
-        if self.data.modality == "image":
-            with suppress(Exception):
-                return rgb_image(value)
+def fetched(value: Any, split: str, row: int) -> Any:
+    """A file that lies elsewhere as its bytes; all else as it is.
+
+    Args:
+        value: As the stream gives it.
+        split: The row's split.
+        row: Its place there, for the sentence.
+
+    Raises:
+        DataError: When it cannot be had.
+    """
+    if not isinstance(value, Mapping) or value.get("bytes") is not None or "://" not in str(value.get("path")):
         return value
+    try:
+        with fsspec.open(value["path"], "rb") as file:
+            return {**value, "bytes": file.read()}
+    except Exception as error:  # a line that is dead is no row to be left out
+        raise DataError(f"The file of row {row} of {split} cannot be fetched: {first_line(error)}") from error

@@ -21,6 +21,7 @@ from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.tuning.calling import calling_trainer
 from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
+from hf_transfer_kit.values.rows import DealtStream
 
 logger = get_logger(__name__)
 
@@ -30,7 +31,7 @@ class FairLossScale(NetworkCallback):
 
     Before training the model's loss is computed twice on two rows, for two values of ``num_items_in_batch``; where it
     is the same, Trainer is told not to rely on it. ``L2SP``, ``DELTA`` and the other parts that stand beside the loss
-    do this by themselves; streams, and Trainers with a loss of their own, are left alone.
+    do this by themselves; streams that come once, and Trainers with a loss of their own, are left alone.
 
     Example:
         >>> trainer = Trainer(model, args, train_dataset=train, callbacks=[FairLossScale()])
@@ -92,9 +93,13 @@ def _device(batch: Mapping[str, Any]) -> torch.device:
 
 def _two_rows(loader: DataLoader | None, device: torch.device) -> dict[str, Any] | None:
     """Two rows as training reads them; None where they cannot be had without taking them from training."""
-    dataset = getattr(loader, "dataset", None)
-    if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or not len(dataset):
-        return None
+    dataset: Any = getattr(loader, "dataset", None)
     with preserved_random_state():
-        batch = cast(DataLoader, loader).collate_fn([dataset[0], dataset[len(dataset) - 1]])
+        if isinstance(dataset, DealtStream):
+            rows = dataset.first(2)
+        elif isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or not len(dataset):
+            return None
+        else:
+            rows = [dataset[0], dataset[len(dataset) - 1]]
+        batch = cast(DataLoader, loader).collate_fn(rows)
     return dict(on_device(batch, device)) if isinstance(batch, Mapping) else None

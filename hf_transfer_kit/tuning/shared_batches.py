@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-from accelerate.data_loader import BatchSamplerShard, DataLoaderDispatcher
+from accelerate.data_loader import BatchSamplerShard, DataLoaderDispatcher, DataLoaderShard
 from accelerate.state import GradientState
 from torch import Tensor, distributed, nn
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
@@ -21,6 +21,7 @@ from hf_transfer_kit.tuning.calling import calling_trainer
 from hf_transfer_kit.tuning.loss_scale import mend_loss_scale
 from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 from hf_transfer_kit.tuning.runs import RunPart, guard_run
+from hf_transfer_kit.values.rows import DealtStream
 
 
 class SharedBatches(RunPart, NetworkCallback):
@@ -29,7 +30,8 @@ class SharedBatches(RunPart, NetworkCallback):
     Trainer gives whole batches to processes in turn, and fills the last ones of an epoch with rows from its beginning.
     Here every process has its part of every batch, and the loss of a process with fewer rows counts less, so that the
     gradient is that of the mean over the batch. What a process draws by itself stays its own: dropout, random changes
-    of inputs, and the statistics of BatchNorm, which see its part of the batch. Streams are left as Trainer deals them.
+    of inputs, and the statistics of BatchNorm, which see its part of the batch. Streams are left as Trainer deals them,
+    unless they deal themselves (``DealtStream``).
 
     Rows that fill the last batch of an evaluation for several processes do not count in its loss either.
 
@@ -76,7 +78,7 @@ class SharedBatches(RunPart, NetworkCallback):
                 f"SharedBatches(batch_size={size}) has fewer rows than there are processes ({args.world_size}). Give "
                 "at least one for each."
             )
-        vars(trainer)["get_train_dataloader"] = partial(_dealt, trainer.get_train_dataloader, size)
+        vars(trainer)["get_train_dataloader"] = partial(_dealt, trainer.get_train_dataloader, size, args.device)
         if number_of_processes() > 1:
             vars(trainer)["compute_loss"] = partial(_loss_of_own_rows, trainer.compute_loss)
         guard_run()
@@ -184,9 +186,11 @@ def _loss_of_own_rows(compute_loss: Any, model: nn.Module, inputs: dict[str, Any
     return (loss, *found[1:]) if isinstance(found, tuple) else loss
 
 
-def _dealt(make_loader: Any, size: int) -> DataLoader:
+def _dealt(make_loader: Any, size: int, device: torch.device) -> DataLoader:
     """The loader that Trainer makes, with this process's part of each batch of ``size`` rows."""
     loader = make_loader()
+    if isinstance(loader.dataset, DealtStream):
+        return _of_stream(loader, size, device)
     if isinstance(loader.dataset, IterableDataset) or isinstance(loader, DataLoaderDispatcher):
         return loader
     batches = loader.batch_sampler
@@ -205,6 +209,22 @@ def _dealt(make_loader: Any, size: int) -> DataLoader:
     inner = getattr(loader, "base_dataloader", loader)
     object.__setattr__(inner, "batch_sampler", _Parts(BatchSampler(batches.sampler, size, batches.drop_last)))
     return loader
+
+
+def _of_stream(loader: DataLoader, size: int, device: torch.device) -> DataLoader:
+    """The same loader on a stream that deals itself."""
+    place, parts = process_number(), number_of_processes()
+    part = range(size * place // parts, size * (place + 1) // parts)
+    inner = getattr(loader, "base_dataloader", loader)
+    options = {name: getattr(inner, name) for name in _LOADER_OPTIONS}
+    stream = cast(DealtStream, loader.dataset).dealt(size, part)
+    return DataLoaderShard(stream, device=device, batch_size=len(part), **options)
+
+
+_LOADER_OPTIONS = (
+    "num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context",
+    "prefetch_factor", "persistent_workers",
+)  # fmt: skip
 
 
 class _Parts(BatchSamplerShard):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from hf_transfer_kit.errors import DataError, TransferKitError, first_line
 
@@ -81,6 +81,27 @@ class KnownCollator(Collator, Protocol):
 
     def fingerprint(self) -> str:
         """32 hexadecimal digits that change with what is made of a row."""
+
+
+@runtime_checkable
+class DealtStream(Protocol):
+    """A stream that gives several readers the batches of one.
+
+    Example:
+        >>> isinstance(iter([]), DealtStream)
+        False
+    """
+
+    def dealt(self, batch_size: int, part: range, /) -> Any:
+        """The stream of one reader, an ``IterableDataset``.
+
+        Args:
+            batch_size: Rows of a batch over all readers.
+            part: Which of its places are this reader's.
+        """
+
+    def first(self, rows: int, /) -> list[Any]:
+        """Its first rows, which come in training all the same."""
 
 
 def check_rows(dataset: Any) -> None:

@@ -111,9 +111,10 @@ def test_a_recipe_runs_under_its_name(tmp_path):
     assert refused.returncode == 2
     assert refused.stderr.startswith("hf-transfer features: --datset is no flag of hf-transfer features;")
     assert "Did you mean --dataset?" in refused.stderr
-    refused = processes.run([program, "finetune", "--streaming"], cwd=tmp_path)
+    refused = processes.run([program, "multitask", "--streaming"], cwd=tmp_path)
     assert refused.returncode == 2
-    assert "--streaming is no flag of hf-transfer finetune but of hf-transfer features;" in refused.stderr
+    owners = "hf-transfer features, hf-transfer finetune"
+    assert f"--streaming is no flag of hf-transfer multitask but of {owners};" in refused.stderr
     idle = processes.run([program, "features", "--bf16", "true"], cwd=tmp_path)
     assert "hf-transfer features cannot honour --bf16" in idle.stderr
 

@@ -169,11 +169,11 @@ def test_no_row_is_held_beyond_the_one_that_is_read():
     class Stream:
         features = Features({"text": Value("string"), "label": ClassLabel(names=NAMES)})
 
-        def __iter__(self):
+        def iter(self, batch_size):
             for row in range(50):
                 value = Text(text(row))
                 alive.add(value)
-                yield {"text": value, "label": row % 2}
+                yield {"text": [value], "label": [row % 2]}
                 del value
 
     data = StreamedData("made", "text", {"train": Stream()}, ("text",), "label", tuple(NAMES), {"train": {0: 0, 1: 1}})

@@ -101,6 +101,19 @@ _STREAMED = {
         "augment": "rows of a stream are read once, as they are",
         "cache_dir": "a stream is kept nowhere",
     },
+    "finetune": {
+        **_all("train_size split_seed", "rows of a stream are trained on as they come, for --max_steps"),
+        **_all("validation_size test_size", "a stream's rows are not counted; give --held_rows"),
+        "num_train_epochs": "a stream is not counted; give --max_steps",
+        "missing_label": "each row of a stream has a label, or ends the run",
+        "rename_classes": "the classes of a stream are named by --class_names",
+        **_all("cache_dir cache_budget cache_dtype", "rows of a stream come once, so that nothing is kept of them"),
+        **_all("class_weights sampler", "how many rows each class has is known at a stream's end alone"),
+        **_all("old_classes replay replay_config replay_input_column", "old and new classes are counted and joined"),
+        **_all("replay_label_column replay_rows margin lwf", "old and new classes are counted and joined"),
+        **_all("train_sampling_strategy length_column_name", "a stream is shuffled within --shuffle_buffer"),
+        "accelerator_config": "every process reads its own rows of a stream",
+    },
 }
 """Recipe that reads streams -> flag -> why it is idle with --streaming."""
 _UNTRAINED_ZERO_SHOT = _untrained(

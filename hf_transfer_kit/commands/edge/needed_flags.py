@@ -58,6 +58,7 @@ NEEDED: Mapping[str, tuple[Need, ...]] = {
         "project trackio_space_id trackio_bucket_id trackio_static_space_id",
         Need("report_to", "trackio", lambda value: value in ("trackio", "all")),
     ),
+    **_all("held_rows shuffle_buffer", Need("streaming", "", is_on)),
     **_all("ignore_data_skip restore_callback_states_from_checkpoint", Need("resume_from_checkpoint", "", is_on)),
 }
 """Flag -> of what one must hold for it to do anything."""

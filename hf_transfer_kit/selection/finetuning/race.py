@@ -258,7 +258,7 @@ def _told(make_model: Callable[[int], PreTrainedModel], data: PreparedData) -> C
 
     def make(seed: int) -> PreTrainedModel:
         model = make_model(seed)
-        learn_inputs(model, lambda: data.collator([data.train[0]]))
+        learn_inputs(model, lambda: data.collator([data.validation[0]]))
         return of_task(model, data)
 
     return make

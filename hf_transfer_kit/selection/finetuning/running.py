@@ -171,7 +171,7 @@ def to_channels_last(model: PreTrainedModel, data: PreparedData) -> PreTrainedMo
     Convolutions on a CPU, and in half precision on a GPU, are up to three times as fast with the channels last. All
     runs of a comparison have one layout, for another one rounds differently, and training blows that up.
     """
-    if "pixel_values" in data.train[0]:
+    if "pixel_values" in data.validation[0]:
         cast(nn.Module, model).to(memory_format=torch.channels_last)
         if is_adapted(model) and not adapters_of_any_layout():
             for name, parameter in model.named_parameters():
