@@ -113,7 +113,7 @@ def test_a_recipe_runs_under_its_name(tmp_path):
     assert "Did you mean --dataset?" in refused.stderr
     refused = processes.run([program, "multitask", "--streaming"], cwd=tmp_path)
     assert refused.returncode == 2
-    owners = "hf-transfer features, hf-transfer finetune"
+    owners = "hf-transfer finetune, hf-transfer features"
     assert f"--streaming is no flag of hf-transfer multitask but of {owners};" in refused.stderr
     idle = processes.run([program, "features", "--bf16", "true"], cwd=tmp_path)
     assert "hf-transfer features cannot honour --bf16" in idle.stderr
