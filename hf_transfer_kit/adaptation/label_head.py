@@ -13,9 +13,9 @@ from transformers import PreTrainedModel
 from hf_transfer_kit.adaptation.subclassing import override_forward
 from hf_transfer_kit.backbones.adapters import without_adapter
 from hf_transfer_kit.backbones.feature_maps import label_head
+from hf_transfer_kit.backbones.pooling import pooled_positions
 from hf_transfer_kit.backbones.precision import HALF, called_in_float32
 from hf_transfer_kit.errors import ModelError
-from hf_transfer_kit.features.pooling import pooled_positions
 
 _CAUGHT = "_caught_input"
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hf_transfer_kit.backbones.loading import load_model, load_processor
     from hf_transfer_kit.backbones.modality import modality_of
     from hf_transfer_kit.backbones.new_heads import replace_head
+    from hf_transfer_kit.backbones.pooled_encoder import PooledEncoderConfig, PooledEncoderForSequenceClassification
     from hf_transfer_kit.backbones.registry import register_architecture, register_head
     from hf_transfer_kit.backbones.torchvision_networks import TorchvisionConfig, TorchvisionForImageClassification
     from hf_transfer_kit.backbones.tower_classifier import TowerConfig, TowerForClassification
@@ -34,6 +35,8 @@ __all__ = [
     "DannMnistConfig",
     "DannMnistForImageClassification",
     "JointTowers",
+    "PooledEncoderConfig",
+    "PooledEncoderForSequenceClassification",
     "TorchvisionConfig",
     "TorchvisionForImageClassification",
     "TowerConfig",
@@ -61,4 +64,4 @@ __all__ = [
     "stored_dtype",
 ]
 
-load_when_used(__name__, at_once=["dann_mnist", "torchvision_networks", "tower_classifier"])
+load_when_used(__name__, at_once=["dann_mnist", "pooled_encoder", "torchvision_networks", "tower_classifier"])

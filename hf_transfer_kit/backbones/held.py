@@ -29,6 +29,13 @@ def held_config(config: PreTrainedConfig | Mapping[str, Any] | None) -> PreTrain
     return CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
 
 
+def without_place(settings: Any) -> Any:
+    """A configuration's dict, also inside, without the places that networks were loaded from."""
+    if not isinstance(settings, Mapping):
+        return settings
+    return {name: without_place(value) for name, value in settings.items() if name != "_name_or_path"}
+
+
 def refuse_near_settings(config: type[PreTrainedConfig], others: Mapping[str, Any]) -> None:
     """Refuses a setting that transformers would keep without a word though it is a slip of one of the config's own.
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 import transformers
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.utils import cached_file
 from transformers.utils.generic import is_timm_config_dict, is_timm_local_checkpoint
@@ -34,12 +34,18 @@ from hf_transfer_kit.backbones.checkpoints import (
 from hf_transfer_kit.backbones.fresh_networks import FRESH_NETWORKS, fresh_network, fresh_processor
 from hf_transfer_kit.backbones.joint_towers import joint_modality
 from hf_transfer_kit.backbones.new_heads import checked_labels, replace_head
+from hf_transfer_kit.backbones.pooled_encoder import PooledEncoderConfig, pooled_encoder
+from hf_transfer_kit.backbones.pooling import POOLINGS
+from hf_transfer_kit.backbones.text_pooling import own_pooling
 from hf_transfer_kit.backbones.torchvision_networks import torchvision_processor
 from hf_transfer_kit.backbones.tower_loading import load_tower_classifier
 from hf_transfer_kit.errors import ModelError, SettingsError, first_line
 from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.options import check_choice
 from hf_transfer_kit.task_types import CLASSIFICATION, check_task_type
 
+TEXT_POOLINGS = ("auto", "classifier", *POOLINGS)
+"""What a classifier's head may read of an encoder of texts."""
 _PROCESSORS = {"image": "AutoImageProcessor", "text": "AutoTokenizer", "audio": "AutoFeatureExtractor"}
 
 
@@ -57,6 +63,7 @@ def load_model(
     dtype: str = "float32",
     trained_head: bool = False,
     task_type: str = CLASSIFICATION,
+    pooling: str = "auto",
 ) -> PreTrainedModel:
     """Loads a pretrained network as a classifier of the given classes, with a fresh head.
 
@@ -76,9 +83,14 @@ def load_model(
         task_type: What the classes are of, as in ``load_data``: with ``"token_classification"`` of each word of a text
             (transformers' token classifier), with ``"ctc"`` the symbols that a sound spells, the first of them the
             blank (its network for CTC); other types are a classifier's.
+        pooling: What a classifier's head reads of an encoder of texts: ``"mean"``, ``"first"``, ``"last"`` or ``"max"``
+            of its positions (``PooledEncoderForSequenceClassification``), or with ``"classifier"`` what transformers'
+            classifier of the architecture reads. ``"auto"`` is the pooling that an encoder of sentences names in a file
+            of its own (of sentence-transformers), and without one ``"classifier"``.
 
     Raises:
-        SettingsError: When ``dtype`` or ``task_type`` is unknown.
+        SettingsError: When ``dtype``, ``task_type`` or ``pooling`` is unknown, or a pooling is asked for where a head
+            is kept.
         ModelError: When there is no such model, its files are missing or unsafe, it is no architecture with a
             classifier, its weights do not fit its architecture, or a head that was wanted is not among them.
 
@@ -93,6 +105,7 @@ def load_model(
             f"dtype={dtype!r} is unknown; choose {', '.join(map(repr, DTYPES))}.{did_you_mean(dtype, DTYPES)}"
         )
     check_task_type(task_type)
+    check_choice("load_model", "pooling", pooling, TEXT_POOLINGS)
     name = str(name_or_path)
     if name in FRESH_NETWORKS:
         if trained_head:
@@ -127,6 +140,17 @@ def load_model(
     fresh_head = num_labels is not None or id2label is not None
     if fresh_head:
         checked_labels(num_labels, id2label)
+    pools = auto is classifier_class("text") and task_type not in TASK_CLASSES
+    if pooling not in ("auto", "classifier") and not (fresh_head and pools):
+        raise SettingsError(
+            f"pooling={pooling!r} is of texts that a fresh head classifies, and {name} is loaded for something else. "
+            "Leave it out."
+        )
+    pooled = _pooling(pooling, name, config, revision) if pools and fresh_head else None
+    if pooled is not None and isinstance(config, PooledEncoderConfig):
+        config.pooling, pooled = pooled, None
+    if pooled is not None:
+        auto = AutoModel
     if fresh_head and not _has_own_head(config):
         # A bare encoder: its head is made with the right width at once.
         config.num_labels = num_labels or len(id2label or ())
@@ -145,6 +169,10 @@ def load_model(
         else:
             kept = torch_dtype(dtype) or getattr(config, "dtype", None) or torch.float32
             model = auto.from_config(config, trust_remote_code=trust_remote_code, dtype=kept)
+    if pooled is not None:
+        place = model.name_or_path
+        model = pooled_encoder(model, pooled, seed=seed)
+        model.name_or_path = place
     if fresh_head:
         replace_head(model, num_labels, id2label=id2label, seed=seed)
     if not pretrained:
@@ -189,6 +217,15 @@ def load_processor(name_or_path: str | Path, modality: str, *, revision: str | N
             f"{name} has no {modality} processor that {_PROCESSORS[modality]} can load ({first_line(error)}). "
             "Save the checkpoint's processor beside its weights."
         ) from error
+
+
+def _pooling(asked: str, name: str, config: PreTrainedConfig, revision: str | None) -> str | None:
+    """The pooling that a fresh head of texts reads; None for what transformers' classifier reads."""
+    if asked != "auto":
+        return None if asked == "classifier" else asked
+    if _has_own_head(config) or config.is_encoder_decoder:
+        return None
+    return own_pooling(name, revision=revision)
 
 
 def _is_timm(name: str, revision: str | None) -> bool:

@@ -18,7 +18,7 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_transfer_kit.backbones.heads import PassedOn
-from hf_transfer_kit.backbones.held import held_config, keep_weights
+from hf_transfer_kit.backbones.held import held_config, keep_weights, without_place
 from hf_transfer_kit.backbones.joint_towers import joint_scale, side_features
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded, seeded_eval_mode
 from hf_transfer_kit.backbones.transformers_inputs import inputs_of_transformers
@@ -61,13 +61,7 @@ class TowerConfig(PreTrainedConfig):
 
     def to_dict(self) -> dict[str, Any]:
         """As any configuration's, without the place that the joint network was loaded from."""
-        return _without_place(super().to_dict())
-
-
-def _without_place(values: Any) -> Any:
-    if not isinstance(values, Mapping):
-        return values
-    return {name: _without_place(value) for name, value in values.items() if name != "_name_or_path"}
+        return without_place(super().to_dict())
 
 
 class TowerForClassification(PreTrainedModel):

@@ -23,6 +23,7 @@ from datasets.arrow_writer import ArrowWriter
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from hf_transfer_kit.backbones.pooling import POOLINGS
 from hf_transfer_kit.commands.edge.flag_values import check_choice
 from hf_transfer_kit.commands.edge.places import checked_output
 from hf_transfer_kit.commands.edge.settings import command_line, parse_arguments
@@ -36,7 +37,6 @@ from hf_transfer_kit.data.streamed import StreamedData, StreamedRows
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features import CachedFeatures, cache_features
 from hf_transfer_kit.features.cached_features import FEATURES
-from hf_transfer_kit.features.pooling import POOLINGS
 from hf_transfer_kit.features.precision import DTYPES
 from hf_transfer_kit.features.shards import Column, arrow_features
 from hf_transfer_kit.features.stream_features import stream_features
@@ -55,7 +55,8 @@ class FeatureArguments:
         metadata={"help": "pooled: what enters the head. Or name or depth of a layer group, as layer_groups prints."},
     )
     pooling: str | None = field(
-        default=None, metadata={"help": "mean, first or last position of a layer group; default: all positions."}
+        default=None,
+        metadata={"help": "mean, first, last or max of a layer group's positions; default: all."},
     )
     format: str = field(default="arrow", metadata={"help": "arrow (datasets reads it) or safetensors."})
     dtype: str = field(default="float32", metadata={"help": "float32, float16, or (safetensors only) bfloat16."})

@@ -13,6 +13,7 @@ from torch import nn
 from transformers import default_data_collator
 
 from hf_transfer_kit.argument_types import checked_arguments
+from hf_transfer_kit.backbones.pooling import POOLINGS
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.splitting.sample import usual_device
 from hf_transfer_kit.backbones.unwrapping import plain_model
@@ -24,7 +25,6 @@ from hf_transfer_kit.features.feature_pass import FeaturePass
 from hf_transfer_kit.features.fingerprints import combined, data_fingerprint, transform_fingerprint
 from hf_transfer_kit.features.fixed_batches import FixedBatches
 from hf_transfer_kit.features.layer_output import LayerOutput, Tap, find_tap
-from hf_transfer_kit.features.pooling import POOLINGS
 from hf_transfer_kit.features.precision import check_dtype
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.features.shards import Column
@@ -67,8 +67,8 @@ def cache_features(
         layer: ``"pooled"``, what enters the head's first layer with parameters (the mean over positions where it still
             has some, without padding; the model's own output where it has no head); or the name or depth of a layer
             group before the head.
-        pooling: ``"mean"``, ``"first"`` or ``"last"`` position that is no padding; None keeps the positions of a layer
-            group: (C, H, W) or (H, W, C) a picture, (T, D) without padding a text or sound.
+        pooling: ``"mean"``, ``"first"``, ``"last"`` or ``"max"`` of what is no padding; None keeps a layer group's
+            positions: (C, H, W) or (H, W, C) a picture, (T, D) without padding a text or sound.
         collator: Rows -> batch, as Trainer's; None takes transformers' default one.
         batch_size: Rows of a forward, 1 or more.
         dtype: ``"float32"``, ``"float16"`` or ``"bfloat16"`` on disk.

@@ -20,10 +20,10 @@ from hf_transfer_kit.backbones.feature_maps import (
     head_input,
     position_mask,
 )
+from hf_transfer_kit.backbones.pooling import pooled_positions
 from hf_transfer_kit.backbones.taken_batches import misfits_told
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
-from hf_transfer_kit.features.pooling import pooled_positions
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.values import LayerGroup
 

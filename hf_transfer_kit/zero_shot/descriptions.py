@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from hf_transfer_kit.backbones import JointTowers, class_embeddings
+from hf_transfer_kit.backbones.pooling import pooled_positions
 from hf_transfer_kit.errors import DataError, ModelError
-from hf_transfer_kit.features.pooling import pooled_positions
 from hf_transfer_kit.zero_shot.table import AttributeTable
 
 

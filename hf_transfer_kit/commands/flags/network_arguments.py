@@ -22,6 +22,7 @@ from hf_transfer_kit.backbones import (
     modality_of,
     stored_dtype,
 )
+from hf_transfer_kit.backbones.loading import TEXT_POOLINGS
 from hf_transfer_kit.commands.edge.flag_values import check_choice
 from hf_transfer_kit.commands.edge.sign_of_life import stage
 from hf_transfer_kit.data import LoadedData
@@ -38,7 +39,9 @@ from hf_transfer_kit.tuning.rounding import STORED, RoundWeights
 class NetworkArguments:
     """Which pretrained network, to be run as it is."""
 
-    dtype = "float32"  # no flag here: what runs a network once writes features of a type of its own
+    # No flags here: what runs a network once writes features of a type of its own, pooled as it says.
+    dtype = "float32"
+    pooling = "auto"
 
     model_name_or_path: str | None = field(
         default=None,
@@ -119,7 +122,7 @@ class NetworkArguments:
         self, label_names: Sequence[str], *, joint: bool = False, task_type: str = CLASSIFICATION
     ) -> Callable[[int], PreTrainedModel]:
         """Seed -> freshly loaded model with a fresh head for these classes, whatever it reads and they are of."""
-        load = load_tower_classifier if joint else partial(load_model, task_type=task_type)
+        load = load_tower_classifier if joint else partial(load_model, task_type=task_type, pooling=self.pooling)
         return lambda seed: load(
             self.model_name_or_path,
             id2label=dict(enumerate(label_names)),
@@ -160,8 +163,17 @@ class ModelArguments(NetworkArguments):
         },
     )
 
+    pooling: str = field(
+        default="auto",
+        metadata={
+            "help": "What the head reads of a network of texts: mean, first, last or max of its positions, or "
+            "classifier (what transformers' reads); auto: what an encoder of sentences says of itself, else classifier."
+        },
+    )
+
     def __post_init__(self) -> None:
         check_choice("--dtype", self.dtype, DTYPES)
+        check_choice("--pooling", self.pooling, TEXT_POOLINGS)
         super().__post_init__()
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
 
-POOLINGS = ("mean", "first", "last")
+POOLINGS = ("mean", "first", "last", "max")
 
 
 def pooled_positions(positions: Tensor, mask: Tensor | None, *, how: str) -> Tensor:
@@ -17,7 +17,7 @@ def pooled_positions(positions: Tensor, mask: Tensor | None, *, how: str) -> Ten
     Args:
         positions: Of shape (B, P, D).
         mask: Which of them count, bool of shape (B, P); None counts all. A row without any gives zeros.
-        how: ``"mean"``, ``"first"`` or ``"last"`` of those that count.
+        how: ``"mean"``, ``"first"``, ``"last"`` or ``"max"`` (of each feature) of those that count.
 
     Returns:
         Of shape (B, D), dtype of ``positions``.
@@ -34,6 +34,8 @@ def pooled_positions(positions: Tensor, mask: Tensor | None, *, how: str) -> Ten
         dtype = torch.promote_types(positions.dtype, torch.float32)
         summed = positions.masked_fill(~mask[..., None], 0).sum(dim=1, dtype=dtype)  # (B, D)
         return (summed / counts.clamp(min=1)[:, None]).to(positions.dtype)
+    if how == "max":
+        return positions.masked_fill(~mask[..., None], -torch.inf).amax(dim=1).masked_fill((counts == 0)[:, None], 0)
     if how not in POOLINGS:
         raise SettingsError(
             f"pooling={how!r} is unknown; choose {', '.join(map(repr, POOLINGS))} or None.{did_you_mean(how, POOLINGS)}"

@@ -3,14 +3,16 @@
 import pytest
 import torch
 
+from hf_transfer_kit.backbones.pooling import pooled_positions
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.features.pooling import pooled_positions
 
 POSITIONS = torch.tensor([[[1.0], [2.0], [6.0]], [[4.0], [torch.nan], [8.0]], [[5.0], [5.0], [5.0]]])
 MASK = torch.tensor([[1, 1, 1], [1, 0, 0], [0, 0, 0]]).bool()
 
 
-@pytest.mark.parametrize(("how", "expected"), [("mean", [3, 4, 0]), ("first", [1, 4, 0]), ("last", [6, 4, 0])])
+@pytest.mark.parametrize(
+    ("how", "expected"), [("mean", [3, 4, 0]), ("first", [1, 4, 0]), ("last", [6, 4, 0]), ("max", [6, 4, 0])]
+)
 def test_only_what_is_no_padding_counts(how, expected):
     assert pooled_positions(POSITIONS, MASK, how=how).flatten().tolist() == expected
 
@@ -28,5 +30,5 @@ def test_half_precision_sums_in_float32():
 
 
 def test_unknown_pooling():
-    with pytest.raises(SettingsError, match="pooling='max' is unknown"):
-        pooled_positions(POSITIONS, None, how="max")
+    with pytest.raises(SettingsError, match="pooling='median' is unknown"):
+        pooled_positions(POSITIONS, None, how="median")
