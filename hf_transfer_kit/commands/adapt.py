@@ -109,6 +109,8 @@ def main() -> None:
     sharing = Sharing(args, model_args.base_model or domain_args.source_model)
     if domain_args.open_target and (not domain_args.source or domain_args.target is None):
         raise SettingsError("--open_target is about the classes of --source and of --target: give both.")
+    if domain_args.source_model is not None or wants_generalisation(domain_args):
+        model_args.refuse_probe("without a target, or without its source")
     if domain_args.source_model is not None:
         if weight_args.class_weights or weight_args.sampler:
             raise SettingsError("--class_weights and --sampler weigh source rows, of which --source_model has none.")
@@ -148,6 +150,7 @@ def main() -> None:
             labelled=target.labelled_splits,
             pretrained=model_args.pretrained,
         )
+    make_model = model_args.probed(make_model, source, prepared, args, cache_dir=adapt_args.cache_dir)
     prepared_target = judged_on = domains.target
     if domain_args.open_target:
         held_out_classes(source.label_names)  # refused before anything is trained

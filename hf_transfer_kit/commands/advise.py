@@ -95,6 +95,7 @@ def main() -> None:
     model = model_args.model_maker(loaded)(args.seed)
     processor = model_args.processor(model)
     data = data_args.prepare(loaded, processor)
+    model = model_args.probed(lambda seed: model, loaded, data, args, cache_dir=advice_args.cache_dir)(args.seed)
     source = None
     if advice_args.source_data:
         source = data_args.prepare(load_data(advice_args.source_data, seed=args.seed), processor, like=data)

@@ -126,6 +126,8 @@ def main() -> None:
     if data_args.task_type != CLASSIFICATION and (advised or growing_args.kept):
         what = "--strategy auto" if advised else "--old_classes kept"
         raise SettingsError(f"{what} is for classification, and --task_type is {data_args.task_type}. Leave it out.")
+    if stream_args.streaming or growing_args.kept:
+        model_args.refuse_probe("for streams" if stream_args.streaming else "for --old_classes kept")
     if stream_args.streaming:
         stream_args.check(strategy, data_args.task_type, args, advised=advised)
     uses_embedded_example(model_args, data_args, args)
@@ -147,6 +149,8 @@ def main() -> None:
         else:
             prepared = growing.prepare(data_args, processor) if growing else data_args.prepare(loaded, processor)
         data = replace(prepared, **judged)
+    make_model = model_args.probed(make_model, loaded, data, args, cache_dir=cache_args.cache_dir)
+    model = make_model(args.seed)
     validate_strategies([strategy], model, data)
     rows_to_train_on = 0 if stream else len(data.train)
     budget = args.budget(rows_to_train_on, data.modality)

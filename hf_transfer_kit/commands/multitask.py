@@ -82,6 +82,7 @@ def main() -> None:
     model_args, task_args, preparation, method_args, balance_args, args = parse_arguments(*FLAGS, recipe="multitask")
     balance = balance_args.balance()
     checked_output(args, model_args, task_args)
+    model_args.refuse_probe("for several tasks")
     sharing = Sharing(args, model_args.base_model)
     methods = [make_method(text) for text in method_args.methods]
     if task_args.tasks is None:

@@ -71,6 +71,7 @@ def main() -> None:
     model = make_model(args.seed)
     with args.main_process_first():
         data = replace(data_args.prepare(loaded, model_args.processor(model)), balance=balance)
+    make_model = model_args.probed(make_model, loaded, data, args, cache_dir=cache_args.cache_dir)
     budget = args.budget(len(data.train), data.modality)
     stage("Searching the depth")
     search = search_freeze_depth(

@@ -116,6 +116,7 @@ def main() -> None:
     processor = model_args.processor(model)
     with args.main_process_first():
         data = replace(data_args.prepare(loaded, processor), **judged)
+    make_model = model_args.probed(make_model, loaded, data, args, cache_dir=cache_args.cache_dir)
     metric = judging_of(data).metric
     budget = args.budget(len(data.train), data.modality)
     caches = cache_args.caches(data, args)

@@ -167,6 +167,7 @@ def main() -> None:
     model_args, data_args, shot_args, args = parse_arguments(*FLAGS, recipe="zero_shot")
     checked_output(args, model_args, data_args, shot_args)
     balance = ClassBalance(sampler=shot_args.sampler)
+    model_args.refuse_probe("for classes never seen")
     sharing = Sharing(args, model_args.base_model)
     if data_args.dataset is None and shot_args.attributes is None:
         print("Embedded example: handwritten digits by their strokes, three at a time never shown.")

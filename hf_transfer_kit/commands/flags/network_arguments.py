@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from transformers import PreTrainedModel, TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import (
     DTYPES,
@@ -25,14 +25,18 @@ from hf_transfer_kit.backbones import (
 from hf_transfer_kit.backbones.loading import TEXT_POOLINGS
 from hf_transfer_kit.commands.edge.flag_values import check_choice
 from hf_transfer_kit.commands.edge.sign_of_life import stage
-from hf_transfer_kit.data import LoadedData
+from hf_transfer_kit.data import LoadedData, PreparedData
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.data.streamed import StreamedData
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.selection import (
     FRESH_NETWORKS,
 )
+from hf_transfer_kit.selection.measures.pooling_choice import choose_pooling
 from hf_transfer_kit.tuning.rounding import STORED, RoundWeights
+
+PROBE = "probe"
+"""Of ``--pooling``: what a probe on training rows finds best."""
 
 
 @dataclass
@@ -122,7 +126,8 @@ class NetworkArguments:
         self, label_names: Sequence[str], *, joint: bool = False, task_type: str = CLASSIFICATION
     ) -> Callable[[int], PreTrainedModel]:
         """Seed -> freshly loaded model with a fresh head for these classes, whatever it reads and they are of."""
-        load = load_tower_classifier if joint else partial(load_model, task_type=task_type, pooling=self.pooling)
+        pooling = "auto" if self.pooling == PROBE else self.pooling  # until it is chosen
+        load = load_tower_classifier if joint else partial(load_model, task_type=task_type, pooling=pooling)
         return lambda seed: load(
             self.model_name_or_path,
             id2label=dict(enumerate(label_names)),
@@ -167,14 +172,48 @@ class ModelArguments(NetworkArguments):
         default="auto",
         metadata={
             "help": "What the head reads of a network of texts: mean, first, last or max of its positions, or "
-            "classifier (what transformers' reads); auto: what an encoder of sentences says of itself, else classifier."
+            "classifier (what transformers' reads); auto: as an encoder of sentences says of itself, else classifier; "
+            "probe: the best for a linear probe on training rows."
         },
     )
 
     def __post_init__(self) -> None:
         check_choice("--dtype", self.dtype, DTYPES)
-        check_choice("--pooling", self.pooling, TEXT_POOLINGS)
+        check_choice("--pooling", self.pooling, (*TEXT_POOLINGS, PROBE))
         super().__post_init__()
+
+    def probed(
+        self,
+        make_model: Callable[[int], PreTrainedModel],
+        loaded: LoadedData,
+        data: PreparedData,
+        args: TrainingArguments,
+        *,
+        cache_dir: str | None = None,
+    ) -> Callable[[int], PreTrainedModel]:
+        """The same, with ``--pooling probe`` of the pooling that a probe on training rows finds best, which is told."""
+        if self.pooling != PROBE:
+            return make_model
+        stage("Choosing the pooling")
+        found = choose_pooling(
+            lambda pooling: replace(self, pooling=pooling).model_maker(loaded)(args.seed),
+            data,
+            batch_size=args.per_device_eval_batch_size,
+            seed=args.seed,
+            cache_dir=cache_dir,
+        )
+        self.pooling = found.pooling
+        print(found)
+        return self.model_maker(loaded)
+
+    def refuse_probe(self, where: str) -> None:
+        """Refuses ``--pooling probe`` where it is not known.
+
+        Args:
+            where: To follow "not known".
+        """
+        if self.pooling == PROBE:
+            raise SettingsError(f"--pooling {PROBE} is not known {where}. Name a pooling, or leave it out.")
 
 
 @dataclass
