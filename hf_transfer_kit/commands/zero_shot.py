@@ -40,6 +40,7 @@ from hf_transfer_kit.selection.unseen_classes import compare_zero_shot, frozen_f
 from hf_transfer_kit.zero_shot import (
     JOINT_METHODS,
     METHODS,
+    SINGLE_METHODS,
     AttributeTable,
     HoldOut,
     described_classes,
@@ -99,7 +100,7 @@ class ZeroShotArguments:
     def __post_init__(self) -> None:
         for name in self.methods:
             check_choice("--methods", name, (*METHODS, *JOINT_METHODS))
-        check_choice("--mix_with", self.mix_with, tuple(METHODS))
+        check_choice("--mix_with", self.mix_with, tuple(SINGLE_METHODS))
         check_choice("--train_method", self.train_method, (*METHODS, *JOINT_METHODS))
         check_choice("--missing", self.missing, MISSING)
         if not self.splits and not self.unseen:

@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from hf_transfer_kit.zero_shot.digit_strokes import digit_strokes
     from hf_transfer_kit.zero_shot.explaining import Explanation, Voice
     from hf_transfer_kit.zero_shot.lookup import look_up
-    from hf_transfer_kit.zero_shot.methods import JOINT_METHODS, METHODS, ZeroShotMethod, fitted_method
+    from hf_transfer_kit.zero_shot.methods import (
+        JOINT_METHODS,
+        METHODS,
+        SINGLE_METHODS,
+        ZeroShotMethod,
+        fitted_method,
+    )
     from hf_transfer_kit.zero_shot.modeling import ZeroShotModel
     from hf_transfer_kit.zero_shot.protocol import HoldOut, hold_out, random_hold_outs
     from hf_transfer_kit.zero_shot.table import AttributeTable
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "JOINT_METHODS",
     "METHODS",
+    "SINGLE_METHODS",
     "AttributeTable",
     "Choice",
     "Explanation",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.metrics import SeenUnseenCurve, harmonic_mean, per_class_accuracy, seen_unseen_curve
-from hf_transfer_kit.zero_shot.methods import ALL_METHODS, JointMix, ZeroShotMethod, fitted_method
+from hf_transfer_kit.zero_shot.methods import ALL_METHODS, Ensemble, JointMix, ZeroShotMethod, fitted_method
 from hf_transfer_kit.zero_shot.methods.method import spread_of_scores
 
 _NEARLY = 0.98
@@ -73,8 +73,8 @@ def choose_options(
     in the middle of those whose mean harmonic mean is within 2 % of the best.
 
     Args:
-        method: Key of ``METHODS`` or ``JOINT_METHODS``. Of ``joint_mix`` the partner's options are chosen first, by
-            themselves, then the weight.
+        method: Key of ``METHODS`` or ``JOINT_METHODS``. Of ``ensemble`` the options of each member are chosen by
+            themselves, of ``joint_mix`` first those of the partner, then the weight.
         features: Of rows of seen classes, (N, D).
         labels: int64 (N,), rows of ``signatures``.
         signatures: (S, A) of the seen classes, S at least 4.
@@ -106,14 +106,19 @@ def choose_options(
         drawn = torch.from_numpy(np.random.default_rng(seed).permutation(len(labels))[:max_rows])
         features, labels = features[drawn], labels[drawn]
     fixed = dict(fixed or {})
-    if method == JointMix.name and "partner_options" not in fixed:
-        how: dict[str, Any] = {
-            "splits": splits,
-            "share": share,
-            "held_rows": held_rows,
-            "seed": seed,
-            "balanced": balanced,
+    how: dict[str, Any] = {
+        "splits": splits,
+        "share": share,
+        "held_rows": held_rows,
+        "seed": seed,
+        "balanced": balanced,
+    }
+    if method == Ensemble.name and "member_options" not in fixed:
+        members = fixed.setdefault("members", list(Ensemble.usual_members))
+        fixed["member_options"] = {
+            member: dict(choose_options(member, features, labels, signatures, **how).options) for member in members
         }
+    if method == JointMix.name and "partner_options" not in fixed:
         beside = signatures[:, features.shape[1] :]
         own = choose_options(fixed.setdefault("partner", JointMix.usual_partner), features, labels, beside, **how)
         fixed["partner_options"] = dict(own.options)

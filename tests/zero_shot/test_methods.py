@@ -238,3 +238,24 @@ def test_balanced_rows_are_those_of_small_classes_several_times(method):
     said = [made.scores(features, values) for made in (balanced, by_hand, plain)]
     assert torch.equal(said[0], said[1])
     assert not torch.allclose(said[0], said[2])
+
+
+def test_an_ensemble_is_the_mean_of_its_members_in_units_of_their_spread():
+    features, signatures, labels = random(60, 8), random(5, 4, seed=1), torch.arange(60) % 5
+    options = {"eszsl": {"gamma": 0.1}, "prototype": {}}
+    both = fitted_method(
+        "ensemble", {"members": tuple(options), "member_options": options}, features, labels, signatures
+    )
+    others, expected = random(3, 4, seed=2), 0
+    asked = random(7, 8, seed=3)
+    for name, own in options.items():
+        member = fitted_method(name, own, features, labels, signatures)
+        spread = member.scores(features, member.signatures).std()
+        expected = expected + member.scores(asked, others) / spread / 2
+    assert torch.allclose(both.scores(asked, others), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("members", [("eszsl",), ("eszsl", "eszsl"), ("eszsl", "ensemble")])
+def test_an_ensemble_is_of_different_methods(members):
+    with pytest.raises(SettingsError, match="ensemble"):
+        METHODS["ensemble"](5, 4, 3, members=members)

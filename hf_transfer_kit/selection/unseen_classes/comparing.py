@@ -27,10 +27,12 @@ from hf_transfer_kit.values import UnseenClasses, Verdict, ZeroShotResult
 from hf_transfer_kit.zero_shot import (
     JOINT_METHODS,
     METHODS,
+    SINGLE_METHODS,
     AttributeTable,
     HoldOut,
     ZeroShotModel,
 )
+from hf_transfer_kit.zero_shot.methods import Ensemble
 
 ATTRIBUTES = "attributes"
 """Name of the table that is the user's own."""
@@ -131,7 +133,8 @@ def compare_zero_shot(
                 "fixed": fixed,
                 **place,
             }
-            learn = partial(_fitted, key[1], features, described, split, balanced, fixed)
+            chosen = _chosen_options(key, index, fits) if key[1] == Ensemble.name else fixed
+            learn = partial(_fitted, key[1], features, described, split, balanced, chosen)
             text = f"{_name(*key)}, split {index + 1}"
             fits[key].append(contest.run(Candidate(text, learn, _no_model, options), seed))
         if with_labels:
@@ -248,6 +251,17 @@ def _labelled(features: Callable[[], SplitFeatures], split: HoldOut, seed: int) 
     return labelled_classifier(features(), split, seed)
 
 
+def _chosen_options(
+    key: tuple[str, str], index: int, fits: Mapping[tuple[str, str], Sequence[Fitted]]
+) -> Mapping[str, Any] | None:
+    """The members' options where all of them were fitted on this split already: the same that would be chosen anew."""
+    own = {member: fits.get((key[0], member), ()) for member in Ensemble.usual_members}
+    if any(len(found) <= index for found in own.values()):
+        return None
+    options = {member: dict(found[index].choice.options) for member, found in own.items()}
+    return {"members": list(options), "member_options": options}
+
+
 def _lookup(table: AttributeTable, split: HoldOut) -> float:
     """Accuracy among the unseen classes when every attribute is read rightly: equal rows share what they get."""
     rows = [row.tobytes() for row in table.rows(split.unseen)]
@@ -280,7 +294,7 @@ def _tables_and_pairs(
     if "joint" in methods:
         pairs.append((PROMPTS, "joint"))
     if "joint_mix" in methods:
-        check_choice("joint_mix", "partner", partner, tuple(METHODS))
+        check_choice("joint_mix", "partner", partner, tuple(SINGLE_METHODS))
         if table is None:
             raise SettingsError("joint_mix mixes prompts with attributes, and there are none: give a table of them.")
         both = f"{PROMPTS} and {ATTRIBUTES}"

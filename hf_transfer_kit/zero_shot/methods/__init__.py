@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from hf_transfer_kit.data.class_balance import balanced_places
-from hf_transfer_kit.zero_shot.methods.attribute_methods import METHODS
+from hf_transfer_kit.zero_shot.methods.attribute_methods import SINGLE_METHODS
+from hf_transfer_kit.zero_shot.methods.ensemble import Ensemble
 from hf_transfer_kit.zero_shot.methods.joint import Joint, JointMix
 from hf_transfer_kit.zero_shot.methods.method import ZeroShotMethod
 
+METHODS: dict[str, type[ZeroShotMethod]] = {**SINGLE_METHODS, Ensemble.name: Ensemble}
+"""Methods on attributes, by name."""
 JOINT_METHODS: dict[str, type[ZeroShotMethod]] = {method.name: method for method in (Joint, JointMix)}
 """Methods on prompts that a network's own text tower embeds."""
 ALL_METHODS = {**METHODS, **JOINT_METHODS}
@@ -54,4 +57,13 @@ def fitted_method(
     return made.requires_grad_(False).fit(features, labels, signatures)
 
 
-__all__ = ["ALL_METHODS", "JOINT_METHODS", "METHODS", "JointMix", "ZeroShotMethod", "fitted_method"]
+__all__ = [
+    "ALL_METHODS",
+    "JOINT_METHODS",
+    "METHODS",
+    "SINGLE_METHODS",
+    "Ensemble",
+    "JointMix",
+    "ZeroShotMethod",
+    "fitted_method",
+]

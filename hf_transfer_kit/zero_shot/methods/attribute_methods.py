@@ -1,4 +1,4 @@
-"""The methods that learn from any description of classes, by name."""
+"""The methods that learn from any description of classes by themselves, by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hf_transfer_kit.zero_shot.methods.prototype import Prototype
 from hf_transfer_kit.zero_shot.methods.ranking import ALE, DeViSE
 from hf_transfer_kit.zero_shot.methods.sae import SAE
 
-METHODS: dict[str, type[ZeroShotMethod]] = {
+SINGLE_METHODS: dict[str, type[ZeroShotMethod]] = {
     method.name: method for method in (DAP, IAP, ESZSL, SAE, ALE, DeViSE, Prototype)
 }
-"""Methods on attributes, by name."""
+"""Methods on attributes that stand by themselves, by name."""

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import check_choice, check_number
-from hf_transfer_kit.zero_shot.methods.attribute_methods import METHODS
+from hf_transfer_kit.zero_shot.methods.attribute_methods import SINGLE_METHODS
 from hf_transfer_kit.zero_shot.methods.method import ZeroShotMethod, spread_of_scores, unit_rows
 
 
@@ -60,7 +60,7 @@ class JointMix(ZeroShotMethod):
     values of ``prompted_classes`` first, as many as features, then the attributes: ``AttributeTable.beside``.
 
     Args:
-        partner: The method on attributes, of ``METHODS``.
+        partner: The method on attributes, of ``SINGLE_METHODS``.
         partner_options: Its keyword arguments.
         weight: Of the prompts, in [0, 1].
 
@@ -91,7 +91,7 @@ class JointMix(ZeroShotMethod):
         weight: float = 0.5,
     ) -> None:
         super().__init__(width, attributes, seen)
-        check_choice(self.name, "partner", partner, tuple(METHODS))
+        check_choice(self.name, "partner", partner, tuple(SINGLE_METHODS))
         self.weight = check_number(self.name, "weight", weight, low=0, high=1)
         if attributes <= width:
             raise SettingsError(
@@ -99,7 +99,7 @@ class JointMix(ZeroShotMethod):
                 "prompts, as many as features, and attributes after them, by AttributeTable.beside."
             )
         self.joint = Joint(width, width, seen)
-        self.partner = METHODS[partner](width, attributes - width, seen, **(partner_options or {}))
+        self.partner = SINGLE_METHODS[partner](width, attributes - width, seen, **(partner_options or {}))
         self.register_buffer("spreads", torch.ones(2))
 
     def begin(self, signatures: Tensor) -> None:

@@ -360,3 +360,15 @@ def test_prompts_stand_beside_the_table_and_mix_with_it():
             compare_zero_shot(methods, asked[0], described, splits, prompts=given)
     with pytest.raises(SettingsError, match="partner='joint' is unknown"):
         compare_zero_shot(["joint_mix"], *asked, prompts=prompts, partner="joint")
+
+
+def test_an_ensemble_is_the_same_whether_its_members_were_fitted_before_or_not(table):
+    features, splits = made_up(table, rows=8), random_hold_outs(CLASSES, 2, count=2, seed=2)
+    members = ["eszsl", "sae", "ale", "devise", "prototype"]
+    alone, beside = (
+        compare_zero_shot(methods, lambda index, split: features, table, splits, with_labels=False).found
+        for methods in (["ensemble"], [*members, "ensemble"])
+    )
+    assert alone.result("ensemble").splits == beside.result("ensemble").splits
+    options = beside.result("ensemble").splits[1].options
+    assert options["member_options"] == {name: dict(beside.result(name).splits[1].options) for name in members}
