@@ -13,6 +13,7 @@ import copy
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from transformers import IntervalStrategy
@@ -55,7 +56,9 @@ from hf_transfer_kit.selection import (
     validate_strategies,
     with_found_depths,
 )
-from hf_transfer_kit.selection.finetuning.running import of_task
+from hf_transfer_kit.selection.finetuning.head_starts import FILE as HEAD_FILE
+from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
+from hf_transfer_kit.selection.finetuning.running import of_task, to_channels_last
 from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 from hf_transfer_kit.tuning import GuardCheckpoints, RestoreWeights
 
@@ -140,6 +143,8 @@ def main() -> None:
         prepared = growing.prepare(data_args, processor) if growing else data_args.prepare(loaded, processor)
         data = replace(prepared, **judged)
     validate_strategies([strategy], model, data)
+    kept_head = Path(args.output_dir) / HEAD_FILE
+    heads = HeadStarts(data, kept=kept_head)
     budget = args.budget(len(data.train), data.modality)
     caches = cache_args.caches(data, args)
     reasons, suspected = (), ()
@@ -159,10 +164,25 @@ def main() -> None:
         callbacks=lambda text, seed: [ProgressLine(f"search: {text}, seed {seed}")],
         **caches.search_options,
     )
+    if not growing:  # whose head knows its old classes
+        (strategy,) = heads.settled([strategy], model)
     args.max_steps, args.num_train_epochs = budget.max_steps, 0.0
     args.learning_rate = budget.rate(data.modality, strategy.rate_kind)
 
-    model = strategy.prepare_model(of_task(model, data), seed=args.seed)
+    facts = {
+        "strategy": strategy_text(strategy),
+        "network": model_args.display_name,
+        "dataset": loaded.name,
+        "classes": len(data.label_names),
+        "training rows": len(data.train),
+        "seed": args.seed,
+        "learning rate": args.learning_rate,
+        "rows a step": budget.batch_size,
+    }
+    resume = resume_point(args, facts)
+    model = to_channels_last(of_task(model, data), data)
+    begin = heads.begin_again if resume else partial(heads.begin, device=args.device)
+    model = strategy.prepare_model(begin(strategy, model), seed=args.seed)
     progress = ProgressLine(strategy_args.strategy, metric=judging_of(data).metric)
     known = RunFacts(
         model_name=model_args.display_name,
@@ -179,17 +199,6 @@ def main() -> None:
         prepared=data,
     )
     kept = KeepReport(started_as, base_model=model_args.base_model, overwrite=args.overwrite_output_dir)
-    facts = {
-        "strategy": strategy_text(strategy),
-        "network": model_args.display_name,
-        "dataset": loaded.name,
-        "classes": len(data.label_names),
-        "training rows": len(data.train),
-        "seed": args.seed,
-        "learning rate": args.learning_rate,
-        "rows a step": budget.batch_size,
-    }
-    resume = resume_point(args, facts)
     guard = GuardCheckpoints(facts, overwrite=args.overwrite_output_dir)
     training_started = time.perf_counter()
     before = growing.before(data, args) if growing else None
@@ -252,6 +261,7 @@ def main() -> None:
             dtype=model_args.stored_dtype,
             **args.card,
         )
+        kept_head.unlink(missing_ok=True)
         stage("Reading back what was saved")
         check_saved(args.output_dir, run.model, loaded, data)
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")
