@@ -13,7 +13,6 @@ import copy
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from transformers import IntervalStrategy
@@ -56,7 +55,6 @@ from hf_transfer_kit.selection import (
     validate_strategies,
     with_found_depths,
 )
-from hf_transfer_kit.selection.finetuning.head_starts import FILE as HEAD_FILE
 from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
 from hf_transfer_kit.selection.finetuning.running import of_task, to_channels_last
 from hf_transfer_kit.selection.finetuning.task_judging import judging_of
@@ -143,8 +141,7 @@ def main() -> None:
         prepared = growing.prepare(data_args, processor) if growing else data_args.prepare(loaded, processor)
         data = replace(prepared, **judged)
     validate_strategies([strategy], model, data)
-    kept_head = Path(args.output_dir) / HEAD_FILE
-    heads = HeadStarts(data, kept=kept_head)
+    heads = HeadStarts(data)
     budget = args.budget(len(data.train), data.modality)
     caches = cache_args.caches(data, args)
     reasons, suspected = (), ()
@@ -181,8 +178,11 @@ def main() -> None:
     }
     resume = resume_point(args, facts)
     model = to_channels_last(of_task(model, data), data)
-    begin = heads.begin_again if resume else partial(heads.begin, device=args.device)
-    model = strategy.prepare_model(begin(strategy, model), seed=args.seed)
+    if resume:
+        model = heads.begin_again(strategy, model, resume)
+    else:
+        model = heads.begin(strategy, model, args.device)
+    model = strategy.prepare_model(model, seed=args.seed)
     progress = ProgressLine(strategy_args.strategy, metric=judging_of(data).metric)
     known = RunFacts(
         model_name=model_args.display_name,
@@ -206,7 +206,7 @@ def main() -> None:
     attach = None if growing else caches.attach
     keeping = growing.callbacks() if growing else ()
     with readable_data(strategy, model, data, attach) as rows:
-        parts = (RestoreWeights(resume), guard, *keeping, *model_args.rounding(), progress, kept)
+        parts = (RestoreWeights(resume), guard, *keeping, *heads.callbacks(), *model_args.rounding(), progress, kept)
         looked_at = evaluated(args, budget, typed())
         trainer = make_trainer(strategy, model, rows, looked_at, batch_size=budget.batch_size, callbacks=parts)
         stage("Training")
@@ -261,7 +261,6 @@ def main() -> None:
             dtype=model_args.stored_dtype,
             **args.card,
         )
-        kept_head.unlink(missing_ok=True)
         stage("Reading back what was saved")
         check_saved(args.output_dir, run.model, loaded, data)
         print(f"The report is {Path(args.output_dir) / 'report.html'}.")

@@ -101,8 +101,8 @@ def solve_head(
     used as it is. The features are those of the network as it is now, in evaluation mode, from one pass over the rows;
     its modes and the random state are afterwards as they were. Classes are fitted by multinomial logistic regression,
     several labels a row by one logistic regression each, numbers by ridge regression, the strength of their
-    regularisation chosen by the loss on validation rows (at most 1,000 of them; with fewer than 20, on left out training
-    rows). A checkpoint that training is resumed from has a head of its own, which replaces this one.
+    regularisation chosen by the loss on validation rows (1,000 at most; with fewer than 20, on left out training rows).
+    A checkpoint that training is resumed from has a head of its own, which replaces this one.
 
     Under ``torch.distributed`` every process calls this; the first one solves, and all get the same bits.
 

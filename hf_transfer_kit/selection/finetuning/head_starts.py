@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data import PreparedData
@@ -19,7 +20,6 @@ from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.features.body_fingerprint import features_fingerprint
-from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.features.solved_heads import SOLVABLE, HeadReader, SolvedHead, solvable_layer, solve_head
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.specification import strategy_text
@@ -34,11 +34,14 @@ class HeadStarts:
 
     Args:
         data: Whose training rows are fitted; validation rows choose the strength. Classes weigh as in its ``balance``.
-        kept: File in which a solved head is kept for a run that goes on from a checkpoint; None keeps none.
+
+    Attributes:
+        last: The head that the last run began with; None where it began at random.
     """
 
-    def __init__(self, data: PreparedData, *, kept: Path | None = None) -> None:
-        self.data, self.kept = data, kept
+    def __init__(self, data: PreparedData) -> None:
+        self.data = data
+        self.last: SolvedHead | None = None
         self._solved: dict[str, SolvedHead] = {}
         self._why_not: dict[type[nn.Module], str] = {}
 
@@ -79,33 +82,30 @@ class HeadStarts:
             model: Before the strategy prepares it.
             device: Where the pass through the network is made; the model is moved there and back.
         """
+        self.last = None
         if not strategy.begins_solved:
             return model
         key = features_fingerprint(model, solvable_layer(plain_model(model)[0])[0])
         if key not in self._solved:
             self._solved[key] = self._solve(model, device)
-            self._keep(self._solved[key])
-        return cast(PreTrainedModel, self._solved[key].put_into(model))
+        self.last = self._solved[key]
+        return cast(PreTrainedModel, self.last.put_into(model))
 
-    def begin_again(self, strategy: Strategy, model: PreTrainedModel) -> PreTrainedModel:
+    def begin_again(self, strategy: Strategy, model: PreTrainedModel, checkpoint: str) -> PreTrainedModel:
         """The same for a run that goes on from a checkpoint: what was solved then is read, nothing is solved.
 
-        A checkpoint has a head of its own; this one is what training is held to, where it is (``wise_ft``).
+        The checkpoint has a head of its own; this one is what training is held to, where it is (``wise_ft``).
         """
-        if not strategy.begins_solved or self.kept is None or not self.kept.is_file():
+        path = Path(checkpoint) / FILE
+        if not strategy.begins_solved or not path.is_file():
             return model
-        found = load_file(self.kept)
-        return cast(PreTrainedModel, SolvedHead(found["weight"], found["bias"], 0.0).put_into(model))
+        found = load_file(path)
+        self.last = SolvedHead(found["weight"], found["bias"], float(found["strength"]))
+        return cast(PreTrainedModel, self.last.put_into(model))
 
-    def _keep(self, solved: SolvedHead) -> None:
-        kept = self.kept
-        if kept is not None:
-
-            def write() -> None:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                save_file({"weight": solved.weight, "bias": solved.bias}, kept)
-
-            Ranks().broadcast_from_main(write)
+    def callbacks(self) -> tuple[TrainerCallback, ...]:
+        """What a run that is to go on from its checkpoints keeps in them of the head that it began with."""
+        return () if self.last is None else (KeepSolvedHead(self.last),)
 
     def _solve(self, model: PreTrainedModel, device: torch.device) -> SolvedHead:
         data, was_on = self.data, model.device
@@ -135,3 +135,20 @@ class HeadStarts:
         if balance.sampler is not None:
             found = found / np.maximum(np.bincount(classes, minlength=count), 1) * len(classes) / count
         return found
+
+
+class KeepSolvedHead(TrainerCallback):
+    """Writes the head that training began with into each checkpoint.
+
+    Args:
+        solved: The head.
+    """
+
+    def __init__(self, solved: SolvedHead) -> None:
+        self.solved = solved
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            folder = Path(cast(str, args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+            strength = np.array(self.solved.strength)
+            save_file({"weight": self.solved.weight, "bias": self.solved.bias, "strength": strength}, folder / FILE)
