@@ -27,9 +27,11 @@ from hf_transfer_kit.errors import DataError, ModelError, NotFiniteError, Settin
 from hf_transfer_kit.features.fixed_batches import FixedBatches
 from hf_transfer_kit.features.head_solutions import Labelled, Layer, layer_of_classes, layer_of_labels, layer_of_numbers
 from hf_transfer_kit.features.layer_output import accepted_inputs
+from hf_transfer_kit.features.probe_rows import number_array
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_int
+from hf_transfer_kit.values.rows import check_map_rows
 
 SOLVABLE = ("classification", "multi_label", "regression")
 """Types of tasks whose head is a regression on one row of features."""
@@ -139,6 +141,11 @@ def solve_head(
     check_int("solve_head", "max_rows", max_rows, low=2)
     collate = collator or default_data_collator
 
+    if validation is not None:
+        check_map_rows(validation)
+    given = class_weights.cpu() if isinstance(class_weights, Tensor) else class_weights
+    weights = None if given is None else number_array(given, what="class_weights").astype(np.float64)
+
     def work() -> SolvedHead:
         started = time.perf_counter()
         network = plain_model(model)[0]
@@ -149,7 +156,6 @@ def solve_head(
         held = None
         if validation is not None and len(validation):
             held = reader.labelled(validation, collate, batch_size=batch_size, most=_HELD, seed=seed)
-        weights = None if class_weights is None else np.asarray(torch.as_tensor(class_weights).cpu(), dtype=np.float64)
         layer = _solution(task_type, reader.layer, rows, held, weights, seed)
         seconds = time.perf_counter() - started
         return SolvedHead(layer.weight, layer.bias, layer.strength, layer.losses, len(rows.labels), seconds)

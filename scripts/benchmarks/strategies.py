@@ -60,6 +60,10 @@ class BenchmarkArguments:
     steps: int = field(default=150, metadata={"help": "Optimizer steps of a run."})
     batch_size: int = field(default=16, metadata={"help": "Rows a step."})
     validation_rows: int = field(default=100, metadata={"help": "Rows that settings are chosen on."})
+    settings: list[str] = field(
+        default_factory=list,
+        metadata={"help": "STRATEGY@RATE to run as they are, such as l2sp@0.002, in place of candidates and choice."},
+    )
     head: str | None = field(
         default=None, metadata={"help": "What heads begin with: probe, random; by default the strategy's own."}
     )
@@ -70,6 +74,8 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     (options,) = HfArgumentParser(BenchmarkArguments).parse_args_into_dataclasses()
+    if options.settings:
+        options.strategies = [make_strategy(setting.partition("@")[0]).name for setting in options.settings]
     folder = Path(options.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     results = Results(folder / "results.json")
@@ -95,9 +101,11 @@ def main() -> None:
 
 def candidates(options: BenchmarkArguments, strategy: str) -> list[tuple[str, float]]:
     """Settings to try, with the head that was asked for."""
+    given = [(text, float(rate)) for text, _, rate in (setting.partition("@") for setting in options.settings)]
+    tried = [one for one in given if make_strategy(one[0]).name == strategy] or CANDIDATES[strategy]
     if options.head is None:
-        return CANDIDATES[strategy]
-    made = [(make_strategy(text), rate) for text, rate in CANDIDATES[strategy]]
+        return tried
+    made = [(make_strategy(text), rate) for text, rate in tried]
     return [(strategy_text(replace(one, head=options.head)), rate) for one, rate in made]
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
-from hf_transfer_kit.selection.strategies.strategy import SOLVED_RATE, Strategy
+from hf_transfer_kit.selection.strategies.strategy import PROBE, SOLVED_RATE, Strategy
 from hf_transfer_kit.tuning import FreezeLayers, layerwise_optimizer
 from hf_transfer_kit.values import LayerGroups
 
@@ -19,6 +19,7 @@ class HeadOnly(Strategy):
 
     name: ClassVar[str] = "head_only"
     summary: ClassVar[str] = "A new head on the frozen network."
+    begins_with: ClassVar[str] = PROBE
     rate_kind: ClassVar[str] = "head"
 
     def frozen_prefix(self, groups: LayerGroups) -> int:

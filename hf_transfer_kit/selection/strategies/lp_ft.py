@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 from transformers import PreTrainedModel, TrainerCallback
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.strategy import PROBE, Strategy
 from hf_transfer_kit.tuning import FreezeSchedule
 from hf_transfer_kit.values import LayerGroups
 
@@ -26,6 +26,7 @@ class LinearProbeThenFineTune(Strategy):
 
     name: ClassVar[str] = "lp_ft"
     summary: ClassVar[str] = "The head alone first, then everything at a smaller rate."
+    begins_with: ClassVar[str] = PROBE
     rate_kind: ClassVar[str] = "head"
 
     head_fraction: float = 0.3
