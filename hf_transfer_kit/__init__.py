@@ -41,7 +41,14 @@ if TYPE_CHECKING:
         replace_head,
     )
     from hf_transfer_kit.data import ClassBalance, load_data, prepare_data, replayed_rows
-    from hf_transfer_kit.features import cache_boundaries, cache_features, cache_prefix, linear_probe, memory_limit
+    from hf_transfer_kit.features import (
+        cache_boundaries,
+        cache_features,
+        cache_prefix,
+        linear_probe,
+        memory_limit,
+        solve_head,
+    )
     from hf_transfer_kit.hub import (
         KeepRaceReport,
         KeepReport,
@@ -175,6 +182,7 @@ __all__ = [
     "replace_head",
     "replayed_rows",
     "search_freeze_depth",
+    "solve_head",
     "transferability",
     "write_report",
 ]

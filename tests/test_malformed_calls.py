@@ -99,6 +99,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, list[Any]]]] = [
     ("replace_head", ("MODEL",), {"num_labels": [0, -1, HUGE, "x", 1.5], "id2label": [{}, {0: "a", 1: "a"}, {1: "a"}, 3], "init": ["zero"], "model": [3]}),
     ("replayed_rows", ("TRAIN", "TRAIN"), {"per_class": [0, "x"], "seed": ["x"]}),
     ("search_freeze_depth", ("MAKER", "DATA", "ARGS", Budget(2, 4)), {"data": [None, 3, "digits"], "direction": ["frist"], "share": [0.0, NAN, 2.0, "x"], "seeds": [[], [0, 0], 3], "depths": [[], [-1], [99], 3], "reduction_factor": [1, "x"], "dtype": ["float7"]}),
+    ("solve_head", ("MODEL", ROWS), {"model": [3, None], "dataset": [*NO_ROWS, FLAT], "collator": ["default", lambda rows: None], "validation": ["nope", 3], "task_type": ["clasification", "ctc"], "class_weights": [["a"], [1.0]], "batch_size": [0, "x"], "max_rows": [1, "x"], "seed": ["x"]}),
     ("transferability", ("MODEL",), {"dataset": NO_ROWS}),
     ("transferability", (FEATURES, LABELS), {"scores": [["hscor"], 3, []], "draws": ["x", HUGE], "seed": ["x", HUGE], "source_probabilities": ["nope", [["a"]] * 20]}),
 ]  # fmt: skip

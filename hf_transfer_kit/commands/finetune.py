@@ -56,7 +56,8 @@ from hf_transfer_kit.selection import (
     validate_strategies,
     with_found_depths,
 )
-from hf_transfer_kit.selection.finetuning.running import of_task
+from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
+from hf_transfer_kit.selection.finetuning.running import of_task, to_channels_last
 from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 from hf_transfer_kit.tuning import GuardCheckpoints, RestoreWeights
 
@@ -152,6 +153,7 @@ def main() -> None:
     make_model = model_args.probed(make_model, loaded, data, args, cache_dir=cache_args.cache_dir)
     model = make_model(args.seed)
     validate_strategies([strategy], model, data)
+    heads = HeadStarts(replace(data, train=data.train.sample) if stream else data)
     rows_to_train_on = 0 if stream else len(data.train)
     budget = args.budget(rows_to_train_on, data.modality)
     caches = cache_args.caches(data, args)
@@ -172,10 +174,28 @@ def main() -> None:
         callbacks=lambda text, seed: [ProgressLine(f"search: {text}, seed {seed}")],
         **caches.search_options,
     )
+    if not growing:  # whose head knows its old classes
+        (strategy,) = heads.settled([strategy], model)
     args.max_steps, args.num_train_epochs = budget.max_steps, 0.0
     args.learning_rate = budget.rate(data.modality, strategy.rate_kind)
 
-    model = strategy.prepare_model(of_task(model, data), seed=args.seed)
+    facts = {
+        "strategy": strategy_text(strategy),
+        "network": model_args.display_name,
+        "dataset": loaded.name,
+        "classes": len(data.label_names),
+        "training rows": "a stream" if stream else rows_to_train_on,
+        "seed": args.seed,
+        "learning rate": args.learning_rate,
+        "rows a step": budget.batch_size,
+    }
+    resume = resume_point(args, facts)
+    model = to_channels_last(of_task(model, data), data)
+    if resume:
+        model = heads.begin_again(strategy, model, resume)
+    else:
+        model = heads.begin(strategy, model, args.device)
+    model = strategy.prepare_model(model, seed=args.seed)
     progress = ProgressLine(strategy_args.strategy, metric=judging_of(data).metric)
     known = RunFacts(
         model_name=model_args.display_name,
@@ -192,17 +212,6 @@ def main() -> None:
         prepared=data,
     )
     kept = KeepReport(started_as, base_model=model_args.base_model, overwrite=args.overwrite_output_dir)
-    facts = {
-        "strategy": strategy_text(strategy),
-        "network": model_args.display_name,
-        "dataset": loaded.name,
-        "classes": len(data.label_names),
-        "training rows": "a stream" if stream else rows_to_train_on,
-        "seed": args.seed,
-        "learning rate": args.learning_rate,
-        "rows a step": budget.batch_size,
-    }
-    resume = resume_point(args, facts)
     guard = GuardCheckpoints(facts, overwrite=args.overwrite_output_dir)
     training_started = time.perf_counter()
     before = growing.before(data, args) if growing else None
@@ -211,7 +220,7 @@ def main() -> None:
     attach = None if growing or stream else caches.attach
     keeping = growing.callbacks() if growing else ()
     with readable_data(strategy, model, data, attach) as rows:
-        parts = (RestoreWeights(resume), guard, *keeping, *model_args.rounding(), progress, kept)
+        parts = (RestoreWeights(resume), guard, *keeping, *heads.callbacks(), *model_args.rounding(), progress, kept)
         looked_at = evaluated(args, budget, typed())
         trainer = make_trainer(strategy, model, rows, looked_at, batch_size=budget.batch_size, callbacks=parts)
         stage("Training")

@@ -16,8 +16,8 @@ from hf_transfer_kit.data.row_choice import ROW
 from hf_transfer_kit.data.streamed import StreamedData, fetched
 from hf_transfer_kit.errors import DataError
 
-SAMPLE = 8
-"""Training rows that are looked at beforehand."""
+SAMPLE = 1000
+"""Training rows that are looked at beforehand, at most."""
 _ENOUGH = 100
 _LOOKED_AT = 1000
 _SORTED = 0.25

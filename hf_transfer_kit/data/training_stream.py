@@ -16,6 +16,7 @@ from hf_transfer_kit.data.streamed import RowMaker, StreamedData
 from hf_transfer_kit.data.streams import this_worker
 from hf_transfer_kit.errors import DataError
 from hf_transfer_kit.options import check_int
+from hf_transfer_kit.values import LabelledRows
 
 
 class TrainingStream(IterableDataset):
@@ -33,6 +34,7 @@ class TrainingStream(IterableDataset):
         seed: Of the order; each pass has another.
         skip: Leave rows out that cannot be read.
         change: Applied to a row's only input, such as augmentation.
+        sample: Its first rows, prepared, that can be asked for by number.
 
     Raises:
         SettingsError: When ``buffer`` is below 1.
@@ -50,10 +52,11 @@ class TrainingStream(IterableDataset):
         seed: int = 0,
         skip: bool = False,
         change: Callable[[Any], Any] | None = None,
+        sample: LabelledRows | None = None,
     ) -> None:
         check_int("TrainingStream", "buffer", buffer, low=1)
         self.data, self.inputs, self.held, self.buffer, self.seed = data, inputs, held, buffer, seed
-        self.skip, self.change = skip, change
+        self.skip, self.change, self.sample = skip, change, sample
         self._batch, self._part = 1, range(1)
 
     def dealt(self, batch_size: int, part: range) -> TrainingStream:

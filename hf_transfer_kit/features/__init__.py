@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hf_transfer_kit.features.linear_probe import LinearProbe, linear_probe
     from hf_transfer_kit.features.row_blocks import memory_limit
     from hf_transfer_kit.features.shards import Column
+    from hf_transfer_kit.features.solved_heads import SolvedHead, solve_head
     from hf_transfer_kit.features.store import Store, default_cache_dir, find_store
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "CachedPrefix",
     "Column",
     "LinearProbe",
+    "SolvedHead",
     "Store",
     "build_store",
     "cache_boundaries",
@@ -38,6 +40,7 @@ __all__ = [
     "find_store",
     "linear_probe",
     "memory_limit",
+    "solve_head",
     "transform_fingerprint",
     "weights_fingerprint",
 ]

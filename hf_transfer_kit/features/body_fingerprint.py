@@ -44,6 +44,11 @@ def body_fingerprint(model: nn.Module) -> str:
     return _fingerprint(inner, lambda name: not is_under(name, head))
 
 
+def features_fingerprint(model: nn.Module, last: str) -> str:
+    """The same for all but one layer, the last: what stands before it in the head counts too."""
+    return _fingerprint(model, lambda name: not is_under(name, {last}))
+
+
 def prefix_fingerprint(model: nn.Module, depth: int) -> str:
     """The same for the first ``depth`` layer groups alone: later layers may hold anything."""
     groups = layer_groups(model)

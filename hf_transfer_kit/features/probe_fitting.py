@@ -23,7 +23,8 @@ KINDS = {
 }
 """Kind -> strengths to choose from."""
 
-_FOLDS = 5
+FOLDS = 5
+"""Parts of the rows, each left out once to choose a strength by."""
 _MOST_ASKED = 10_000
 _ITERATIONS = 500
 _SIDE = 2048
@@ -150,22 +151,17 @@ def cross_validated(
     Raises:
         DataError: When no class has two rows.
     """
-    from sklearn.model_selection import StratifiedKFold
-
-    counts = np.unique(labels, return_counts=True)[1]
-    if counts.max() < 2:
+    folds = stratified_folds(labels, seed)
+    if not folds:
         raise DataError(
             "Each class has a single row, so none can be left out to choose the strength by. Give validation=, or one "
             "strength."
         )
     right, asked = dict.fromkeys(strengths, 0), 0
-    folds = StratifiedKFold(max(2, min(_FOLDS, counts.min(), counts.max())), shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        splits = list(folds.split(features, labels))
-    for kept, left_out in splits:
+    for left_out in folds:
+        kept = np.setdiff1d(np.arange(len(labels)), left_out)
         if kind == "knn":
-            left_out = _some(left_out, _MOST_ASKED // len(splits), seed)
+            left_out = _some(left_out, _MOST_ASKED // len(folds), seed)
         asked += len(left_out)
         if len(np.unique(labels[kept])) < 2:
             continue
@@ -178,6 +174,24 @@ def cross_validated(
             for fit in fit_all(kind, strengths, features, labels, chosen=kept):
                 right[fit.strength] += int((fit.predict(features, left_out) == labels[left_out]).sum())
     return {strength: count / max(asked, 1) for strength, count in right.items()}
+
+
+def stratified_folds(labels: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Places to leave out, at most ``FOLDS`` parts with all classes in each; none where every class has one row.
+
+    Args:
+        labels: Class of each row, of shape (rows,).
+        seed: Of the parts.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    counts = np.unique(labels, return_counts=True)[1]
+    if counts.max() < 2:
+        return []
+    folds = StratifiedKFold(max(2, min(FOLDS, counts.min(), counts.max())), shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        return [left_out for _, left_out in folds.split(labels, labels)]
 
 
 def _some(rows: np.ndarray, most: int, seed: int) -> np.ndarray:

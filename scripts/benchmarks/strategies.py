@@ -12,7 +12,7 @@ stopped run goes on where it was. Ends with a Markdown table.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from hf_transfer_kit.backbones import layer_groups, load_model, load_processor
 from hf_transfer_kit.data import load_data, prepare_data
-from hf_transfer_kit.selection import Budget, make_strategy, run_strategy
+from hf_transfer_kit.selection import Budget, make_strategy, run_strategy, strategy_text
 
 # Learning rates tried for each strategy, and the strengths that its paper or common use suggest.
 RATES = (5e-4, 1e-3, 2e-3)
@@ -60,6 +60,13 @@ class BenchmarkArguments:
     steps: int = field(default=150, metadata={"help": "Optimizer steps of a run."})
     batch_size: int = field(default=16, metadata={"help": "Rows a step."})
     validation_rows: int = field(default=100, metadata={"help": "Rows that settings are chosen on."})
+    settings: list[str] = field(
+        default_factory=list,
+        metadata={"help": "STRATEGY@RATE to run as they are, such as l2sp@0.002, in place of candidates and choice."},
+    )
+    head: str | None = field(
+        default=None, metadata={"help": "What heads begin with: probe, random; by default the strategy's own."}
+    )
 
 
 def main() -> None:
@@ -67,6 +74,8 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     (options,) = HfArgumentParser(BenchmarkArguments).parse_args_into_dataclasses()
+    if options.settings:
+        options.strategies = [make_strategy(setting.partition("@")[0]).name for setting in options.settings]
     folder = Path(options.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     results = Results(folder / "results.json")
@@ -77,7 +86,7 @@ def main() -> None:
         for strategy in options.strategies:
             first = options.seeds[0]
             tried = []
-            for text, rate in CANDIDATES[strategy]:
+            for text, rate in candidates(options, strategy):
                 compute = partial(run, options, prepared[first], text, rate, first)
                 tried.append((results.get(key(shots, text, rate, first), compute), text, rate))
             _, text, rate = max(tried, key=lambda entry: (entry[0]["validation"], -entry[0]["validation_loss"]))
@@ -88,6 +97,16 @@ def main() -> None:
     table = markdown(results, options)
     (folder / "table.md").write_text(table)
     print(table)
+
+
+def candidates(options: BenchmarkArguments, strategy: str) -> list[tuple[str, float]]:
+    """Settings to try, with the head that was asked for."""
+    given = [(text, float(rate)) for text, _, rate in (setting.partition("@") for setting in options.settings)]
+    tried = [one for one in given if make_strategy(one[0]).name == strategy] or CANDIDATES[strategy]
+    if options.head is None:
+        return tried
+    made = [(make_strategy(text), rate) for text, rate in tried]
+    return [(strategy_text(replace(one, head=options.head)), rate) for one, rate in made]
 
 
 class Results:

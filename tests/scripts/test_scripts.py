@@ -16,6 +16,7 @@ import tiny
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file
 from spoken_rows import RATE, SYMBOLS, extractor, speller, spoken
 
 from hf_transfer_kit import load_data, prepare_data, replace_head
@@ -142,17 +143,19 @@ def test_the_settings_run_again_and_flags_win(raced, tmp_path):
     assert again["results"][0]["test"] == first["test"]
 
 
-def test_finetune_writes_a_report_and_resumes(network, tmp_path):
+@pytest.mark.parametrize("strategy", ["freeze_first:k=2", "wise_ft:head=probe"])
+def test_finetune_writes_a_report_and_resumes(strategy, network, tmp_path):
     flags = ["--model_name_or_path", network, "--dataset", "digits", "--train_size", "48"]
-    flags += ["--strategy", "freeze_first:k=2"]
+    flags += ["--strategy", strategy]
     saving = ["--save_strategy", "steps", "--save_steps", "2"]
     run("finetune.py", *flags, *saving, *FAST, "--output_dir", tmp_path / "whole")
     resumed = shutil.copytree(tmp_path / "whole", tmp_path / "resumed")
     (resumed / "model.safetensors").unlink()
+    if "probe" in strategy:  # a resumed run holds to the head that was solved then, not to one that it solves anew
+        path = resumed / "checkpoint-2" / "solved_head.safetensors"
+        assert load_file(path)["weight"].shape == (10, 16)
     again = ["--overwrite_output_dir", "--resume_from_checkpoint", resumed / "checkpoint-2"]
     run("finetune.py", *flags, *FAST, "--output_dir", resumed, *again, cold=True)
-    from safetensors.torch import load_file
-
     first, second = (load_file(folder / "model.safetensors") for folder in (tmp_path / "whole", resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert json.loads((resumed / "report.json").read_text())["recipe"] == "finetune"

@@ -46,7 +46,7 @@ def test_one_rate(trained, text):
 
 
 def test_rates_by_depth(trained):
-    found = rates(*trained("layerwise:decay=0.5,head=2"))
+    found = rates(*trained("layerwise:decay=0.5,head_rate=2"))
     body = len(found) - 1
     assert found == pytest.approx([0.01 * 0.5 ** (body - depth) for depth in range(body)] + [0.02])
 

@@ -137,6 +137,7 @@ class HeldStream:
             seed=seed,
             skip=data_args.skip_bad_rows,
             change=cast(Any, prepared.train).change,
+            sample=prepared.train,
         )
         return replace(prepared, train=cast(Any, stream), describe={**describe, "streamed": True})
 

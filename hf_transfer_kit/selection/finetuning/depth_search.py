@@ -40,6 +40,7 @@ from hf_transfer_kit.selection.finetuning.depth_boundaries import depth_boundari
 from hf_transfer_kit.selection.finetuning.depth_costs import forward_costs, training_cost
 from hf_transfer_kit.selection.finetuning.depth_reason import depth_sentence
 from hf_transfer_kit.selection.finetuning.elimination import shortened
+from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
 from hf_transfer_kit.selection.finetuning.running import Run, race_facts, run_strategy
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.freeze_first import FreezeFirst
@@ -61,6 +62,7 @@ def search_freeze_depth(
     *,
     depths: Sequence[int] | None = None,
     direction: str = "first",
+    head: str | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     reduction_factor: int = 3,
     share: float = 0.28,
@@ -96,6 +98,7 @@ def search_freeze_depth(
             alone); None tries all.
         direction: ``"first"`` freezes from the input; ``"last"`` next to the head, for speech, where nothing can be
             cached, because what changes comes first.
+        head: What the runs' heads begin with, as of ``freeze_first``.
         seeds: Runs of a depth on the last rung, at least one, none twice.
         reduction_factor: Factor between the budgets of neighbouring rungs, at least 2.
         share: In (0, 1]. Counted in floating-point operations of training; wall time comes out lower (about 0.8 of it
@@ -125,9 +128,11 @@ def search_freeze_depth(
             "some depths instead: freeze_first:k=1, freeze_first:k=2."
         )
     check_seeds("The depth search", seeds)
-    model = make_model(seeds[0])
+    model, heads = make_model(seeds[0]), HeadStarts(data)
     groups = layer_groups(model)
     depths = _checked_depths(groups, depths, direction, share)
+    strategies = [depth_strategy(groups, depth, direction, head=head) for depth in depths]
+    strategies[0].check_head()
     rungs = plan_rungs(len(depths), budget.max_steps, seeds, reduction_factor=reduction_factor)
     caches, notes = depth_boundaries(
         model,
@@ -146,7 +151,7 @@ def search_freeze_depth(
     facts = cache(lambda: {**race_facts(make_model, data, seeds[0]), "boundaries": dtype})
     search = _Search(
         make_model, data, Contest(Run, args, budget, store, facts=facts), direction, caches, callbacks, on_result,
-        groups=groups,
+        strategies=dict(zip(depths, heads.settled(strategies, model), strict=True)), heads=heads, groups=groups,
         cost={depth: training_cost(shares, frozen[depth], cached=depth in usable) for depth in depths},
         price={depth: _movable(groups, frozen[depth]) for depth in depths},
     )  # fmt: skip
@@ -162,14 +167,14 @@ def search_freeze_depth(
         "caching": caches.seconds if caches else 0.0,
         "training": search.seconds,
     }
-    strategy = strategy_text(depth_strategy(groups, chosen, direction))
+    strategy = strategy_text(search.strategies[chosen])
     sentence = depth_sentence(
         results, chosen, strategy, price=search.price, body=len(groups.body), error=error, metric=data.balance.metric
     )
     return DepthSearch(chosen, strategy, direction, results, seconds, sentence, notes, data.balance.metric)
 
 
-def depth_strategy(groups: LayerGroups, depth: int, direction: str = "first") -> Strategy:
+def depth_strategy(groups: LayerGroups, depth: int, direction: str = "first", *, head: str | None = None) -> Strategy:
     """The strategy that freezes ``depth`` groups: ``full`` for none, ``head_only`` for all before the head.
 
     Example:
@@ -178,10 +183,10 @@ def depth_strategy(groups: LayerGroups, depth: int, direction: str = "first") ->
         (Full(), FreezeFirst(k=2))
     """
     if depth == 0:
-        return Full()
+        return Full(head=head)
     if depth == len(groups.body):
-        return HeadOnly()
-    return FreezeFirst(k=depth) if direction == "first" else FreezeLast(k=depth)
+        return HeadOnly(head=head)
+    return FreezeFirst(k=depth, head=head) if direction == "first" else FreezeLast(k=depth, head=head)
 
 
 @dataclass(frozen=True)
@@ -209,6 +214,8 @@ class _Search:
     caches: CachedBoundaries | None
     callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None
     on_result: Callable[[DepthResult], None] | None
+    strategies: Mapping[int, Strategy] = field(kw_only=True)
+    heads: HeadStarts = field(kw_only=True)
     groups: LayerGroups = field(kw_only=True)
     cost: Mapping[int, float] = field(kw_only=True)
     price: Mapping[int, int] = field(kw_only=True)
@@ -262,7 +269,7 @@ class _Search:
 
     def score(self, depth: int, index: int, rung: Rung) -> Score | None:
         """What one depth reaches on one rung, None where it broke; runs of an earlier rung are not made again."""
-        strategy = depth_strategy(self.groups, depth, self.direction)
+        strategy = self.strategies[depth]
         for seed in rung.seeds:
             if (depth, rung.steps, seed) not in self.runs:
                 outcome = self.run(strategy, depth, rung.steps, seed)
@@ -312,12 +319,12 @@ class _Search:
             extra = tuple(self.callbacks(text, seed)) if self.callbacks else ()
             run = run_strategy(
                 strategy, self.make_model, self.data, *spent,
-                seed=seed, callbacks=extra, attach=attach, test=whole,
+                seed=seed, callbacks=extra, attach=attach, heads=self.heads, test=whole,
             )  # fmt: skip
             return replace(run, model=None)  # numbers only: kept runs must not keep their models
 
         title = text if whole else f"{text}, {steps} steps"
-        options = {"test": whole, "cached": attach is not None}
+        options = {"test": whole, "cached": attach is not None, "head": strategy.head}
         found = contest.runs(Candidate(title, train, self.make_model, options), (seed,))
         self.seconds += time.perf_counter() - started
         if found is None:

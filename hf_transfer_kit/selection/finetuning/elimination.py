@@ -17,6 +17,7 @@ from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.candidate import Candidate
 from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.halving import halving_powers, plan_rungs
+from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
 from hf_transfer_kit.selection.finetuning.running import Attach, Run, run_strategy
 from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 from hf_transfer_kit.selection.strategies import Strategy
@@ -34,6 +35,7 @@ def eliminate(
     seed: int,
     callbacks: Callable[[str, int], Sequence[TrainerCallback]] | None = None,
     attach: Attach | None = None,
+    heads: HeadStarts | None = None,
 ) -> tuple[list[Strategy], tuple[Elimination, ...]]:
     """Successive halving of transferring strategies on validation rows (Jamieson & Talwalkar 2016).
 
@@ -43,7 +45,7 @@ def eliminate(
 
     Args:
         strategies: Those of the race.
-        make_model: As for the race; so are ``data``, ``callbacks`` and ``attach``.
+        make_model: As for the race; so are ``data``, ``callbacks``, ``attach`` and ``heads``.
         contest: Of the race, with the budget of a full run. A strategy whose short run breaks is out, which is noted
             there; short runs are kept in its store, without their weights.
         reduction_factor: 2 or more.
@@ -71,7 +73,7 @@ def eliminate(
         def train(strategy: Strategy, title: str, spent: tuple[TrainingArguments, Budget], seed: int) -> Run:
             extra = tuple(callbacks(title, seed)) if callbacks else ()
             run = run_strategy(
-                strategy, make_model, data, *spent, seed=seed, callbacks=extra, attach=attach, test=False
+                strategy, make_model, data, *spent, seed=seed, callbacks=extra, attach=attach, heads=heads, test=False
             )
             return replace(run, model=None)  # who goes on begins anew
 
@@ -79,7 +81,7 @@ def eliminate(
         for strategy in running:
             title = f"{strategy_text(strategy)}, {steps} steps"
             candidates[strategy_text(strategy)] = Candidate(
-                title, partial(train, strategy, title, spent), make_model, {"test": False}
+                title, partial(train, strategy, title, spent), make_model, {"test": False, "head": strategy.head}
             )
         short.announce(candidates.values(), (seed,))
         reached = {}

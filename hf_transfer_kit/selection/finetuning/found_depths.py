@@ -47,7 +47,7 @@ def with_found_depths(
     searches = []
     for strategy in strategies:
         if strategy.searched:
-            options = {"direction": strategy.searched, "seeds": seeds, **search}
+            options = {"direction": strategy.searched, "seeds": seeds, "head": strategy.head, **search}
             searches.append(search_freeze_depth(make_model, data, args, budget, **options))
             strategy = make_strategy(searches[-1].strategy)
         found.append(strategy)

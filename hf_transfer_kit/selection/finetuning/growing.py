@@ -37,6 +37,11 @@ def check_keeps(strategy: Strategy) -> None:
             f"--strategy {strategy_text(strategy)} {_CANNOT[strategy.name]}, so it cannot go with --old_classes kept. "
             "Choose another one, such as full or layerwise."
         )
+    if strategy.begins_solved:
+        raise SettingsError(
+            f"--strategy {strategy_text(strategy)} begins with a new head, and --old_classes kept with the old "
+            "one. Leave head=probe out."
+        )
     if strategy.searched:
         raise SettingsError(
             f"--strategy {strategy_text(strategy)} finds its depth for new classes alone, and nothing tells what that "

@@ -28,6 +28,7 @@ from hf_transfer_kit.selection.contest.verdict import judge_transfer
 from hf_transfer_kit.selection.finetuning.caching import PrefixCaches
 from hf_transfer_kit.selection.finetuning.elimination import eliminate
 from hf_transfer_kit.selection.finetuning.found_depths import with_found_depths
+from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
 from hf_transfer_kit.selection.finetuning.running import Run, of_task, race_facts, run_strategy, to_channels_last
 from hf_transfer_kit.selection.finetuning.task_judging import Judging, judging_of
 from hf_transfer_kit.selection.finetuning.task_losses import check_task_fits
@@ -145,11 +146,13 @@ def compare_strategies(
     check_entries("strategies", texts, seeds)
     judging = judging_of(data)
     make_model = _told(make_model, data)
-    validate_strategies(racing, make_model(seeds[0]), data)
+    model, heads = make_model(seeds[0]), HeadStarts(data)
+    validate_strategies(racing, model, data)
     options = caches.search_options if caches else {}
     racing, searches = with_found_depths(
         racing, make_model, data, args, budget, seeds=seeds, callbacks=callbacks, store=store, **options
     )
+    racing = heads.settled(racing, model)
     contest = Contest(Run, args, budget, store, executor, facts=cache(partial(race_facts, make_model, data, seeds[0])))
     attach = caches.attach if caches else None
     eliminated: tuple[Elimination, ...] = ()
@@ -163,16 +166,24 @@ def compare_strategies(
             seed=seeds[0],
             callbacks=callbacks,
             attach=attach,
+            heads=heads,
         )
     texts = [strategy_text(strategy) for strategy in racing]
 
     def train(strategy: Strategy, text: str, seed: int) -> Run:
         extra = tuple(callbacks(text, seed)) if callbacks else ()
-        run = run_strategy(strategy, make_model, data, args, budget, seed=seed, callbacks=extra, attach=attach)
+        run = run_strategy(
+            strategy, make_model, data, args, budget, seed=seed, callbacks=extra, attach=attach, heads=heads
+        )
         return replace(run, cache_note=caches.take_note()) if caches else run
 
     candidates = [
-        Candidate(text, partial(train, strategy, text), partial(_before_training, strategy, make_model, data))
+        Candidate(
+            text,
+            partial(train, strategy, text),
+            partial(_before_training, strategy, make_model, data),
+            {"head": strategy.head},
+        )
         for strategy, text in zip(racing, texts, strict=True)
     ]
     contest.announce(candidates, seeds)
@@ -280,6 +291,7 @@ def validate_strategies(
         judging_of(data)
         check_task_fits(model, data)
     for strategy in strategies:
+        strategy.check_head()
         if data is not None:
             strategy.check_task(data.task_type)
             if strategy.searched and data.task_type != CLASSIFICATION:
@@ -289,6 +301,8 @@ def validate_strategies(
                 )
         strategy.validate(groups)
         strategy.check_model(model)
+    if data is not None:
+        HeadStarts(data).settled([strategy for strategy in strategies if strategy.begins_solved], model)
 
 
 def summarize(text: str, summary: str, runs: Sequence[Run], judging: Judging) -> StrategyResult:

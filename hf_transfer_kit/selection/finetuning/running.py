@@ -26,6 +26,7 @@ from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
 from hf_transfer_kit.selection.contest.run_settings import run_settings, shared_batches
 from hf_transfer_kit.selection.contest.store import data_key, model_key
+from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
 from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 from hf_transfer_kit.selection.finetuning.task_losses import PROBLEM_TYPES, task_loss
 from hf_transfer_kit.selection.finetuning.transcripts import spell_no_padding
@@ -88,6 +89,7 @@ def run_strategy(
     seed: int,
     callbacks: tuple[TrainerCallback, ...] = (),
     attach: Attach | None = None,
+    heads: HeadStarts | None = None,
     test: bool = True,
 ) -> Run:
     """Trains one strategy under a budget and evaluates it on the validation and the test split.
@@ -101,6 +103,7 @@ def run_strategy(
         seed: Seed of the head, the data order and dropout.
         callbacks: Further callbacks for the Trainer.
         attach: Model and number of frozen groups -> their outputs, computed once; see ``readable_data``.
+        heads: Of the comparison, whose runs share what was solved; None solves a head for this run alone.
         test: False leaves the test split alone: no metrics and no predictions for it.
 
     Returns:
@@ -111,9 +114,11 @@ def run_strategy(
         >>> sorted(run.validation)
         ['accuracy', 'balanced_accuracy', 'loss', 'macro_f1']
     """
-    model = strategy.prepare_model(make_model(seed), seed=seed)
+    heads, model = heads or HeadStarts(data), to_channels_last(make_model(seed), data)
+    (strategy,) = heads.settled([strategy], model)
     run_args = run_arguments(args, budget, strategy, modality=data.modality, seed=seed)
     started = time.perf_counter()
+    model = strategy.prepare_model(heads.begin(strategy, model, args.device), seed=seed)
     with readable_data(strategy, model, data, attach) as rows:
         trainer = make_trainer(strategy, model, rows, run_args, callbacks=callbacks, batch_size=budget.batch_size)
         trainer.train()

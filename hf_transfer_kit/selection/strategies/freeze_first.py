@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, TrainerCallback
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.strategy import PROBE, Strategy
 from hf_transfer_kit.tuning import FreezeLayers
 from hf_transfer_kit.tuning.freezing.freeze_layers import frozen_depths
 from hf_transfer_kit.values import LayerGroups
@@ -28,6 +28,7 @@ class FreezeFirst(Strategy):
 
     name: ClassVar[str] = "freeze_first"
     summary: ClassVar[str] = "The first layers frozen, the rest fine-tuned."
+    begins_with: ClassVar[str] = PROBE
 
     k: int | str | None = None
 

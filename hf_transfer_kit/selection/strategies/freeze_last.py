@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, TrainerCallback
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.selection.strategies.freeze_first import AUTO, check_depth, check_found, half_of
-from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.strategy import PROBE, Strategy
 from hf_transfer_kit.tuning import FreezeLayers
 from hf_transfer_kit.values import LayerGroups
 
@@ -25,6 +25,7 @@ class FreezeLast(Strategy):
 
     name: ClassVar[str] = "freeze_last"
     summary: ClassVar[str] = "The layers next to the head frozen, those nearest the input fine-tuned."
+    begins_with: ClassVar[str] = PROBE
 
     k: int | str | None = None
 

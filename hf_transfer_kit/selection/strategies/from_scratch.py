@@ -19,6 +19,7 @@ class FromScratch(Strategy):
     summary: ClassVar[str] = "The same architecture with random weights: no transfer."
     pretrained: ClassVar[bool] = False
     rate_kind: ClassVar[str] = "scratch"
+    keeps_head: ClassVar[str] = "draws all weights anew, so that there are no features worth a regression"
 
     def prepare_model(self, model: PreTrainedModel, *, seed: int) -> PreTrainedModel:
         reinitialize(model, all=True, seed=seed)

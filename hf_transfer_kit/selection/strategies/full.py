@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.strategy import PROBE, Strategy
 
 
 @dataclass(frozen=True)
@@ -14,3 +14,4 @@ class Full(Strategy):
 
     name: ClassVar[str] = "full"
     summary: ClassVar[str] = "The whole network fine-tuned at one rate."
+    begins_with: ClassVar[str] = PROBE

@@ -21,21 +21,21 @@ class Layerwise(Strategy):
 
     Args:
         decay: In (0, 1].
-        head: Factor on the head's rate, above 0.
+        head_rate: Factor on the head's rate, above 0.
     """
 
     name: ClassVar[str] = "layerwise"
     summary: ClassVar[str] = "The whole network fine-tuned at rates that fall towards the input."
 
     decay: float = 0.75
-    head: float = 1.0
+    head_rate: float = 1.0
 
     def validate(self, groups: LayerGroups) -> None:
-        if self.head <= 0:
-            raise SettingsError(f"layerwise:head={self.head} must be above 0: it multiplies the head's rate.")
+        if self.head_rate <= 0:
+            raise SettingsError(f"layerwise:head_rate={self.head_rate} must be above 0: it multiplies the head's rate.")
         rate_factors(len(groups.body), decay=self.decay)
 
     def optimizer(
         self, model: PreTrainedModel, args: TrainingArguments
     ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
-        return layerwise_optimizer(model, args, decay=self.decay, head=self.head)
+        return layerwise_optimizer(model, args, decay=self.decay, head=self.head_rate)

@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 from transformers import PreTrainedModel, TrainerCallback
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.strategy import PROBE, Strategy
 from hf_transfer_kit.tuning import FreezeSchedule
 from hf_transfer_kit.values import LayerGroups
 
@@ -17,6 +17,8 @@ from hf_transfer_kit.values import LayerGroups
 class LinearProbeThenFineTune(Strategy):
     """The head alone first, then everything at a smaller rate (Kumar et al. 2022).
 
+    A head that was solved is a linear probe already: everything learns from the beginning, at the smaller rate.
+
     Args:
         head_fraction: Share of training, in (0, 1), for the head alone.
         full_rate: Factor in (0, 1] on the rate afterwards.
@@ -24,6 +26,7 @@ class LinearProbeThenFineTune(Strategy):
 
     name: ClassVar[str] = "lp_ft"
     summary: ClassVar[str] = "The head alone first, then everything at a smaller rate."
+    begins_with: ClassVar[str] = PROBE
     rate_kind: ClassVar[str] = "head"
 
     head_fraction: float = 0.3
@@ -36,4 +39,6 @@ class LinearProbeThenFineTune(Strategy):
         cast(FreezeSchedule, self.callbacks(None)[0]).check_model(groups)
 
     def callbacks(self, model: PreTrainedModel | None) -> list[TrainerCallback]:
+        if self.begins_solved:
+            return [FreezeSchedule([{"train": "all", "rates": {"all": self.full_rate}}], quiet=True)]
         return [FreezeSchedule.lp_ft(head_fraction=self.head_fraction, full_rate=self.full_rate, quiet=True)]

@@ -10,14 +10,16 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.strategy import SOLVED_RATE, Strategy
 from hf_transfer_kit.tuning import layerwise_optimizer
 from hf_transfer_kit.values import LayerGroups
 
 
 @dataclass(frozen=True)
 class SmallRate(Strategy):
-    """All groups before the head learn at ``factor`` times the head's rate.
+    """All groups before the head learn at ``factor`` times the rate, the head at the rate itself.
+
+    A head that was solved goes on at a hundredth of it.
 
     Args:
         factor: In (0, 1]; default 0.001.
@@ -36,5 +38,5 @@ class SmallRate(Strategy):
     def optimizer(
         self, model: PreTrainedModel, args: TrainingArguments
     ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
-        body = len(layer_groups(model).body)
-        return layerwise_optimizer(model, args, first_layers=self.factor, num_first=body)
+        body, head = len(layer_groups(model).body), SOLVED_RATE if self.begins_solved else 1.0
+        return layerwise_optimizer(model, args, first_layers=self.factor, num_first=body, head=head)

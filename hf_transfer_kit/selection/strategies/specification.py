@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
@@ -35,7 +36,7 @@ def make_strategy(specification: str | Strategy) -> Strategy:
         raise SettingsError(
             f"There is no strategy {name!r}; choose from {', '.join(STRATEGIES)}.{did_you_mean(name, STRATEGIES)}"
         )
-    allowed = [field.name for field in fields(STRATEGIES[name])]
+    allowed = sorted((field.name for field in fields(STRATEGIES[name])), key="head".__eq__)  # of all, so last
     if options == AUTO and "k" in allowed:
         options = f"k={AUTO}"
     # Options without a value are looked at as well, for their name may be what is wrong.
@@ -52,9 +53,7 @@ def strategy_text(strategy: Strategy) -> str:
         >>> strategy_text(make_strategy("freeze_first:k=3"))
         'freeze_first:k=3'
     """
-    options = [
-        f"{field.name}={value}"
-        for field in fields(strategy)
-        if (value := getattr(strategy, field.name)) != field.default
-    ]
+    defaults: dict[str, tuple[Any, ...]] = {field.name: (field.default,) for field in fields(strategy)}
+    defaults["head"] = (None, strategy.begins_with)
+    options = [f"{name}={value}" for name, usual in defaults.items() if (value := getattr(strategy, name)) not in usual]
     return strategy.name + (":" + ",".join(options) if options else "")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.options import check_choice
 from hf_transfer_kit.values import LayerGroups
+
+PROBE, RANDOM = "probe", "random"
+HEADS = (PROBE, RANDOM)
+"""What a fresh head may begin with: the solution of a regression on the network's features, or random weights."""
+SOLVED_RATE = 0.01
+"""Factor on the rate of a head that was solved, where it would learn at the large rate of a fresh one: that rate takes
+it away from a solution that was regularised."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +27,19 @@ class Strategy:
     A subclass is one file: its fields are the options a user may set (``freeze_first:k=3``), its class variables say
     what it is, and it overrides the steps that differ. Steps are called in the order below, once a run.
 
+    Args:
+        head: What a fresh head begins with: ``"probe"``, the solution of a regularised regression on what it reads of
+            the untouched network (``solve_head``), or ``"random"`` weights. None: as ``begins_with`` says, where the
+            network and the task have such a head; random where they have not.
+
     Class variables:
         name: The registered name.
         summary: One sentence for people.
         pretrained: Whether the run starts from the pretrained weights.
         rate_kind: Which default learning rate fits, when the user gives none: ``"head"`` (fresh weights on fixed
             features), ``"body"`` (pretrained weights move) or ``"scratch"``.
+        begins_with: What ``head`` is by default.
+        keeps_head: Why its head is not solved, to follow "because it"; empty where it may be.
         needs_classes: Why it is for classification alone, to follow "because it"; empty where any task will do.
 
     Example:
@@ -44,7 +59,16 @@ class Strategy:
     summary: ClassVar[str]
     pretrained: ClassVar[bool] = True
     rate_kind: ClassVar[str] = "body"
+    begins_with: ClassVar[str] = RANDOM
+    keeps_head: ClassVar[str] = ""
     needs_classes: ClassVar[str] = ""
+
+    head: str | None = field(default=None, kw_only=True, repr=False)
+
+    @property
+    def begins_solved(self) -> bool:
+        """Whether the head is solved before training: ``head`` says so, by itself or once it is settled for a model."""
+        return self.head == PROBE
 
     @property
     def searched(self) -> str | None:
@@ -53,6 +77,13 @@ class Strategy:
 
     def validate(self, groups: LayerGroups) -> None:
         """Raises SettingsError when an option does not fit a model with these layer groups; before any training."""
+
+    def check_head(self) -> None:
+        """Raises SettingsError when ``head`` is unknown, or cannot be solved whatever the network."""
+        if self.head is not None:
+            check_choice(self.name, "head", self.head, HEADS)
+        if self.begins_solved and self.keeps_head:
+            raise SettingsError(f"{self.name}:head=probe cannot be, because it {self.keeps_head}. Leave head out.")
 
     def check_model(self, model: PreTrainedModel) -> None:
         """Raises SettingsError when this very model, unprepared, lacks what the strategy needs; before any training."""

@@ -35,6 +35,7 @@ class TextHead(Strategy):
     name: ClassVar[str] = "text_head"
     summary: ClassVar[str] = "A head of the class names' text embeddings, then everything fine-tuned."
     needs_classes: ClassVar[str] = "begins with the names of the classes"
+    keeps_head: ClassVar[str] = "begins with the embeddings of the classes' names"
 
     then: str = "wise_ft"
     template: str | None = None

@@ -17,6 +17,8 @@ from hf_transfer_kit.values import LayerGroups
 class Interpolated(Strategy):
     """WiSE-FT: fine-tuned, then interpolated with the pretrained weights; the point is chosen on validation.
 
+    A head that was solved goes along, for then the path begins at a classifier.
+
     Args:
         points: How many equally spaced points of the path are tried, both ends included, at least 2.
     """
@@ -32,4 +34,6 @@ class Interpolated(Strategy):
             raise SettingsError(f"wise_ft:points={self.points} must be a whole number, at least 2.")
 
     def callbacks(self, model: PreTrainedModel) -> list[TrainerCallback]:
-        return [WeightInterpolation([index / (self.points - 1) for index in range(self.points)])]
+        return [
+            WeightInterpolation([index / (self.points - 1) for index in range(self.points)], head=self.begins_solved)
+        ]

@@ -74,7 +74,7 @@ class Scripted:
     def __init__(self, accuracy) -> None:
         self.accuracy, self.asked = accuracy, []
 
-    def __call__(self, strategy, make_model, data, args, budget, *, seed, callbacks, attach, test):
+    def __call__(self, strategy, make_model, data, args, budget, *, seed, callbacks, attach, heads, test):
         depth = {"full": 0, "head_only": BODY}.get(strategy.name, getattr(strategy, "k", None))
         self.asked.append((depth, budget.max_steps, seed, test, attach is not None))
         self.warmup = args.warmup_steps

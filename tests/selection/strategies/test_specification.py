@@ -22,8 +22,8 @@ def test_defaults_are_left_out_of_the_text():
     ("text", "message"),
     [
         ("freeze", "There is no strategy 'freeze'; choose from head_only"),
-        ("freeze_first:depth=3", "its options are k"),
-        ("full:k=3", "it has no options"),
+        ("freeze_first:depth=3", "its options are k, head"),
+        ("full:k=3", "its options are head"),
         ("freeze_first:k", "Write name:option=value"),
     ],
 )

@@ -1,0 +1,306 @@
+"""A network's head begun where a regression on its features ends, not at random weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Subset
+from transformers import default_data_collator
+
+from hf_transfer_kit.argument_types import checked_arguments
+from hf_transfer_kit.backbones.adapters import outermost
+from hf_transfer_kit.backbones.feature_maps import logits_layer
+from hf_transfer_kit.backbones.heads import PassedOn, last_layers
+from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
+from hf_transfer_kit.backbones.shards import has_shards
+from hf_transfer_kit.backbones.splitting.sample import tensors_of, usual_device
+from hf_transfer_kit.backbones.taken_batches import misfits_told
+from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.errors import DataError, ModelError, NotFiniteError, SettingsError
+from hf_transfer_kit.features.fixed_batches import FixedBatches
+from hf_transfer_kit.features.head_solutions import Labelled, Layer, layer_of_classes, layer_of_labels, layer_of_numbers
+from hf_transfer_kit.features.layer_output import accepted_inputs
+from hf_transfer_kit.features.probe_rows import number_array
+from hf_transfer_kit.features.ranks import Ranks
+from hf_transfer_kit.near_names import did_you_mean
+from hf_transfer_kit.options import check_int
+from hf_transfer_kit.values.rows import check_map_rows
+
+SOLVABLE = ("classification", "multi_label", "regression")
+"""Types of tasks whose head is a regression on one row of features."""
+MOST_ROWS = 10_000
+_HELD = 1_000
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}
+"""Largest difference of logits relative to the largest, by what the network computes in; half precision has more."""
+
+
+@dataclass(frozen=True, eq=False)
+class SolvedHead:
+    """What a head begins with.
+
+    Args:
+        weight: Of the last layer, float32 (C, D).
+        bias: Of the last layer, float32 (C,).
+        strength: What the regression was regularised with.
+        losses: Strength -> mean loss that it was chosen by; empty where there was no choice.
+        rows: Training rows that were fitted.
+        seconds: What it took, the pass through the network included.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    strength: float
+    losses: Mapping[float, float] = field(default_factory=dict)
+    rows: int = 0
+    seconds: float = 0.0
+
+    def put_into(self, model: nn.Module) -> nn.Module:
+        """Writes it into the model's last layer, in place, in that layer's precision.
+
+        Returns:
+            The model.
+
+        Raises:
+            ModelError: When the model's last layer is no linear one, or has another size.
+        """
+        name, layer = solvable_layer(plain_model(model)[0])
+        bias: Tensor | None = layer.bias
+        if tuple(layer.weight.shape) != self.weight.shape:
+            raise ModelError(
+                f"The head was solved for {self.weight.shape[1]} features and {len(self.weight)} outputs; {name!r} "
+                f"reads {layer.in_features} and gives {layer.out_features}. Solve it on this network."
+            )
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(self.weight))
+            if bias is not None:
+                bias.copy_(torch.from_numpy(self.bias))
+        return model
+
+
+@checked_arguments()
+def solve_head(
+    model: nn.Module,
+    dataset: Any,
+    *,
+    collator: Callable[[list], Mapping[str, Any]] | None = None,
+    validation: Any = None,
+    task_type: str = "classification",
+    class_weights: Sequence[float] | np.ndarray | Tensor | None = None,
+    batch_size: int = 32,
+    max_rows: int = MOST_ROWS,
+    seed: int = 0,
+) -> SolvedHead:
+    """Begins a fresh head at the solution of a regularised regression on what it reads, before a Trainer is made.
+
+    Works in place, on the last linear layer alone; what stands before it (a pooler, a head's dense layer, dropout) is
+    used as it is. The features are those of the network as it is now, in evaluation mode, from one pass over the rows;
+    its modes and the random state are afterwards as they were. Classes are fitted by multinomial logistic regression,
+    several labels a row by one logistic regression each, numbers by ridge regression, the strength of their
+    regularisation chosen by the loss on validation rows (1,000 at most; with fewer than 20, on left out training rows).
+    A checkpoint that training is resumed from has a head of its own, which replaces this one.
+
+    Under ``torch.distributed`` every process calls this; the first one solves, and all get the same bits.
+
+    Args:
+        model: A model of transformers or timm whose logits are its last linear layer's.
+        dataset: Training rows with ``labels``, map-style as Trainer takes them.
+        collator: Trainer's data collator; by default transformers' own.
+        validation: Rows to choose the strength by; None leaves out parts of the training rows.
+        task_type: ``"classification"``, ``"multi_label"`` (0 or 1) or ``"regression"``; NaN where a label is not known.
+        class_weights: What rows of each class count, in both losses, (C,); None counts all alike.
+        batch_size: Rows of a forward.
+        max_rows: Rows that are fitted at most, drawn with ``seed`` where there are more.
+        seed: Of the rows drawn and the parts left out.
+
+    Raises:
+        ModelError: When the logits are not those of one linear layer, or it has no bias and the labels are no classes;
+            the model is as it was.
+        SettingsError: When the type of task has no such head, or an argument is out of range.
+        DataError: When the rows have no labels, or others than the task has.
+        NotFiniteError: When features are not finite.
+
+    Example:
+        >>> solved = solve_head(model, train, collator=collator)
+        >>> trainer = Trainer(model, args, train_dataset=train, data_collator=collator)
+        >>> solved.weight.shape == tuple(model.classifier.weight.shape)
+        True
+    """
+    if task_type not in SOLVABLE:
+        raise SettingsError(
+            f"task_type={task_type!r} has no head to solve: {', '.join(SOLVABLE)} have."
+            f"{did_you_mean(task_type, SOLVABLE)}"
+        )
+    check_int("solve_head", "batch_size", batch_size, low=1)
+    check_int("solve_head", "max_rows", max_rows, low=2)
+    collate = collator or default_data_collator
+
+    if validation is not None:
+        check_map_rows(validation)
+    given = class_weights.cpu() if isinstance(class_weights, Tensor) else class_weights
+    weights = None if given is None else number_array(given, what="class_weights").astype(np.float64)
+
+    def work() -> SolvedHead:
+        started = time.perf_counter()
+        network = plain_model(model)[0]
+        first = FixedBatches(dataset, collate, batch_size=2, device=usual_device(network))
+        with seeded_eval_mode(network, seed):
+            reader = HeadReader(network, check_on=first(0), task_type=task_type)
+        rows = reader.labelled(dataset, collate, batch_size=batch_size, most=max_rows, seed=seed)
+        held = None
+        if validation is not None and len(validation):
+            held = reader.labelled(validation, collate, batch_size=batch_size, most=_HELD, seed=seed)
+        layer = _solution(task_type, reader.layer, rows, held, weights, seed)
+        seconds = time.perf_counter() - started
+        return SolvedHead(layer.weight, layer.bias, layer.strength, layer.losses, len(rows.labels), seconds)
+
+    solved = Ranks().broadcast_from_main(work)
+    solved.put_into(model)
+    return solved
+
+
+def _solution(
+    task_type: str, layer: nn.Linear, rows: Labelled, held: Labelled | None, weights: np.ndarray | None, seed: int
+) -> Layer:
+    outputs, bias = layer.out_features, cast(Tensor | None, layer.bias) is not None
+    if task_type == "classification":
+        if weights is not None and weights.shape != (outputs,):
+            raise SettingsError(f"class_weights has the shape {weights.shape}; give one number for {outputs} classes.")
+        parts = [_classes(part, outputs) if part is not None else None for part in (rows, held)]
+        return layer_of_classes(cast(Labelled, parts[0]), outputs, held=parts[1], weights=weights, bias=bias, seed=seed)
+    if weights is not None:
+        raise SettingsError(f"class_weights are for classification, and task_type is {task_type!r}. Leave them out.")
+    several = [_several(part, outputs) if part is not None else None for part in (rows, held)]
+    solve = layer_of_labels if task_type == "multi_label" else layer_of_numbers
+    return solve(cast(Labelled, several[0]), held=several[1], seed=seed)
+
+
+def _classes(rows: Labelled, outputs: int) -> Labelled:
+    """Those that have a class; -100 is none."""
+    labels = rows.labels
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or (len(labels) and labels.max() >= outputs):
+        raise DataError(
+            f"The labels have the shape {labels.shape} and type {labels.dtype}; this head needs one class a row, below "
+            f"{outputs}."
+        )
+    kept = np.flatnonzero(labels >= 0)
+    if not len(kept):
+        raise DataError("No row has a class, so there is nothing to solve the head on. Give labelled rows.")
+    return rows.at(kept)
+
+
+def _several(rows: Labelled, outputs: int) -> Labelled:
+    labels = rows.labels.reshape(len(rows.labels), -1).astype(np.float64)
+    if labels.shape[1] != outputs:
+        raise DataError(f"The rows have {labels.shape[1]} labels each, and the head gives {outputs} numbers.")
+    return Labelled(rows.features, labels)
+
+
+def solvable_layer(network: nn.Module, *, needs_bias: bool = False) -> tuple[str, nn.Linear]:
+    """The one linear layer that gives the logits, with its name.
+
+    Raises:
+        ModelError: When there is none, several, one without a bias that is needed, or one laid out over processes.
+    """
+    name, layer = logits_layer(network)
+    several = dict.fromkeys(outermost(network, place) for place in last_layers(network))  # peft has two in one place
+    what = f"several layers give logits ({', '.join(several)})" if len(several) > 1 else ""
+    if needs_bias and layer.bias is None:
+        what = f"{name!r} has no bias, and the labels are no classes"
+    elif has_shards(network):
+        what = "its weights are laid out over processes"
+    if what:
+        raise ModelError(f"The head of {type(network).__name__} cannot be solved: {what}. Begin it at random.")
+    return name, layer
+
+
+class HeadReader:
+    """Reads what the last layer of a network reads, by the network's own way of pooling.
+
+    Args:
+        network: Without wrappers. It is unchanged but while it is asked.
+        check_on: A batch on which the last layer must give the logits of what is read.
+        task_type: Labels that are no classes need a bias.
+
+    Raises:
+        ModelError: When its logits are not those of one linear layer on one row of features for each input.
+    """
+
+    def __init__(self, network: nn.Module, *, check_on: Mapping[str, Tensor], task_type: str) -> None:
+        self.network = network
+        self.name, self.layer = solvable_layer(network, needs_bias=task_type != "classification")
+        with torch.no_grad(), seeded_eval_mode(network, 0):
+            whole = self._logits(check_on)
+            with suppress(DataError):  # a network that cuts its logits by the number of classes takes no features
+                features = self.features(check_on)
+                fits = features.shape == (len(whole), self.layer.in_features)
+                if fits and whole.shape == (len(whole), self.layer.out_features):
+                    expected = self.layer(features.to(self.layer.weight.dtype)).float()
+                    gap = (whole.float() - expected).abs().max()
+                    if gap <= _TOLERANCE.get(whole.dtype, 3e-2) * expected.abs().max().clamp(min=1e-3):
+                        return
+        raise ModelError(
+            f"The head of {type(network).__name__} cannot be solved: its logits are not what {self.name!r} gives for "
+            "one row of features each. Begin it at random."
+        )
+
+    @classmethod
+    def of(cls, model: nn.Module, batch: Mapping[str, Any], *, task_type: str) -> HeadReader:
+        """The same of a model in its wrappers, checked on a batch wherever that is."""
+        network = plain_model(model)[0]
+        return cls(network, check_on=tensors_of(batch, usual_device(network)), task_type=task_type)
+
+    def features(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """What enters the last layer, (B, D), where one row of features does."""
+        with _passed_on(self.network, self.name):
+            return self._logits(batch)
+
+    def _logits(self, batch: Mapping[str, Tensor]) -> Tensor:
+        inputs = accepted_inputs(self.network, batch, without=())
+        with misfits_told(self.network, batch):
+            found = self.network(**inputs) if isinstance(inputs, dict) else self.network(*inputs)
+        return found if isinstance(found, Tensor) else cast(Tensor, found["logits"])
+
+    def labelled(
+        self, dataset: Any, collate: Callable[[list], Mapping[str, Any]], *, batch_size: int, most: int, seed: int
+    ) -> Labelled:
+        """Features and labels of all rows of a dataset, or of so many that are drawn.
+
+        Raises:
+            DataError: When a batch has no labels.
+            NotFiniteError: When a feature is not finite.
+        """
+        rows = cast(Dataset, dataset)
+        if len(dataset) > most:
+            drawn = np.sort(np.random.default_rng(seed).choice(len(dataset), most, replace=False))
+            rows = Subset(rows, drawn.tolist())
+        batches = FixedBatches(rows, collate, batch_size=batch_size, device=usual_device(self.network))
+        features, labels = [], []
+        with torch.no_grad(), seeded_eval_mode(self.network, 0):
+            for start in range(0, batches.places, batch_size):
+                batch = batches(start)
+                if "labels" not in batch:
+                    raise DataError("The rows have no labels, so there is nothing to solve the head on. Give some.")
+                features.append(self.features(batch).float().cpu())
+                labels.append(batch["labels"].cpu())
+        found = torch.cat(features).numpy()
+        if not np.isfinite(found).all():
+            raise NotFiniteError(f"not finite: the features of {type(self.network).__name__} that its head reads")
+        return Labelled(found, torch.cat(labels).numpy())
+
+
+@contextmanager
+def _passed_on(network: nn.Module, name: str) -> Iterator[None]:
+    """While it lasts the layer gives what it reads."""
+    layer = network.get_submodule(name)
+    network.set_submodule(name, PassedOn())
+    try:
+        yield
+    finally:
+        network.set_submodule(name, layer)
