@@ -28,6 +28,7 @@ class UnseenFigures:
         gamma: What calibration subtracts from the scores of seen classes.
         options: Of the method, chosen on seen classes.
         pseudo_harmonic: The harmonic mean that they were chosen with, on seen classes that played unseen ones.
+        pseudo_unseen: Accuracy on these classes, named among themselves alone.
     """
 
     unseen_accuracy: float
@@ -39,6 +40,7 @@ class UnseenFigures:
     gamma: float
     options: Mapping[str, Any]
     pseudo_harmonic: float
+    pseudo_unseen: float = 0.0
 
 
 @dataclass(frozen=True)

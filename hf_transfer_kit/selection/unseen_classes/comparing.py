@@ -23,6 +23,7 @@ from hf_transfer_kit.selection.contest.verdict import Question, judge
 from hf_transfer_kit.selection.unseen_classes.data import FeatureMaker, SplitFeatures
 from hf_transfer_kit.selection.unseen_classes.first_split import FirstSplit
 from hf_transfer_kit.selection.unseen_classes.fitting import Fitted, Labelled, fitted, labelled_classifier
+from hf_transfer_kit.selection.unseen_classes.order import in_order
 from hf_transfer_kit.values import UnseenClasses, Verdict, ZeroShotResult
 from hf_transfer_kit.zero_shot import (
     JOINT_METHODS,
@@ -152,7 +153,8 @@ def compare_zero_shot(
         )
         for key, found in fits.items()
     )
-    best = max(results, key=lambda result: result.mean("pseudo_harmonic"))
+    ordered = in_order(results)
+    best = ordered[0]
     fits_of_first = {_name(*key): found[0] for key, found in fits.items()}
     kept = FirstSplit(
         cast(Callable[[], SplitFeatures], first)(), hold_outs[0], tables[best.table], fits_of_first, balanced
@@ -176,19 +178,16 @@ def compare_zero_shot(
         attribute_figures=kept.attribute_figures(table) if table is not None else (),
         explanations=kept.explanations(model),
         findings=main.findings(),
-        verdict=_verdict(best, results, {_name(*key): found for key, found in fits.items()}),
+        verdict=_verdict(ordered, {_name(*key): found for key, found in fits.items()}),
     )
     return ZeroShotComparison(found, model, kept.metrics(best.name))
 
 
-def _verdict(
-    best: ZeroShotResult, results: Sequence[ZeroShotResult], fits: Mapping[str, Sequence[Fitted]]
-) -> Verdict | None:
+def _verdict(ordered: Sequence[ZeroShotResult], fits: Mapping[str, Sequence[Fitted]]) -> Verdict | None:
     """The chosen method against the next by what it was chosen by; splits are paired, and drawn like rows."""
-    others = [result for result in results if result is not best]
-    if not others:
+    if len(ordered) < 2:
         return None
-    second = max(others, key=lambda result: result.mean("pseudo_harmonic"))
+    best, second = ordered[:2]
     question = Question(
         helped=f"{best.name} names unseen classes better than {second.name}, which comes next on seen ones.",
         hurt=f"{second.name}, which came next on seen classes, names unseen ones better than {best.name}.",

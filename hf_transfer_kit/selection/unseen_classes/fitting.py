@@ -25,6 +25,8 @@ from hf_transfer_kit.zero_shot import (
     spread_of,
 )
 
+_PSEUDO = ("pseudo_harmonic", "pseudo_unseen")
+
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
@@ -57,7 +59,7 @@ class Fitted:
     def figures(self) -> dict[str, dict[str, float]]:
         """Split -> metric -> value; of seen classes that played unseen ones, and of test rows."""
         test = {name: getattr(self.found, name) for name in ("unseen_accuracy", "harmonic_mean", "ausuc")}
-        return {"validation": {"pseudo_harmonic": self.found.pseudo_harmonic}, "test": test}
+        return {"validation": {name: getattr(self.found, name) for name in _PSEUDO}, "test": test}
 
 
 def learned_method(
@@ -112,6 +114,7 @@ def fitted(
         gamma=gamma,
         options=dict(choice.options),
         pseudo_harmonic=choice.pseudo_harmonic,
+        pseudo_unseen=choice.pseudo_unseen,
     )
     among = np.flatnonzero(~np.array(seen))
     asked = np.isin(places, among)
