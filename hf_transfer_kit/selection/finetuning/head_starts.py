@@ -22,7 +22,6 @@ from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.features.body_fingerprint import features_fingerprint
 from hf_transfer_kit.features.solved_heads import SOLVABLE, HeadReader, SolvedHead, solvable_layer, solve_head
 from hf_transfer_kit.selection.strategies import Strategy
-from hf_transfer_kit.selection.strategies.specification import strategy_text
 from hf_transfer_kit.selection.strategies.strategy import PROBE
 
 FILE = "solved_head.safetensors"
@@ -60,7 +59,8 @@ class HeadStarts:
         return self._why_not[kind]
 
     def settled(self, strategies: Sequence[Strategy], model: PreTrainedModel) -> list[Strategy]:
-        """The strategies, those that were given no ``head`` with the one that they begin with.
+        """The strategies, those that were given no ``head`` with the one that they begin with: ``begins_with`` in
+        classification, random in other tasks.
 
         Raises:
             SettingsError: When one is to begin with a solved head and cannot.
@@ -68,10 +68,11 @@ class HeadStarts:
         return [self._settled(strategy, model) for strategy in strategies]
 
     def _settled(self, strategy: Strategy, model: PreTrainedModel) -> Strategy:
-        if strategy.head is None and strategy.begins_with == PROBE and not self.why_not(model):
+        by_default = strategy.head is None and self.data.task_type == CLASSIFICATION  # measured there alone
+        if by_default and strategy.begins_with == PROBE and not self.why_not(model):
             return replace(strategy, head=PROBE)
         if strategy.begins_solved and (reason := self.why_not(model)):
-            raise SettingsError(f"{strategy_text(strategy)}: {reason} Leave head=probe out.")
+            raise SettingsError(f"{strategy.name}:head=probe: {reason} Leave head=probe out.")
         return strategy
 
     def begin(self, strategy: Strategy, model: PreTrainedModel, device: torch.device) -> PreTrainedModel:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from transformers import PreTrainedModel, TrainerCallback
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.strategy import PROBE, Strategy
 from hf_transfer_kit.tuning import DELTA
 from hf_transfer_kit.values import LayerGroups
 
@@ -25,6 +25,7 @@ class FeatureMapDistance(Strategy):
 
     name: ClassVar[str] = "delta"
     summary: ClassVar[str] = "The whole network fine-tuned, its feature maps held near the pretrained ones."
+    begins_with: ClassVar[str] = PROBE
 
     alpha: float = 1.0
     layers: int = 4

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from transformers import PreTrainedModel, TrainerCallback
 
-from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.strategy import PROBE, Strategy
 from hf_transfer_kit.tuning import L2SP, L2SPFisher
 from hf_transfer_kit.values import LayerGroups
 
@@ -24,6 +24,7 @@ class StartingPoint(Strategy):
 
     name: ClassVar[str] = "l2sp"
     summary: ClassVar[str] = "The whole network fine-tuned, held near the pretrained weights."
+    begins_with: ClassVar[str] = PROBE
 
     alpha: float = 0.01
     beta: float = 0.01

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.strategy import PROBE, Strategy
 from hf_transfer_kit.tuning import layerwise_optimizer
 from hf_transfer_kit.tuning.rates import rate_factors
 from hf_transfer_kit.values import LayerGroups
@@ -26,6 +26,7 @@ class Layerwise(Strategy):
 
     name: ClassVar[str] = "layerwise"
     summary: ClassVar[str] = "The whole network fine-tuned at rates that fall towards the input."
+    begins_with: ClassVar[str] = PROBE
 
     decay: float = 0.75
     head_rate: float = 1.0

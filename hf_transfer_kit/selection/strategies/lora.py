@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, TrainerCallback
 
 from hf_transfer_kit.backbones import adaptable_layers, find_head
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.strategy import PROBE, Strategy
 from hf_transfer_kit.tuning import FreezeLayers
 from hf_transfer_kit.values import LayerGroups
 
@@ -28,6 +28,7 @@ class LowRank(Strategy):
 
     name: ClassVar[str] = "lora"
     summary: ClassVar[str] = "The network frozen, low-rank changes to its layers and a new head trained."
+    begins_with: ClassVar[str] = PROBE
     rate_kind: ClassVar[str] = "scratch"
 
     r: int = 8

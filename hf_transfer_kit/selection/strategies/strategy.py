@@ -29,8 +29,8 @@ class Strategy:
 
     Args:
         head: What a fresh head begins with: ``"probe"``, the solution of a regularised regression on what it reads of
-            the untouched network (``solve_head``), or ``"random"`` weights. None: as ``begins_with`` says, where the
-            network and the task have such a head; random where they have not.
+            the untouched network (``solve_head``), or ``"random"`` weights. None: in classification as
+            ``begins_with`` says, where the network has such a head; else random.
 
     Class variables:
         name: The registered name.
