@@ -45,7 +45,7 @@ class KeepBest(TrainerCallback):
         target: Target rows that are not trained on; labels in them are not read.
         target_train: Target rows to gather BatchNorm statistics on; None leaves them as they are.
         collator: Rows -> batch.
-        every: Steps between two evaluations.
+        every: Steps between two evaluations; a function where they may change.
         select: A key of ``SCORES``, or ``"last"``.
         teacher: Whose average to look at.
         accuracy: Classes predicted for ``target``'s rows -> accuracy, for the points alone.
@@ -78,7 +78,7 @@ class KeepBest(TrainerCallback):
         target: Rows,
         collator: Callable[[list[Mapping[str, Any]]], Mapping[str, Any]],
         *,
-        every: int,
+        every: int | Callable[[], int],
         select: str,
         target_train: Rows | None = None,
         teacher: MeanTeacher | None = None,
@@ -113,7 +113,8 @@ class KeepBest(TrainerCallback):
         model: nn.Module = GIVEN,
         **kwargs: Any,
     ) -> None:
-        if state.global_step % self.every == 0 or state.global_step >= state.max_steps:
+        every = self.every() if callable(self.every) else self.every
+        if state.global_step % every == 0 or state.global_step >= state.max_steps:
             self.look(cast(DomainAdversarialModel, plain_model(model)[0]), state.global_step)
 
     def on_train_end(
@@ -144,6 +145,10 @@ class KeepBest(TrainerCallback):
             self.outputs = cast(DomainOutputs, outputs) if self.source is not None else None
             self._kept = {name: value.detach().clone() for name, value in network.state_dict().items()}
 
+    def looks(self) -> list[tuple[int, float]]:
+        """Step and score of each evaluation so far, higher is better; without a score that chooses there are none."""
+        return [] if self.select == LAST else [(p.step, self._sign * p.scores[self.select]) for p in self.points]
+
     def _scores(
         self, network: DomainAdversarialModel, step: int
     ) -> tuple[dict[str, float], DomainOutputs | SimpleNamespace]:
@@ -164,8 +169,11 @@ class KeepBest(TrainerCallback):
     def _better(self, scores: Mapping[str, float]) -> bool:
         if self.select == LAST or not self._kept:
             return True
-        sign = 1 if SCORES[self.select].larger_is_better else -1
-        return sign * scores[self.select] > sign * self.scores[self.select]
+        return self._sign * scores[self.select] > self._sign * self.scores[self.select]
+
+    @property
+    def _sign(self) -> int:
+        return 1 if SCORES[self.select].larger_is_better else -1
 
 
 def _ranges(outputs: DomainOutputs | SimpleNamespace) -> dict[str, float]:

@@ -285,6 +285,8 @@ def _means(runs: Sequence[AdaptationRun]) -> dict[str, Any]:
         "test_spread": spread,
         "test_by_seed": tuple(run.test["accuracy"] for run in runs) if test else (),
         "kept_steps": tuple(run.kept_step for run in runs),
+        "steps": tuple(run.steps for run in runs),
+        "ended": tuple(run.ended for run in runs),
         "points": runs[0].points,
         "log": tuple(dict(entry) for entry in runs[0].log if "loss" in entry),
         "seconds": float(np.mean([run.seconds for run in runs])),
