@@ -199,7 +199,7 @@ class ComparisonArguments(KeptRunsArguments):
 
 @dataclass
 class OpenRunsArguments(ComparisonArguments):
-    """The same, each run going on until its score has flattened."""
+    """The same, each run going on until its score has flattened where its steps are not named."""
 
     num_train_epochs: float | None = field(
         default=None,
@@ -224,7 +224,7 @@ class OpenRunsArguments(ComparisonArguments):
     )
 
     def budget(self, rows: int, modality: str) -> Budget:
-        """What a run may spend; until its score has flattened where the user names no steps.
+        """What a run may spend; until its score has flattened, where its steps are not named.
 
         Raises:
             SettingsError: Also when the rate is lowered by a schedule of another kind.
@@ -235,11 +235,10 @@ class OpenRunsArguments(ComparisonArguments):
             patience=self.patience or (None if named else PATIENCE),
             max_minutes=self.max_minutes or (None if named else MINUTES),
         )
-        if budget.patience is not None and self.lr_scheduler_type in _BY_FIGURES:
+        if (budget.patience or budget.max_minutes) and self.lr_scheduler_type in _BY_FIGURES:
             raise SettingsError(
                 f"--lr_scheduler_type {self.lr_scheduler_type.value} lowers the rate by figures of its own, and a run "
-                "that goes on until its score has flattened does that by its score. Leave it out, or give --max_steps "
-                "without --patience."
+                "that ends by its score or its minutes does so, too. Leave it out, or give --max_steps alone."
             )
         return budget
 

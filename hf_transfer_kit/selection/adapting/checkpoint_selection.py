@@ -26,7 +26,7 @@ from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
-from hf_transfer_kit.selection.adapting.methods import LAST
+from hf_transfer_kit.selection.adapting.methods import LAST, SELECT
 from hf_transfer_kit.selection.contest.not_finite import check_finite
 from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.values import AdaptationPoint, MapRows
@@ -146,8 +146,10 @@ class KeepBest(TrainerCallback):
             self._kept = {name: value.detach().clone() for name, value in network.state_dict().items()}
 
     def looks(self) -> list[tuple[int, float]]:
-        """Step and score of each evaluation so far, higher is better; without a score that chooses there are none."""
-        return [] if self.select == LAST else [(p.step, self._sign * p.scores[self.select]) for p in self.points]
+        """Step and score of each evaluation so far, higher is better; of ``"last"`` the score is ``SELECT``."""
+        name = SELECT if self.select == LAST else self.select
+        sign = SCORES[name].sign
+        return [(point.step, sign * point.scores[name]) for point in self.points]
 
     def _scores(
         self, network: DomainAdversarialModel, step: int
@@ -169,11 +171,8 @@ class KeepBest(TrainerCallback):
     def _better(self, scores: Mapping[str, float]) -> bool:
         if self.select == LAST or not self._kept:
             return True
-        return self._sign * scores[self.select] > self._sign * self.scores[self.select]
-
-    @property
-    def _sign(self) -> int:
-        return 1 if SCORES[self.select].larger_is_better else -1
+        sign = SCORES[self.select].sign
+        return sign * scores[self.select] > sign * self.scores[self.select]
 
 
 def _ranges(outputs: DomainOutputs | SimpleNamespace) -> dict[str, float]:

@@ -21,6 +21,8 @@ from hf_transfer_kit.selection.contest.option_texts import check_known, check_op
 
 LAST = "last"
 """In place of a score: the weights at the end are kept."""
+SELECT = "bnm"
+"""The score that chooses by default: the best of those that Musgrave et al. (2022) compare for most methods."""
 SHALLOW = "shallow"
 SOURCE_ONLY = "source_only"
 TARGET_SUPERVISED = "target_supervised"

@@ -61,6 +61,18 @@ class Budget:
                 f"Budget: patience={self.patience} must be at least 1, and max_minutes={self.max_minutes} above 0."
             )
 
+    def check_all_steps(self, owner: str) -> None:
+        """Refuses an end before the last step where runs have none.
+
+        Raises:
+            SettingsError: When there is patience or a limit in minutes.
+        """
+        if self.patience is not None or self.max_minutes is not None:
+            raise SettingsError(
+                f"{owner} does all steps of its budget, and patience={self.patience}, max_minutes={self.max_minutes} "
+                "would end it before: they are for adaptation and for several sources. Leave them out."
+            )
+
     @property
     def eval_steps(self) -> int:
         """Steps between two evaluations."""

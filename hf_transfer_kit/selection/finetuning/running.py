@@ -111,6 +111,7 @@ def run_strategy(
         >>> sorted(run.validation)
         ['accuracy', 'balanced_accuracy', 'loss', 'macro_f1']
     """
+    budget.check_all_steps("A strategy")
     model = strategy.prepare_model(make_model(seed), seed=seed)
     run_args = run_arguments(args, budget, strategy, modality=data.modality, seed=seed)
     started = time.perf_counter()

@@ -7,8 +7,9 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.reports import length_sentence
-from hf_transfer_kit.selection import Budget
+from hf_transfer_kit.selection import Budget, make_strategy
 from hf_transfer_kit.selection.contest.flattening import UntilFlat, fall_begins, falling, flattened, logged_looks
+from hf_transfer_kit.selection.finetuning.running import run_strategy
 
 
 @pytest.mark.parametrize("number", range(20))
@@ -182,3 +183,12 @@ def test_runs_of_typed_steps_are_not_spoken_of():
 def test_a_budget_without_patience_or_time_is_refused(given):
     with pytest.raises(SettingsError, match="must be at least 1, and max_minutes"):
         Budget(10, 4, **given)
+
+
+@pytest.mark.parametrize("given", [{"patience": 2}, {"max_minutes": 1.0}])
+def test_where_runs_do_all_their_steps_an_earlier_end_is_refused(given):
+    budget = Budget(10, 4, **given)
+    with pytest.raises(SettingsError, match="A strategy does all steps of its budget"):
+        run_strategy(make_strategy("full"), lambda seed: None, None, None, budget, seed=0)
+    with pytest.raises(SettingsError, match="A network of several tasks does all steps"):
+        budget.check_all_steps("A network of several tasks")
