@@ -168,3 +168,12 @@ def test_two_processes_give_one_report(tmp_path):
     assert done.stdout.count("The report is") == 1
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["budget"]["batch_size"] == 16
+
+
+def test_two_processes_end_a_run_at_the_same_step_by_one_clock(tmp_path):
+    flags = ["--source", "digits", "--target", "digits_m", "--method", "dann", "--baselines", "false"]
+    flags += ["--ddp_backend", "gloo", "--use_cpu", "--max_minutes", "0.1", "--output_dir", tmp_path]
+    done = run("adapt.py", *flags, ranks=2)
+    (result,) = json.loads((tmp_path / "report.json").read_text())["adaptation"]["results"]
+    assert result["ended"] == ["minutes"]
+    assert done.stdout.count("dann was still rising when it was cut after") == 1
