@@ -27,7 +27,7 @@ from hf_transfer_kit.selection.contest.run_settings import rows_of_each_device
 from hf_transfer_kit.selection.contest.store import FOLDER, RunStore
 
 DEFAULT_BATCH_SIZE = 32
-PATIENCE, MINUTES = 3, 4.0
+PATIENCE, MINUTES = 3, 3.0
 """Of a run that goes on until its score has flattened."""
 _BY_FIGURES = ("reduce_lr_on_plateau", "greedy")
 

@@ -31,7 +31,7 @@ from hf_transfer_kit.metrics import classification_metrics
 from hf_transfer_kit.selection.adapting.checkpoint_selection import KeepBest, evenly_spread_accuracy
 from hf_transfer_kit.selection.adapting.methods import AdaptationMethod
 from hf_transfer_kit.selection.contest.budget import Budget
-from hf_transfer_kit.selection.contest.flattening import RAMP, STEPS, UntilFlat
+from hf_transfer_kit.selection.contest.flattening import OF_ACCURACY, RAMP, STEPS, UntilFlat
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite, check_finite
 from hf_transfer_kit.selection.contest.run_settings import run_settings, shared_batches
 from hf_transfer_kit.selection.finetuning.running import metrics_of, to_channels_last, training_classes
@@ -166,13 +166,19 @@ def run_adaptation(
     model = adaptive_model(method, make_model(seed), seed)
     to_channels_last(model, domains.source)
     teacher = MeanTeacher(method.teacher) if method.teacher else None
-    until = UntilFlat(budget, lambda _: keep.looks(), ramp=RAMP if method.reads_target else 0.0)
+    selected = method.selected_by(select)
+    until = UntilFlat(
+        budget,
+        lambda _: keep.looks(),
+        ramp=RAMP if method.reads_target else 0.0,
+        least=OF_ACCURACY if selected == "source_accuracy" else 0.0,
+    )
     keep = KeepBest(
         domains.target.validation if method.uses_target_labels else domains.source.validation,
         domains.target.validation,
         domains.source.collator,
         every=lambda: until.every,
-        select=method.selected_by(select),
+        select=selected,
         target_train=domains.target.train if method.reestimate else None,
         teacher=teacher,
         accuracy=evenly_spread_accuracy(domains.labels("validation"), ROWS),

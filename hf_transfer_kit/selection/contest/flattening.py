@@ -25,18 +25,21 @@ FALL = 0.25
 """Share of a run that ends before its cap in which the rate falls to zero."""
 GAIN = 0.01
 """Share of all that was gained so far below which a gain is none."""
+OF_ACCURACY = 0.005
+"""Below so much a gain of accuracy is none, too: a few rows of a thousand."""
 _TIMED = (5, 15)  # the first steps are slower than all others
 _TOGETHER = 10  # steps after which several processes ask what time it is
 
 
-def flattened(scores: Sequence[float], patience: int) -> bool:
+def flattened(scores: Sequence[float], patience: int, *, least: float = 0.0) -> bool:
     """Whether the last ``patience`` scores are no better than the best before them.
 
-    Better is what is above it by more than ``GAIN`` of the way from the worst to the best.
+    Better is what is above it by more than ``GAIN`` of the way from the worst to the best, and than ``least``.
 
     Args:
         scores: In their order, higher is better.
         patience: At least 1.
+        least: At least 0.
 
     Example:
         >>> flattened([0.2, 0.6, 0.8, 0.8], patience=2), flattened([0.2, 0.6, 0.8, 0.79, 0.801], patience=2)
@@ -45,16 +48,17 @@ def flattened(scores: Sequence[float], patience: int) -> bool:
     if len(scores) <= patience:
         return False
     before = scores[:-patience]
-    return max(scores[-patience:]) - max(before) <= GAIN * (max(scores) - min(scores))
+    return max(scores[-patience:]) - max(before) <= max(least, GAIN * (max(scores) - min(scores)))
 
 
-def fall_begins(looks: Sequence[tuple[int, float]], patience: int, *, after: int) -> int | None:
+def fall_begins(looks: Sequence[tuple[int, float]], patience: int, *, after: int, least: float = 0.0) -> int | None:
     """The step at which the scores had flattened first; None while they rise.
 
     Args:
         looks: Step and score, in their order.
         patience: Looks in a row that bring nothing.
         after: Looks before this step do not count.
+        least: Of a gain that is one.
 
     Example:
         >>> fall_begins([(10, 0.1), (20, 0.5), (30, 0.5), (40, 0.5), (50, 0.9)], 2, after=20)
@@ -62,7 +66,7 @@ def fall_begins(looks: Sequence[tuple[int, float]], patience: int, *, after: int
     """
     counted = [look for look in looks if look[0] >= after]
     for number in range(len(counted)):
-        if flattened([score for _, score in counted[: number + 1]], patience):
+        if flattened([score for _, score in counted[: number + 1]], patience, least=least):
             return counted[number][0]
     return None
 
@@ -101,6 +105,7 @@ class UntilFlat(TrainerCallback):
         budget: Steps, patience and minutes.
         looks: State of training -> step and score of each look so far, higher is better.
         ramp: Share of the run's steps before which no score counts.
+        least: Gain of the score below which it is none, as ``OF_ACCURACY``.
         clock: Seconds.
 
     Attributes:
@@ -122,11 +127,13 @@ class UntilFlat(TrainerCallback):
         looks: Callable[[TrainerState], Sequence[tuple[int, float]]],
         *,
         ramp: float = RAMP,
+        least: float = 0.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.budget = budget
         self.looks = looks
         self.ramp = ramp
+        self.least = least
         self.clock = clock
         self.every = budget.eval_steps
         self.ended = STEPS
@@ -173,7 +180,8 @@ class UntilFlat(TrainerCallback):
             looks = self.looks(state)
             if len(looks) > self._looks:
                 self._looks = len(looks)
-                if fall_begins(looks, self.budget.patience, after=math.ceil(self.ramp * state.max_steps)) is not None:
+                after = math.ceil(self.ramp * state.max_steps)
+                if fall_begins(looks, self.budget.patience, after=after, least=self.least) is not None:
                     self._fall(state, FLAT)
 
     def _watch_the_clock(self, args: TrainingArguments, state: TrainerState) -> None:

@@ -18,7 +18,7 @@ from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.adapting.running import classifier_rates, fast_fresh_parts, tested_on
 from hf_transfer_kit.selection.contest.budget import Budget
-from hf_transfer_kit.selection.contest.flattening import STEPS, UntilFlat, logged_looks
+from hf_transfer_kit.selection.contest.flattening import OF_ACCURACY, STEPS, UntilFlat, logged_looks
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
 from hf_transfer_kit.selection.contest.run_settings import run_settings, shared_batches
 from hf_transfer_kit.selection.finetuning.running import to_channels_last
@@ -150,7 +150,7 @@ def run_generalisation(
         keep = [SWAD(train, first.collator, metric=f"eval_{_LOSS}", **method.averaging)]
     elif select == ACCURACY:
         keep = [KeepBestOnSources(f"eval_{_LOSS}")]
-    until = UntilFlat(budget, logged_looks("eval_accuracy"), ramp=0.0)
+    until = UntilFlat(budget, logged_looks("eval_accuracy"), ramp=0.0, least=OF_ACCURACY)
     trainer = Trainer(
         model,
         training_args,

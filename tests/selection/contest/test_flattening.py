@@ -8,7 +8,14 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.reports import length_sentence
 from hf_transfer_kit.selection import Budget, make_strategy
-from hf_transfer_kit.selection.contest.flattening import UntilFlat, fall_begins, falling, flattened, logged_looks
+from hf_transfer_kit.selection.contest.flattening import (
+    OF_ACCURACY,
+    UntilFlat,
+    fall_begins,
+    falling,
+    flattened,
+    logged_looks,
+)
 from hf_transfer_kit.selection.finetuning.running import run_strategy
 
 
@@ -37,6 +44,16 @@ def test_scale_and_offset_of_a_score_do_not_matter():
     curve = [0.1, 0.5, 0.7, 0.71, 0.705, 0.706]
     for scale, offset in ((1, 0), (1e-6, 3e-6), (1e4, -5e3)):
         assert [flattened([scale * v + offset for v in curve[:n]], 2) for n in range(1, 7)] == [False] * 5 + [True]
+
+
+def test_a_few_rows_more_are_no_gain_of_accuracy():
+    accuracies = [0.9, 0.97, 0.98, 0.982, 0.984]
+    assert flattened(accuracies, 2, least=OF_ACCURACY)
+    assert not flattened(accuracies, 2)
+    assert not flattened([0.9, 0.97, 0.98, 0.982, 0.987], 2, least=OF_ACCURACY)
+    looks = [(10 * number, value) for number, value in enumerate(accuracies)]
+    assert fall_begins(looks, 2, after=0, least=OF_ACCURACY) == 40
+    assert fall_begins(looks, 2, after=0) is None
 
 
 def test_a_rate_falls_to_zero_along_a_line():
