@@ -20,6 +20,7 @@ def length_sentence(name: str, steps: Sequence[int], ended: Sequence[str], budge
         Empty where every run did the steps that were asked for.
 
     Example:
+        >>> from hf_transfer_kit.selection import Budget
         >>> open_end = Budget(12_000, 32, patience=3, max_minutes=3)
         >>> length_sentence("dann", [900], ["flat"], open_end)
         'dann ended after 900 of at most 12,000 steps: its score had flattened.'

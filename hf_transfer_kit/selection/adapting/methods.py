@@ -152,7 +152,7 @@ def make_method(specification: str, *, invert: bool = True, view: float = 0.0) -
         >>> make_method("dann:weight=0.5,view=1").text
         'dann:weight=0.5,view=1'
         >>> [make_method(text, view=1).view for text in ("dann", "dann:view=0.5", "adamatch", "source_only")]
-        [1, 0.5, 0.0, 0.0]
+        [1.0, 0.5, 0.0, 0.0]
     """
     name, given = read_text(specification)
     if name not in METHODS:
