@@ -74,6 +74,7 @@ class AdversarialSchedule(NetworkCallback):
         schedule: ``"dann"``, ``"linear"``, ``"constant"``, or a function from progress in [0, 1] to a number in [0, 1].
         highest: What the schedule is multiplied by, at least 0.
         gamma: Of ``"dann"``, above 0; None is 10.
+        within: Share of the run's steps after which the progress is 1, in (0, 1].
 
     Raises:
         SettingsError: When the schedule is unknown, a number out of its range, or ``gamma`` given to another schedule;
@@ -93,7 +94,12 @@ class AdversarialSchedule(NetworkCallback):
 
     @checked_arguments(own_words_first=True)
     def __init__(
-        self, schedule: str | Callable[[float], float] = "dann", *, highest: float = 1.0, gamma: float | None = None
+        self,
+        schedule: str | Callable[[float], float] = "dann",
+        *,
+        highest: float = 1.0,
+        gamma: float | None = None,
+        within: float = 1.0,
     ) -> None:
         if not callable(schedule) and schedule not in SCHEDULES:
             raise SettingsError(
@@ -104,6 +110,9 @@ class AdversarialSchedule(NetworkCallback):
             raise SettingsError(f"highest={highest} must be at least 0: below, domains would be driven apart.")
         if gamma is not None and (schedule != "dann" or not 0 < gamma < math.inf):
             raise SettingsError(f"gamma={gamma} must be above 0, and belongs to schedule='dann' alone.")
+        if not 0 < within <= 1:
+            raise SettingsError(f"within={within} is a share of the run's steps: above 0, at most 1.")
+        self.within = within
         self.schedule = schedule
         self.highest = highest
         self.gamma = gamma
@@ -154,7 +163,7 @@ class AdversarialSchedule(NetworkCallback):
             pairs.reshuffle(int((state.epoch or 0) + _ROUNDING))
 
     def _write(self, state: TrainerState, model: nn.Module) -> None:
-        progress = min(1.0, state.global_step / max(1, state.max_steps))
+        progress = min(1.0, state.global_step / max(1, self.within * state.max_steps))
         inner, _ = plain_model(model)
         for name, value in (("progress", progress), ("strength", self.strength(progress))):
             buffer = getattr(inner, name, None)

@@ -27,7 +27,7 @@ from hf_transfer_kit.commands.edge.watched import Watched
 from hf_transfer_kit.commands.flags.arguments import WeightArguments
 from hf_transfer_kit.commands.flags.domain_arguments import DomainArguments
 from hf_transfer_kit.commands.flags.network_arguments import KeptModelArguments
-from hf_transfer_kit.commands.flags.run_arguments import ComparisonArguments
+from hf_transfer_kit.commands.flags.run_arguments import OpenRunsArguments
 from hf_transfer_kit.commands.several_sources import DEFAULT as SEVERAL
 from hf_transfer_kit.commands.several_sources import generalise, wants_generalisation
 from hf_transfer_kit.commands.source_free import adapt_source_free
@@ -39,6 +39,7 @@ from hf_transfer_kit.reports import (
     adaptation_table,
     confusion_table,
     described_data,
+    length_sentence,
     unknown_sentence,
     verdict_lines,
 )
@@ -59,7 +60,8 @@ from hf_transfer_kit.selection.adapting import (
 from hf_transfer_kit.selection.generalising import METHODS as GENERALISATION_METHODS
 from hf_transfer_kit.values import Adaptation
 
-DEFAULT_METHOD = "adamatch:source_weight=1"
+DEFAULT_METHODS = {"random": "adamatch:source_weight=1", "pretrained": "mcc"}
+"""By the network's weights: random ones have invariances to learn, which strongly changed rows teach."""
 BASELINES = ("source_only", "target_supervised")
 
 
@@ -70,9 +72,11 @@ class AdaptArguments:
     methods: list[str] = field(
         default_factory=list,
         metadata={
-            "help": f"Of {', '.join(METHODS)}; options after a colon: dann:view=1,weight=0.5. Default: "
-            f"{DEFAULT_METHOD}. With --source_model of {', '.join(SOURCE_FREE_METHODS)}; default: shot:view=1. With "
-            f"several sources and no target of {', '.join(GENERALISATION_METHODS)}; default: {' '.join(SEVERAL[1:])}.",
+            "help": f"Of {', '.join(METHODS)}; options after a colon: dann:view=1,weight=0.5 (pictures and random "
+            f"weights: view=1 is usual). Default: {DEFAULT_METHODS['pretrained']}, of a network with random weights "
+            f"{DEFAULT_METHODS['random']}. With --source_model of {', '.join(SOURCE_FREE_METHODS)}; default: "
+            f"shot:view=1. With several sources and no target of {', '.join(GENERALISATION_METHODS)}; default: "
+            f"{' '.join(SEVERAL[1:])}.",
             "aliases": ["--method"],
         },
     )
@@ -89,7 +93,7 @@ class AdaptArguments:
 
 
 @dataclass
-class AdaptTrainingArguments(ComparisonArguments):
+class AdaptTrainingArguments(OpenRunsArguments):
     """All of TrainingArguments; rates fall along a cosine, and runs are looked at ten times."""
 
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Scheduler of transformers."})
@@ -119,7 +123,6 @@ def main() -> None:
     if wants_generalisation(domain_args):
         generalise(model_args, domain_args, adapt_args, weight_args, args, sharing)
         return
-    adapt_args.methods = adapt_args.methods or [DEFAULT_METHOD]
     for text in adapt_args.methods:
         make_method(text)  # refused now, not when data is loaded
     if adapt_args.cache_dir is not None and not any(text.partition(":")[0] == "shallow" for text in adapt_args.methods):
@@ -134,6 +137,7 @@ def main() -> None:
     with args.main_process_first():
         source, target = domain_args.load()
     model_args.model_name_or_path = model_args.model_name_or_path or DANN_MNIST
+    adapt_args.methods = adapt_args.methods or [DEFAULT_METHODS["pretrained" if model_args.pretrained else "random"]]
     make_model = model_args.model_maker(source)
     network = make_model(adapt_args.seeds[0])
     processor = model_args.processor(network)
@@ -141,7 +145,8 @@ def main() -> None:
     names = [*BASELINES[:1], *adapt_args.methods, *(BASELINES[1:] if "train" in labelled else ())]
     invert = not model_args.pretrained if adapt_args.invert is None else adapt_args.invert
     texts = dict.fromkeys(names if adapt_args.baselines else adapt_args.methods)
-    methods = [make_method(text, invert=invert) for text in texts]
+    view = 0.0 if model_args.pretrained or source.modality != "image" else 1.0
+    methods = [make_method(text, invert=invert, view=view) for text in texts]
     with args.main_process_first():
         prepared = domain_args.prepare(source, processor)
         domains = Domains(
@@ -215,6 +220,7 @@ def main() -> None:
         unknown_rows=unknown_rows,
     )
     classifier = comparison.run.model.export_classifier()
+    lengths = [length_sentence(result.method, result.steps, result.ended, budget) for result in found.results]
     facts = RunFacts(
         model_name=model_args.display_name,
         budget=budget,
@@ -222,7 +228,7 @@ def main() -> None:
         seed=adapt_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
-        notes=tuple(filter(None, [*map(str, comparison.failed), balance.sentence])),
+        notes=tuple(filter(None, [*map(str, comparison.failed), *lengths, balance.sentence])),
     )
     report = adaptation_report(
         found,
@@ -238,6 +244,7 @@ def main() -> None:
         else None,
     )
     print(*map(str, comparison.failed), adaptation_table(found), *verdict_lines(report), sep="\n")
+    print(*filter(None, lengths), sep="\n")
     for result in comparison.results:
         print(*(f"{result.method} is {diagnosis}" for diagnosis in result.diagnoses), sep="\n")
     if unknown_rows is not None:

@@ -23,6 +23,7 @@ from hf_transfer_kit.reports import (
     generalisation_report,
     generalisation_table,
     generalisation_words,
+    length_sentence,
     verdict_lines,
 )
 from hf_transfer_kit.selection import DANN_MNIST
@@ -120,6 +121,7 @@ def generalise(
         return
     found = comparison.found
     classifier = comparison.run.model.export_classifier()
+    lengths = [length_sentence(result.method, result.steps, result.ended, budget) for result in found.results]
     facts = RunFacts(
         model_name=model_args.display_name,
         budget=budget,
@@ -127,7 +129,7 @@ def generalise(
         seed=adapt_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
-        notes=tuple(filter(None, [*map(str, comparison.failed), balance.sentence])),
+        notes=tuple(filter(None, [*map(str, comparison.failed), *lengths, balance.sentence])),
     )
     report = generalisation_report(
         found,
@@ -142,7 +144,7 @@ def generalise(
     print(*map(str, comparison.failed), generalisation_table(found), sep="\n")
     words = generalisation_words(found)
     said = filter(None, (words[name] for name in ("sentence", "choice", "alike", "tested")))
-    print(*said, *verdict_lines(report), sep="\n")
+    print(*said, *verdict_lines(report), *filter(None, lengths), sep="\n")
     stage("Writing the report, the card and the model")
     save_results(
         args.output_dir,

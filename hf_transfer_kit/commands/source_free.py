@@ -23,6 +23,7 @@ from hf_transfer_kit.reports import (
     adaptation_table,
     confusion_table,
     described_data,
+    length_sentence,
     verdict_lines,
 )
 from hf_transfer_kit.selection.adapting import TargetAlone, checked_source_free, compare_source_free
@@ -120,6 +121,7 @@ def adapt_source_free(
     )
     run = comparison.run
     classifier = run.model.export_classifier()
+    lengths = [length_sentence(result.method, result.steps, result.ended, budget) for result in found.results]
     facts = RunFacts(
         model_name=model_args.display_name,
         budget=budget,
@@ -127,7 +129,7 @@ def adapt_source_free(
         seed=adapt_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started},
-        notes=(*map(str, comparison.failed), _UNKNOWN),
+        notes=(*map(str, comparison.failed), *filter(None, lengths), _UNKNOWN),
     )
     report = adaptation_report(
         found,
@@ -141,6 +143,7 @@ def adapt_source_free(
         confusion=confusion_table(names, run.true, run.predicted) if len(run.true) else None,
     )
     print(*map(str, comparison.failed), adaptation_table(found), *verdict_lines(report), sep="\n")
+    print(*filter(None, lengths), sep="\n")
     stage("Writing the report, the card and the model")
     save_results(
         args.output_dir,

@@ -38,7 +38,7 @@ def readable_rows(
     """
     bad: list[int] = []
     dull = 0
-    for row, value in enumerate(_by_batch(undecoded(data, column, modality))):
+    for row, value in enumerate(by_batch(undecoded(data, column, modality))):
         problem, constant = looked_at(value, modality)
         dull += constant
         if problem is None:
@@ -82,7 +82,7 @@ def tell_looks(split: str, column: str, modality: str, *, rows: int, dull: int, 
         raise DataError(f"No row of {split} can be read in column {column!r}.")
 
 
-def _by_batch(column: Sequence[Any]) -> Iterator[Any]:
+def by_batch(column: Sequence[Any]) -> Iterator[Any]:
     """The values one after the other; read many at a time, for one at a time takes a hundred times as long."""
     for start in range(0, len(column), _AT_ONCE):
         yield from column[start : start + _AT_ONCE]

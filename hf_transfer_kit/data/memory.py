@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from hf_transfer_kit.data.contents import contents_hash
+from hf_transfer_kit.data.decoding import by_batch
 from hf_transfer_kit.values import LabelledRows, MapRows
 
 
@@ -116,6 +117,6 @@ def held_or_lazy(
         return Lazily(column, decode)
     first = decode(column[0])
     held = torch.empty((len(column), *first.shape), dtype=first.dtype)
-    for row in range(len(column)):
-        held[row] = decode(column[row])
+    for row, value in enumerate(by_batch(column)):
+        held[row] = decode(value)
     return held

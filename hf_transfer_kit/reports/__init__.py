@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hf_transfer_kit.reports.multitask import described_tasks, multitask_report, multitask_table, multitask_words
     from hf_transfer_kit.reports.race import comparison_report, strategy_table
     from hf_transfer_kit.reports.report import TransferReport, library_versions, read_report
+    from hf_transfer_kit.reports.run_lengths import length_sentence
     from hf_transfer_kit.reports.section import Section, all_sections, sections_of
     from hf_transfer_kit.reports.suspected import located, suspected_lines
     from hf_transfer_kit.reports.verdicts import all_verdicts, verdict_lines
@@ -59,6 +60,7 @@ __all__ = [
     "generalisation_words",
     "growing_table",
     "html_report",
+    "length_sentence",
     "library_versions",
     "located",
     "multitask_report",

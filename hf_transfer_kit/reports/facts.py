@@ -70,7 +70,11 @@ class RunFacts:
             **found: The other fields of ``TransferReport``.
         """
         budget = self.budget
-        spent = {} if budget is None else {"steps": budget.max_steps, "batch_size": budget.batch_size}
+        spent: dict[str, Any] = {}
+        if budget is not None:
+            limits = {"patience": budget.patience, "max_minutes": budget.max_minutes}
+            spent = {"steps": budget.max_steps, "batch_size": budget.batch_size}
+            spent |= {name: value for name, value in limits.items() if value is not None}
         return TransferReport(
             recipe=recipe,
             title=title,

@@ -126,6 +126,8 @@ class AdaptationResult:
         uses_target_labels: Whether the method learns from labels of the target (an upper bound, never chosen).
         test_interval: Ends of the 95 % interval of the target's test accuracy over rows and seeds; None where it was
             not computed.
+        steps: That each run did.
+        ended: Why each run ended: ``"steps"``, ``"flat"`` or ``"minutes"``.
         verdict: Whether it helped against ``source_only`` (``source_model`` without source rows) on the target's test
             rows; None where they have no labels, that did not run, or the method does not adapt.
     """
@@ -146,6 +148,8 @@ class AdaptationResult:
     uses_target_labels: bool = False
     test_interval: tuple[float, float] | None = None
     verdict: Verdict | None = None
+    steps: tuple[int, ...] = ()
+    ended: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ class GeneralisationResult:
         in_domain: Source left out -> mean accuracy of the same networks on validation rows of the sources that they
             were trained on, one entry a seed.
         seconds: Mean wall time of a run, its evaluations included.
+        steps: That each run did.
+        ended: Why each run ended: ``"steps"``, ``"flat"`` or ``"minutes"``.
         verdict: Whether it helped against ``joint`` on test rows of the sources left out; None where that did not run
             or is the same.
     """
@@ -33,6 +35,8 @@ class GeneralisationResult:
     in_domain: Mapping[str, tuple[float, ...]]
     seconds: float = 0.0
     verdict: Verdict | None = None
+    steps: tuple[int, ...] = ()
+    ended: tuple[str, ...] = ()
 
     @property
     def by_domain(self) -> dict[str, float]:

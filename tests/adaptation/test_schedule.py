@@ -46,6 +46,17 @@ def test_buffers_follow_the_finished_steps_in_place(event, schedule, options, ex
     assert float(model.progress) == 0.25
 
 
+def test_all_of_the_ramp_lies_within_a_share_of_the_run():
+    model, schedule = _Model(), AdversarialSchedule("linear", within=0.25)
+    found = []
+    for step in (0, 10, 25, 60, 100):
+        schedule.on_step_begin(None, SimpleNamespace(global_step=step, max_steps=100), None, model=model)
+        found.append(float(model.progress))
+    assert found == pytest.approx([0.0, 0.4, 1.0, 1.0, 1.0])
+    with pytest.raises(SettingsError, match="within=0 is a share of the run's steps"):
+        AdversarialSchedule(within=0)
+
+
 def test_wrong_settings_are_sentences():
     with pytest.raises(SettingsError, match="schedule='cosine' is unknown; choose 'dann'"):
         AdversarialSchedule("cosine")

@@ -21,7 +21,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATIO
 
 from hf_transfer_kit.data import SPLITS, LoadedData, load_data, prepare_data
 from hf_transfer_kit.data.images import image_geometry
-from hf_transfer_kit.data.memory import Lazily
+from hf_transfer_kit.data.memory import Lazily, held_or_lazy
 from hf_transfer_kit.data.sounds import log_mel
 from hf_transfer_kit.errors import DataError, SettingsError
 
@@ -107,6 +107,23 @@ def test_batches_of_images_are_quick_and_held_as_bytes():
     assert rows == 493
     assert time.perf_counter() - started < 2  # decoding them anew takes longer than that on any machine
     assert prepared.describe == {"image_size": [32, 32], "decoded_once": True, "augmented": False}
+
+
+class CountingColumn(list):
+    """A column that counts how often it is asked."""
+
+    asked = 0
+
+    def __getitem__(self, rows):
+        self.asked += 1
+        return super().__getitem__(rows)
+
+
+def test_stored_rows_are_read_many_at_a_time():
+    column = CountingColumn(range(600))
+    held = held_or_lazy(column, lambda value: torch.tensor([value, 2 * value]), row_bytes=1, memory_limit=600)
+    assert torch.equal(held, torch.stack([torch.arange(600), 2 * torch.arange(600)], 1))
+    assert column.asked <= 4  # one row at a time takes a hundred times as long with datasets
 
 
 def test_beyond_the_memory_limit_rows_are_decoded_when_asked_for():

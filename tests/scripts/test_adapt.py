@@ -51,6 +51,31 @@ def test_config_gives_the_same_run_again(tmp_path):
     assert first["adaptation"]["results"][0]["scores"] == second["adaptation"]["results"][0]["scores"]
 
 
+def test_a_run_goes_on_until_its_time_is_over_and_says_so(tmp_path):
+    flags = ["--source", "digits", "--target", "digits_m", "--method", "dann", "--baselines", "false", "--use_cpu"]
+    done = run("adapt.py", *flags, "--max_minutes", "0.05", "--output_dir", tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    (result,) = report["adaptation"]["results"]
+    (steps,) = result["steps"]
+    assert result["ended"] == ["minutes"]
+    assert 1 <= steps < report["budget"]["steps"]
+    said = f"dann was still rising when it was cut after {steps:,} steps, its 0.05 minutes over: try --max_minutes 0.1."
+    assert said in done.stdout
+    assert said in report["notes"]
+    assert said in (tmp_path / "report.html").read_text()
+    (figures,) = [run for run in report["runs"] if run["candidate"] == "dann"]
+    assert figures["steps"] == steps
+
+
+def test_steps_that_were_typed_are_done_to_the_last(tmp_path):
+    flags = ["--source", "digits", "--target", "digits_m", "--baselines", "false", *FAST]
+    done = run("adapt.py", *flags, "--method", "dann", "--output_dir", tmp_path)
+    (result,) = json.loads((tmp_path / "report.json").read_text())["adaptation"]["results"]
+    assert (result["steps"], result["ended"]) == ([4], ["steps"])
+    assert "dann ended" not in done.stdout
+    assert "rising" not in done.stdout
+
+
 def test_a_target_without_labels_gets_scores_and_no_accuracy(network, tmp_path):  # noqa: F811
     """Pictures in one folder a class, and a target that is pictures alone."""
     generator = np.random.default_rng(0)
@@ -143,3 +168,12 @@ def test_two_processes_give_one_report(tmp_path):
     assert done.stdout.count("The report is") == 1
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["budget"]["batch_size"] == 16
+
+
+def test_two_processes_end_a_run_at_the_same_step_by_one_clock(tmp_path):
+    flags = ["--source", "digits", "--target", "digits_m", "--method", "dann", "--baselines", "false"]
+    flags += ["--ddp_backend", "gloo", "--use_cpu", "--max_minutes", "0.1", "--output_dir", tmp_path]
+    done = run("adapt.py", *flags, ranks=2)
+    (result,) = json.loads((tmp_path / "report.json").read_text())["adaptation"]["results"]
+    assert result["ended"] == ["minutes"]
+    assert done.stdout.count("dann was still rising when it was cut after") == 1

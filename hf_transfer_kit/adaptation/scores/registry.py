@@ -36,6 +36,11 @@ class TargetScore:
     value: Callable[[DomainOutputs], float]
     needs_source: bool = False
 
+    @property
+    def sign(self) -> int:
+        """1 where a larger value is better, else -1."""
+        return 1 if self.larger_is_better else -1
+
 
 def _importance_weighted_error(outputs: DomainOutputs) -> float:
     wrong = outputs.source_logits.argmax(1) != outputs.source_labels

@@ -45,7 +45,7 @@ _PART = Range(0, math.nextafter(1.0, 0.0), "a number of 0 or more and below 1")
 _SHARE = Range(math.ulp(0.0), math.nextafter(1.0, 0.0), "a share of the rows, above 0 and below 1, such as 0.2")
 RANGES: dict[str, Range] = {
     **dict.fromkeys(["seed", "seeds", "data_seed", "split_seed"], _SEED),
-    **dict.fromkeys(["batch_size", "max_steps", "evaluations"], _COUNT),
+    **dict.fromkeys(["batch_size", "max_steps", "evaluations", "patience"], _COUNT),
     **dict.fromkeys(["gradient_accumulation_steps", "eval_accumulation_steps"], _COUNT),
     **dict.fromkeys(
         ["per_device_train_batch_size", "per_device_eval_batch_size", "dataloader_prefetch_factor"],
@@ -54,7 +54,9 @@ RANGES: dict[str, Range] = {
     **dict.fromkeys(
         ["save_total_limit", "torch_empty_cache_steps", "max_length", "replay_rows", "unseen_count", "workers"], _COUNT
     ),
-    **dict.fromkeys(["num_train_epochs", "learning_rate", "adam_epsilon", "max_seconds", "ddp_timeout"], _POSITIVE),
+    **dict.fromkeys(
+        ["num_train_epochs", "learning_rate", "adam_epsilon", "max_seconds", "max_minutes", "ddp_timeout"], _POSITIVE
+    ),
     **dict.fromkeys(["logging_steps", "eval_steps", "save_steps"], _POSITIVE),
     **dict.fromkeys(["weight_decay", "max_grad_norm", "neftune_noise_alpha", "warmup_steps", "eval_delay"], _STRENGTH),
     **dict.fromkeys(["unlabelled_rows", "shared_from", "depths", "splits", "train_network"], _NUMBER),

@@ -30,7 +30,7 @@ _TITLES = {
     "The page": ("PageArguments",),
     "Runs and what they leave": (
         *("KitTrainingArguments", "OneSeedArguments", "KeptRunsArguments", "ComparisonArguments"),
-        *("AdaptTrainingArguments", "ZeroShotTrainingArguments"),
+        *("OpenRunsArguments", "AdaptTrainingArguments", "ZeroShotTrainingArguments"),
     ),
 }
 """Classes of flags that inherit from one another stand under one title; others under their docstring's first line."""

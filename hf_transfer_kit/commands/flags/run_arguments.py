@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -27,6 +27,9 @@ from hf_transfer_kit.selection.contest.run_settings import rows_of_each_device
 from hf_transfer_kit.selection.contest.store import FOLDER, RunStore
 
 DEFAULT_BATCH_SIZE = 32
+PATIENCE, MINUTES = 3, 3.0
+"""Of a run that goes on until its score has flattened."""
+_BY_FIGURES = ("reduce_lr_on_plateau", "greedy")
 
 
 def one_seed() -> int:
@@ -108,13 +111,17 @@ class KitTrainingArguments(TrainingArguments):
         batch_size, steps = cast(int, self.batch_size), self.max_steps
         if steps <= 0:
             epochs = self.num_train_epochs
-            steps = math.ceil(epochs * rows / batch_size) if epochs else default_steps(rows, batch_size, modality)
+            steps = math.ceil(epochs * rows / batch_size) if epochs else self.usual_steps(rows, modality)
         if self.warmup_steps >= max(steps, 1):
             raise SettingsError(
                 f"--warmup_steps {self.warmup_steps:g} would not end within the run's {steps} steps. Give fewer, or a "
                 "share of the steps such as 0.1."
             )
         return Budget(steps, batch_size, evaluations=self.evaluations, learning_rate=self.learning_rate)
+
+    def usual_steps(self, rows: int, modality: str) -> int:
+        """Steps where the user says nothing of them."""
+        return default_steps(rows, cast(int, self.batch_size), modality)
 
 
 @dataclass
@@ -188,3 +195,52 @@ class ComparisonArguments(KeptRunsArguments):
         if self.workers == 1:
             return nullcontext()
         return ProcessWorkers(self.workers, tell=print)
+
+
+@dataclass
+class OpenRunsArguments(ComparisonArguments):
+    """The same, each run going on until its score has flattened where its steps are not named."""
+
+    num_train_epochs: float | None = field(
+        default=None,
+        metadata={
+            "help": "Passes over the larger domain. Default: until the score has flattened, at most 8, for texts 3, or "
+            "100 steps if that is more. With --patience at most so many, like --max_steps."
+        },
+    )
+    patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "Looks in a row (--evaluations) that bring nothing better, after which a run's rate falls to zero "
+            f"and it ends. Default: {PATIENCE}; with --max_steps or --num_train_epochs every run does all its steps."
+        },
+    )
+    max_minutes: float | None = field(
+        default=None,
+        metadata={
+            "help": f"Minutes of a run, after which it ends. Default: {MINUTES:g}; with --max_steps or "
+            "--num_train_epochs no limit."
+        },
+    )
+
+    def budget(self, rows: int, modality: str) -> Budget:
+        """What a run may spend; until its score has flattened, where its steps are not named.
+
+        Raises:
+            SettingsError: Also when the rate is lowered by a schedule of another kind.
+        """
+        named = self.max_steps > 0 or self.num_train_epochs is not None
+        budget = replace(
+            super().budget(rows, modality),
+            patience=self.patience or (None if named else PATIENCE),
+            max_minutes=self.max_minutes or (None if named else MINUTES),
+        )
+        if (budget.patience or budget.max_minutes) and self.lr_scheduler_type in _BY_FIGURES:
+            raise SettingsError(
+                f"--lr_scheduler_type {self.lr_scheduler_type.value} lowers the rate by figures of its own, and a run "
+                "that ends by its score or its minutes does so, too. Leave it out, or give --max_steps alone."
+            )
+        return budget
+
+    def usual_steps(self, rows: int, modality: str) -> int:
+        return default_steps(rows, cast(int, self.batch_size), modality, least=100, most=None)

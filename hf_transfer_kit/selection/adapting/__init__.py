@@ -1,10 +1,11 @@
 """Methods for a target without labels, under one budget, chosen without its labels."""
 
 from hf_transfer_kit.selection.adapting.checkpoint_selection import KeepBest
-from hf_transfer_kit.selection.adapting.comparing import SELECT, AdaptationComparison, compare_adaptations
+from hf_transfer_kit.selection.adapting.comparing import AdaptationComparison, compare_adaptations
 from hf_transfer_kit.selection.adapting.methods import (
     LAST,
     METHODS,
+    SELECT,
     SOURCE_FREE_METHODS,
     AdaptationMethod,
     make_method,

@@ -26,7 +26,7 @@ from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
-from hf_transfer_kit.selection.adapting.methods import LAST
+from hf_transfer_kit.selection.adapting.methods import LAST, SELECT
 from hf_transfer_kit.selection.contest.not_finite import check_finite
 from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.values import AdaptationPoint, MapRows
@@ -45,7 +45,7 @@ class KeepBest(TrainerCallback):
         target: Target rows that are not trained on; labels in them are not read.
         target_train: Target rows to gather BatchNorm statistics on; None leaves them as they are.
         collator: Rows -> batch.
-        every: Steps between two evaluations.
+        every: Steps between two evaluations; a function where they may change.
         select: A key of ``SCORES``, or ``"last"``.
         teacher: Whose average to look at.
         accuracy: Classes predicted for ``target``'s rows -> accuracy, for the points alone.
@@ -78,7 +78,7 @@ class KeepBest(TrainerCallback):
         target: Rows,
         collator: Callable[[list[Mapping[str, Any]]], Mapping[str, Any]],
         *,
-        every: int,
+        every: int | Callable[[], int],
         select: str,
         target_train: Rows | None = None,
         teacher: MeanTeacher | None = None,
@@ -113,7 +113,8 @@ class KeepBest(TrainerCallback):
         model: nn.Module = GIVEN,
         **kwargs: Any,
     ) -> None:
-        if state.global_step % self.every == 0 or state.global_step >= state.max_steps:
+        every = self.every() if callable(self.every) else self.every
+        if state.global_step % every == 0 or state.global_step >= state.max_steps:
             self.look(cast(DomainAdversarialModel, plain_model(model)[0]), state.global_step)
 
     def on_train_end(
@@ -144,6 +145,12 @@ class KeepBest(TrainerCallback):
             self.outputs = cast(DomainOutputs, outputs) if self.source is not None else None
             self._kept = {name: value.detach().clone() for name, value in network.state_dict().items()}
 
+    def looks(self) -> list[tuple[int, float]]:
+        """Step and score of each evaluation so far, higher is better; of ``"last"`` the score is ``SELECT``."""
+        name = SELECT if self.select == LAST else self.select
+        sign = SCORES[name].sign
+        return [(point.step, sign * point.scores[name]) for point in self.points]
+
     def _scores(
         self, network: DomainAdversarialModel, step: int
     ) -> tuple[dict[str, float], DomainOutputs | SimpleNamespace]:
@@ -164,7 +171,7 @@ class KeepBest(TrainerCallback):
     def _better(self, scores: Mapping[str, float]) -> bool:
         if self.select == LAST or not self._kept:
             return True
-        sign = 1 if SCORES[self.select].larger_is_better else -1
+        sign = SCORES[self.select].sign
         return sign * scores[self.select] > sign * self.scores[self.select]
 
 

@@ -19,6 +19,7 @@ from hf_transfer_kit.selection.adapting.mapping import feature_map
 from hf_transfer_kit.selection.adapting.methods import (
     LAST,
     METHODS,
+    SELECT,
     SHALLOW,
     SOURCE_FREE_METHODS,
     SOURCE_ONLY,
@@ -45,8 +46,6 @@ from hf_transfer_kit.values import (
     ScoreAgreement,
 )
 
-SELECT = "bnm"
-"""The score that chooses by default: the best of those that Musgrave et al. (2022) compare for most methods."""
 _WITHIN = 0.03
 
 
@@ -285,6 +284,8 @@ def _means(runs: Sequence[AdaptationRun]) -> dict[str, Any]:
         "test_spread": spread,
         "test_by_seed": tuple(run.test["accuracy"] for run in runs) if test else (),
         "kept_steps": tuple(run.kept_step for run in runs),
+        "steps": tuple(run.steps for run in runs),
+        "ended": tuple(run.ended for run in runs),
         "points": runs[0].points,
         "log": tuple(dict(entry) for entry in runs[0].log if "loss" in entry),
         "seconds": float(np.mean([run.seconds for run in runs])),
@@ -299,7 +300,7 @@ def correct_rows(runs: Sequence[AdaptationRun]) -> np.ndarray:
 
 def with_best_score(results: Sequence[AdaptationResult], select: str) -> str:
     """Text of the method with the best mean score."""
-    sign = 1 if SCORES[select].larger_is_better else -1
+    sign = SCORES[select].sign
     return max(results, key=lambda result: sign * result.scores[select]).method
 
 

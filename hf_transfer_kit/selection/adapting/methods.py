@@ -21,6 +21,8 @@ from hf_transfer_kit.selection.contest.option_texts import check_known, check_op
 
 LAST = "last"
 """In place of a score: the weights at the end are kept."""
+SELECT = "bnm"
+"""The score that chooses by default: the best of those that Musgrave et al. (2022) compare for most methods."""
 SHALLOW = "shallow"
 SOURCE_ONLY = "source_only"
 TARGET_SUPERVISED = "target_supervised"
@@ -134,13 +136,14 @@ def make_source_free_method(specification: str, *, invert: bool = False) -> Adap
     )
 
 
-def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
+def make_method(specification: str, *, invert: bool = True, view: float = 0.0) -> AdaptationMethod:
     """Reads a method from its name and, after a colon, its options: ``"name:option=value,option=value"``.
 
     Args:
         specification: The text. Options are those of the objective, ``alignment`` and its options for ``shallow``, and
             for every trained method ``view``, ``invert``, ``batch_norm``, ``reestimate`` and ``teacher``.
         invert: Whether strong views invert every second image where the text does not say.
+        view: Amount of the strong view where the text does not say, of methods that adapt and make no views themselves.
 
     Raises:
         SettingsError: When the name or an option is unknown or out of range.
@@ -148,6 +151,8 @@ def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
     Example:
         >>> make_method("dann:weight=0.5,view=1").text
         'dann:weight=0.5,view=1'
+        >>> [make_method(text, view=1).view for text in ("dann", "dann:view=0.5", "adamatch", "source_only")]
+        [1.0, 0.5, 0.0, 0.0]
     """
     name, given = read_text(specification)
     if name not in METHODS:
@@ -169,11 +174,13 @@ def make_method(specification: str, *, invert: bool = True) -> AdaptationMethod:
     if "invert" in allowed:
         options.setdefault("invert", given.get("invert", invert))
     plain = name in (SOURCE_ONLY, TARGET_SUPERVISED)
+    adapts = name in OBJECTIVES and not plain
+    usual = view if adapts and "amount" not in allowed else 0.0
     found = AdaptationMethod(
         specification,
         name,
         options,
-        view=check_number(name, "view", given.get("view", 0.0), low=0),
+        view=check_number(name, "view", given.get("view", usual), low=0),
         invert=bool(given.get("invert", invert)),
         batch_norm=check_choice(name, "batch_norm", given.get("batch_norm", "per_domain"), BATCH_NORMS),
         reestimate=bool(given.get("reestimate", not plain)),

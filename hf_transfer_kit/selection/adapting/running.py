@@ -31,6 +31,7 @@ from hf_transfer_kit.metrics import classification_metrics
 from hf_transfer_kit.selection.adapting.checkpoint_selection import KeepBest, evenly_spread_accuracy
 from hf_transfer_kit.selection.adapting.methods import AdaptationMethod
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.flattening import OF_ACCURACY, RAMP, STEPS, UntilFlat
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite, check_finite
 from hf_transfer_kit.selection.contest.run_settings import run_settings, shared_batches
 from hf_transfer_kit.selection.finetuning.running import metrics_of, to_channels_last, training_classes
@@ -92,6 +93,8 @@ class AdaptationRun:
         predicted: Predictions for those rows.
         rates: Parameter's name in the classifier -> highest rate that it learned with; empty where that is not known.
         shift: How frequent classes are in the target by what it predicts; None where it was not looked at.
+        steps: That were done.
+        ended: Why it ended (``UntilFlat``).
     """
 
     seed: int
@@ -106,6 +109,8 @@ class AdaptationRun:
     predicted: np.ndarray
     rates: Mapping[str, float] = field(default_factory=dict)
     shift: LabelShift | None = None
+    steps: int = 0
+    ended: str = STEPS
 
     @property
     def figures(self) -> dict[str, Mapping[str, float]]:
@@ -161,12 +166,19 @@ def run_adaptation(
     model = adaptive_model(method, make_model(seed), seed)
     to_channels_last(model, domains.source)
     teacher = MeanTeacher(method.teacher) if method.teacher else None
+    selected = method.selected_by(select)
+    until = UntilFlat(
+        budget,
+        lambda _: keep.looks(),
+        ramp=RAMP if method.reads_target else 0.0,
+        least=OF_ACCURACY if selected == "source_accuracy" else 0.0,
+    )
     keep = KeepBest(
         domains.target.validation if method.uses_target_labels else domains.source.validation,
         domains.target.validation,
         domains.source.collator,
-        every=budget.eval_steps,
-        select=method.selected_by(select),
+        every=lambda: until.every,
+        select=selected,
         target_train=domains.target.train if method.reestimate else None,
         teacher=teacher,
         accuracy=evenly_spread_accuracy(domains.labels("validation"), ROWS),
@@ -191,12 +203,13 @@ def run_adaptation(
         data_collator=collator,
         callbacks=[
             shared_batches(run_args, budget.batch_size),
-            AdversarialSchedule(),
+            AdversarialSchedule(within=RAMP if budget.patience else 1.0),
             StopNotFinite(),
             LogScalars(),
             *_shares(method, domains, budget),
             *([teacher] if teacher else []),
             keep,
+            until,
             LearnedRates(),
             *callbacks,
         ],
@@ -223,6 +236,8 @@ def run_adaptation(
         predicted=predicted,
         rates=classifier_rates(trainer),
         shift=None if method.uses_target_labels else _shift(method, domains, keep),
+        steps=until.steps,
+        ended=until.ended,
     )
 
 

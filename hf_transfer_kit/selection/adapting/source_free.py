@@ -40,6 +40,7 @@ from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.candidate import Candidate, check_entries
 from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.executors import Executor
+from hf_transfer_kit.selection.contest.flattening import RAMP, UntilFlat
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite, check_finite
 from hf_transfer_kit.selection.contest.run_settings import run_settings, shared_batches
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
@@ -198,11 +199,12 @@ def _run(
         seed=seed,
     )
     teacher = MeanTeacher(method.teacher) if method.teacher else None
+    until = UntilFlat(budget, lambda _: keep.looks())
     keep = KeepBest(
         None,
         rows.validation,
         rows.collator,
-        every=budget.eval_steps,
+        every=lambda: until.every,
         select=select,
         target_train=rows.train if method.reestimate else None,
         teacher=teacher,
@@ -220,12 +222,13 @@ def _run(
             data_collator=DomainCollator(rows.collator, change=method.change),
             callbacks=[
                 shared_batches(run_args, budget.batch_size),
-                AdversarialSchedule(),
+                AdversarialSchedule(within=RAMP if budget.patience else 1.0),
                 StopNotFinite(),
                 LogScalars(),
                 *([PseudoLabels(rows.train, rows.collator)] if method.name == "shot" else []),
                 *([teacher] if teacher else []),
                 keep,
+                until,
                 LearnedRates(),
                 *callbacks,
             ],
@@ -243,7 +246,7 @@ def _run(
     test, true, predicted = tested_on(model, rows, target.label_names, run_args, labelled="test" in target.labelled)
     return AdaptationRun(
         seed, model, keep.scores, keep.kept_step, tuple(keep.points) if trains else (), log, seconds, test, true,
-        predicted, rates,
+        predicted, rates, steps=until.steps, ended=until.ended,
     )  # fmt: skip
 
 

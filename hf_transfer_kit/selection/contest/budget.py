@@ -25,20 +25,25 @@ class Budget:
     """What each strategy may spend.
 
     Args:
-        max_steps: Optimizer steps of a run.
+        max_steps: Optimizer steps of a run, with ``patience`` or ``max_minutes`` at most.
         batch_size: Rows a step, over all processes and accumulated batches.
         evaluations: How often the validation split is looked at during a run, the end included.
         learning_rate: One rate for all strategies; None gives each the default of its kind (``DEFAULT_RATES``).
+        patience: Evaluations in a row that bring nothing better, after which a run ends (``UntilFlat``); None lets each
+            go on to the last step.
+        max_minutes: Wall time of a run, after which it ends; None sets no limit.
 
     Example:
-        >>> Budget(max_steps=300, batch_size=32, evaluations=5)
-        Budget(max_steps=300, batch_size=32, evaluations=5, learning_rate=None)
+        >>> Budget(max_steps=300, batch_size=32, evaluations=5).eval_steps
+        60
     """
 
     max_steps: int
     batch_size: int
     evaluations: int = 5
     learning_rate: float | None = None
+    patience: int | None = None
+    max_minutes: float | None = None
 
     def __post_init__(self) -> None:
         check_types("Budget", vars(self), hints_of(Budget))
@@ -48,6 +53,24 @@ class Budget:
             raise SettingsError(
                 f"A budget of {self.max_steps} steps, {self.batch_size} rows a step and {self.evaluations} evaluations "
                 "cannot be spent: each must be at least 1."
+            )
+        if (self.patience is not None and self.patience < 1) or (
+            self.max_minutes is not None and self.max_minutes <= 0
+        ):
+            raise SettingsError(
+                f"Budget: patience={self.patience} must be at least 1, and max_minutes={self.max_minutes} above 0."
+            )
+
+    def check_all_steps(self, owner: str) -> None:
+        """Refuses an end before the last step where runs have none.
+
+        Raises:
+            SettingsError: When there is patience or a limit in minutes.
+        """
+        if self.patience is not None or self.max_minutes is not None:
+            raise SettingsError(
+                f"{owner} does all steps of its budget, and patience={self.patience}, max_minutes={self.max_minutes} "
+                "would end it before: they are for adaptation and for several sources. Leave them out."
             )
 
     @property
@@ -60,11 +83,12 @@ class Budget:
         return self.learning_rate if self.learning_rate is not None else DEFAULT_RATES[modality][kind]
 
 
-def default_steps(rows: int, batch_size: int, modality: str, *, least: int = 50, most: int = 300) -> int:
-    """Steps for the usual number of passes over ``rows`` rows, at least ``least`` and at most ``most``.
+def default_steps(rows: int, batch_size: int, modality: str, *, least: int = 50, most: int | None = 300) -> int:
+    """Steps for the usual number of passes over ``rows`` rows, at least ``least`` and at most ``most`` (None: any).
 
     Example:
         >>> default_steps(1000, 32, "image")
         250
     """
-    return min(max(math.ceil(DEFAULT_EPOCHS[modality] * rows / batch_size), least), most)
+    steps = max(math.ceil(DEFAULT_EPOCHS[modality] * rows / batch_size), least)
+    return steps if most is None else min(steps, most)

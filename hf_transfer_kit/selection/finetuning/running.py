@@ -114,6 +114,7 @@ def run_strategy(
         >>> sorted(run.validation)
         ['accuracy', 'balanced_accuracy', 'loss', 'macro_f1']
     """
+    budget.check_all_steps("A strategy")
     heads, model = heads or HeadStarts(data), to_channels_last(make_model(seed), data)
     (strategy,) = heads.settled([strategy], model)
     run_args = run_arguments(args, budget, strategy, modality=data.modality, seed=seed)

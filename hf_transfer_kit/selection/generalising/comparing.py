@@ -216,6 +216,8 @@ def _left_out(
             name: tuple(float(np.mean(list(run.validation.values()))) for run in found) for name, found in runs.items()
         },
         seconds=float(np.mean([run.seconds for found in runs.values() for run in found])),
+        steps=tuple(run.steps for found in runs.values() for run in found),
+        ended=tuple(run.ended for found in runs.values() for run in found),
     )
     return result, {name: np.stack([run.correct for run in found]) for name, found in runs.items()}
 

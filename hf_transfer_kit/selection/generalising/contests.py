@@ -14,6 +14,7 @@ from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.candidate import Candidate
 from hf_transfer_kit.selection.contest.contest import Contest
 from hf_transfer_kit.selection.contest.executors import Executor
+from hf_transfer_kit.selection.contest.flattening import STEPS
 from hf_transfer_kit.selection.contest.store import RunStore, data_key, model_key
 from hf_transfer_kit.selection.finetuning.running import to_channels_last
 from hf_transfer_kit.selection.generalising.methods import GeneralisationMethod
@@ -38,6 +39,8 @@ class LeftOutRun:
         seconds: Wall time of training.
         correct: Whether the class of each test row of the source that was left out was predicted, of shape (rows,).
         model: None.
+        steps: That were done.
+        ended: Why it ended (``UntilFlat``).
     """
 
     accuracy: float
@@ -45,6 +48,8 @@ class LeftOutRun:
     seconds: float
     correct: np.ndarray
     model: None = None
+    steps: int = 0
+    ended: str = STEPS
 
     @property
     def figures(self) -> dict[str, dict[str, float]]:
@@ -122,7 +127,9 @@ class Contests:
         rows = self.sources.rows[name]
         metrics, _, _ = run.tested(replace(rows, test=rows.validation))
         _, true, said = run.tested(rows)
-        return LeftOutRun(metrics["accuracy"], dict(run.validation), run.seconds, said == true)
+        return LeftOutRun(
+            metrics["accuracy"], dict(run.validation), run.seconds, said == true, steps=run.steps, ended=run.ended
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("left_out", "whole")}

@@ -18,6 +18,7 @@ from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.adapting.running import classifier_rates, fast_fresh_parts, tested_on
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.flattening import OF_ACCURACY, STEPS, UntilFlat, logged_looks
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
 from hf_transfer_kit.selection.contest.run_settings import run_settings, shared_batches
 from hf_transfer_kit.selection.finetuning.running import to_channels_last
@@ -77,6 +78,8 @@ class GeneralisationRun:
         seconds: Wall time of training, its evaluations included.
         args: What its evaluations ran with.
         rates: Parameter's name in the classifier -> highest rate that it learned with; empty where that is not known.
+        steps: That were done.
+        ended: Why it ended (``UntilFlat``).
     """
 
     seed: int
@@ -86,6 +89,8 @@ class GeneralisationRun:
     seconds: float
     args: TrainingArguments
     rates: Mapping[str, float] = field(default_factory=dict)
+    steps: int = 0
+    ended: str = STEPS
 
     @property
     def figures(self) -> dict[str, dict[str, float]]:
@@ -145,6 +150,7 @@ def run_generalisation(
         keep = [SWAD(train, first.collator, metric=f"eval_{_LOSS}", **method.averaging)]
     elif select == ACCURACY:
         keep = [KeepBestOnSources(f"eval_{_LOSS}")]
+    until = UntilFlat(budget, logged_looks("eval_accuracy"), ramp=0.0, least=OF_ACCURACY)
     trainer = Trainer(
         model,
         training_args,
@@ -158,6 +164,7 @@ def run_generalisation(
             StopNotFinite(),
             LogScalars(),
             *keep,
+            until,
             LearnedRates(),
             *callbacks,
         ],
@@ -176,6 +183,8 @@ def run_generalisation(
         seconds=seconds,
         args=run_args,
         rates=classifier_rates(trainer),
+        steps=until.steps,
+        ended=until.ended,
     )
 
 

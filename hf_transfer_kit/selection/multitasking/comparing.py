@@ -112,6 +112,7 @@ def compare_multitask(
     """
     chosen_methods = [make_method(m) if isinstance(m, str) else m for m in methods]
     _check(chosen_methods, tasks, seeds, source_task)
+    budget.check_all_steps("A network of several tasks")
     trials = Trials(make_network, tasks, args, budget, tuple(seeds), shared_from, source_task, callbacks)
     contest = Contest(
         TasksRun,

@@ -44,6 +44,29 @@ def test_what_is_kept_is_the_best_by_its_score(args):
     assert run("dann:view=1", args, select="last").kept_step == 8
 
 
+@pytest.mark.parametrize("select", ["bnm", "mean_entropy", "last"])
+def test_a_run_ends_a_third_of_its_steps_after_its_score_has_flattened(args, select):
+    budget = Budget(300, 8, evaluations=75, learning_rate=2e-3, patience=2)
+    found = run("dann:view=1", args, select=select, budget=budget)
+    steps = [point.step for point in found.points]
+    begin = 3 * found.steps // 4
+    assert found.ended == "flat"
+    assert 75 + 2 * 4 <= begin < 225
+    assert steps == [*range(4, found.steps, 4), found.steps]
+    sign, name = (-1, select) if select == "mean_entropy" else (1, "bnm")
+    scores = {point.step: sign * point.scores[name] for point in found.points}
+    counted = [scores[step] for step in steps if 75 <= step <= found.steps - found.steps // 4 + 1]
+    assert max(counted[-2:]) - max(counted[:-2]) <= 0.01 * (max(counted) - min(counted))
+    assert found.kept_step == (found.steps if select == "last" else max(scores, key=scores.__getitem__))
+
+
+def test_a_baseline_ends_by_accuracy_on_labelled_rows(args):
+    found = run("source_only", args, budget=Budget(300, 8, evaluations=75, learning_rate=2e-3, patience=2))
+    assert found.ended == "flat"
+    assert found.steps < 150
+    assert {point.step for point in found.points} >= {4, 8, found.steps}
+
+
 def test_what_does_not_adapt_goes_by_accuracy_on_labelled_rows(args):
     for text in ("source_only", "adabn", "target_supervised"):
         found = run(text, args)

@@ -12,6 +12,7 @@ from transformers import EvalPrediction, TrainerCallback, TrainingArguments
 from hf_transfer_kit.data.memory import Rows
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.selection import Budget
+from hf_transfer_kit.selection.contest.flattening import flattened
 from hf_transfer_kit.selection.generalising import (
     METHODS,
     Sources,
@@ -61,6 +62,15 @@ def test_every_method_trains_and_tells_the_accuracy_on_each_source(text, args):
     assert all(np.isfinite(entry["class_loss"]) for entry in found.log if "loss" in entry)
     assert ("coral_loss" in found.log[0]) == text.startswith("coral")
     assert ("largest_share" in found.log[0]) == text.startswith("group_dro")
+
+
+def test_a_run_ends_when_accuracy_on_the_sources_has_flattened(args):
+    found = run("joint", args, budget=Budget(240, 6, evaluations=60, learning_rate=2e-3, patience=2))
+    looks = [(entry["step"], entry["eval_accuracy"]) for entry in found.log if "eval_accuracy" in entry]
+    begin = next(step for step, _ in looks if flattened([value for at, value in looks if at <= step], 2, least=0.005))
+    assert found.ended == "flat"
+    assert found.steps == begin + 1 + round((begin + 1) / 3)  # it is heard of after the step that follows the look
+    assert looks[-1][0] == found.steps < 240
 
 
 def test_metrics_of_an_evaluation_count_every_source_alike(args):
