@@ -16,7 +16,6 @@ from torch.utils.data import Dataset
 from transformers import EvalPrediction, PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import is_adapted, layer_groups
-from hf_transfer_kit.compat import adapters_of_any_layout
 from hf_transfer_kit.data import SPLITS, PreparedData
 from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
@@ -173,10 +172,9 @@ def to_channels_last(model: PreTrainedModel, data: PreparedData) -> PreTrainedMo
     """
     if "pixel_values" in data.train[0]:
         cast(nn.Module, model).to(memory_format=torch.channels_last)
-        if is_adapted(model) and not adapters_of_any_layout():
-            for name, parameter in model.named_parameters():
-                if parameter.requires_grad or "lora_" in name:
-                    parameter.data = parameter.data.contiguous()
+        for parameter in model.parameters() if is_adapted(model) else ():
+            if parameter.requires_grad:  # peft before 0.19 cannot save others, and DoRA's views want these
+                parameter.data = parameter.data.contiguous()
     return model
 
 
