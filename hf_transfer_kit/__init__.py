@@ -89,6 +89,7 @@ if TYPE_CHECKING:
         last_whole_checkpoint,
         layerwise_optimizer,
         lora_plus_optimizer,
+        merge_models,
         record_scalars,
     )
     from hf_transfer_kit.zero_shot import AttributeTable, ZeroShotConfig, ZeroShotModel
@@ -172,6 +173,7 @@ __all__ = [
     "lora_plus_optimizer",
     "make_strategy",
     "memory_limit",
+    "merge_models",
     "prepare_data",
     "push_transfer_model",
     "rank_sources",

@@ -6,7 +6,7 @@ from hf_transfer_kit.lazy_words import load_when_used
 
 if TYPE_CHECKING:
     from hf_transfer_kit.tuning.adapter_rates import lora_plus_optimizer
-    from hf_transfer_kit.tuning.averaging import EMA, SWA
+    from hf_transfer_kit.tuning.averaging import EMA, SWA, Merged, merge_models
     from hf_transfer_kit.tuning.checkpoints import GuardCheckpoints, check_checkpoint, last_whole_checkpoint
     from hf_transfer_kit.tuning.conservative import L2SP, L2SPFisher, WeightInterpolation
     from hf_transfer_kit.tuning.freezing import FreezeLayers, FreezeSchedule, GradualUnfreezing, SurgicalTuning
@@ -38,6 +38,7 @@ __all__ = [
     "LearnedRates",
     "LogScalars",
     "LwF",
+    "Merged",
     "RestoreWeights",
     "RoundWeights",
     "ScalarCallback",
@@ -49,6 +50,7 @@ __all__ = [
     "last_whole_checkpoint",
     "layerwise_optimizer",
     "lora_plus_optimizer",
+    "merge_models",
     "rates_of",
     "record_scalars",
 ]
