@@ -54,6 +54,7 @@ class Run:
         validation_correct: Whether each validation row's class was predicted, of shape (rows,); None of other tasks.
         rates: Parameter's name -> highest rate that it learned with; empty where that is not known.
         cache_note: What ``PrefixCaches`` said of it; empty without frozen first layers.
+        mixed_of: Of a soup the runs whose weights it is the mean of; empty for a run that was trained.
     """
 
     seed: int
@@ -70,6 +71,7 @@ class Run:
     validation_correct: np.ndarray | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
     cache_note: str = ""
+    mixed_of: tuple[str, ...] = ()
 
     @property
     def figures(self) -> dict[str, dict[str, float]]:
