@@ -2,9 +2,9 @@
 
     python scripts/benchmarks/averaging_cost.py --model MODEL --image_size 96 --batch_size 16
 
-EMA takes part in every second step alone, so that both kinds meet the same machine. Prints the median of what a step with it takes
-relative to the two around it, and its quartiles. Not in it are evaluations, at which the average is put in and BatchNorm's
-statistics are gathered anew.
+EMA takes part in every second step alone, so that both kinds meet the same machine. Prints the median of what a step
+with it takes relative to the two around it, and its quartiles. Not in it are evaluations, at which the average is put
+in and BatchNorm's statistics are gathered anew.
 """
 
 from __future__ import annotations
