@@ -98,7 +98,14 @@ class AveragedWeights(RunPart, NetworkCallback):
                 f"{type(other).__name__} and {owner} both put averaged weights into the model that is evaluated and "
                 "saved; give a Trainer one of them."
             )
-        if batch_norms(plain_model(model)[0]):
+        norms = batch_norms(plain_model(model)[0])
+        if any("_reading" in vars(norm) for norm in norms):
+            raise SettingsError(
+                f"{type(model).__name__} keeps BatchNorm's statistics of several domains, which {owner} cannot gather "
+                "anew for averaged weights. Use MeanTeacher(finish='teacher') or SWAD there, or a network without "
+                "BatchNorm."
+            )
+        if norms:
             check_map_rows(train_dataloader.dataset)  # asked for by number, to gather statistics on
         self._own, self._rows, self._running = None, train_dataloader, True
         parameters = dict(model.named_parameters())

@@ -7,9 +7,10 @@ import small_net
 import tiny
 import torch
 from safetensors.torch import load_file
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
 
 from hf_transfer_kit import EMA, SWA, FreezeLayers, FreezeSchedule, replace_head
+from hf_transfer_kit.adaptation import DomainAdversarialModel, DomainCollator, DomainPairs
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.tuning.averaging.averaged_weights import FILE
 from hf_transfer_kit.tuning.averaging.means import warm_decay
@@ -258,6 +259,18 @@ def test_a_stream_has_no_rows_to_gather_statistics_on(tmp_path):
     trainer.train_dataset = Stream()
     with pytest.raises(DataError, match="rows are asked for by number"):
         trainer.train()
+
+
+def test_statistics_of_several_domains_are_refused(tmp_path):
+    trainer = trainer_of(tmp_path, "resnet", [EMA()], remove_unused_columns=False)
+    model = DomainAdversarialModel.from_classifier(trainer.model, method="dann")
+    rows = pictures()
+    domains = Trainer(
+        model, trainer.args, train_dataset=DomainPairs(rows, rows), eval_dataset=rows,
+        data_collator=DomainCollator(default_data_collator), callbacks=[EMA()],
+    )  # fmt: skip
+    with pytest.raises(SettingsError, match="statistics of several domains, which EMA cannot gather"):
+        domains.train()
 
 
 def test_without_its_file_a_checkpoint_is_refused(tmp_path):
