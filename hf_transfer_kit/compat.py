@@ -9,7 +9,6 @@ import inspect
 import sys
 from dataclasses import fields
 from functools import cache
-from importlib.metadata import version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -89,9 +88,3 @@ def sharded_like(tensor: Tensor, parameter: DTensor) -> DTensor:
     takes = "src_data_rank" in inspect.signature(distribute_tensor).parameters
     nothing_sent: dict[str, Any] = {"src_data_rank": None} if takes else {}
     return distribute_tensor(tensor, parameter.device_mesh, parameter.placements, **nothing_sent)
-
-
-@cache
-def adapters_of_any_layout() -> bool:
-    """Whether the installed peft saves adapters whose weights lie channels last; before 0.19 it raises."""
-    return tuple(int(part) for part in version("peft").split(".")[:2]) >= (0, 19)

@@ -3,8 +3,10 @@
 from hf_transfer_kit import (
     BSS,
     DELTA,
+    EMA,
     L2SP,
     FreezeLayers,
+    GradientRates,
     GradualUnfreezing,
     L2SPFisher,
     LwF,
@@ -19,5 +21,7 @@ PARTS = {
     "DELTA": lambda source, rows: DELTA(alpha=0.1),
     "BSS": lambda source, rows: BSS(),
     "LwF": lambda source, rows: LwF(source=source),
+    "EMA": lambda source, rows: EMA(decay=0.5),
+    "GradientRates": lambda source, rows: GradientRates(memory=2),
     "WeightInterpolation": lambda source, rows: WeightInterpolation(alphas=(0.0, 0.5, 1.0), eval_dataset=rows),
 }

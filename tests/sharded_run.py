@@ -47,11 +47,14 @@ from hf_transfer_kit.multitask import (
 from hf_transfer_kit.tuning import (
     BSS,
     DELTA,
+    EMA,
     L2SP,
+    SWA,
     CoTuning,
     FairLossScale,
     FreezeLayers,
     FreezeSchedule,
+    GradientRates,
     GradualUnfreezing,
     GuardCheckpoints,
     L2SPFisher,
@@ -61,6 +64,7 @@ from hf_transfer_kit.tuning import (
     RestoreWeights,
     RoundWeights,
     SharedBatches,
+    SurgicalTuning,
     WeightInterpolation,
     layerwise_optimizer,
 )
@@ -214,6 +218,8 @@ CASES = {
     "FreezeLayers": Case(lambda model, rows: [FreezeLayers(first=2, quiet=True)]),
     "GradualUnfreezing": Case(lambda model, rows: [GradualUnfreezing(every="1 steps", quiet=True)], **STEP_BY_STEP),
     "FreezeSchedule": Case(lambda model, rows: [FreezeSchedule(STAGES, quiet=True)]),
+    "SurgicalTuning": Case(lambda model, rows: [SurgicalTuning(quiet=True)], max_steps=5),
+    "GradientRates": Case(lambda model, rows: [GradientRates()]),
     "layerwise_optimizer": Case(
         lambda model, rows: [LearnedRates()],
         optimizer=lambda model, args: layerwise_optimizer(model, args, decay=0.5),
@@ -241,6 +247,8 @@ CASES = {
     "MultiTaskEpochs": Case(lambda model, rows: [MultiTaskEpochs(), BalancingEpochs()], **_several_tasks("mgda")),
 }
 REFUSED = {
+    "EMA": Case(lambda model, rows: [EMA()]),
+    "SWA": Case(lambda model, rows: [SWA()]),
     "MeanTeacher": Case(lambda model, rows: [MeanTeacher()]),
     "SWAD": Case(lambda model, rows: [SWAD()], eval_strategy="steps", eval_steps=1),
     "ReestimateBatchNorm": Case(lambda model, rows: [ReestimateBatchNorm(rows, default_data_collator)]),

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from hf_transfer_kit.adaptation.subclassing import override_forward, restore_forward
+from hf_transfer_kit.backbones.batch_norms import batch_norms
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _OF_SOURCE = "source_"
@@ -64,11 +64,6 @@ def _of_domains(base: Any) -> type[nn.Module]:
                 setattr(self, f"{_OF_SOURCE}{name}", mine)
 
     return OfDomains
-
-
-def batch_norms(network: nn.Module) -> list[nn.Module]:
-    """Every BatchNorm of a network that keeps running statistics, in order of definition."""
-    return [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
 
 
 def separate_domains(network: nn.Module, *, per_domain: bool) -> DomainReading:

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hf_transfer_kit.adaptation.domain_pairs import evenly_spread
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.adaptation.pseudo_labels import target_outputs
 from hf_transfer_kit.adaptation.refreshed_buffer import RefreshedBuffer
 from hf_transfer_kit.options import check_int
 from hf_transfer_kit.values import MapRows
+from hf_transfer_kit.values.rows import evenly_spread
 
 Rows = MapRows
 

@@ -303,11 +303,6 @@ def without_labels(row: Mapping[str, Any], columns: Collection[str] | None) -> d
     return {name: row[name] for name in (row if columns is None else columns) if name not in LABEL_COLUMNS}
 
 
-def evenly_spread(size: int, rows: int | None) -> list[int]:
-    """Indices of at most ``rows`` of ``size`` rows, the first and the last among them; None takes all."""
-    return np.linspace(0, size - 1, min(rows or size, size)).round().astype(int).tolist()
-
-
 def class_names(rows: object) -> tuple[str, ...] | None:
     """The names that a dataset of ``datasets`` gives to its classes; None where it gives none."""
     features = getattr(rows, "features", None) or {}

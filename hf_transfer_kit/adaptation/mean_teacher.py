@@ -12,44 +12,17 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from hf_transfer_kit.adaptation.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.adaptation.domain_pairs import TARGET
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import check_choice, check_number
 from hf_transfer_kit.tuning.all_rows import all_rows
+from hf_transfer_kit.tuning.averaging.means import follow, warm_decay
+from hf_transfer_kit.tuning.averaging.taken_steps import TakenSteps
+from hf_transfer_kit.tuning.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 
 FILE = "mean_teacher.safetensors"
-
-
-def teacher_decay(step: int, decay: float) -> float:
-    """min(decay, (1 + t) / (10 + t)): short memory at the start, when weights change most.
-
-    Args:
-        step: t, optimizer steps so far.
-        decay: In [0, 1].
-    """
-    return min(decay, (1 + step) / (10 + step))
-
-
-@torch.no_grad()
-def follow(teacher: nn.Module, student: nn.Module, decay: float) -> None:
-    """teacher <- decay * teacher + (1 - decay) * student, in place, over weights and buffers; counters are copied.
-
-    Args:
-        teacher: Of the same structure.
-        student: Unchanged.
-        decay: In [0, 1].
-    """
-    averaged: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for own, new in zip(_tensors(teacher), _tensors(student), strict=True):
-        if own.is_floating_point():
-            averaged[0].append(own)
-            averaged[1].append(new.detach().to(own))
-        else:
-            own.copy_(new)
-    torch._foreach_lerp_(*averaged, 1 - decay)
 
 
 class MeanTeacher(NetworkCallback):
@@ -85,6 +58,7 @@ class MeanTeacher(NetworkCallback):
         self.finish = check_choice("MeanTeacher", "finish", finish, ("student", "teacher"))
         self.teacher: nn.Module | None = None
         self._handle: RemovableHandle | None = None
+        self._steps: TakenSteps = GIVEN
 
     def on_train_begin(
         self,
@@ -92,6 +66,7 @@ class MeanTeacher(NetworkCallback):
         state: TrainerState,
         control: TrainerControl,
         model: nn.Module = GIVEN,
+        optimizer: torch.optim.Optimizer = GIVEN,
         **kwargs: Any,
     ) -> None:
         if self.finish == "teacher" and args.load_best_model_at_end:
@@ -100,6 +75,7 @@ class MeanTeacher(NetworkCallback):
                 "have put those of the best checkpoint there. Leave out one of them."
             )
         self._take_off()
+        self._steps = TakenSteps(optimizer)
         model, _ = plain_model(model)
         self.teacher = copy.deepcopy(model).eval().requires_grad_(False)
         if state.global_step:
@@ -116,7 +92,9 @@ class MeanTeacher(NetworkCallback):
         model: nn.Module = GIVEN,
         **kwargs: Any,
     ) -> None:
-        follow(cast(nn.Module, self.teacher), plain_model(model)[0], teacher_decay(state.global_step, self.decay))
+        if self._steps.last():
+            new = _tensors(plain_model(model)[0])
+            follow(_tensors(cast(nn.Module, self.teacher)), new, warm_decay(state.global_step, self.decay))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero:

@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_transfer_kit.adaptation.batch_norm import batch_norms, join_domains, separate_domains
+from hf_transfer_kit.adaptation.batch_norm import join_domains, separate_domains
 from hf_transfer_kit.adaptation.configuration import DomainAdversarialConfig
 from hf_transfer_kit.adaptation.domain_pairs import TARGET
 from hf_transfer_kit.adaptation.fitting import check_channels, new_classifier
@@ -29,6 +29,7 @@ from hf_transfer_kit.adaptation.subclassing import restore_forward
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.adapters import check_learning, merge_adapters, put_adapters
 from hf_transfer_kit.backbones.auto_classes import classifier_class
+from hf_transfer_kit.backbones.batch_norms import batch_norms
 from hf_transfer_kit.backbones.held import keep_weights, network_to_hold
 from hf_transfer_kit.backbones.precision import in_float32
 from hf_transfer_kit.backbones.seeded_eval_mode import still_batch_norms

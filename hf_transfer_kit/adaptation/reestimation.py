@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from hf_transfer_kit.adaptation.batch_norm import batch_norms
-from hf_transfer_kit.adaptation.domain_pairs import evenly_spread, unlabelled_batch
+from hf_transfer_kit.adaptation.domain_pairs import unlabelled_batch
 from hf_transfer_kit.argument_types import checked_arguments
-from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
-from hf_transfer_kit.backbones.taken_batches import misfits_told
+from hf_transfer_kit.backbones.batch_norms import batch_norms
 from hf_transfer_kit.backbones.unwrapping import plain_model
-from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.labels import LABEL_COLUMNS
 from hf_transfer_kit.errors import DataError
-from hf_transfer_kit.features.layer_output import accepted_inputs
 from hf_transfer_kit.options import check_int
+from hf_transfer_kit.tuning.averaging.statistics import even_batches, gather_statistics
 from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 from hf_transfer_kit.values import MapRows
 
@@ -66,29 +62,15 @@ def reestimate_batch_norm(
     norms: list[Any] = batch_norms(inner)
     if not norms:
         return model
-    chosen = evenly_spread(len(target), max_rows)
-    if len(chosen) == 1:
+    if min(len(target), max_rows or len(target)) == 1:
         raise DataError("The target has a single row, which has no statistics. Give two rows or more.")
-    if len(chosen) > batch_size and 0 < len(chosen) % batch_size < max(batch_size // 2, 2):
-        # A small last batch would weigh as much as a full one, with statistics of few rows.
-        chosen = chosen[: -(len(chosen) % batch_size)]
     # A collator made for labelled rows may insist on labels where the target has none.
     labels = [name for name in target[0] if name in LABEL_COLUMNS] or ["labels"]
-    momenta = [norm.momentum for norm in norms]
-    with seeded_eval_mode(inner, seed=0), torch.no_grad():
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum, norm.training = None, True  # None: the mean over all batches, each with equal weight
-        try:
-            for start in range(0, len(chosen), batch_size):
-                read = [target[row] for row in chosen[start : start + batch_size]]
-                batch = unlabelled_batch(collator, read, labels=labels)
-                inputs = accepted_inputs(inner, on_device(batch, norms[0].running_mean.device), without=())
-                with misfits_told(inner, batch):
-                    inner(**inputs) if isinstance(inputs, dict) else inner(*inputs)
-        finally:
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
+    batches = (
+        unlabelled_batch(collator, [target[row] for row in places], labels=labels)
+        for places in even_batches(len(target), batch_size, max_rows)
+    )
+    gather_statistics(inner, norms, batches)
     return model
 
 

@@ -9,10 +9,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from hf_transfer_kit.adaptation.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.options import check_int
+from hf_transfer_kit.tuning.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 
 _KEY = "value"

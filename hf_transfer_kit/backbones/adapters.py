@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from hf_transfer_kit.backbones.layer_groups import layer_groups
+from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import ModelError
 from hf_transfer_kit.logs import get_logger
 
@@ -70,8 +71,9 @@ def merged(model: nn.Module) -> nn.Module:
         >>> is_adapted(adapted), is_adapted(merged(adapted))
         (True, False)
     """
-    adapted: Any = copy.deepcopy(model)
-    return adapted.merge_and_unload()
+    network, _ = plain_model(copy.deepcopy(model))
+    merge_adapters(network)  # peft's own merge_and_unload fails for heads of several layers beside most adapters
+    return network
 
 
 def added_by_peft(model: nn.Module) -> set[str]:

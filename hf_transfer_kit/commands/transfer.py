@@ -58,6 +58,10 @@ class RaceArguments:
         default=None,
         metadata={"help": "Short runs first, one strategy in so many goes on; default: all run in full."},
     )
+    soup: bool = field(
+        default=False,
+        metadata={"help": "The mean of the runs' weights takes part too, chosen run by run on validation rows."},
+    )
     other_sources: list[str] = field(
         default_factory=list,
         metadata={"help": "Other pretrained networks: each runs the same race, and its best is judged beside yours."},
@@ -159,6 +163,7 @@ def main() -> None:
             reduction_factor=race_args.reduction_factor,
             store=store,
             executor=executor,
+            soup=race_args.soup,
         )
         sources = ()
         if others:
@@ -185,6 +190,7 @@ def main() -> None:
         seconds={"total": time.perf_counter() - started, "preparation": prepared_at - started},
         notes=(
             *map(str, comparison.failed),
+            *filter(None, [comparison.soup]),
             *(entry.sentence for entry in comparison.eliminated),
             *caches.notes,
         ),
@@ -199,7 +205,7 @@ def main() -> None:
     )
     if first:
         print(*map(str, comparison.failed), *(search.sentence for search in comparison.depth_searches), sep="\n")
-        print(strategy_table(report), *verdict_lines(report), sep="\n")
+        print(strategy_table(report), *verdict_lines(report), *filter(None, [comparison.soup]), sep="\n")
         for source in sources:
             print(source.verdict.sentence)
         config = resolved_config(model_args, data_args, race_args, cache_args, balance_args, page_args, args)

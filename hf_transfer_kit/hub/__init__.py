@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hf_transfer_kit.hub.energy import EnergyMeter
     from hf_transfer_kit.hub.live_race_report import KeepRaceReport, started_race
     from hf_transfer_kit.hub.live_report import KeepReport, started_report
+    from hf_transfer_kit.hub.merging import merge_card, save_merged
     from hf_transfer_kit.hub.no_pickle import NoPickleUploads
     from hf_transfer_kit.hub.output_folder import check_output_dir
     from hf_transfer_kit.hub.placing import written_beside
@@ -28,9 +29,11 @@ __all__ = [
     "check_output_dir",
     "check_saved",
     "load_inputs",
+    "merge_card",
     "push_command",
     "push_transfer_model",
     "save_inputs",
+    "save_merged",
     "save_results",
     "started_race",
     "started_report",

@@ -96,7 +96,7 @@ def adapter_snippet(report: TransferReport, base_model: str | None, *, alone: bo
         alone: Whether the adapter is all that the repository holds. There is a snippet then in any case, with the
             base's name for people where it is not on the Hub.
     """
-    if not alone and (base_model is None or not str(report.winner).startswith("lora")):
+    if not alone and (base_model is None or not str(report.winner).startswith(("lora", "peft"))):
         return None
     place = "" if alone else ', subfolder="adapter"'
     return (

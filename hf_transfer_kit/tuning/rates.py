@@ -111,7 +111,7 @@ def layerwise_optimizer(
     if model is not None:
         body = len(layer_groups(model, example_inputs=example_inputs).body)
         rate_factors(body, **settings)
-        _optimizer_class(model, args)
+        optimizer_class_of(model, args)
     else:
         rate_factors(max(1, num_first or 1), **settings)
     made = cast(type[torch.optim.Optimizer], LayerwiseRates)  # called like one, it gives one
@@ -148,13 +148,18 @@ class LayerwiseRates:
         check_layout("layerwise_optimizer", model, trainer, also_with=("DeepSpeed",))
         groups = layer_groups(model, example_inputs=example_inputs)
         factors = rate_factors(len(groups.body), decay=decay, first_layers=first_layers, num_first=num_first)
-        optimizer_class, kwargs = _optimizer_class(model, args)
+        optimizer_class, kwargs = optimizer_class_of(model, args)
         params = optimizer_groups(model, groups, [*factors, *([head] if groups.head else [])], args)
         log_rates(trainer)
         return optimizer_class(params, **kwargs)
 
 
-def _optimizer_class(model: nn.Module, args: TrainingArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+def optimizer_class_of(model: nn.Module, args: TrainingArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    """The class and settings of the optimizer that ``args`` name.
+
+    Raises:
+        SettingsError: When it makes its own parameter groups.
+    """
     optimizer_class, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, cast(PreTrainedModel, model))
     taken = {"params", "model", "optimizer_dict"} & set(kwargs)
     if taken or not isinstance(optimizer_class, type):

@@ -172,3 +172,15 @@ def collated(collate: Callable[[list], Mapping[str, Any]], rows: list[Any], *, o
             f"The collator gave {type(batch).__name__}, not a batch by name. Give the collator that Trainer gets."
         )
     return batch
+
+
+def evenly_spread(size: int, rows: int | None) -> list[int]:
+    """Indices of at most ``rows`` of ``size`` rows, the first and the last among them; None takes all.
+
+    Example:
+        >>> evenly_spread(9, 3)
+        [0, 4, 8]
+    """
+    count = min(rows or size, size)
+    step = (size - 1) / max(count - 1, 1)
+    return [*(round(index * step) for index in range(count - 1)), *([size - 1] if count > 1 else [0] * count)]

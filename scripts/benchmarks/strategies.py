@@ -42,7 +42,14 @@ CANDIDATES = {
     "bss": [("bss", 5e-4), ("bss", 2e-3), ("bss:alpha=0.01", 2e-3)],
     "co_tuning": [("co_tuning", 5e-4), ("co_tuning", 2e-3), ("co_tuning:alpha=0.3", 2e-3)],
     "wise_ft": [("wise_ft", rate) for rate in RATES],
+    "ema": [("ema", rate) for rate in RATES],
+    "swa": [("swa", rate) for rate in RATES],
+    "surgical": [("surgical", 2e-3), ("surgical", 5e-3), ("surgical:blocks=3", 2e-3)],
+    "auto_rgn": [("auto_rgn", rate) for rate in RATES],
     "lora": [("lora", 1e-3), ("lora", 2e-3), ("lora", 5e-3)],
+    "lora_plus": [("lora:ratio=4", 1e-3), ("lora:ratio=16", 5e-4), ("lora:ratio=16", 1e-3)],
+    "dora": [("peft:method=dora", 1e-3), ("peft:method=dora", 2e-3), ("peft:method=dora", 5e-3)],
+    "ia3": [("peft:method=ia3", 2e-3), ("peft:method=ia3", 5e-3), ("peft:method=ia3", 1e-2)],
 }
 
 

@@ -5,10 +5,9 @@ import copy
 import pytest
 import torch
 from domain_batches import CLASSES, WIDTH, AdaptedNet, rows_of_two_domains
-from torch import nn
 from transformers import Trainer, TrainingArguments
 
-from hf_transfer_kit.adaptation.mean_teacher import FILE, MeanTeacher, follow, teacher_decay
+from hf_transfer_kit.adaptation.mean_teacher import FILE, MeanTeacher
 from hf_transfer_kit.adaptation.objectives import OBJECTIVES
 from hf_transfer_kit.errors import SettingsError
 
@@ -32,23 +31,6 @@ def trained(folder, callback, *, steps=6, resume=None, name="self_training", **e
     )
     Trainer(model, args, train_dataset=rows_of_two_domains(), callbacks=[callback]).train(resume)
     return model
-
-
-def test_decay_begins_short():
-    assert [teacher_decay(step, 0.99) for step in (0, 10, 10_000)] == [0.1, 0.55, 0.99]
-
-
-def test_following_is_the_formula_over_weights_and_buffers():
-    teacher, student = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
-    for tensor in student.state_dict().values():
-        tensor.add_(3)
-    before = copy.deepcopy(teacher.state_dict())
-    follow(teacher, student, 0.75)
-    for key, value in teacher.state_dict().items():
-        expected = (
-            0.75 * before[key] + 0.25 * student.state_dict()[key] if value.is_floating_point() else torch.tensor(3)
-        )
-        torch.testing.assert_close(value, expected)
 
 
 def test_the_teacher_is_the_average_of_the_students_and_teaches_the_steps_rows(tmp_path):

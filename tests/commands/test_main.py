@@ -83,6 +83,7 @@ def test_a_mistyped_command_is_named(word, meant, monkeypatch, capsys):
         ["cache", "-h"],
         ["predict", "-h"],
         ["export", "-h"],
+        ["merge", "-h"],
         ["demo", "-h"],
         ["report", "-h"],
     ],

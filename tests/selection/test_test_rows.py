@@ -24,7 +24,7 @@ from selection.unseen_classes.test_comparing import CLASSES, made_up
 from spoken_rows import speller, spoken_data
 from transformers import TrainerCallback, TrainingArguments
 
-from hf_transfer_kit import load_data, selection
+from hf_transfer_kit import load_data, replace_head, selection
 from hf_transfer_kit.data.memory import Rows
 from hf_transfer_kit.features.fingerprints import weights_fingerprint
 from hf_transfer_kit.metrics.transcripts import collapsed
@@ -141,6 +141,27 @@ def of_race(folder, spoil, texts=("head_only", "full"), seeds=(0, 2), **options)
         assert found.model_metrics["accuracy"] == min(runs) < max(runs)
     choice = (found.winner, gone, tuple(tests), validation, weights(found.model))
     return Found(choice, tests, {"test": found.predicted})
+
+
+def of_soup(folder, spoil):
+    """Runs of one pretrained network; where labels are others, the test rows would have another soup."""
+    data = bright(spoil)
+    for rows in (data.train, data.validation):
+        rows.images = rows.images - 1.8 * rows.labels.view(-1, 1, 1, 1)
+
+    def from_one(seed):
+        return replace_head(make_model(0), 2, seed=seed)
+
+    budget = Budget(16, 4, evaluations=1, learning_rate=3e-3)
+    found = compare_strategies(
+        from_one, data, ["full", "head_only"], race_arguments(folder), budget, seeds=(0, 1, 2), soup=True
+    )
+    assert "is the mean of" in found.soup
+    validation = tuple(result.validation["accuracy"] for result in found.results)
+    return Found(
+        (found.winner, found.soup, validation, weights(found.model)), accuracies(found.results, "strategy"),
+        {"test": found.predicted},
+    )  # fmt: skip
 
 
 def of_transcripts(folder, spoil):
@@ -357,7 +378,7 @@ def of_ranking(folder, spoil):
 
 
 CHOICES = {
-    compare_strategies: (of_race, of_halving_in_a_race, of_transcripts),
+    compare_strategies: (of_race, of_halving_in_a_race, of_soup, of_transcripts),
     eliminate: (of_halving,),
     search_freeze_depth: (of_depths,),
     compare_sources: (of_other_sources,),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -11,36 +11,23 @@ from torch import Tensor, nn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
-from hf_transfer_kit.adaptation.batch_norm import batch_norms
-from hf_transfer_kit.adaptation.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.adaptation.generalisation.flat_region import flat_region
 from hf_transfer_kit.adaptation.generalisation.reestimation import reestimate_on_sources
 from hf_transfer_kit.adaptation.generalisation.several_sources import SeveralSources
 from hf_transfer_kit.argument_types import checked_arguments
+from hf_transfer_kit.backbones.batch_norms import batch_norms
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.options import check_int, check_number
+from hf_transfer_kit.tuning.averaging.means import Average, wide_copies
+from hf_transfer_kit.tuning.averaging.taken_steps import TakenSteps
+from hf_transfer_kit.tuning.beside_checkpoints import to_read, to_write
 from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 
 logger = get_logger(__name__)
 
 FILE = "swad.safetensors"
-
-
-class Average(NamedTuple):
-    """A mean of weights."""
-
-    tensors: list[Tensor]
-    """Float32 or wider."""
-    count: int  # type: ignore[assignment]  # a NamedTuple is a tuple, whose count() nobody calls
-    """Of how many steps."""
-
-    def with_more(self, others: list[Tensor], count: int = 1) -> Average:
-        """The mean with ``count`` steps more whose mean is ``others``; its own tensors are changed."""
-        total = self.count + count
-        torch._foreach_lerp_(self.tensors, [o.to(m) for o, m in zip(others, self.tensors, strict=True)], count / total)
-        return Average(self.tensors, total)
 
 
 class SWAD(NetworkCallback):
@@ -107,6 +94,7 @@ class SWAD(NetworkCallback):
         self._found: Average | None = None  # of the segments that are in the region
         self._missed: list[str] = []
         self._running = False
+        self._steps: TakenSteps = GIVEN
 
     def on_train_begin(
         self,
@@ -114,6 +102,7 @@ class SWAD(NetworkCallback):
         state: TrainerState,
         control: TrainerControl,
         model: nn.Module = GIVEN,
+        optimizer: torch.optim.Optimizer = GIVEN,
         **kwargs: Any,
     ) -> None:
         if args.load_best_model_at_end or args.eval_strategy == IntervalStrategy.NO:
@@ -129,6 +118,7 @@ class SWAD(NetworkCallback):
             )
         self._begin()
         self._running = True
+        self._steps = TakenSteps(optimizer)
         if state.global_step:
             self._load(load_file(to_read(args, state, FILE, "SWAD")), inner)
 
@@ -149,12 +139,10 @@ class SWAD(NetworkCallback):
         model: nn.Module = GIVEN,
         **kwargs: Any,
     ) -> None:
-        weights = [parameter.detach() for parameter in _parameters(model)]
-        if self._current is None:
-            copies = [w.clone() if w.dtype in (torch.float32, torch.float64) else w.float() for w in weights]
-            self._current = Average(copies, 1)
-        else:
-            self._current = self._current.with_more(weights)
+        if not self._steps.last():
+            return
+        weights = _parameters(model)
+        self._current = Average(wide_copies(weights), 1) if self._current is None else self._current.with_more(weights)
 
     def on_evaluate(
         self,

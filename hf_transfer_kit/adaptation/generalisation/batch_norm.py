@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_transfer_kit.adaptation.batch_norm import STATISTICS, batch_norms
+from hf_transfer_kit.adaptation.batch_norm import STATISTICS
 from hf_transfer_kit.adaptation.subclassing import override_forward, restore_forward
+from hf_transfer_kit.backbones.batch_norms import batch_norms
 from hf_transfer_kit.errors import ModelError
 
 _OF_SOURCES = "sources_"

@@ -13,7 +13,6 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_transfer_kit.adaptation.batch_norm import batch_norms
 from hf_transfer_kit.adaptation.fitting import new_classifier
 from hf_transfer_kit.adaptation.generalisation.batch_norm import join_sources, separate_sources
 from hf_transfer_kit.adaptation.generalisation.configuration import SeveralSourcesConfig
@@ -23,6 +22,7 @@ from hf_transfer_kit.adaptation.subclassing import restore_forward
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.adapters import merge_adapters, put_adapters
 from hf_transfer_kit.backbones.auto_classes import classifier_class
+from hf_transfer_kit.backbones.batch_norms import batch_norms
 from hf_transfer_kit.backbones.held import keep_weights, network_to_hold
 from hf_transfer_kit.backbones.precision import in_float32
 from hf_transfer_kit.backbones.seeded_eval_mode import still_batch_norms

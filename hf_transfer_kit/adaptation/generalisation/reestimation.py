@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from hf_transfer_kit.adaptation.batch_norm import batch_norms
 from hf_transfer_kit.adaptation.generalisation.batch_norm import keep_as_source, pool
 from hf_transfer_kit.adaptation.generalisation.several_sources import SeveralSources, SourcesCollator
 from hf_transfer_kit.adaptation.reestimation import reestimate_batch_norm
 from hf_transfer_kit.argument_types import checked_arguments
+from hf_transfer_kit.backbones.batch_norms import batch_norms
 
 
 @checked_arguments()

@@ -10,7 +10,7 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from hf_transfer_kit.adaptation.domain_pairs import evenly_spread, unlabelled_batch
+from hf_transfer_kit.adaptation.domain_pairs import unlabelled_batch
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
 from hf_transfer_kit.adaptation.scores.registry import SCORES, target_scores
@@ -25,6 +25,7 @@ from hf_transfer_kit.options import check_int
 from hf_transfer_kit.tuning.all_rows import Part
 from hf_transfer_kit.tuning.networks import GIVEN, NetworkCallback
 from hf_transfer_kit.values import MapRows
+from hf_transfer_kit.values.rows import evenly_spread
 
 Rows = MapRows
 Collator = Callable[[list[Any]], Mapping[str, Any]]

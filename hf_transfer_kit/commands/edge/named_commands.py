@@ -34,6 +34,7 @@ COMMANDS = {
     "features": Command("extract_features", "Compute features once and write them to files."),
     "predict": Command("predict", "Ask a finished model about new files.", is_recipe=False),
     "export": Command("export", "Write a finished model as an ONNX file that says the same.", is_recipe=False),
+    "merge": Command("merge", "Make one of several finished models of one network, by their weights.", is_recipe=False),
     "demo": Command("demo", "Show a finished model in the browser, to be tried by hand.", is_recipe=False),
     "report": Command("report", "Show what a finished run found.", is_recipe=False),
     "push": Command("push", "Send a finished folder to the Hub.", is_recipe=False),

@@ -21,7 +21,6 @@ from hf_transfer_kit.adaptation import (
     target_outputs,
     target_scores,
 )
-from hf_transfer_kit.adaptation.domain_pairs import evenly_spread
 from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import SettingsError
@@ -30,6 +29,7 @@ from hf_transfer_kit.selection.adapting.methods import LAST, SELECT
 from hf_transfer_kit.selection.contest.not_finite import check_finite
 from hf_transfer_kit.tuning.networks import GIVEN
 from hf_transfer_kit.values import AdaptationPoint, MapRows
+from hf_transfer_kit.values.rows import evenly_spread
 
 Rows = MapRows
 

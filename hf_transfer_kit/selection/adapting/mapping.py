@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from hf_transfer_kit.adaptation import DomainAdversarialModel, domain_outputs
-from hf_transfer_kit.adaptation.domain_pairs import evenly_spread
 from hf_transfer_kit.selection.adapting.running import Domains
 from hf_transfer_kit.values import FeatureMap
+from hf_transfer_kit.values.rows import evenly_spread
 
 
 def feature_map(

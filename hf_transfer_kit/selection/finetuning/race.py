@@ -30,6 +30,7 @@ from hf_transfer_kit.selection.finetuning.elimination import eliminate
 from hf_transfer_kit.selection.finetuning.found_depths import with_found_depths
 from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
 from hf_transfer_kit.selection.finetuning.running import Run, of_task, race_facts, run_strategy, to_channels_last
+from hf_transfer_kit.selection.finetuning.soup import SOUP, SUMMARY, Ingredient, make_soup
 from hf_transfer_kit.selection.finetuning.task_judging import Judging, judging_of
 from hf_transfer_kit.selection.finetuning.task_losses import check_task_fits
 from hf_transfer_kit.selection.strategies import Strategy
@@ -57,6 +58,7 @@ class Comparison(Outcome):
         rates: Parameter's name in ``model`` -> highest rate that it learned with; empty where that is not known.
         failed: Runs that were given up; their strategies are not among the results.
         runs: Every figure of every run.
+        soup: What came of mixing the runs' weights, a sentence; empty where nothing was mixed.
     """
 
     results: tuple[StrategyResult, ...]
@@ -74,6 +76,7 @@ class Comparison(Outcome):
     probabilities: np.ndarray | None = None
     failed: tuple[FailedRun, ...] = ()
     runs: tuple[RunFigures, ...] = ()
+    soup: str = ""
 
     @property
     def chosen_candidate(self) -> str:
@@ -81,9 +84,9 @@ class Comparison(Outcome):
         return self.winner
 
     def sentences(self) -> tuple[str, ...]:
-        """The verdict, and what was given up before the race."""
+        """The verdict, what was mixed, and what was given up before the race."""
         verdict = (self.verdict.sentence,) if self.verdict else ()
-        return (*verdict, *(each.sentence for each in self.eliminated))
+        return (*verdict, *filter(None, [self.soup]), *(each.sentence for each in self.eliminated))
 
     def result(self, strategy: str) -> StrategyResult:
         """The result of one strategy by its text."""
@@ -105,6 +108,7 @@ def compare_strategies(
     reduction_factor: int | None = None,
     store: RunStore | None = None,
     executor: Executor | None = None,
+    soup: bool = False,
 ) -> Comparison:
     """Runs every strategy with every seed under one budget: same steps, same data order, same evaluations.
 
@@ -128,6 +132,8 @@ def compare_strategies(
             runs all in full.
         store: Where finished runs are kept and taken from; None keeps none.
         executor: Who does the runs, several at once; None does one after another in this process.
+        soup: Whether the mean of the runs' weights takes part too (``make_soup``). It wins where it is better on
+            validation than the best single run, with which it begins; until then all runs' networks are kept.
 
     Raises:
         NotFiniteError: When every strategy broke.
@@ -187,7 +193,7 @@ def compare_strategies(
         for strategy, text in zip(racing, texts, strict=True)
     ]
     contest.announce(candidates, seeds)
-    results, tested = [], {}
+    results, tested, entered = [], {}, []
     best: tuple[Strategy, Candidate[Run], Run] | None = None
     best_score = (-np.inf, -np.inf)
     for strategy, text, candidate in zip(racing, texts, candidates, strict=True):
@@ -205,19 +211,27 @@ def compare_strategies(
             best = strategy, candidate, max(runs, key=lambda run: judging.score(run.validation))
         if on_result:
             on_result(result)
+        entered += [Ingredient(strategy, candidate, run) for run in runs if soup]
     if best is None:
         contest.check()
 
     strategy, candidate, run = cast(tuple[Strategy, Candidate[Run], Run], best)
-    run = contest.whole(candidate, run.seed, run)
-    contest.finished((candidate.text, run.seed))
+    run, winner = contest.whole(candidate, run.seed, run), strategy_text(strategy)
     transferring = [text for text, s in zip(texts, racing, strict=True) if s.pretrained and text in tested]
+    made = make_soup(entered, contest, make_model, data, args, budget, judging) if soup else None
+    contest.finished((candidate.text, run.seed), *([(SOUP, made.run.seed)] if made else []))
+    if made is not None and made.is_mixed:
+        results.append(summarize(SOUP, SUMMARY, [made.run], judging))
+        tested[SOUP] = [judging.by_row(made.run.predicted, made.run.true)]
+        transferring.append(SOUP)
+        if on_result:
+            on_result(results[-1])
+        if judging.score(made.run.validation) > judging.score(run.validation):
+            strategy, run, winner = made.best.strategy, made.run, SOUP
     return Comparison(
         results=tuple(results),
-        winner=strategy_text(strategy),
-        verdict=judge_transfer(
-            results, tested, winner=strategy_text(strategy), transferring=transferring, metric=judging.metric
-        ),
+        winner=winner,
+        verdict=judge_transfer(results, tested, winner=winner, transferring=transferring, metric=judging.metric),
         model=cast(PreTrainedModel, run.model),
         model_metrics=run.test,
         true=run.true,
@@ -230,6 +244,7 @@ def compare_strategies(
         rates=run.rates,
         failed=tuple(contest.failed),
         runs=tuple(contest.ran),
+        soup=made.sentence if made else "",
     )
 
 

@@ -16,7 +16,6 @@ from torch.utils.data import Dataset
 from transformers import EvalPrediction, PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import is_adapted, layer_groups
-from hf_transfer_kit.compat import adapters_of_any_layout
 from hf_transfer_kit.data import SPLITS, PreparedData
 from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
@@ -56,6 +55,7 @@ class Run:
         validation_correct: Whether each validation row's class was predicted, of shape (rows,); None of other tasks.
         rates: Parameter's name -> highest rate that it learned with; empty where that is not known.
         cache_note: What ``PrefixCaches`` said of it; empty without frozen first layers.
+        mixed_of: Of a soup the runs whose weights it is the mean of; empty for a run that was trained.
     """
 
     seed: int
@@ -72,6 +72,7 @@ class Run:
     validation_correct: np.ndarray | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
     cache_note: str = ""
+    mixed_of: tuple[str, ...] = ()
 
     @property
     def figures(self) -> dict[str, dict[str, float]]:
@@ -179,10 +180,9 @@ def to_channels_last(model: PreTrainedModel, data: PreparedData) -> PreTrainedMo
     """
     if "pixel_values" in data.validation[0]:
         cast(nn.Module, model).to(memory_format=torch.channels_last)
-        if is_adapted(model) and not adapters_of_any_layout():
-            for name, parameter in model.named_parameters():
-                if parameter.requires_grad or "lora_" in name:
-                    parameter.data = parameter.data.contiguous()
+        for parameter in model.parameters() if is_adapted(model) else ():
+            if parameter.requires_grad:  # peft before 0.19 cannot save others, and DoRA's views want these
+                parameter.data = parameter.data.contiguous()
     return model
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel, TrainingArguments
 
-from hf_transfer_kit.adaptation.batch_norm import batch_norms
+from hf_transfer_kit.backbones.batch_norms import batch_norms
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.selection.contest.bootstrap import Pair, runs_interval

@@ -1,6 +1,8 @@
 """The ways to transfer, one file each. A new one is a file and a line in ``STRATEGIES``."""
 
 from hf_transfer_kit.registering import Registry
+from hf_transfer_kit.selection.strategies.adapters import OtherAdapter
+from hf_transfer_kit.selection.strategies.averaged import EqualAverage, MovingAverage
 from hf_transfer_kit.selection.strategies.bss import SpectralShrinkage
 from hf_transfer_kit.selection.strategies.co_tuning import SourceClasses
 from hf_transfer_kit.selection.strategies.delta import FeatureMapDistance
@@ -16,6 +18,7 @@ from hf_transfer_kit.selection.strategies.lora import LowRank
 from hf_transfer_kit.selection.strategies.lp_ft import LinearProbeThenFineTune
 from hf_transfer_kit.selection.strategies.small_lr import SmallRate
 from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.surgical import AutoRGN, Surgical
 from hf_transfer_kit.selection.strategies.text_head import TextHead
 from hf_transfer_kit.selection.strategies.wise_ft import Interpolated
 
@@ -28,9 +31,13 @@ STRATEGIES: Registry[Strategy] = Registry(
         FreezeLast,
         Gradual,
         LinearProbeThenFineTune,
+        Surgical,
         Layerwise,
+        AutoRGN,
         SmallRate,
         Full,
+        MovingAverage,
+        EqualAverage,
         StartingPoint,
         FisherStartingPoint,
         FeatureMapDistance,
@@ -39,6 +46,7 @@ STRATEGIES: Registry[Strategy] = Registry(
         Interpolated,
         TextHead,
         LowRank,
+        OtherAdapter,
         FromScratch,
     ),
 )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
-from transformers import PreTrainedModel, TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import adaptable_layers, find_head
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.options import check_number
 from hf_transfer_kit.selection.strategies.strategy import PROBE, Strategy
-from hf_transfer_kit.tuning import FreezeLayers
+from hf_transfer_kit.tuning import FreezeLayers, lora_plus_optimizer
 from hf_transfer_kit.values import LayerGroups
 
 
@@ -24,6 +25,8 @@ class LowRank(Strategy):
         alpha: The change is scaled by alpha / r.
         dropout: In [0, 1), in front of the adapters.
         groups: Only this many layer groups, those nearest the head; default: all before the head.
+        ratio: LoRA+ (Hayou et al. 2024): the second factor, which begins at zero, learns at so many times the rate;
+            at least 1, which is plain LoRA, the paper's start is 16.
     """
 
     name: ClassVar[str] = "lora"
@@ -35,6 +38,7 @@ class LowRank(Strategy):
     alpha: float = 16
     dropout: float = 0.0
     groups: int | None = None
+    ratio: float = 1.0
 
     def validate(self, groups: LayerGroups) -> None:
         limit = len(groups.body)
@@ -45,6 +49,7 @@ class LowRank(Strategy):
             )
         if self.groups is not None and not (isinstance(self.groups, int) and 1 <= self.groups <= limit):
             raise SettingsError(f"lora:groups={self.groups} is out of range: the model has {limit} before the head.")
+        check_number("lora", "ratio", self.ratio, low=1)
 
     def prepare_model(self, model: PreTrainedModel, *, seed: int) -> PreTrainedModel:
         from peft import LoraConfig, get_peft_model
@@ -54,14 +59,22 @@ class LowRank(Strategy):
             lora_alpha=cast(int, self.alpha),  # a factor: peft takes any number
             lora_dropout=self.dropout,
             target_modules=adaptable_layers(model, last=self.groups),
-            modules_to_save=[
-                name for name, module in find_head(model).items() if any(True for _ in module.parameters())
-            ],
+            modules_to_save=heads_to_train(model),
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return cast(PreTrainedModel, get_peft_model(model, config))
 
+    def optimizer(
+        self, model: PreTrainedModel, args: TrainingArguments
+    ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
+        return None if self.ratio == 1 else lora_plus_optimizer(model, args, ratio=self.ratio)
+
     def callbacks(self, model: PreTrainedModel) -> list[TrainerCallback]:
         # peft leaves BatchNorm's statistics free to move, and an adapter's file does not hold them.
         return [FreezeLayers(all_but_head=True, quiet=True)]
+
+
+def heads_to_train(model: PreTrainedModel) -> list[str]:
+    """Names of the head's modules that have parameters, which peft would freeze otherwise."""
+    return [name for name, module in find_head(model).items() if any(True for _ in module.parameters())]

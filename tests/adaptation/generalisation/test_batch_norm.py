@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import default_collate
 
 from hf_transfer_kit.adaptation import SeveralSources, SeveralSourcesModel, reestimate_on_sources
-from hf_transfer_kit.adaptation.batch_norm import batch_norms
 from hf_transfer_kit.adaptation.generalisation.batch_norm import pooled_statistics
+from hf_transfer_kit.backbones.batch_norms import batch_norms
 from hf_transfer_kit.errors import ModelError
 
 NAMES = ["one", "two", "three"]
