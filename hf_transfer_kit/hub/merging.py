@@ -45,6 +45,12 @@ def merge_card(
 
     Raises:
         SettingsError: When the licence is none of the Hub's or against that of what was merged, or a language no code.
+
+    Example:
+        >>> import copy
+        >>> from hf_transfer_kit import merge_models
+        >>> merge_card(merge_models([model, copy.deepcopy(model)], method="soup")).data.tags
+        ['merge', 'hf_transfer_kit', 'soup']
     """
     named = [name for name in (*merged.names, merged.base) if name and on_hub(name)]
     licence = license

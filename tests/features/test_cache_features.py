@@ -346,7 +346,7 @@ def test_data_that_changes_its_length(cached, tmp_path, batch_size, grown):
         ({"layer": "stage9"}, "layer='stage9' is no layer group of ResNet"),
         ({"layer": 3}, "a depth from 0 to 2"),
         ({"layer": True}, "layer=True is not what it should be"),
-        ({"pooling": "max"}, "pooling='max' is unknown; choose 'mean', 'first', 'last' or None"),
+        ({"pooling": "sum"}, "pooling='sum' is unknown; choose 'mean', 'first', 'last', 'max' or None"),
         ({"dtype": "int8"}, "dtype='int8' is unknown"),
         ({"batch_size": 0}, "a batch has 1 row or more"),
         ({"keep_columns": "labels"}, "give a list of texts"),

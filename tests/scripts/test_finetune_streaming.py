@@ -17,6 +17,8 @@ from hf_transfer_kit.selection import STRATEGIES
 FLAGS = ["--streaming", "--held_rows", "12", "--shuffle_buffer", "20", "--max_steps", "6", "--batch_size", "6"]
 CHECKPOINTS = ["--save_strategy", "steps", "--save_steps", "2", "--resume_from_checkpoint", "true"]
 NEEDS_ROWS = {
+    # On a network with BatchNorm, whose statistics are gathered on rows that are asked for by number.
+    **dict.fromkeys(("ema", "swa"), "TrainingStream is a stream without length and indices"),
     "co_tuning": "CoTuning looks at rows of the training data before the first step, and a TrainingStream is a stream",
 }
 

@@ -260,7 +260,7 @@ ONCE = [
 
 OPTIONS = [
     ("ful", "Did you mean 'full'?"),
-    ("full:x=1", "it has no options"),
+    ("full:x=1", "x is no option of full; its options are head"),
     ("freeze_first:j=1", "'freeze_first:j=1': j is no option of freeze_first"),
     ("freeze_first:k=]", "the value of k is no YAML that can be read"),
     ("freeze_first:k={a", "the value of k is no YAML that can be read"),

@@ -11,7 +11,14 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 from torch import nn
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    default_data_collator,
+)
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_transfer_kit.backbones.unwrapping import plain_model
@@ -51,7 +58,7 @@ class HeadStarts:
         kind = type(plain_model(model)[0])
         if kind not in self._why_not:
             self._why_not[kind] = ""
-            batch = self.data.collator([self.data.train[0]])
+            batch = (self.data.collator or default_data_collator)([self.data.train[0]])
             try:
                 HeadReader.of(model, batch, task_type=self.data.task_type)
             except (ModelError, DataError) as error:

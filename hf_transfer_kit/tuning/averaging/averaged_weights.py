@@ -168,6 +168,7 @@ class AveragedWeights(RunPart, NetworkCallback):
         if not (args.load_best_model_at_end and state.best_model_checkpoint is not None):  # that is an average already
             self._put_in(model)
         self._own, self._running = None, False
+        self._rows, self._steps, self._weights = GIVEN, GIVEN, []  # so that the part can be pickled
 
     def leave(self, model: nn.Module) -> None:
         """The run's own weights, where it was broken off while the average was in."""
