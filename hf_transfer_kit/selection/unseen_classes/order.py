@@ -21,7 +21,7 @@ def in_order(results: Sequence[ZeroShotResult]) -> list[ZeroShotResult]:
     while left:
         best = max(left, key=lambda result: result.mean("pseudo_harmonic"))
         level = [result for result in left if _is_level(result, best)]
-        found.append(max(level, key=lambda result: result.mean("pseudo_unseen")))
+        found.append(max(level, key=lambda result: (result.mean("pseudo_unseen"), result.mean("pseudo_harmonic"))))
         left.remove(found[-1])
     return found
 
