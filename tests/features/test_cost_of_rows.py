@@ -63,7 +63,9 @@ def test_memory_grows_with_the_rows_at_most_and_holds_no_more_copies_than_said(m
     above = figures[member]["above"]
     copies = (above[-1] - above[0]) / (ROWS_OF_INPUT[-1] - ROWS_OF_INPUT[0])
     assert copies <= allowed(HELD, member, NOTHING)
-    assert above[2] - above[1] <= 1.5 * max(above[1] - above[0], 0) + 2**20  # N by N numbers would be 20 MiB
+    assert (
+        above[2] - above[1] <= 1.5 * max(above[1] - above[0], 0) + 2**21
+    )  # the allocator rounds; N by N numbers would be 20 MiB
 
 
 @pytest.mark.parametrize("member", MEMBERS)
