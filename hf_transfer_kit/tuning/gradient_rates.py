@@ -74,6 +74,7 @@ class GradientRates(RunPart, NetworkCallback, ExportableState):
         model: nn.Module = GIVEN,
         **kwargs: Any,
     ) -> None:
+        layer_groups(model, example_inputs=self.example_inputs)  # remembered: a sharded model tells no order
         guard_run()
 
     def on_train_begin(
