@@ -150,8 +150,9 @@ def main() -> None:
         else:
             prepared = growing.prepare(data_args, processor) if growing else data_args.prepare(loaded, processor)
         data = replace(prepared, **judged)
-    make_model = model_args.probed(make_model, loaded, data, args, cache_dir=cache_args.cache_dir)
-    model = make_model(args.seed)
+    told = model_args.probed(make_model, loaded, data, args, cache_dir=cache_args.cache_dir)
+    if told is not make_model:
+        make_model, model = told, told(args.seed)
     validate_strategies([strategy], model, data)
     heads = HeadStarts(replace(data, train=data.train.sample) if stream else data)
     rows_to_train_on = 0 if stream else len(data.train)

@@ -70,12 +70,6 @@ class TrainingStream(IterableDataset):
         own._batch, own._part = batch_size, part
         return own
 
-    def first(self, rows: int) -> list[dict[str, Any]]:
-        """The first rows in the stream's own order, which come in training all the same."""
-        own = copy.copy(self)
-        own.buffer = 1
-        return list(islice(own, rows))
-
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker, workers = this_worker()
         order = OrderCheck("The rows drawn for training", self.data.label_names)

@@ -94,12 +94,10 @@ def _device(batch: Mapping[str, Any]) -> torch.device:
 def _two_rows(loader: DataLoader | None, device: torch.device) -> dict[str, Any] | None:
     """Two rows as training reads them; None where they cannot be had without taking them from training."""
     dataset: Any = getattr(loader, "dataset", None)
+    if isinstance(dataset, DealtStream):
+        dataset = dataset.sample
+    if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or not len(dataset):
+        return None
     with preserved_random_state():
-        if isinstance(dataset, DealtStream):
-            rows = dataset.first(2)
-        elif isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__") or not len(dataset):
-            return None
-        else:
-            rows = [dataset[0], dataset[len(dataset) - 1]]
-        batch = cast(DataLoader, loader).collate_fn(rows)
+        batch = cast(DataLoader, loader).collate_fn([dataset[0], dataset[len(dataset) - 1]])
     return dict(on_device(batch, device)) if isinstance(batch, Mapping) else None

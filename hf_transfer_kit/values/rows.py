@@ -100,8 +100,8 @@ class DealtStream(Protocol):
             part: Which of its places are this reader's.
         """
 
-    def first(self, rows: int, /) -> list[Any]:
-        """Its first rows, which come in training all the same."""
+    sample: MapRows | None
+    """Some of its rows by number, which come in training all the same."""
 
 
 def check_rows(dataset: Any) -> None:

@@ -19,7 +19,6 @@ from transformers import (
     TrainingArguments,
     default_data_collator,
 )
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.data import PreparedData
@@ -30,6 +29,7 @@ from hf_transfer_kit.features.body_fingerprint import features_fingerprint
 from hf_transfer_kit.features.solved_heads import SOLVABLE, HeadReader, SolvedHead, solvable_layer, solve_head
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.strategy import PROBE
+from hf_transfer_kit.tuning.beside_checkpoints import to_write
 
 FILE = "solved_head.safetensors"
 _READ_AT_ONCE = 32
@@ -157,6 +157,6 @@ class KeepSolvedHead(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            folder = Path(cast(str, args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
             strength = np.array(self.solved.strength)
-            save_file({"weight": self.solved.weight, "bias": self.solved.bias, "strength": strength}, folder / FILE)
+            kept = {"weight": self.solved.weight, "bias": self.solved.bias, "strength": strength}
+            save_file(kept, to_write(args, state, FILE))

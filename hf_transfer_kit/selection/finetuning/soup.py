@@ -13,7 +13,6 @@ from torch import nn
 from transformers import PreTrainedModel, TrainingArguments
 
 from hf_transfer_kit.backbones import is_adapted, merged
-from hf_transfer_kit.backbones.batch_norms import batch_norms
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.metrics.words import metric_words
 from hf_transfer_kit.selection.contest.budget import Budget
@@ -31,7 +30,7 @@ from hf_transfer_kit.selection.finetuning.task_judging import Judging
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.full import Full
 from hf_transfer_kit.tuning.averaging.means import Average, wide_copies
-from hf_transfer_kit.tuning.averaging.mixing import floating, put, why_not_mixed
+from hf_transfer_kit.tuning.averaging.mixing import floating, moved_norms, put, why_not_mixed
 from hf_transfer_kit.tuning.averaging.statistics import batches_of, gather_statistics
 
 SOUP = "soup"
@@ -154,8 +153,8 @@ def _mixed(
     judging: Judging,
 ) -> Run:
     started = time.perf_counter()
-    best = order[0]
-    model = to_channels_last(cast(PreTrainedModel, copy.deepcopy(_plain(best, contest))), data)
+    best, mixed = order[0], [_plain(order[0], contest)]
+    model = to_channels_last(cast(PreTrainedModel, copy.deepcopy(mixed[0])), data)
     strategy = Full()
     run_args = run_arguments(args, budget, strategy, modality=data.modality, seed=best.run.seed)
     trainer = make_trainer(strategy, model, data, run_args, batch_size=budget.batch_size)
@@ -170,37 +169,21 @@ def _mixed(
         trial = Average([tensor.clone() for tensor in mean.tensors], mean.count)
         own = floating(other)
         trial = trial.with_more([own[name] for name in weights])
-        _pour(network, dict(zip(weights, trial.tensors, strict=True)), [*chosen, each], contest, data)
+        _pour(network, dict(zip(weights, trial.tensors, strict=True)), [*mixed, other], data)
         reached = judging.score(metrics_of(trainer.evaluate(metric_key_prefix="eval"), "eval"))
         if reached >= score:
-            chosen, mean, score = [*chosen, each], trial, reached
+            chosen, mixed, mean, score = [*chosen, each], [*mixed, other], trial, reached
     if len(chosen) == 1:
         whole = contest.whole(best.candidate, best.run.seed, best.run)
         return replace(whole, mixed_of=(best.name,))
-    _pour(network, dict(zip(weights, mean.tensors, strict=True)), chosen, contest, data)
+    _pour(network, dict(zip(weights, mean.tensors, strict=True)), mixed, data)
     run = finished_run(trainer, data, seed=best.run.seed, seconds=time.perf_counter() - started)
     return replace(run, mixed_of=tuple(each.name for each in chosen), rates=best.run.rates)
 
 
-def _pour(
-    network: nn.Module,
-    values: dict[str, torch.Tensor],
-    chosen: Sequence[Ingredient],
-    contest: Contest[Run],
-    data: PreparedData,
-) -> None:
-    """Puts the mean into the network; BatchNorm's statistics are gathered anew where the runs' differ."""
+def _pour(network: nn.Module, values: dict[str, torch.Tensor], mixed: Sequence[nn.Module], data: PreparedData) -> None:
+    """Puts the mean into the network; BatchNorm's statistics are gathered anew where those of the mixed ones differ."""
     put(network, values)
-    models = [list(batch_norms(_plain(each, contest))) for each in chosen]
-    norms: list[Any] = [
-        norm
-        for place, norm in enumerate(batch_norms(network))
-        if any(_statistics_differ(model[place], models[0][place]) for model in models[1:])
-    ]
-    if norms:
+    if norms := moved_norms(network, mixed):
         batches = batches_of(cast(Any, data.train), data.collator, batch_size=256, max_rows=_ROWS)
         gather_statistics(network, norms, batches)
-
-
-def _statistics_differ(one: Any, other: Any) -> bool:
-    return any(not torch.equal(getattr(one, name), getattr(other, name)) for name in ("running_mean", "running_var"))

@@ -14,7 +14,6 @@ from transformers import PreTrainedModel
 
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups, load_model
-from hf_transfer_kit.backbones.batch_norms import batch_norms
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.options import check_choice, check_number, check_seed
 from hf_transfer_kit.real_numbers import is_finite
@@ -263,9 +262,7 @@ def _statistics(
     max_rows: int | None,
 ) -> list[str]:
     """Gathers the statistics anew of BatchNorms that differ; a sentence where there is nothing to do it on."""
-    norms: list[Any] = list(batch_norms(cast(nn.Module, result)))
-    differ = moved_norms([cast(nn.Module, network) for network in networks])
-    chosen = [norm for norm, own in zip(norms, batch_norms(cast(nn.Module, networks[0])), strict=True) if own in differ]
+    chosen = moved_norms(cast(nn.Module, result), [cast(nn.Module, network) for network in networks])
     if not chosen:
         return []
     if rows is None:

@@ -70,12 +70,17 @@ def put(model: nn.Module, values: Mapping[str, Tensor]) -> None:
         own[name].copy_(value)
 
 
-def moved_norms(models: Sequence[nn.Module]) -> list[Any]:
-    """BatchNorms of the first network whose statistics differ from those of another."""
-    norms: list[list[Any]] = [list(batch_norms(model)) for model in models]
+def moved_norms(network: nn.Module, models: Sequence[nn.Module]) -> list[Any]:
+    """BatchNorms of a network in whose places the statistics of these models differ.
+
+    Args:
+        network: Built as they are; it may be one of them.
+        models: One or more.
+    """
+    norms: list[list[Any]] = [list(batch_norms(model)) for model in (network, *models)]
     return [
-        alike[0]
-        for alike in zip(*norms, strict=True)
+        own
+        for own, *alike in zip(*norms, strict=True)
         if any(
             not torch.equal(getattr(norm, name), getattr(alike[0], name))
             for norm in alike[1:]
