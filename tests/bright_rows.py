@@ -67,6 +67,6 @@ def make_model(seed: int) -> PreTrainedModel:
     return replace_head(tiny.TRANSFORMERS["resnet"]()[0], 2, seed=seed)
 
 
-def race(data, args, strategies, **settings) -> Comparison:
-    """Strategies under ``BUDGET``; settings as for ``compare_strategies``."""
-    return compare_strategies(make_model, data, strategies, args, BUDGET, **settings)
+def race(data, args, strategies, *, budget=BUDGET, **settings) -> Comparison:
+    """Strategies under a budget; settings as for ``compare_strategies``."""
+    return compare_strategies(make_model, data, strategies, args, budget, **settings)

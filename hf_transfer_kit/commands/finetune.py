@@ -36,12 +36,20 @@ from hf_transfer_kit.commands.flags.arguments import (
 )
 from hf_transfer_kit.commands.flags.growing_arguments import GrowingArguments
 from hf_transfer_kit.commands.flags.network_arguments import KeptModelArguments
-from hf_transfer_kit.commands.flags.run_arguments import KitTrainingArguments, OneSeedArguments
+from hf_transfer_kit.commands.flags.run_arguments import KitTrainingArguments, OneRunArguments
 from hf_transfer_kit.commands.flags.stream_arguments import TrainingStreamArguments
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepReport, check_saved, save_results, started_report
-from hf_transfer_kit.reports import RunFacts, comparison_report, growing_table, located, strategy_table, suspected_lines
+from hf_transfer_kit.reports import (
+    RunFacts,
+    comparison_report,
+    growing_table,
+    length_sentence,
+    located,
+    strategy_table,
+    suspected_lines,
+)
 from hf_transfer_kit.selection import (
     STRATEGIES,
     Budget,
@@ -57,7 +65,7 @@ from hf_transfer_kit.selection import (
     with_found_depths,
 )
 from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
-from hf_transfer_kit.selection.finetuning.running import of_task, to_channels_last
+from hf_transfer_kit.selection.finetuning.running import looked_at_some, of_task, to_channels_last, until_flat
 from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 from hf_transfer_kit.tuning import GuardCheckpoints, RestoreWeights
 
@@ -85,11 +93,17 @@ def evaluated(args: KitTrainingArguments, budget: Budget, typed: Collection[str]
         typed: Fields that the user gave.
 
     Raises:
-        SettingsError: When both --evaluations and a flag of Trainer's say when.
+        SettingsError: When both --evaluations and a flag of Trainer's say when, or the run is to end by figures that it
+            does not look at.
     """
     own = [name for name in ("eval_strategy", "eval_steps") if name in typed]
     if own and "evaluations" in typed:
         raise SettingsError(f"--evaluations and --{own[0]} both say when the run is looked at: leave one out.")
+    if budget.patience and "eval_strategy" in own and args.eval_strategy == IntervalStrategy.NO:
+        raise SettingsError(
+            "--eval_strategy no never looks at the score by which the run is to end. Leave it out, or say how long it "
+            "is (--max_steps, --num_train_epochs) and leave --patience out."
+        )
     args = copy.copy(args)
     if "eval_strategy" not in own:
         args.do_eval, args.eval_strategy = True, IntervalStrategy.STEPS
@@ -108,7 +122,7 @@ FLAGS = (
     CacheArguments,
     BalanceArguments,
     PageArguments,
-    OneSeedArguments,
+    OneRunArguments,
 )
 """Dataclasses of its flags."""
 
@@ -161,7 +175,7 @@ def main() -> None:
     reasons, suspected = (), ()
     if advised:
         stage("Measuring the data")
-        found = recommend(model, data, budget=budget, seed=args.seed, cache_dir=cache_args.cache_dir)
+        found = recommend(model, data, budget=budget.of_known_length(), seed=args.seed, cache_dir=cache_args.cache_dir)
         strategy_args.strategy, strategy, reasons = found.strategy, make_strategy(found.strategy), found.reasons
         suspected = found.measures.suspected
     seeds = range(args.seed, args.seed + 3)
@@ -190,7 +204,7 @@ def main() -> None:
         "learning rate": args.learning_rate,
         "rows a step": budget.batch_size,
     }
-    resume = resume_point(args, facts)
+    resume = resume_point(args, facts, of_known_length=not budget.is_open)
     model = to_channels_last(of_task(model, data), data)
     if resume:
         model = heads.begin_again(strategy, model, resume)
@@ -221,18 +235,24 @@ def main() -> None:
     attach = None if growing or stream else caches.attach
     keeping = growing.callbacks() if growing else ()
     with readable_data(strategy, model, data, attach) as rows:
+        until = until_flat(data, budget)
         parts = (RestoreWeights(resume), guard, *keeping, *heads.callbacks(), *model_args.rounding(), progress, kept)
         looked_at = evaluated(args, budget, typed())
-        trainer = make_trainer(strategy, model, rows, looked_at, batch_size=budget.batch_size, callbacks=parts)
+        trainer = make_trainer(
+            strategy, model, rows, looked_at, batch_size=budget.batch_size, callbacks=(*parts, until)
+        )
         stage("Training")
-        trainer.train(resume_from_checkpoint=resume)
+        with looked_at_some(trainer, budget):
+            trainer.train(resume_from_checkpoint=resume)
         run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)
 
+    length = length_sentence(facts["strategy"], [run.steps], [until.ended], budget)
     known = replace(
         known,
         seconds={"total": time.perf_counter() - started},
         notes=(
             "One strategy was run, without a baseline: hf-transfer run tells whether transfer helps.",
+            *filter(None, [length]),
             *reasons,
             *caches.notes,
             *(growing.notes if growing else ()),
@@ -240,7 +260,10 @@ def main() -> None:
         ),
     )
     report = comparison_report(
-        replace(single_run(strategy, run, data, learning_rate=args.learning_rate), depth_searches=searches),
+        replace(
+            single_run(strategy, replace(run, ended=until.ended), data, learning_rate=args.learning_rate),
+            depth_searches=searches,
+        ),
         known,
         data=loaded,
         prepared=data,
@@ -255,6 +278,7 @@ def main() -> None:
     if args.should_save:
         print(
             *suspected_lines(suspected, loaded),
+            *filter(None, [length]),
             *reasons,
             *(search.sentence for search in searches),
             strategy_table(report),

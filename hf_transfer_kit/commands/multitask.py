@@ -23,13 +23,15 @@ from hf_transfer_kit.commands.edge.watched import Watched
 from hf_transfer_kit.commands.flags.arguments import BalanceArguments, PreparationArguments
 from hf_transfer_kit.commands.flags.kept_tasks import growing_of_tasks
 from hf_transfer_kit.commands.flags.network_arguments import KeptModelArguments
-from hf_transfer_kit.commands.flags.run_arguments import ComparisonArguments
+from hf_transfer_kit.commands.flags.run_arguments import RaceTrainingArguments
 from hf_transfer_kit.commands.flags.task_arguments import TaskArguments
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import check_saved, save_results
 from hf_transfer_kit.reports import (
     RunFacts,
     described_tasks,
     growing_table,
+    length_sentence,
     multitask_report,
     multitask_table,
     verdict_lines,
@@ -72,7 +74,7 @@ FLAGS = (
     PreparationArguments,
     MethodArguments,
     BalanceArguments,
-    ComparisonArguments,
+    RaceTrainingArguments,
 )
 """Dataclasses of its flags."""
 
@@ -99,6 +101,11 @@ def main() -> None:
         shared_from = 1 if tasks.inputs else 0
     rows = max(len(task.prepared.train) for task in tasks.tasks)
     budget = args.budget(rows, tasks.tasks[0].prepared.modality)
+    if args.evaluations is not None and budget.patience is None:
+        raise SettingsError(
+            f"--evaluations {args.evaluations} does nothing where runs do all their steps, for they are looked at "
+            "once, at their end. Give --patience too, or leave it out."
+        )
     watched = Watched(
         "multitask",
         method_args.methods,
@@ -138,6 +145,7 @@ def main() -> None:
         before=comparison.before,
     )
     grown = growing_of_tasks(task_args.trained, comparison.model, tasks.tasks) if task_args.trained else {}
+    lengths = [length_sentence(result.method, result.run_steps, result.ended, budget) for result in found.results]
     facts = RunFacts(
         model_name=model_args.display_name,
         budget=budget,
@@ -147,6 +155,7 @@ def main() -> None:
         seconds={"total": time.perf_counter() - started},
         notes=(
             *map(str, comparison.failed),
+            *filter(None, lengths),
             *(f"{name}: {growing.sentence}" for name, growing in grown.items()),
         ),
     )
@@ -158,7 +167,7 @@ def main() -> None:
         model_metrics=comparison.metrics,
     )
     grown_lines = (f"{name}:\n{growing_table(g)}" for name, g in grown.items())
-    print(multitask_table(found), *verdict_lines(report), *grown_lines, sep="\n")
+    print(multitask_table(found), *verdict_lines(report), *filter(None, lengths), *grown_lines, sep="\n")
     config = resolved_config(model_args, task_args, preparation, method_args, balance_args, args)
     stage("Writing the report, the card and the model")
     save_results(

@@ -26,10 +26,18 @@ from hf_transfer_kit.commands.flags.arguments import (
     uses_embedded_example,
 )
 from hf_transfer_kit.commands.flags.network_arguments import KeptModelArguments
-from hf_transfer_kit.commands.flags.run_arguments import ComparisonArguments
+from hf_transfer_kit.commands.flags.run_arguments import RaceTrainingArguments
 from hf_transfer_kit.data import LoadedData
 from hf_transfer_kit.hub import check_saved, save_results
-from hf_transfer_kit.reports import RunFacts, comparison_report, described_data, strategy_table, verdict_lines
+from hf_transfer_kit.reports import (
+    RunFacts,
+    budget_sentence,
+    comparison_report,
+    described_data,
+    length_sentence,
+    strategy_table,
+    verdict_lines,
+)
 from hf_transfer_kit.selection import (
     STRATEGIES,
     OtherSource,
@@ -95,7 +103,7 @@ FLAGS = (
     CacheArguments,
     BalanceArguments,
     PageArguments,
-    ComparisonArguments,
+    RaceTrainingArguments,
 )
 """Dataclasses of its flags."""
 
@@ -134,7 +142,7 @@ def main() -> None:
 
     first = args.should_save
     if first:
-        print(f"{loaded.name}: {loaded.sizes()}, {len(loaded.label_names)} classes; {budget.max_steps} steps a run.")
+        print(f"{loaded.name}: {loaded.sizes()}, {len(loaded.label_names)} classes; {budget_sentence(budget)}.")
     watched = Watched(
         "transfer",
         [*race_args.strategies, *(other.name for other in others)],
@@ -182,6 +190,9 @@ def main() -> None:
                 store=store,
                 executor=executor,
             )
+    raced = [(result.strategy, result) for result in comparison.results]
+    raced += [(f"{source.source}, {source.result.strategy}", source.result) for source in sources]
+    lengths = [length_sentence(name, result.steps, result.ended, budget) for name, result in raced]
     facts = RunFacts(
         model_name=model_args.display_name,
         budget=budget,
@@ -190,7 +201,7 @@ def main() -> None:
         seconds={"total": time.perf_counter() - started, "preparation": prepared_at - started},
         notes=(
             *map(str, comparison.failed),
-            *filter(None, [comparison.soup]),
+            *filter(None, [*lengths, comparison.soup]),
             *(entry.sentence for entry in comparison.eliminated),
             *caches.notes,
         ),
@@ -205,7 +216,7 @@ def main() -> None:
     )
     if first:
         print(*map(str, comparison.failed), *(search.sentence for search in comparison.depth_searches), sep="\n")
-        print(strategy_table(report), *verdict_lines(report), *filter(None, [comparison.soup]), sep="\n")
+        print(strategy_table(report), *verdict_lines(report), *filter(None, [*lengths, comparison.soup]), sep="\n")
         for source in sources:
             print(source.verdict.sentence)
         config = resolved_config(model_args, data_args, race_args, cache_args, balance_args, page_args, args)

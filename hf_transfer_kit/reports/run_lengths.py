@@ -29,7 +29,8 @@ def length_sentence(name: str, steps: Sequence[int], ended: Sequence[str], budge
     """
     cut = {why for why in ended if why == "minutes" or (why == "steps" and budget.patience is not None)}
     if "flat" in ended and not cut:
-        return f"{name} ended after {_steps(steps)} of at most {budget.max_steps:,} steps: its score had flattened."
+        most = f"of at most {budget.max_steps:,} " if max(steps) <= budget.max_steps else ""  # several tasks have more
+        return f"{name} ended after {_steps(steps)} {most}steps: its score had flattened."
     if not cut:
         return ""
     ways = []
@@ -40,6 +41,22 @@ def length_sentence(name: str, steps: Sequence[int], ended: Sequence[str], budge
     reasons, flags = (" and ".join(parts) for parts in zip(*ways, strict=True))
     was = "still rising when it was cut" if budget.patience is not None else "cut"
     return f"{name} was {was} after {_steps(steps)} steps, {reasons}: try {flags}."
+
+
+def budget_sentence(budget: Budget) -> str:
+    """How long each run is, before it begins.
+
+    Example:
+        >>> budget_sentence(Budget(300, 32)), budget_sentence(Budget(12_000, 32, patience=3, max_minutes=3))
+        ('300 steps a run', 'a run ends when its score has flattened, after at most 12,000 steps and 3 minutes')
+    """
+    if not budget.is_open:
+        return f"{budget.max_steps} steps a run"
+    limits = f"{budget.max_steps:,} steps"
+    if budget.max_minutes is not None:
+        limits += f" and {budget.max_minutes:g} minutes"
+    until = "when its score has flattened, after" if budget.patience is not None else "after"
+    return f"a run ends {until} at most {limits}"
 
 
 def _steps(steps: Sequence[int]) -> str:

@@ -73,6 +73,8 @@ class MultiTaskResult:
         log: What the first seed's run logged: ``step``, ``loss``, ``loss_<task>``, ``weight_<task>``.
         shared_from: Number of first layer groups that each input has for itself.
         steps: Optimizer steps of a run (of ``single``: of each task's).
+        run_steps: Of each run of every seed.
+        ended: Why each ended: ``"flat"``, ``"steps"`` or ``"minutes"``.
         seconds: Mean wall time of a run, of all tasks together.
         verdicts: Task -> whether it gains by this method against the task alone, on test rows; empty without
             ``single``, and for it. ``"hurt"`` is negative transfer.
@@ -91,6 +93,8 @@ class MultiTaskResult:
     log: tuple[Mapping[str, float], ...] = ()
     shared_from: int = 0
     steps: int = 0
+    run_steps: tuple[int, ...] = ()
+    ended: tuple[str, ...] = ()
     seconds: float = 0.0
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
 

@@ -54,6 +54,8 @@ class StrategyResult:
             computed.
         metric: What tells how well the task is done, a key of ``test``.
         test_by_seed: Its value on test rows, one entry a run.
+        steps: Optimizer steps of each run.
+        ended: Why each ended: ``"flat"``, ``"steps"`` or ``"minutes"``.
     """
 
     strategy: str
@@ -69,6 +71,8 @@ class StrategyResult:
     test_interval: tuple[float, float] | None = None
     metric: str = "accuracy"
     test_by_seed: tuple[float, ...] = ()
+    steps: tuple[int, ...] = ()
+    ended: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ _TITLES = {
     "The page": ("PageArguments",),
     "Runs and what they leave": (
         *("KitTrainingArguments", "OneSeedArguments", "KeptRunsArguments", "ComparisonArguments"),
-        *("OpenRunsArguments", "AdaptTrainingArguments", "ZeroShotTrainingArguments"),
+        *("OpenRuns", "OneRunArguments", "RaceTrainingArguments", "OpenRunsArguments"),
+        *("AdaptTrainingArguments", "ZeroShotTrainingArguments"),
     ),
 }
 """Classes of flags that inherit from one another stand under one title; others under their docstring's first line."""

@@ -72,7 +72,7 @@ IDLE: Mapping[str, Mapping[str, str]] = {
     "multitask": {
         **_EVERY_SCRIPT,
         **_RUNS,
-        **_all("eval_strategy eval_steps evaluations", "its runs are looked at once, at their end"),
+        **_LOOKS,
         **_OWN_LOOKS,
         **_OWN_COLUMNS,
     },

@@ -23,12 +23,13 @@ def check_named(asked: object) -> None:
         existing_checkpoint(str(asked))
 
 
-def resume_point(args: TrainingArguments, facts: Mapping[str, Any]) -> str | None:
+def resume_point(args: TrainingArguments, facts: Mapping[str, Any], *, of_known_length: bool = True) -> str | None:
     """The checkpoint to go on from; None where training begins anew.
 
     Args:
         args: ``resume_from_checkpoint`` is true (the newest whole one in ``output_dir``), false, or a folder.
         facts: What the run is; a checkpoint of another run is refused.
+        of_known_length: Whether a run's steps are known before it ends.
 
     Raises:
         SettingsError: When the checkpoint named is not whole, or those found are of another run.
@@ -43,7 +44,7 @@ def resume_point(args: TrainingArguments, facts: Mapping[str, Any]) -> str | Non
     if found is not None and args.should_save:
         written = json.loads((Path(found) / "trainer_state.json").read_text())["max_steps"]
         print(f"Training goes on from {Path(found).name}.")
-        if written != args.max_steps:
+        if of_known_length and written != args.max_steps:
             print(
                 f"{Path(found).name} was written by a run of {written} steps, and this one has {args.max_steps}: rates "
                 "follow the new number from here on, so it ends as no run that never stopped."

@@ -23,11 +23,14 @@ from hf_transfer_kit.selection import (
     RayWorkers,
     default_steps,
 )
+from hf_transfer_kit.selection.contest.budget import USUAL_STEPS
 from hf_transfer_kit.selection.contest.run_settings import rows_of_each_device
 from hf_transfer_kit.selection.contest.store import FOLDER, RunStore
 
 DEFAULT_BATCH_SIZE = 32
-PATIENCE, MINUTES = 3, 3.0
+EVALUATIONS = 5
+"""Looks of a run at its validation split."""
+PATIENCE, MINUTES, LOOKS = 3, 3.0, 20
 """Of a run that goes on until its score has flattened."""
 _BY_FIGURES = ("reduce_lr_on_plateau", "greedy")
 
@@ -65,7 +68,9 @@ class KitTrainingArguments(TrainingArguments):
     report_to: str | None = field(default="none", metadata={"help": "Trackers, such as tensorboard."})
     disable_tqdm: bool | None = field(default=True, metadata={"help": "No progress bars of Trainer's own."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The kit's data has no unused columns."})
-    evaluations: int = field(default=5, metadata={"help": "How often a run looks at the validation split."})
+    evaluations: int | None = field(
+        default=None, metadata={"help": f"How often a run looks at the validation split. Default: {EVALUATIONS}."}
+    )
     license: str | None = field(
         default=None,
         metadata={"help": "Of the new model, for its card, such as apache-2.0; default: the base model's."},
@@ -117,7 +122,8 @@ class KitTrainingArguments(TrainingArguments):
                 f"--warmup_steps {self.warmup_steps:g} would not end within the run's {steps} steps. Give fewer, or a "
                 "share of the steps such as 0.1."
             )
-        return Budget(steps, batch_size, evaluations=self.evaluations, learning_rate=self.learning_rate)
+        looks = EVALUATIONS if self.evaluations is None else self.evaluations
+        return Budget(steps, batch_size, evaluations=looks, learning_rate=self.learning_rate)
 
     def usual_steps(self, rows: int, modality: str) -> int:
         """Steps where the user says nothing of them."""
@@ -129,6 +135,75 @@ class OneSeedArguments(KitTrainingArguments):
     """The same for what is done once, from one seed."""
 
     seed: int = one_seed()
+
+
+@dataclass
+class OpenRuns(KitTrainingArguments):
+    """The same, each run going on until its score has flattened where its steps are not named and would be many."""
+
+    num_train_epochs: float | None = field(
+        default=None,
+        metadata={
+            "help": f"Default: 8, for texts 3, at least 50 steps; where they are more than {USUAL_STEPS} steps, until "
+            "the score has flattened, if that is before. With --patience at most so many, like --max_steps."
+        },
+    )
+    patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "Looks in a row (--evaluations) that bring nothing better, after which a run's rate falls to zero "
+            f"and it ends. Default: {PATIENCE} for runs of more than {USUAL_STEPS} steps; with --max_steps or "
+            "--num_train_epochs every run does all its steps."
+        },
+    )
+    max_minutes: float | None = field(
+        default=None,
+        metadata={
+            "help": f"Minutes of a run, after which it ends. Default: {MINUTES:g} for runs of more than {USUAL_STEPS} "
+            "steps; with --max_steps or --num_train_epochs no limit."
+        },
+    )
+    evaluations: int | None = field(
+        default=None,
+        metadata={
+            "help": "How often a run looks at the validation split. Default: 5, and 20 where it ends by its score."
+        },
+    )
+
+    def budget(self, rows: int, modality: str) -> Budget:
+        """What a run may spend; until its score has flattened, where its steps are not named and would be many.
+
+        Raises:
+            SettingsError: Also when the rate is lowered by a schedule of another kind.
+        """
+        found = super().budget(rows, modality)
+        named = self.max_steps > 0 or self.num_train_epochs is not None
+        opens = not named and self.opens(found.max_steps)
+        budget = replace(
+            found,
+            patience=self.patience or (PATIENCE if opens else None),
+            max_minutes=self.max_minutes or (MINUTES if opens else None),
+        )
+        if self.evaluations is None and budget.patience:
+            budget = replace(budget, evaluations=LOOKS)
+        if budget.is_open and self.lr_scheduler_type in _BY_FIGURES:
+            raise SettingsError(
+                f"--lr_scheduler_type {self.lr_scheduler_type.value} lowers the rate by figures of its own, and a run "
+                "that ends by its score or its minutes does so, too. Leave it out, or give --max_steps alone."
+            )
+        return budget
+
+    def opens(self, steps: int) -> bool:
+        """Whether runs of so many steps, which the user has not named, end by their score."""
+        return steps > USUAL_STEPS
+
+    def usual_steps(self, rows: int, modality: str) -> int:
+        return default_steps(rows, cast(int, self.batch_size), modality, most=None)
+
+
+@dataclass
+class OneRunArguments(OpenRuns, OneSeedArguments):
+    """The same for one run."""
 
 
 @dataclass
@@ -198,8 +273,13 @@ class ComparisonArguments(KeptRunsArguments):
 
 
 @dataclass
-class OpenRunsArguments(ComparisonArguments):
-    """The same, each run going on until its score has flattened where its steps are not named."""
+class RaceTrainingArguments(OpenRuns, ComparisonArguments):
+    """The same for a race."""
+
+
+@dataclass
+class OpenRunsArguments(RaceTrainingArguments):
+    """The same, runs going on until their score has flattened wherever their steps are not named."""
 
     num_train_epochs: float | None = field(
         default=None,
@@ -223,24 +303,8 @@ class OpenRunsArguments(ComparisonArguments):
         },
     )
 
-    def budget(self, rows: int, modality: str) -> Budget:
-        """What a run may spend; until its score has flattened, where its steps are not named.
-
-        Raises:
-            SettingsError: Also when the rate is lowered by a schedule of another kind.
-        """
-        named = self.max_steps > 0 or self.num_train_epochs is not None
-        budget = replace(
-            super().budget(rows, modality),
-            patience=self.patience or (None if named else PATIENCE),
-            max_minutes=self.max_minutes or (None if named else MINUTES),
-        )
-        if (budget.patience or budget.max_minutes) and self.lr_scheduler_type in _BY_FIGURES:
-            raise SettingsError(
-                f"--lr_scheduler_type {self.lr_scheduler_type.value} lowers the rate by figures of its own, and a run "
-                "that ends by its score or its minutes does so, too. Leave it out, or give --max_steps alone."
-            )
-        return budget
+    def opens(self, steps: int) -> bool:
+        return True
 
     def usual_steps(self, rows: int, modality: str) -> int:
         return default_steps(rows, cast(int, self.batch_size), modality, least=100, most=None)

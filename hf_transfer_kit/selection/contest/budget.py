@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hf_transfer_kit.argument_types import check_types, hints_of
 from hf_transfer_kit.errors import SettingsError
@@ -15,6 +15,9 @@ DEFAULT_RATES = {
     "text": {"head": 5e-3, "body": 1e-4, "scratch": 3e-4},
     "audio": {"head": 5e-3, "body": 1e-3, "scratch": 1e-3},
 }
+
+USUAL_STEPS = 300
+"""Most steps of a run that does them all, where the user says nothing."""
 
 # Devlin et al. 2019 fine-tune text encoders for 2 to 4 passes; images and sounds are smaller data, and want more.
 DEFAULT_EPOCHS = {"image": 8, "text": 3, "audio": 8}
@@ -60,18 +63,27 @@ class Budget:
             raise SettingsError(
                 f"Budget: patience={self.patience} must be at least 1, and max_minutes={self.max_minutes} above 0."
             )
-
-    def check_all_steps(self, owner: str) -> None:
-        """Refuses an end before the last step where runs have none.
-
-        Raises:
-            SettingsError: When there is patience or a limit in minutes.
-        """
-        if self.patience is not None or self.max_minutes is not None:
+        if self.patience is not None and self.patience >= self.evaluations:
             raise SettingsError(
-                f"{owner} does all steps of its budget, and patience={self.patience}, max_minutes={self.max_minutes} "
-                "would end it before: they are for adaptation and for several sources. Leave them out."
+                f"A patience of {self.patience} looks never ends a run that is looked at {self.evaluations} times: "
+                "give more evaluations, or less patience."
             )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a run may end before its last step."""
+        return self.patience is not None or self.max_minutes is not None
+
+    def of_known_length(self) -> Budget:
+        """The same for runs that are compared at equal steps: of an open budget at most ``USUAL_STEPS``, all done.
+
+        Example:
+            >>> Budget(9000, 32, patience=3).of_known_length().max_steps
+            300
+        """
+        if not self.is_open:
+            return self
+        return replace(self, max_steps=min(self.max_steps, USUAL_STEPS), patience=None, max_minutes=None)
 
     @property
     def eval_steps(self) -> int:
@@ -83,7 +95,7 @@ class Budget:
         return self.learning_rate if self.learning_rate is not None else DEFAULT_RATES[modality][kind]
 
 
-def default_steps(rows: int, batch_size: int, modality: str, *, least: int = 50, most: int | None = 300) -> int:
+def default_steps(rows: int, batch_size: int, modality: str, *, least: int = 50, most: int | None = USUAL_STEPS) -> int:
     """Steps for the usual number of passes over ``rows`` rows, at least ``least`` and at most ``most`` (None: any).
 
     Example:

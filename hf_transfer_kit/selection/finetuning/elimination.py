@@ -59,7 +59,7 @@ def eliminate(
     """
     if isinstance(reduction_factor, bool) or not isinstance(reduction_factor, int) or reduction_factor < 2:
         raise SettingsError(f"reduction_factor={reduction_factor!r} is out of range; give a whole number of 2 or more.")
-    judging, budget = judging_of(data), cast(Budget, contest.budget)
+    judging, budget = judging_of(data), cast(Budget, contest.budget).of_known_length()
     running = [strategy for strategy in strategies if strategy.pretrained]
     given_up: list[Elimination] = []
     count = len(running)
@@ -67,7 +67,7 @@ def eliminate(
     rungs = plan_rungs(count, budget.max_steps, (seed,), reduction_factor=reduction_factor, powers=powers)
     for rung, after in pairwise(rungs):
         steps = rung.steps
-        spent = shortened(cast(TrainingArguments, contest.args), budget, steps)
+        spent = shortened(cast(TrainingArguments, contest.args), cast(Budget, contest.budget), steps)
         short = contest.under(*spent)
 
         def train(strategy: Strategy, title: str, spent: tuple[TrainingArguments, Budget], seed: int) -> Run:
@@ -105,9 +105,13 @@ def eliminate(
     return [strategy for strategy in strategies if not strategy.pretrained or strategy in running], tuple(given_up)
 
 
-def shortened(args: TrainingArguments, budget: Budget, steps: int) -> tuple[TrainingArguments, Budget]:
-    """Arguments and budget of a run of fewer steps: warm-up in proportion, one look at validation rows, at the end."""
+def shortened(
+    args: TrainingArguments, budget: Budget, steps: int, *, evaluations: int = 1
+) -> tuple[TrainingArguments, Budget]:
+    """Arguments and budget of a run of fewer steps, all of which it does: warm-up in proportion, looks at validation
+    rows by default one, at the end.
+    """
     args = copy.copy(args)
     if args.warmup_steps >= 1:  # below 1 it is a share already
         args.warmup_steps = args.warmup_steps * steps // budget.max_steps
-    return args, replace(budget, max_steps=steps, evaluations=1)
+    return args, replace(budget.of_known_length(), max_steps=steps, evaluations=evaluations)

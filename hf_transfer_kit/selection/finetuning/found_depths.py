@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, TrainingArguments
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.finetuning.depth_search import search_freeze_depth
+from hf_transfer_kit.selection.finetuning.elimination import shortened
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.specification import make_strategy
 from hf_transfer_kit.values import DepthSearch
@@ -27,7 +28,8 @@ def with_found_depths(
 ) -> tuple[list[Strategy], tuple[DepthSearch, ...]]:
     """The strategies with every ``auto`` replaced by what a search finds, and the searches.
 
-    What a search finds may be ``full`` or ``head_only``; a strategy that is there already is not listed twice.
+    Depths are compared at equal steps, under an open budget at the usual ones. What a search finds may be ``full`` or
+    ``head_only``; a strategy that is there already is not listed twice.
 
     Args:
         strategies: In any order, kept.
@@ -47,6 +49,9 @@ def with_found_depths(
     searches = []
     for strategy in strategies:
         if strategy.searched:
+            if budget.is_open:
+                known = budget.of_known_length()
+                args, budget = shortened(args, budget, known.max_steps, evaluations=known.evaluations)
             options = {"direction": strategy.searched, "seeds": seeds, "head": strategy.head, **search}
             searches.append(search_freeze_depth(make_model, data, args, budget, **options))
             strategy = make_strategy(searches[-1].strategy)

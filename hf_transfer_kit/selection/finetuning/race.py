@@ -112,6 +112,10 @@ def compare_strategies(
 ) -> Comparison:
     """Runs every strategy with every seed under one budget: same steps, same data order, same evaluations.
 
+    Under a budget with patience or minutes each run goes on until its validation metric has flattened (``UntilFlat``);
+    what is compared at equal steps before (``reduction_factor``, a depth that is searched for) does at most the usual
+    300.
+
     Selection reads the validation split only: the mean of the task's metric in its direction (``judging_of``; accuracy
     of classes by default), the lower mean loss where that is equal. Whether transfer helped is judged on the test split
     by a paired bootstrap of that metric's difference to ``from_scratch``. Tasks are ``classification``, ``regression``,
@@ -340,6 +344,8 @@ def summarize(text: str, summary: str, runs: Sequence[Run], judging: Judging) ->
         trainable_parameters=runs[0].trainable_parameters,
         total_parameters=runs[0].total_parameters,
         seconds=float(np.mean([run.seconds for run in runs])),
+        steps=tuple(run.steps for run in runs),
+        ended=tuple(run.ended for run in runs),
     )
 
 

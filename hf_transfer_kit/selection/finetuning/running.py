@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 from transformers import EvalPrediction, PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import is_adapted, layer_groups
@@ -22,6 +22,7 @@ from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.features import CachedPrefix
 from hf_transfer_kit.metrics.tasks import logits_of
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.flattening import OF_ACCURACY, STEPS, UntilFlat, logged_looks
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
 from hf_transfer_kit.selection.contest.run_settings import run_settings, shared_batches
 from hf_transfer_kit.selection.contest.store import data_key, model_key
@@ -32,7 +33,10 @@ from hf_transfer_kit.selection.finetuning.transcripts import spell_no_padding
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.tuning import LearnedRates, rates_of
 from hf_transfer_kit.values import CurvePoint
+from hf_transfer_kit.values.rows import evenly_spread
 
+ROWS_OF_LOOKS = 1000
+"""Most validation rows that an open run reads each time it is looked at; its figures are of all."""
 Attach = Callable[[PreTrainedModel, int], CachedPrefix | None]
 
 
@@ -56,6 +60,8 @@ class Run:
         rates: Parameter's name -> highest rate that it learned with; empty where that is not known.
         cache_note: What ``PrefixCaches`` said of it; empty without frozen first layers.
         mixed_of: Of a soup the runs whose weights it is the mean of; empty for a run that was trained.
+        steps: Optimizer steps.
+        ended: Why it ended (``UntilFlat``).
     """
 
     seed: int
@@ -73,6 +79,8 @@ class Run:
     rates: Mapping[str, float] = field(default_factory=dict)
     cache_note: str = ""
     mixed_of: tuple[str, ...] = ()
+    steps: int = 0
+    ended: str = STEPS
 
     @property
     def figures(self) -> dict[str, dict[str, float]]:
@@ -115,16 +123,44 @@ def run_strategy(
         >>> sorted(run.validation)
         ['accuracy', 'balanced_accuracy', 'loss', 'macro_f1']
     """
-    budget.check_all_steps("A strategy")
     heads, model = heads or HeadStarts(data), to_channels_last(make_model(seed), data)
     (strategy,) = heads.settled([strategy], model)
     run_args = run_arguments(args, budget, strategy, modality=data.modality, seed=seed)
     started = time.perf_counter()
     model = strategy.prepare_model(heads.begin(strategy, model, args.device), seed=seed)
+    until = until_flat(data, budget)
     with readable_data(strategy, model, data, attach) as rows:
-        trainer = make_trainer(strategy, model, rows, run_args, callbacks=callbacks, batch_size=budget.batch_size)
-        trainer.train()
-        return finished_run(trainer, rows, seed=seed, seconds=time.perf_counter() - started, test=test)
+        trainer = make_trainer(
+            strategy, model, rows, run_args, callbacks=(*callbacks, until), batch_size=budget.batch_size
+        )
+        with looked_at_some(trainer, budget):
+            trainer.train()
+        run = finished_run(trainer, rows, seed=seed, seconds=time.perf_counter() - started, test=test)
+        return replace(run, ended=until.ended)
+
+
+def until_flat(data: PreparedData, budget: Budget) -> UntilFlat:
+    """What ends a run of an open budget: by the metric that is chosen by."""
+    judging = judging_of(data)
+    return UntilFlat(
+        budget,
+        logged_looks(f"eval_{judging.metric}", judging.sign),
+        ramp=0.0,
+        least=OF_ACCURACY if data.task_type == CLASSIFICATION else 0.0,
+    )
+
+
+@contextmanager
+def looked_at_some(trainer: Trainer, budget: Budget) -> Iterator[None]:
+    """While it lasts, evaluations of an open run, which are many, read at most ``ROWS_OF_LOOKS`` validation rows."""
+    whole = cast(Dataset, trainer.eval_dataset)
+    size = len(cast(Sized, whole))
+    if budget.is_open and size > ROWS_OF_LOOKS:
+        trainer.eval_dataset = Subset(whole, evenly_spread(size, ROWS_OF_LOOKS))
+    try:
+        yield
+    finally:
+        trainer.eval_dataset = whole
 
 
 def race_facts(make_model: Callable[[int], PreTrainedModel], data: PreparedData, seed: int) -> dict[str, str]:
@@ -227,6 +263,7 @@ def finished_run(trainer: Trainer, data: PreparedData, *, seed: int, seconds: fl
         total_parameters=sum(p.numel() for p in model.parameters()),
         validation_correct=seen[-1] if seen else None,
         rates=rates_of(trainer.callback_handler.callbacks),
+        steps=trainer.state.global_step,
     )
 
 

@@ -83,7 +83,8 @@ def compare_multitask(
 
     ``budget.max_steps`` is what a task alone may spend. A network of several tasks may spend as much for each dataset
     that it reads, so that with equal mixing a dataset's rows are read as often as when it is alone. ``sequential``,
-    ``lwf`` and ``replay`` begin with the network that learned the source task alone, and spend it on the others.
+    ``lwf`` and ``replay`` begin with the network that learned the source task alone, and spend it on the others. Under
+    a budget with patience or minutes a run ends when the validation metric of every task that it learns has flattened.
 
     Args:
         methods: Texts, or what ``make_method`` makes of them; at least one that does all tasks in one network.
@@ -112,7 +113,6 @@ def compare_multitask(
     """
     chosen_methods = [make_method(m) if isinstance(m, str) else m for m in methods]
     _check(chosen_methods, tasks, seeds, source_task)
-    budget.check_all_steps("A network of several tasks")
     trials = Trials(make_network, tasks, args, budget, tuple(seeds), shared_from, source_task, callbacks)
     contest = Contest(
         TasksRun,
@@ -319,6 +319,8 @@ def _result(
         affinity=first.affinity,
         log=tuple(dict(entry) for entry in first.log if "loss" in entry) if method.name != SINGLE else (),
         steps=first.steps,
+        run_steps=tuple(run.steps for of_seed in each for run in of_seed),
+        ended=tuple(run.ended for of_seed in each for run in of_seed),
         seconds=float(np.mean([sum(run.seconds for run in of_seed) for of_seed in each])),
     )
 

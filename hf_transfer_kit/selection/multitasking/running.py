@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence, Sized
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import Dataset, Subset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import PredictionOutput
 
+from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.metrics.tasks import logits_of
 from hf_transfer_kit.multitask import (
     BalancingEpochs,
@@ -23,14 +25,17 @@ from hf_transfer_kit.multitask import (
     TaskAffinity,
 )
 from hf_transfer_kit.selection.contest.budget import Budget
+from hf_transfer_kit.selection.contest.flattening import OF_ACCURACY, STEPS, UntilFlat
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
 from hf_transfer_kit.selection.contest.run_settings import run_settings, shared_batches
-from hf_transfer_kit.selection.finetuning.running import metrics_of, to_channels_last
+from hf_transfer_kit.selection.finetuning.running import ROWS_OF_LOOKS, metrics_of, to_channels_last
+from hf_transfer_kit.selection.multitasking.looks import TaskLooks
 from hf_transfer_kit.selection.multitasking.methods import MultiTaskMethod
 from hf_transfer_kit.selection.multitasking.task_data import TaskSet
 from hf_transfer_kit.tuning import LogScalars
 from hf_transfer_kit.tuning.rates import rate_groups
 from hf_transfer_kit.tuning.shared_batches import SharedBatches
+from hf_transfer_kit.values.rows import evenly_spread
 
 FRESH_FACTOR = 10.0
 """How much faster than pretrained weights fresh heads learn."""
@@ -45,10 +50,11 @@ class TasksRun:
         validation: Task -> metric name -> value on validation rows.
         test: The same on test rows.
         log: Trainer's log.
-        steps: Optimizer steps.
+        steps: Optimizer steps that it did.
         seconds: Wall time of training.
         learning_rate: Of what did not begin fresh.
         affinity: Mean cosines of the tasks' gradients in the order of all tasks; None where they were not kept.
+        ended: Why it ended (``UntilFlat``).
         said: Task -> what was said of its test rows (``TaskMetrics.said``).
         true: Task -> their labels.
     """
@@ -61,6 +67,7 @@ class TasksRun:
     seconds: float
     learning_rate: float
     affinity: tuple[tuple[float | None, ...], ...] | None = None
+    ended: str = STEPS
     said: Mapping[str, np.ndarray] = field(default_factory=dict)
     true: Mapping[str, np.ndarray] = field(default_factory=dict)
 
@@ -97,7 +104,7 @@ def run_tasks(
         method: How rows are mixed and losses balanced.
         args: The user's arguments; steps, rates and the seed are written into a copy.
         budget: Rows a step, and how often is logged.
-        steps: Optimizer steps.
+        steps: Optimizer steps, of an open budget at most.
         learning_rate: Of what has been learned before.
         fresh: Tasks whose heads begin fresh on a trunk that does not: they learn ``FRESH_FACTOR`` times as fast.
         seed: Of the order of rows.
@@ -115,6 +122,8 @@ def run_tasks(
     run_args = run_settings(
         args, name=method.name, max_steps=steps, batch_size=rows_a_step, learning_rate=learning_rate, seed=seed
     )
+    until = UntilFlat(replace(budget, max_steps=steps), lambda _: looks.points, ramp=0.0, least=_least(tasks, learning))
+    looks = TaskLooks(lambda: _scores(model, tasks, learning, run_args), every=lambda: until.every)
     rows = MultiTaskDataset(sources, method.mixing, temperature=method.temperature, seed=seed)
     trainer = Trainer(
         model,
@@ -127,6 +136,8 @@ def run_tasks(
             BalancingEpochs(),
             StopNotFinite(),
             LogScalars(),
+            *([looks] if budget.patience else []),
+            until,
             *callbacks,
         ],
         optimizer_cls_and_kwargs=_optimizer(model, run_args, fresh),
@@ -137,13 +148,14 @@ def run_tasks(
     seconds = time.perf_counter() - started
     found = affinity_of(model, tasks.names)
     model.balancer = None  # it belongs to training
-    tested = {name: predicted(model, tasks, name, "test", run_args) for name in model.config.tasks}
+    tested = {name: predicted(model, tasks, name, tasks.judged(name, "test"), run_args) for name in model.config.tasks}
     return TasksRun(
         model=model,
         validation={name: judged(model, tasks, name, "validation", run_args) for name in model.config.tasks},
         test={name: metrics_of(output.metrics or {}, "test") for name, output in tested.items()},
         log=trainer.state.log_history,
-        steps=steps,
+        steps=until.steps,
+        ended=until.ended,
         seconds=seconds,
         learning_rate=learning_rate,
         affinity=found,
@@ -152,15 +164,31 @@ def run_tasks(
     )
 
 
+def _scores(model: MultiTaskModel, tasks: TaskSet, names: Sequence[str], args: TrainingArguments) -> dict[str, float]:
+    """Task -> its main metric on some validation rows, higher is better."""
+    found = {}
+    for name in names:
+        rows = tasks.judged(name, "validation")
+        some = Subset(rows, evenly_spread(len(cast(Sized, rows)), ROWS_OF_LOOKS))
+        metrics = metrics_of(predicted(model, tasks, name, some, args).metrics or {}, "test")
+        found[name] = (1 if tasks[name].larger_is_better else -1) * metrics[tasks[name].main_metric]
+    return found
+
+
+def _least(tasks: TaskSet, names: Sequence[str]) -> float:
+    """Gain below which there is none, where all tasks are judged by shares of their rows."""
+    return OF_ACCURACY if all(tasks[name].loaded.task_type == CLASSIFICATION for name in names) else 0.0
+
+
 def judged(model: MultiTaskModel, tasks: TaskSet, name: str, split: str, args: TrainingArguments) -> dict[str, float]:
     """Metrics of one task on a split."""
-    return metrics_of(predicted(model, tasks, name, split, args).metrics or {}, "test")
+    return metrics_of(predicted(model, tasks, name, tasks.judged(name, split), args).metrics or {}, "test")
 
 
 def predicted(
-    model: MultiTaskModel, tasks: TaskSet, name: str, split: str, args: TrainingArguments
+    model: MultiTaskModel, tasks: TaskSet, name: str, rows: Dataset, args: TrainingArguments
 ) -> PredictionOutput:
-    """Logits, labels and metrics of one task on a split."""
+    """Logits, labels and metrics of one task on rows."""
     trainer = Trainer(
         model,
         args,
@@ -168,7 +196,7 @@ def predicted(
         compute_metrics=tasks[name].metrics.compute,
         callbacks=[SharedBatches()],
     )
-    return trainer.predict(tasks.judged(name, split), metric_key_prefix="test")
+    return trainer.predict(rows, metric_key_prefix="test")
 
 
 def affinity_of(model: MultiTaskModel, names: Sequence[str]) -> tuple[tuple[float | None, ...], ...] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -96,6 +97,7 @@ class StagedTraining(RunPart, ScalarCallback):
         self.quiet = quiet
         self.example_inputs = example_inputs
         self._groups = LayerGroups(())
+        self._horizon = Horizon(0, None)
         self._stages: list[Stage] = []
         self._stage: int | None = None
         self._movable: frozenset[str] = frozenset()
@@ -113,6 +115,15 @@ class StagedTraining(RunPart, ScalarCallback):
             SettingsError: When the settings do not fit the model.
         """
         raise NotImplementedError
+
+    def last_stage_from(self, state: TrainerState) -> int | None:
+        """First step of the last stage, after which everything learns that ever will; None where it is still to come.
+
+        Args:
+            state: Of the training that goes on.
+        """
+        index, start = stage_at(state.global_step, self._stages, self._read_evaluations(state.log_history))
+        return start if index == len(self._stages) - 1 else None
 
     def check_model(self, groups: LayerGroups) -> None:
         """Raises SettingsError for what can be told from the model alone; called when the Trainer is made."""
@@ -158,7 +169,8 @@ class StagedTraining(RunPart, ScalarCallback):
         adapters = adapter_parameters(model) if self.adapters == "trained" else set()
         affine = batch_norm_parameters(model) if self.batch_norm == "affine_only" else set()
         self._always = self._movable & (adapters | affine)
-        self._stages = self.stages(self._groups, horizon_of(args, state, train_dataloader))
+        self._horizon = horizon_of(args, state, train_dataloader)
+        self._stages = self.stages(self._groups, self._horizon)
         self._check_stages(model, args, optimizer)
         self._stage = None
         self._evaluations, self._entries_read, self._metrics_known = [], 0, False
@@ -258,7 +270,13 @@ class StagedTraining(RunPart, ScalarCallback):
         check_in_optimizer(model, optimizer, ever, asked_by=type(self).__name__)
 
     def _enter_stage(self, state: TrainerState, model: nn.Module) -> None:
-        """Freezes and thaws what the stage of the next step asks for; nothing when that is the current stage."""
+        """Freezes and thaws what the stage of the next step asks for; nothing when that is the current stage.
+
+        Training may turn out to be shorter than planned: shares of it are shares of what it is.
+        """
+        if state.max_steps != self._horizon.max_steps:
+            self._horizon = replace(self._horizon, max_steps=state.max_steps)
+            self._stages = self.stages(self._groups, self._horizon)
         index, _ = stage_at(state.global_step, self._stages, self._read_evaluations(state.log_history))
         if index == self._stage:
             hold(model, owner=_OWNER)

@@ -7,7 +7,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.reports import length_sentence
-from hf_transfer_kit.selection import Budget, make_strategy
+from hf_transfer_kit.selection import Budget
 from hf_transfer_kit.selection.contest.flattening import (
     OF_ACCURACY,
     UntilFlat,
@@ -16,7 +16,6 @@ from hf_transfer_kit.selection.contest.flattening import (
     flattened,
     logged_looks,
 )
-from hf_transfer_kit.selection.finetuning.running import run_strategy
 
 
 @pytest.mark.parametrize("number", range(20))
@@ -72,7 +71,7 @@ def train(tmp_path, until, steps=40, **settings):
     seen = Rates()
     args = TrainingArguments(
         str(tmp_path), max_steps=steps, per_device_train_batch_size=4, learning_rate=0.1, use_cpu=True, report_to=[],
-        disable_tqdm=True, save_strategy="no", **{"lr_scheduler_type": "constant", **settings},
+        disable_tqdm=True, **{"save_strategy": "no", "lr_scheduler_type": "constant", **settings},
     )  # fmt: skip
     trainer = Trainer(Net(), args, train_dataset=rows(), callbacks=[until, seen])
     trainer.train()
@@ -202,10 +201,70 @@ def test_a_budget_without_patience_or_time_is_refused(given):
         Budget(10, 4, **given)
 
 
-@pytest.mark.parametrize("given", [{"patience": 2}, {"max_minutes": 1.0}])
-def test_where_runs_do_all_their_steps_an_earlier_end_is_refused(given):
-    budget = Budget(10, 4, **given)
-    with pytest.raises(SettingsError, match="A strategy does all steps of its budget"):
-        run_strategy(make_strategy("full"), lambda seed: None, None, None, budget, seed=0)
-    with pytest.raises(SettingsError, match="A network of several tasks does all steps"):
-        budget.check_all_steps("A network of several tasks")
+class Stop(TrainerCallback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop |= state.global_step == self.step
+
+
+@pytest.mark.parametrize("stopped", range(2, 13, 2))
+def test_a_run_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(tmp_path, stopped):
+    """Before its score has flattened, at the look that says so, and while the rate falls."""
+    curve = lambda state: looks_of(lambda step: min(step, 6), 2)(state)  # noqa: E731
+    saved = {"save_strategy": "steps", "save_steps": 2}
+
+    def part(folder, more=(), resume=None):
+        until, seen = UntilFlat(Budget(40, 4, patience=2), curve, ramp=0.0), Rates()
+        args = TrainingArguments(
+            str(tmp_path / folder), max_steps=40, per_device_train_batch_size=4, learning_rate=0.1, use_cpu=True,
+            report_to=[], disable_tqdm=True, **saved,
+        )  # fmt: skip
+        trainer = Trainer(Net(), args, train_dataset=rows(), callbacks=[until, seen, *more])
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer.model, until, seen.rates
+
+    whole, until, rates = part("whole")
+    assert (until.ended, until.steps) == ("flat", 13)
+    part("stopped", [Stop(stopped)])
+    again, went_on, later = part("stopped", resume=str(tmp_path / "stopped" / f"checkpoint-{stopped}"))
+    assert (went_on.ended, went_on.steps) == ("flat", 13)
+    assert later == rates[stopped:]
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
+def test_minutes_that_were_spent_before_a_stop_count(tmp_path):
+    def until():
+        return UntilFlat(Budget(400, 4, max_minutes=0.5), lambda state: [], clock=Clock())
+
+    train(tmp_path, until(), steps=400, save_strategy="steps", save_steps=4)
+    again = until()
+    args = TrainingArguments(
+        str(tmp_path), max_steps=400, per_device_train_batch_size=4, use_cpu=True, report_to=[], disable_tqdm=True
+    )
+    Trainer(Net(), args, train_dataset=rows(), callbacks=[again]).train(
+        resume_from_checkpoint=str(tmp_path / "checkpoint-20")
+    )
+    assert again.ended == "minutes"
+    assert 25 <= again.steps <= 31
+
+
+def test_the_same_trainer_begins_anew(tmp_path):
+    until = UntilFlat(Budget(40, 4, patience=2), looks_of(lambda step: min(step, 8), 2), ramp=0.0)
+    trainer, _ = train(tmp_path, until)
+    trainer.train()
+    assert (until.ended, until.steps) == ("flat", 16)
+
+
+@pytest.mark.parametrize("scores", [(1, 2), (2, 1), (1, 1)])
+def test_of_several_scores_all_must_have_flattened(tmp_path, scores):
+    tops = [8 * score for score in scores]
+    until = UntilFlat(
+        Budget(40, 4, patience=2),
+        lambda state: [(step, tuple(min(step, top) for top in tops)) for step, _ in looks_of(float, 2)(state)],
+        ramp=0.0,
+    )
+    train(tmp_path, until)
+    begin = max(tops) + 4
+    assert (until.ended, until.steps) == ("flat", begin + round(begin / 3))

@@ -98,6 +98,7 @@ def test_summary_is_mean_and_sample_deviation(data):
         SimpleNamespace(
             seed=seed, model=model, validation={"accuracy": a}, test={"accuracy": a}, curve=(), seconds=1.0,
             trainable_parameters=6, total_parameters=6, true=np.arange(10) % 2, predicted=np.r_[np.arange(9) % 2, 0],
+            steps=4, ended="steps",
         )
         for seed, a in ((0, 0.5), (1, 0.7))
     ]  # fmt: skip

@@ -8,16 +8,20 @@ import pytest
 import torch
 from selection.adapting.domain_data import NAMES, PLACES, network
 from torch.utils.data import default_collate
-from transformers import TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.data import ClassBalance
 from hf_transfer_kit.data.memory import Rows
 from hf_transfer_kit.errors import DataError, SettingsError
-from hf_transfer_kit.multitask import delta_m
+from hf_transfer_kit.multitask import MultiTaskDataset, delta_m
+from hf_transfer_kit.reports import length_sentence
 from hf_transfer_kit.selection import Budget
+from hf_transfer_kit.selection.contest.flattening import UntilFlat
 from hf_transfer_kit.selection.multitasking import TaskData, TaskSet, compare_multitask
 from hf_transfer_kit.selection.multitasking.comparing import _result
+from hf_transfer_kit.selection.multitasking.looks import TaskLooks
 from hf_transfer_kit.selection.multitasking.methods import make_method
+from hf_transfer_kit.selection.multitasking.trials import Trials
 from hf_transfer_kit.values import TaskFigure
 
 SIZES = {"train": 24, "validation": 12, "test": 15}
@@ -86,14 +90,14 @@ class Steps(TrainerCallback):
 
 @pytest.fixture
 def compared(tmp_path):
-    def compare(methods, tasks, *, pretrained=False, inputs=None, seeds=(0,), steps=4, **settings):
+    def compare(methods, tasks, *, pretrained=False, inputs=None, seeds=(0,), steps=4, budget=None, **settings):
         seen = Steps()
         found = compare_multitask(
             methods,
             network,
             TaskSet(tasks, inputs, pretrained=pretrained),
             arguments(tmp_path),
-            Budget(steps, 6, learning_rate=1e-3),
+            budget or Budget(steps, 6, learning_rate=1e-3),
             seeds=seeds,
             callbacks=seen.of,
             **settings,
@@ -101,6 +105,40 @@ def compared(tmp_path):
         return found, seen
 
     return compare
+
+
+STILL = Budget(20, 6, evaluations=10, patience=2, learning_rate=1e-12)  # whose metrics never move
+
+
+@pytest.mark.parametrize("method", ["multitask", "multitask:balancing=pcgrad", "sequential", "lwf", "replay:rows=6"])
+def test_runs_end_when_every_tasks_metric_has_flattened(compared, method):
+    source = {} if method.startswith("multitask") else {"source_task": "shape"}
+    found, seen = compared(["single", method], [task("shape"), task("other", seed=9)], budget=STILL, **source)
+    alone, together = found.results
+    # alone looks at 2, 4 and 6 brought nothing, and a third of the 6 steps is for the rate; twice the steps for two
+    steps = 16 if method.startswith("multitask") else 8
+    assert set(seen.runs.values()) == {8, steps}
+    assert (set(alone.run_steps), set(alone.ended)) == ({8}, {"flat"})
+    assert (together.run_steps, together.ended) == ((steps,), ("flat",))
+    assert length_sentence(together.method, together.run_steps, together.ended, STILL).endswith("had flattened.")
+
+
+def test_one_task_that_rises_keeps_all_learning(tmp_path):
+    model = Trials(
+        network, TaskSet([task("shape"), task("other", seed=9)]), arguments(tmp_path), STILL, (0,), 0, None, None
+    )
+    now = iter(range(100))
+    rising = {"shape": lambda: 0.5, "other": lambda: next(now) / 100}
+    looks = TaskLooks(lambda: {name: value() for name, value in rising.items()}, every=lambda: 2)
+    until = UntilFlat(STILL, lambda _: looks.points, ramp=0.0)
+    method = make_method("multitask")
+    trained = model.network(method, 0, None)
+    sources = model.tasks.sources(model.tasks.names, seed=0)
+    rows, collator = MultiTaskDataset(sources, method.mixing, seed=0), model.tasks.collator(trained.config.tasks)
+    args = arguments(tmp_path)
+    args.max_steps, args.remove_unused_columns = 20, False
+    Trainer(trained, args, train_dataset=rows, data_collator=collator, callbacks=[looks, until]).train()
+    assert (until.ended, until.steps, len(looks.points)) == ("steps", 20, 10)
 
 
 def test_each_dataset_is_read_as_often_as_alone(compared):
@@ -196,7 +234,7 @@ def test_forgetting_is_how_much_worse_even_where_less_is_better(compared):
 
 def _scripted(tasks, error):
     metrics = {"height": {tasks[0].main_metric: error}, "new": {tasks[1].main_metric: 0.5}}
-    return SimpleNamespace(validation=metrics, test=metrics, affinity=None, log=(), steps=1, seconds=0.0)
+    return SimpleNamespace(validation=metrics, test=metrics, affinity=None, log=(), steps=1, ended="steps", seconds=0.0)
 
 
 def test_a_source_head_does_not_move_while_others_learn(tmp_path):
