@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from hf_transfer_kit.options import check_seed
 from hf_transfer_kit.values import MapRows
 from hf_transfer_kit.values.rows import collated
 
+C = TypeVar("C", bound=Callable[..., Tensor] | None)
 TARGET = "target_"
 """What stands before the names of the target's inputs."""
 OF_SOURCE = "of_source"
@@ -206,6 +207,8 @@ class DomainCollator:
 
     Args:
         collator: What makes a batch of rows of one domain, as Trainer would get it.
+        style: What makes of a batch of source images and one of target images, of one shape each, source images in the
+            target's style, such as ``in_style_of``; of a batch of pairs alone, before ``change``.
         change: Random change of inputs, (B, ...) -> (B, ...), such as ``strong_view``: applied to each floating-point
             tensor of a batch of pairs but labels, once for the source and once for the target, never to rows of an
             evaluation. Random numbers come from torch's own state, in a worker of the loader from that worker's.
@@ -226,8 +229,10 @@ class DomainCollator:
         collator: Callable[[list[Mapping[str, Any]]], Mapping[str, Any]],
         *,
         change: Callable[[Tensor], Tensor] | None = None,
+        style: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         self.collator = collator
+        self.style = checked_change(style, "style")
         self.change = checked_change(change)
 
     def __call__(self, rows: Sequence[Any]) -> dict[str, Any]:
@@ -245,12 +250,31 @@ class DomainCollator:
         labels = [name for name in rows[0].source if name in LABEL_COLUMNS]
         target = unlabelled_batch(self.collator, [pair.target for pair in rows], labels=labels)
         source = collated(self.collator, [pair.source for pair in rows], of=rows)
+        if self.style is not None:
+            source = _restyled(source, target, self.style)
         if self.change is not None:
             source, target = changed_inputs(source, self.change), changed_inputs(target, self.change)
         return {**source, **{f"{TARGET}{name}": value for name, value in target.items()}}
 
 
-def checked_change(change: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor] | None:
+def _restyled(
+    source: Mapping[str, Any], target: Mapping[str, Any], style: Callable[[Tensor, Tensor], Tensor]
+) -> dict[str, Any]:
+    """The source's batch with ``style`` applied to its images, those of the target beside them.
+
+    Raises:
+        DataError: When there are none.
+    """
+    images = [name for name, value in source.items() if isinstance(value, Tensor) and value.dim() == 4]
+    images = [name for name in images if name in target]
+    if not images:
+        raise DataError(
+            f"style is of images, (B, channels, height, width), and a batch holds {', '.join(source)}. Leave it out."
+        )
+    return {**source, **{name: style(source[name], target[name]) for name in images}}
+
+
+def checked_change(change: C, name: str = "change") -> C:
     """A change of inputs as it was given.
 
     Raises:
@@ -258,7 +282,7 @@ def checked_change(change: Callable[[Tensor], Tensor] | None) -> Callable[[Tenso
     """
     if change is not None and not callable(change):
         raise SettingsError(
-            f"change={change!r} cannot be called. Give a function of a tensor, such as strong_view, or None for no "
+            f"{name}={change!r} cannot be called. Give a function of a tensor, such as strong_view, or None for no "
             "change."
         )
     return change

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 from hf_transfer_kit.adaptation import ALIGNMENTS, OBJECTIVES, SOURCE_FREE
 from hf_transfer_kit.adaptation.configuration import BATCH_NORMS
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
+from hf_transfer_kit.adaptation.target_style import in_style_of
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_choice, check_number
@@ -47,6 +48,8 @@ SOURCE_FREE_METHODS: Mapping[str, str] = Summaries(
 _TAUGHT = ("adamatch", "self_training")
 _OF_EVERY_METHOD = ("view", "invert", "batch_norm", "reestimate", "teacher")
 _OF_WEIGHING = ("shares",)
+_OF_PAIRS = ("style",)
+_OF_VIEWS = ("view", "amount", "invert", "style")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class AdaptationMethod:
             the end.
         teacher: Decay of the moving average whose weights are kept; 0 keeps the network's own.
         shares: Whether source rows count by how often the target shows their class (``TargetShares``).
+        style: How far, in [0, 1], source images take the amplitudes of target images (``in_style_of``).
     """
 
     text: str
@@ -75,6 +79,7 @@ class AdaptationMethod:
     reestimate: bool = True
     teacher: float = 0.0
     shares: bool = False
+    style: float = 0.0
 
     @property
     def objective(self) -> str:
@@ -96,9 +101,32 @@ class AdaptationMethod:
         return select if self.reads_target or select == LAST else "source_accuracy"
 
     @property
+    def restyle(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """What is done to source images beside those of the target, or None."""
+        return partial(in_style_of, amount=self.style) if self.style else None
+
+    @property
     def change(self) -> Callable[[Tensor], Tensor] | None:
         """What is done to training rows, or None."""
         return partial(strong_view, amount=self.view, invert=self.invert) if self.view else None
+
+
+def refuse_idle_views(texts: Iterable[str], modality: str) -> None:
+    """Refuses options that change images and sounds where the data holds texts, which they would leave as they are.
+
+    Args:
+        texts: Methods as typed.
+        modality: ``"image"``, ``"text"`` or ``"audio"``.
+
+    Raises:
+        SettingsError: With the first of them.
+    """
+    for text in texts if modality == "text" else ():
+        for option, value in read_text(text)[1].items():
+            if option in _OF_VIEWS and value:
+                raise SettingsError(
+                    f"{text}: {option} changes images and sounds, and the data holds texts. Leave it out."
+                )
 
 
 def make_source_free_method(specification: str, *, invert: bool = False) -> AdaptationMethod:
@@ -169,12 +197,12 @@ def make_method(specification: str, *, invert: bool = True, view: float = 0.0) -
     method = OBJECTIVES.get(name, OBJECTIVES[SOURCE_ONLY])
     check_option_types(specification, given, AdaptationMethod, method)
     allowed = set(inspect.signature(method).parameters) - {"width", "num_labels"}
-    general = (*_OF_EVERY_METHOD, *(_OF_WEIGHING if method.weighs_source else ()))
+    plain = name in (SOURCE_ONLY, TARGET_SUPERVISED)
+    adapts = name in OBJECTIVES and not plain
+    general = (*_OF_EVERY_METHOD, *(_OF_WEIGHING if method.weighs_source else ()), *(_OF_PAIRS if adapts else ()))
     options = _of_objective(specification, given, allowed, general)
     if "invert" in allowed:
         options.setdefault("invert", given.get("invert", invert))
-    plain = name in (SOURCE_ONLY, TARGET_SUPERVISED)
-    adapts = name in OBJECTIVES and not plain
     usual = view if adapts and "amount" not in allowed else 0.0
     found = AdaptationMethod(
         specification,
@@ -186,6 +214,7 @@ def make_method(specification: str, *, invert: bool = True, view: float = 0.0) -
         reestimate=bool(given.get("reestimate", not plain)),
         teacher=check_number(name, "teacher", given.get("teacher", 0.999 if name in _TAUGHT else 0.0), low=0, high=1),
         shares=bool(given.get("shares", False)),
+        style=check_number(name, "style", given.get("style", 0.0), low=0, high=1),
     )
     # Trial: the objective itself knows the range of its options.
     method(width=8, num_labels=2, **options)

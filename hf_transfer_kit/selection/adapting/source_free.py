@@ -34,7 +34,13 @@ from hf_transfer_kit.selection.adapting.comparing import (
     with_best_score,
 )
 from hf_transfer_kit.selection.adapting.judging import with_verdicts
-from hf_transfer_kit.selection.adapting.methods import LAST, SOURCE_MODEL, AdaptationMethod, make_source_free_method
+from hf_transfer_kit.selection.adapting.methods import (
+    LAST,
+    SOURCE_MODEL,
+    AdaptationMethod,
+    make_source_free_method,
+    refuse_idle_views,
+)
 from hf_transfer_kit.selection.adapting.running import ROWS, AdaptationRun, classifier_rates, tested_on
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.candidate import Candidate, check_entries
@@ -118,6 +124,7 @@ def compare_source_free(
         ['tent']
     """
     chosen = checked_source_free(methods, seeds=seeds, select=select, invert=invert)
+    refuse_idle_views(methods, target.rows.modality)
     contest = Contest(
         AdaptationRun,
         args,

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, TrainingArguments
 from hf_transfer_kit.backbones.batch_norms import batch_norms
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.errors import ModelError, SettingsError
+from hf_transfer_kit.selection.adapting.methods import refuse_idle_views
 from hf_transfer_kit.selection.contest.bootstrap import Pair, runs_interval
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.candidate import check_entries
@@ -122,6 +123,7 @@ def compare_generalisation(
         'joint'
     """
     chosen = checked_generalisation(methods, seeds=seeds, select=select, invert=invert)
+    refuse_idle_views([method.text for method in chosen], sources.first.modality)
     if len(sources.rows) < 2:
         raise SettingsError(
             f"Leaving one source out needs two sources or more, but there is {', '.join(sources.rows)} alone."

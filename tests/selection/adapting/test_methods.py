@@ -6,6 +6,7 @@ import torch
 from hf_transfer_kit.adaptation import OBJECTIVES
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.adapting import METHODS, make_method
+from hf_transfer_kit.selection.adapting.methods import refuse_idle_views
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -46,6 +47,25 @@ def test_inversion_follows_the_callers_default_unless_written():
     assert make_method("mcc", invert=False).options == {}
 
 
+@pytest.mark.parametrize("name", [name for name in METHODS if make_method(name).reads_target])
+def test_every_method_that_reads_pairs_may_give_the_source_the_targets_style(name):
+    method = make_method(f"{name}:style=0.5")
+    assert make_method(name).restyle is None
+    rows = torch.rand(4, 3, 8, 8)
+    assert not torch.equal(method.restyle(rows, rows.flip(0)), rows)
+
+
+@pytest.mark.parametrize(
+    "text", ["dann:view=1", "adamatch:amount=0.5", "mcc:style=1", "shot:view=1", "mmd:invert=true"]
+)
+def test_a_change_of_images_is_refused_for_texts(text):
+    refuse_idle_views([text], "image")
+    refuse_idle_views([text], "audio")
+    refuse_idle_views([text.replace("=1", "=0").replace("=0.5", "=0").replace("true", "false")], "text")
+    with pytest.raises(SettingsError, match=f"{text}: .* changes images and sounds, and the data holds texts"):
+        refuse_idle_views(["dann", text], "text")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -56,6 +76,9 @@ def test_inversion_follows_the_callers_default_unless_written():
         ("dann:batch_norm=source", "batch_norm"),
         ("adamatch:teacher=2", "teacher"),
         ("shallow:alignment=none_of_these", "alignment"),
+        ("mcc:style=1.5", "style"),
+        ("source_only:style=1", "style is no option of source_only"),
+        ("target_supervised:style=1", "style is no option of target_supervised"),
     ],
 )
 def test_wrong_text_is_a_sentence(text, words):
