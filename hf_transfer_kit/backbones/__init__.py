@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hf_transfer_kit.backbones.torchvision_networks import TorchvisionConfig, TorchvisionForImageClassification
     from hf_transfer_kit.backbones.tower_classifier import TowerConfig, TowerForClassification
     from hf_transfer_kit.backbones.tower_loading import load_tower_classifier
+    from hf_transfer_kit.backbones.windows import fit_window
 
 __all__ = [
     "DTYPES",
@@ -47,6 +48,7 @@ __all__ = [
     "class_embeddings",
     "extend_head",
     "find_head",
+    "fit_window",
     "is_adapted",
     "joint_modality",
     "known_classes",

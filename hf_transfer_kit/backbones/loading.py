@@ -39,10 +39,12 @@ from hf_transfer_kit.backbones.pooling import POOLINGS
 from hf_transfer_kit.backbones.text_pooling import own_pooling
 from hf_transfer_kit.backbones.torchvision_networks import torchvision_processor
 from hf_transfer_kit.backbones.tower_loading import load_tower_classifier
+from hf_transfer_kit.backbones.windows import fit_window, window_frames
 from hf_transfer_kit.errors import ModelError, SettingsError, first_line
 from hf_transfer_kit.near_names import did_you_mean
-from hf_transfer_kit.options import check_choice
+from hf_transfer_kit.options import check_choice, check_number
 from hf_transfer_kit.task_types import CLASSIFICATION, check_task_type
+from hf_transfer_kit.values.windows import with_window
 
 TEXT_POOLINGS = ("auto", "classifier", *POOLINGS)
 """What a classifier's head may read of an encoder of texts."""
@@ -64,6 +66,8 @@ def load_model(
     trained_head: bool = False,
     task_type: str = CLASSIFICATION,
     pooling: str = "auto",
+    max_seconds: float | None = None,
+    weighted_layers: bool = False,
 ) -> PreTrainedModel:
     """Loads a pretrained network as a classifier of the given classes, with a fresh head.
 
@@ -87,10 +91,15 @@ def load_model(
             of its positions (``PooledEncoderForSequenceClassification``), or with ``"classifier"`` what transformers'
             classifier of the architecture reads. ``"auto"`` is the pooling that an encoder of sentences names in a file
             of its own (of sentence-transformers), and without one ``"classifier"``.
+        max_seconds: Longest sound to be heard, for networks that hear windows of one length (Whisper's 30 seconds):
+            the window is cut to so many whole seconds (``fit_window``). None leaves it.
+        weighted_layers: Whether a fresh head of sounds reads a weighted sum of all layers, whose weights learn with it
+            (transformers' ``use_weighted_layer_sum``, as in SUPERB), not the last one.
 
     Raises:
-        SettingsError: When ``dtype``, ``task_type`` or ``pooling`` is unknown, or a pooling is asked for where a head
-            is kept.
+        SettingsError: When ``dtype``, ``task_type`` or ``pooling`` is unknown, a pooling is asked for where a head is
+            kept, ``max_seconds`` of a network without a window, or beyond it, or ``weighted_layers`` of one whose head
+            reads one layer.
         ModelError: When there is no such model, its files are missing or unsafe, it is no architecture with a
             classifier, its weights do not fit its architecture, or a head that was wanted is not among them.
 
@@ -108,6 +117,7 @@ def load_model(
     check_choice("load_model", "pooling", pooling, TEXT_POOLINGS)
     name = str(name_or_path)
     if name in FRESH_NETWORKS:
+        _refuse_sound_options(name, max_seconds, weighted_layers)
         if trained_head:
             raise ModelError(f"{name} has no trained head: it begins with random weights. Give a saved classifier.")
         classes = checked_labels(2 if (num_labels, id2label) == (None, None) else num_labels, id2label)
@@ -123,6 +133,7 @@ def load_model(
             raise ModelError(
                 f"{name} has no trained head: it joins two towers. Give a checkpoint saved as a classifier."
             )
+        _refuse_sound_options(name, max_seconds, weighted_layers)
         return load_tower_classifier(
             name,
             id2label=checked_labels(2 if (num_labels, id2label) == (None, None) else num_labels, id2label),
@@ -134,9 +145,13 @@ def load_model(
         )
     else:
         auto = classifier_class(classifier_modality(config, name, modality))
+    if weighted_layers and task_type not in TASK_CLASSES and hasattr(config, "use_weighted_layer_sum"):
+        config.use_weighted_layer_sum = True
+    elif weighted_layers:
+        _refuse_sound_options(name, None, weighted_layers)
     if getattr(config, "use_weighted_layer_sum", False):
         # A layer that layerdrop leaves out gives no state to weigh: the forward of training would fail.
-        config.layerdrop = 0.0
+        config.layerdrop = config.encoder_layerdrop = 0.0
     fresh_head = num_labels is not None or id2label is not None
     if fresh_head:
         checked_labels(num_labels, id2label)
@@ -175,6 +190,8 @@ def load_model(
         model.name_or_path = place
     if fresh_head:
         replace_head(model, num_labels, id2label=id2label, seed=seed)
+    if max_seconds is not None:
+        _cut(model, name, max_seconds, revision)
     if not pretrained:
         model.name_or_path = ""  # it has nothing of the checkpoint's weights
     return of_own_precision(model).eval()
@@ -217,6 +234,38 @@ def load_processor(name_or_path: str | Path, modality: str, *, revision: str | N
             f"{name} has no {modality} processor that {_PROCESSORS[modality]} can load ({first_line(error)}). "
             "Save the checkpoint's processor beside its weights."
         ) from error
+
+
+def _cut(model: PreTrainedModel, name: str, max_seconds: float, revision: str | None) -> None:
+    """Cuts the network's window to sounds of so many seconds."""
+    check_number("load_model", "max_seconds", max_seconds, low=0, above=True)
+    if window_frames(model) is None:
+        _refuse_sound_options(type(model).__name__, max_seconds, False)
+    fit_window(model, with_window(load_processor(name, "audio", revision=revision), max_seconds))
+
+
+def _weigh_layers(config: PreTrainedConfig, name: str) -> None:
+    """Has the head read a weighted sum of all layers."""
+    if not hasattr(config, "use_weighted_layer_sum"):
+        raise SettingsError(
+            f"weighted_layers was given, but the head of {name} reads one layer: transformers' classifiers of sounds "
+            "have the sum. Leave it out."
+        )
+    config.use_weighted_layer_sum = True
+
+
+def _refuse_sound_options(network: str, max_seconds: float | None, weighted_layers: bool) -> None:
+    """Refuses options of networks of sounds where they would do nothing."""
+    if max_seconds is not None:
+        raise SettingsError(
+            f"max_seconds={max_seconds} was given, but {network} has no window of one length that could be cut. Leave "
+            "it out."
+        )
+    if weighted_layers:
+        raise SettingsError(
+            f"weighted_layers was given, but the head of {network} reads one layer: transformers' classifiers of "
+            "sounds can read a sum of all. Leave it out."
+        )
 
 
 def _pooling(asked: str, name: str, config: PreTrainedConfig, revision: str | None) -> str | None:

@@ -14,6 +14,7 @@ from hf_transfer_kit.backbones import (
     DTYPES,
     JointTowers,
     checkpoint_config,
+    fit_window,
     joint_modality,
     load_model,
     load_processor,
@@ -34,6 +35,7 @@ from hf_transfer_kit.selection import (
 )
 from hf_transfer_kit.selection.measures.pooling_choice import choose_pooling
 from hf_transfer_kit.tuning.rounding import STORED, RoundWeights
+from hf_transfer_kit.values.windows import Window
 
 PROBE = "probe"
 """Of ``--pooling``: what a probe on training rows finds best."""
@@ -151,6 +153,13 @@ class NetworkArguments:
                 f"{data.modality}. Give a model for {data.modality}, or another column with --input_column."
             )
 
+    @staticmethod
+    def fitted(make_model: Callable[[int], PreTrainedModel], data: PreparedData) -> Callable[[int], PreTrainedModel]:
+        """The same, of networks that hear the windows in which the data was prepared."""
+        if Window.of(data.processor) is None:
+            return make_model
+        return lambda seed: fit_window(make_model(seed), data.processor)
+
     def processor(self, model: PreTrainedModel):
         """The checkpoint's processor for what the model reads."""
         return load_processor(self.model_name_or_path, modality_of(model), revision=self.model_revision)
@@ -191,9 +200,10 @@ class ModelArguments(NetworkArguments):
         *,
         cache_dir: str | None = None,
     ) -> Callable[[int], PreTrainedModel]:
-        """The same, with ``--pooling probe`` of the pooling that a probe on training rows finds best, which is told."""
+        """The same for the prepared data: of the windows that it has, and with ``--pooling probe`` of the pooling that
+        a probe on training rows finds best, which is told."""
         if self.pooling != PROBE:
-            return make_model
+            return self.fitted(make_model, data)
         stage("Choosing the pooling")
         found = choose_pooling(
             lambda pooling: replace(self, pooling=pooling).model_maker(loaded)(args.seed),

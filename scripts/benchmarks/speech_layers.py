@@ -1,0 +1,221 @@
+"""Which layers of a speech network to train: strategies on spoken words of speakers never heard, with few labels.
+
+    python scripts/benchmarks/speech_layers.py --model MODEL --dataset DATASET --output_dir outputs/speech_layers
+
+For each number of labels a class every setting is run with all seeds under one budget; seeds draw the labelled rows,
+the head and the order of rows. Validation rows choose the strength of solved heads and of the regressions; the test
+split is the table's alone. Beside the strategies stand logistic regressions on the frozen mean-pooled outputs of each
+layer. --test_rows speaker=a,b tests on these speakers of the dataset's test split and trains on the others. Finished
+runs are kept in results.json, so a stopped run goes on where it was. Ends with a Markdown table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+import transformers
+from strategies import Results, key
+from transformers import HfArgumentParser, TrainingArguments
+
+from hf_transfer_kit import cache_features, fit_window, layer_groups
+from hf_transfer_kit.backbones import load_model, load_processor, modality_of
+from hf_transfer_kit.data import LoadedData, PreparedData, load_data, prepare_data
+from hf_transfer_kit.features.head_solutions import Labelled, layer_of_classes
+from hf_transfer_kit.selection import Budget, PrefixCaches, make_strategy, run_strategy
+from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
+
+SETTINGS = (
+    "head_only",
+    "weighted head_only",
+    "freeze_first:k=1",
+    "freeze_first:k=3",
+    "freeze_first:k=5",
+    "freeze_last:k=3",
+    "freeze_last:k=5",
+    "full",
+    "layerwise:decay=0.5",
+    "layerwise:decay=0.5,towards=head",
+    "lora",
+)
+"""Of Whisper's encoder of four layers: its groups are the convolutions, four layers and the last norm. A setting that
+begins with "weighted" has a head on the weighted sum of all layers."""
+
+
+@dataclass
+class SpeechArguments:
+    """What is compared, and on what."""
+
+    model: str = field(metadata={"help": "Pretrained network of sounds, or of pictures, which hears log-mel pictures."})
+    dataset: str = field(metadata={"help": "Labelled sounds with a train and a test split."})
+    output_dir: str = field(default="outputs/speech_layers", metadata={"help": "Folder for results.json and table.md."})
+    shots: list[int] = field(default_factory=lambda: [5, 20, 100], metadata={"help": "Labels a class."})
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Runs of each setting."})
+    settings: list[str] = field(default_factory=lambda: list(SETTINGS), metadata={"help": "Rows of the table."})
+    rate: float = field(default=1e-4, metadata={"help": "Learning rate where the body moves."})
+    scratch_rate: float = field(default=1e-3, metadata={"help": "Learning rate of adapters."})
+    head_rate: float = field(default=5e-3, metadata={"help": "Learning rate of a head alone."})
+    steps: int = field(default=60, metadata={"help": "Optimizer steps of a run."})
+    batch_size: int = field(default=16, metadata={"help": "Rows a step."})
+    validation_rows: int = field(default=100, metadata={"help": "Rows that heads are chosen on."})
+    max_seconds: float | None = field(default=None, metadata={"help": "Longest sound; default: from the data."})
+    image_size: int | None = field(default=None, metadata={"help": "Side of log-mel pictures in pixels."})
+    test_rows: str | None = field(
+        default=None, metadata={"help": "Test rows, COLUMN=a,b; those of train have other values there."}
+    )
+
+
+def main() -> None:
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    (options,) = HfArgumentParser(SpeechArguments).parse_args_into_dataclasses()
+    folder = Path(options.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    results = Results(folder / "results.json")
+    for shots in options.shots:
+        prepared = {seed: splits(options, shots, seed) for seed in options.seeds}
+        heads = {seed: HeadStarts(data) for seed, data in prepared.items()}
+        for seed in options.seeds:
+            for depth in range(len(layers_of(options))):
+                compute = partial(regression, options, prepared[seed], depth)
+                results.get(key(shots, regression_of(options, depth), None, seed), compute)
+        for setting in options.settings:
+            for seed in options.seeds:
+                compute = partial(run, options, prepared[seed], heads[seed], setting, seed)
+                results.get(key(shots, setting, rate_of(options, setting), seed), compute)
+    table = markdown(results, options)
+    (folder / "table.md").write_text(table)
+    print(table)
+
+
+def splits(options: SpeechArguments, shots: int, seed: int) -> PreparedData:
+    """``shots`` labels a class, a validation split of its own, the whole test split; prepared."""
+    train, test = rows_apart(options)
+    whole = load_data(options.dataset, keep_rows=train, seed=seed)
+    share = options.validation_rows / (len(whole.train) + len(whole.validation))
+    size = shots * len(whole.label_names)
+    loaded = load_data(options.dataset, keep_rows=train, train_size=size, validation_size=share, seed=seed)
+    processor = load_processor(options.model, modality_of(raw_model(options, loaded, 0)))
+    sizes = {"max_seconds": options.max_seconds, "image_size": options.image_size}
+    data = prepare_data(loaded, processor, **sizes)
+    if test is None:
+        return data
+    other = load_data(options.dataset, keep_rows=test, seed=seed)
+    heard = prepare_data(other, processor, like=data)
+    return PreparedData(**{**vars(data), "test": heard.test})
+
+
+def rows_apart(options: SpeechArguments) -> tuple[dict[str, list[str]] | None, dict[str, list[str]] | None]:
+    """What rows of train and of test have in the column that tells them apart; None twice for its splits."""
+    if options.test_rows is None:
+        return None, None
+    column, _, values = options.test_rows.partition("=")
+    train = datasets.load_dataset("parquet", data_dir=options.dataset, split="train")
+    others = sorted(set(map(str, train[column])) - set(values.split(",")))
+    return {column: others}, {column: values.split(",")}
+
+
+def raw_model(options: SpeechArguments, data: LoadedData | PreparedData, seed: int, *, weighted: bool = False):
+    """The pretrained network with a fresh head, as long as its window is."""
+    ids = dict(enumerate(data.label_names))
+    return load_model(options.model, id2label=ids, seed=seed, weighted_layers=weighted)
+
+
+def run(options: SpeechArguments, data: PreparedData, heads: HeadStarts, setting: str, seed: int) -> dict[str, float]:
+    """One run of one setting."""
+    weighted, text = setting.startswith("weighted "), setting.removeprefix("weighted ")
+    strategy = make_strategy(text)
+    args = TrainingArguments(
+        output_dir=str(Path(options.output_dir) / "runs"),
+        per_device_eval_batch_size=50,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        warmup_steps=options.steps // 10,
+    )
+    budget = Budget(options.steps, options.batch_size, evaluations=1, learning_rate=rate_of(options, setting))
+    # A sum of all layers has no frozen prefix.
+    caches = PrefixCaches(data, cache_budget=0 if weighted else "4GB", cache_dir=Path(options.output_dir) / "cache")
+    done = run_strategy(
+        strategy,
+        lambda drawn: fit_window(raw_model(options, data, drawn, weighted=weighted), data.processor),
+        data,
+        args,
+        budget,
+        seed=seed,
+        attach=caches.attach,
+        heads=heads,
+    )
+    return {
+        "validation": done.validation["accuracy"],
+        "validation_loss": done.validation["loss"],
+        "test": done.test["accuracy"],
+        "seconds": done.seconds,
+    }
+
+
+def rate_of(options: SpeechArguments, setting: str) -> float:
+    """Of what the setting trains."""
+    rates = {"body": options.rate, "scratch": options.scratch_rate, "head": options.head_rate}
+    return rates[make_strategy(setting.removeprefix("weighted ")).rate_kind]
+
+
+def layers_of(options: SpeechArguments) -> list[str]:
+    """Names of the layer groups before the head."""
+    return [group.name for group in layer_groups(load_model(options.model, num_labels=2)).body]
+
+
+def regression_of(options: SpeechArguments, depth: int) -> str:
+    """The row's name."""
+    return f"regression after {layers_of(options)[depth]}"
+
+
+def regression(options: SpeechArguments, data: PreparedData, depth: int) -> dict[str, float]:
+    """Logistic regression on the frozen, mean-pooled output of a layer."""
+    model = fit_window(raw_model(options, data, 0), data.processor)
+    split = {}
+    for name in ("train", "validation", "test"):
+        cached = cache_features(
+            model,
+            getattr(data, name),
+            layer=depth,
+            pooling="mean",
+            collator=data.collator,
+            batch_size=50,
+            cache_dir=Path(options.output_dir) / "cache",
+            progress=False,
+        )
+        rows = [cached[place] for place in range(len(cached))]
+        features = np.stack([np.asarray(row["features"]) for row in rows])
+        split[name] = Labelled(features, np.array([int(row["labels"]) for row in rows]))
+    layer = layer_of_classes(split["train"], len(data.label_names), held=split["validation"])
+    return {
+        name: float((layer(split[name].features).argmax(1) == split[name].labels).mean())
+        for name in ("validation", "test")
+    }
+
+
+def markdown(results: Results, options: SpeechArguments) -> str:
+    """Test accuracy in %, mean and standard error over the seeds."""
+    lines = ["| | " + " | ".join(f"{shots} a class" for shots in options.shots) + " |"]
+    lines.append("|---" * (1 + len(options.shots)) + "|")
+    names = [*(regression_of(options, depth) for depth in range(len(layers_of(options)))), *options.settings]
+    for name in names:
+        cells = []
+        for shots in options.shots:
+            rate = rate_of(options, name) if name in options.settings else None
+            values = 100 * np.array([results.runs[key(shots, name, rate, seed)]["test"] for seed in options.seeds])
+            error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+            cells.append(f"{values.mean():.1f} ± {error:.1f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
