@@ -51,11 +51,19 @@ def fit_window(model: Model, extractor: Any) -> Model:
             f"{type(network).__name__} hears {own} frames, and its extractor gives {window.frames}, "
             f"{window.seconds:g} seconds. Give the extractor that was saved beside it, or max_seconds."
         )
-    for part in _whispers(network):
-        _keep_positions(part, window.frames // _stride(part))
-    for part in _spectrogram_embeddings(network):
-        _keep_patches(part, window.frames)
+    cut_window(network, window.frames)
     return model
+
+
+def cut_window(network: nn.Module, frames: int | None) -> None:
+    """Cuts a plain network to a window of so many frames, in place, where it has a longer one."""
+    own = window_frames(network)
+    if own is None or frames is None or own <= frames:
+        return
+    for part in _whispers(network):
+        _keep_positions(part, frames // _stride(part))
+    for part in _spectrogram_embeddings(network):
+        _keep_patches(part, frames)
 
 
 def check_window(model: nn.Module, extractor: Any) -> None:

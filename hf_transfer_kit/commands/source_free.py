@@ -132,7 +132,7 @@ def adapt_source_free(
     facts = RunFacts(
         model_name=model_args.display_name,
         budget=budget,
-        learning_rate=budget.rate(loaded.modality, "body"),
+        learning_rate=budget.rate(prepared.reads, "body"),
         seed=adapt_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started},

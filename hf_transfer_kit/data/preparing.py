@@ -29,7 +29,7 @@ from hf_transfer_kit.data.raw_inputs import (
     encoded,
     token_rows,
 )
-from hf_transfer_kit.data.sounds import decoded_waves, usual_longest
+from hf_transfer_kit.data.sounds import beginnings, decoded_waves, samples_of, usual_longest
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.values import Collator, KnownCollator, LabelledRows, MapRows
@@ -78,6 +78,11 @@ class PreparedData:
     def raw_inputs(self) -> RawInputs:
         """What makes the same inputs of raw rows."""
         return RawInputs(self.modality, self.processor, self.sizes)
+
+    @property
+    def reads(self) -> str:
+        """What the network is given: sounds may have become pictures."""
+        return self.raw_inputs.reads
 
     def relabelled(self, data: LoadedData) -> PreparedData:
         """The same inputs with the labels of ``data``, which has the same rows (``LoadedData.relabelled``).
@@ -301,14 +306,19 @@ def _texts(data: LoadedData, tokenizer: Any, sizes: InputSizes, memory_limit: in
 
 def _sounds(data: LoadedData, processor: Any, sizes: InputSizes, memory_limit: int) -> _Inputs:
     rate, longest = SoundInputs(processor, sizes).rate, sizes.max_seconds
-    # One sample more than is kept tells which sounds are cut.
-    kept = None if longest is None else longest + 1 / rate
-    waves = {split: decoded_waves(raw_rows(data, split), rate, max_seconds=kept) for split in SPLITS}
+    waves = {split: decoded_waves(raw_rows(data, split), rate, max_seconds=longest) for split in SPLITS}
     if longest is None:
         longest = _longest([len(wave) / rate for wave in waves["train"]], data.task_type, Window.of(processor))
         sizes = replace(sizes, max_seconds=longest)
-    _tell_of_cuts(waves, longest, rate, data.name)
-    waves = {split: [wave[: max(1, round(longest * rate))] for wave in waves[split]] for split in SPLITS}
+    cut = 0
+    for split in SPLITS:
+        waves[split], count = beginnings(waves[split], samples_of(longest, rate))
+        cut += count
+    if cut:
+        logger.warning(
+            f"{cut:,} of the {sum(map(len, waves.values())):,} sounds of {data.name} are longer than {longest:.2f} "
+            "seconds, and what comes later is not heard. A larger max_seconds keeps more of them."
+        )
     processor = with_window(processor, longest)
     describe: dict[str, Any] = {"sampling_rate": rate, "max_seconds": round(longest, 3), "decoded_once": True}
     if window := Window.of(processor):
@@ -328,13 +338,3 @@ def _longest(seconds: Sequence[float], task_type: str, window: Window | None) ->
     usual = usual_longest(seconds)
     # A window of whole seconds has room for a little more.
     return float(min(math.ceil(usual), window.seconds)) if window else usual
-
-
-def _tell_of_cuts(waves: Mapping[str, Sequence[np.ndarray]], longest: float, rate: int, name: str) -> None:
-    """Says how many sounds lose their end."""
-    count = sum(len(wave) > max(1, round(longest * rate)) for split in SPLITS for wave in waves[split])
-    if count:
-        logger.warning(
-            f"{count:,} of the {sum(map(len, waves.values())):,} sounds of {name} are longer than {longest:.2f} "
-            "seconds, and what comes later is cut off. A larger max_seconds keeps more of them."
-        )

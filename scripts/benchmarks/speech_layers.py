@@ -56,7 +56,7 @@ class SpeechArguments:
     shots: list[int] = field(default_factory=lambda: [5, 20, 100], metadata={"help": "Labels a class."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Runs of each setting."})
     settings: list[str] = field(default_factory=lambda: list(SETTINGS), metadata={"help": "Rows of the table."})
-    rate: float = field(default=1e-4, metadata={"help": "Learning rate where the body moves."})
+    rate: float = field(default=3e-5, metadata={"help": "Learning rate where the body moves."})
     scratch_rate: float = field(default=1e-3, metadata={"help": "Learning rate of adapters."})
     head_rate: float = field(default=5e-3, metadata={"help": "Learning rate of a head alone."})
     steps: int = field(default=60, metadata={"help": "Optimizer steps of a run."})

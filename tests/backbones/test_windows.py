@@ -8,12 +8,13 @@ import transformers as tf
 import window_networks
 from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
 
-from hf_transfer_kit import fit_window, layer_groups, load_model
+from hf_transfer_kit import fit_window, layer_groups, load_model, merge_models
 from hf_transfer_kit.backbones.windows import check_window, window_frames
 from hf_transfer_kit.data import load_data, prepare_data
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.selection import make_strategy
 from hf_transfer_kit.selection.finetuning.race import validate_strategies
+from hf_transfer_kit.tuning.conservative.anchor import load_anchor
 from hf_transfer_kit.values.windows import Window, with_window
 
 KINDS = list(window_networks.WITH_WINDOWS)
@@ -136,6 +137,27 @@ def test_windows_that_differ_are_told(kind, tmp_path):
     check_window(fit_window(model, data.processor), data.processor)
     with pytest.raises(ModelError, match="hears 100 frames, and its extractor gives 300, 3 seconds"):
         fit_window(model, extractor)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_as_it_came_is_a_base_and_an_anchor_of_short_ones(kind, tmp_path):
+    place = window_networks.saved(kind, tmp_path / "long")
+    short = [load_model(place, max_seconds=1.0) for _ in range(2)]
+    for number, model in enumerate(short):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += 0.01 * (number + 1)
+    merged = merge_models(short, base=str(place), method="task_arithmetic")
+    long = load_model(place)
+    whole = merge_models(short, base=long, method="task_arithmetic")
+    assert window_frames(long) == 3 * SHORT
+    start = load_model(place, max_seconds=1.0)
+    for name, value in merged.model.named_parameters():
+        assert torch.allclose(value, start.get_parameter(name) + 0.015, atol=1e-5)
+        assert torch.equal(value, whole.model.get_parameter(name))
+    anchor = load_anchor(str(place), short[0]).weights
+    body = {name for group in layer_groups(short[0]).body for name in group.parameters}
+    assert body <= set(anchor)
 
 
 WEIGHTED = ["wav2vec2", "hubert", "whisper"]

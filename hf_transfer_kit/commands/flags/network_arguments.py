@@ -48,6 +48,7 @@ class NetworkArguments:
     # No flags here: what runs a network once writes features of a type of its own, pooled as it says.
     dtype = "float32"
     pooling = "auto"
+    weighted_layers = False
 
     model_name_or_path: str | None = field(
         default=None,
@@ -129,7 +130,8 @@ class NetworkArguments:
     ) -> Callable[[int], PreTrainedModel]:
         """Seed -> freshly loaded model with a fresh head for these classes, whatever it reads and they are of."""
         pooling = "auto" if self.pooling == PROBE else self.pooling  # until it is chosen
-        load = load_tower_classifier if joint else partial(load_model, task_type=task_type, pooling=pooling)
+        of_classifier = {"task_type": task_type, "pooling": pooling, "weighted_layers": self.weighted_layers}
+        load = load_tower_classifier if joint else partial(load_model, **of_classifier)
         return lambda seed: load(
             self.model_name_or_path,
             id2label=dict(enumerate(label_names)),
@@ -183,6 +185,13 @@ class ModelArguments(NetworkArguments):
             "help": "What the head reads of a network of texts: mean, first, last or max of its positions, or "
             "classifier (what transformers' reads); auto: as an encoder of sentences says of itself, else classifier; "
             "probe: the best for a linear probe on training rows."
+        },
+    )
+    weighted_layers: bool = field(
+        default=False,
+        metadata={
+            "help": "The head of a network of sounds reads a sum of all its layers, whose weights it learns, not the "
+            "last one."
         },
     )
 

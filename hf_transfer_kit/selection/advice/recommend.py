@@ -86,7 +86,7 @@ def recommend(
     return Recommendation(
         strategy=found[0].strategy,
         quadrant=quadrant_name(*quadrant(measures, settings)),
-        plan=run_settings(found[0].strategy, budget, data.modality),
+        plan=run_settings(found[0].strategy, budget, data.reads),
         reasons=why,
         confidence=experience.evaluation.get("within_a_point"),
         would_change=would_change(measures, found, settings, unlabelled_rows=unlabelled_rows),

@@ -238,7 +238,7 @@ def compare_strategies(
         true=run.true,
         predicted=run.predicted,
         probabilities=run.probabilities,
-        learning_rate=budget.rate(data.modality, strategy.rate_kind),
+        learning_rate=budget.rate(data.reads, strategy.rate_kind),
         depth_searches=searches,
         eliminated=eliminated,
         tested=tested,
