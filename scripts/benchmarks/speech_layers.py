@@ -4,9 +4,10 @@
 
 For each number of labels a class every setting is run with all seeds under one budget; seeds draw the labelled rows,
 the head and the order of rows. Validation rows choose the strength of solved heads and of the regressions; the test
-split is the table's alone. Beside the strategies stand logistic regressions on the frozen mean-pooled outputs of each
-layer. --test_rows speaker=a,b tests on these speakers of the dataset's test split and trains on the others. Finished
-runs are kept in results.json, so a stopped run goes on where it was. Ends with a Markdown table.
+split is the table's alone. Beside the strategies stand logistic regressions on the frozen, mean-pooled output of each
+layer, and on the largest values of the last one. --test_rows speaker=a,b tests on these speakers of the dataset's test
+split and trains on the others. Finished runs are kept in results.json, so a stopped run goes on where it was. Ends with
+a Markdown table.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ import transformers
 from strategies import Results, key
 from transformers import HfArgumentParser, TrainingArguments
 
-from hf_transfer_kit import cache_features, fit_window, layer_groups
+from hf_transfer_kit import fit_window, layer_groups
 from hf_transfer_kit.backbones import load_model, load_processor, modality_of
+from hf_transfer_kit.backbones.feature_maps import FeatureMaps, channel_axis
 from hf_transfer_kit.data import LoadedData, PreparedData, load_data, prepare_data
 from hf_transfer_kit.features.head_solutions import Labelled, layer_of_classes
+from hf_transfer_kit.features.layer_output import find_tap
 from hf_transfer_kit.selection import Budget, PrefixCaches, make_strategy, run_strategy
 from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
 
@@ -81,9 +84,10 @@ def main() -> None:
         prepared = {seed: splits(options, shots, seed) for seed in options.seeds}
         heads = {seed: HeadStarts(data) for seed, data in prepared.items()}
         for seed in options.seeds:
-            for depth in range(len(layers_of(options))):
-                compute = partial(regression, options, prepared[seed], depth)
-                results.get(key(shots, regression_of(options, depth), None, seed), compute)
+            means: dict[str, dict[str, Labelled]] = {}
+            for name in regressions_of(options):
+                compute = partial(regression, options, prepared[seed], name, means)
+                results.get(key(shots, name, None, seed), compute)
         for setting in options.settings:
             for seed in options.seeds:
                 compute = partial(run, options, prepared[seed], heads[seed], setting, seed)
@@ -171,42 +175,59 @@ def layers_of(options: SpeechArguments) -> list[str]:
     return [group.name for group in layer_groups(load_model(options.model, num_labels=2)).body]
 
 
-def regression_of(options: SpeechArguments, depth: int) -> str:
-    """The row's name."""
-    return f"regression after {layers_of(options)[depth]}"
+def regressions_of(options: SpeechArguments) -> list[str]:
+    """The rows' names."""
+    layers = layers_of(options)
+    return [*(f"regression after {name}" for name in layers), f"regression after {layers[-1]}, max"]
 
 
-def regression(options: SpeechArguments, data: PreparedData, depth: int) -> dict[str, float]:
-    """Logistic regression on the frozen, mean-pooled output of a layer."""
-    model = fit_window(raw_model(options, data, 0), data.processor)
-    split = {}
-    for name in ("train", "validation", "test"):
-        cached = cache_features(
-            model,
-            getattr(data, name),
-            layer=depth,
-            pooling="mean",
-            collator=data.collator,
-            batch_size=50,
-            cache_dir=Path(options.output_dir) / "cache",
-            progress=False,
-        )
-        rows = [cached[place] for place in range(len(cached))]
-        features = np.stack([np.asarray(row["features"]) for row in rows])
-        split[name] = Labelled(features, np.array([int(row["labels"]) for row in rows]))
+def regression(
+    options: SpeechArguments, data: PreparedData, name: str, means: dict[str, dict[str, Labelled]]
+) -> dict[str, float]:
+    """Logistic regression on the frozen output of a layer, pooled over positions."""
+    if not means:
+        means.update({split: pooled_layers(options, data, split) for split in ("train", "validation", "test")})
+    split = {part: rows[name] for part, rows in means.items()}
     layer = layer_of_classes(split["train"], len(data.label_names), held=split["validation"])
     return {
-        name: float((layer(split[name].features).argmax(1) == split[name].labels).mean())
-        for name in ("validation", "test")
+        part: float((layer(split[part].features).argmax(1) == split[part].labels).mean())
+        for part in ("validation", "test")
     }
+
+
+@torch.no_grad()
+def pooled_layers(options: SpeechArguments, data: PreparedData, split: str) -> dict[str, Labelled]:
+    """Name of a regression -> what it reads of a split, all of one pass."""
+    model = fit_window(raw_model(options, data, 0), data.processor)
+    rows, names = getattr(data, split), layers_of(options)
+    taps = [find_tap(model, depth, example_inputs=dict) for depth in range(len(names))]
+    modules = dict(model.named_modules())
+    maps = FeatureMaps(
+        outputs={tap.name: [modules[name] for name in tap.modules] for tap in taps if not tap.is_input},
+        inputs={tap.name: modules[tap.modules[0]] for tap in taps if tap.is_input},
+    )
+    found: dict[str, list[torch.Tensor]] = {name: [] for name in regressions_of(options)}
+    labels = []
+    for start in range(0, len(rows), 40):
+        batch = data.collator([rows[place] for place in range(start, min(start + 40, len(rows)))])
+        labels.append(batch.pop("labels"))
+        maps.open()
+        model(**batch)
+        caught = maps.close()
+        for name in names:
+            positions = caught[name].movedim(channel_axis(model, caught[name].dim()), -1)
+            positions = positions.reshape(len(positions), -1, positions.shape[-1])  # (B, P, D)
+            found[f"regression after {name}"].append(positions.mean(1))
+        found[f"regression after {names[-1]}, max"].append(positions.amax(1))
+    known = torch.cat(labels).numpy()
+    return {name: Labelled(torch.cat(parts).numpy(), known) for name, parts in found.items()}
 
 
 def markdown(results: Results, options: SpeechArguments) -> str:
     """Test accuracy in %, mean and standard error over the seeds."""
     lines = ["| | " + " | ".join(f"{shots} a class" for shots in options.shots) + " |"]
     lines.append("|---" * (1 + len(options.shots)) + "|")
-    names = [*(regression_of(options, depth) for depth in range(len(layers_of(options)))), *options.settings]
-    for name in names:
+    for name in [*regressions_of(options), *options.settings]:
         cells = []
         for shots in options.shots:
             rate = rate_of(options, name) if name in options.settings else None
