@@ -33,8 +33,10 @@ from hf_transfer_kit.backbones.checkpoints import (
 )
 from hf_transfer_kit.backbones.fresh_networks import FRESH_NETWORKS, fresh_network, fresh_processor
 from hf_transfer_kit.backbones.joint_towers import joint_modality
+from hf_transfer_kit.backbones.modality import modality_of
 from hf_transfer_kit.backbones.new_heads import checked_labels, replace_head
-from hf_transfer_kit.backbones.pooled_encoder import PooledEncoderConfig, pooled_encoder
+from hf_transfer_kit.backbones.pooled_encoder import PooledEncoderConfig, pooled_encoder, repool
+from hf_transfer_kit.backbones.pooled_sounds import pooled_sounds
 from hf_transfer_kit.backbones.pooling import POOLINGS
 from hf_transfer_kit.backbones.text_pooling import own_pooling
 from hf_transfer_kit.backbones.torchvision_networks import torchvision_processor
@@ -87,10 +89,12 @@ def load_model(
         task_type: What the classes are of, as in ``load_data``: with ``"token_classification"`` of each word of a text
             (transformers' token classifier), with ``"ctc"`` the symbols that a sound spells, the first of them the
             blank (its network for CTC); other types are a classifier's.
-        pooling: What a classifier's head reads of an encoder of texts: ``"mean"``, ``"first"``, ``"last"`` or ``"max"``
-            of its positions (``PooledEncoderForSequenceClassification``), or with ``"classifier"`` what transformers'
-            classifier of the architecture reads. ``"auto"`` is the pooling that an encoder of sentences names in a file
-            of its own (of sentence-transformers), and without one ``"classifier"``.
+        pooling: What a classifier's head reads of an encoder of texts or sounds: ``"mean"``, ``"first"``, ``"last"``,
+            ``"max"`` or ``"statistics"`` (mean and standard deviation) of its positions
+            (``PooledEncoderForSequenceClassification``, ``PooledSoundsForAudioClassification``), or with
+            ``"classifier"`` what transformers' classifier of the architecture reads. ``"auto"`` is the pooling that an
+            encoder of sentences names in a file of its own (of sentence-transformers), and without one
+            ``"classifier"``.
         max_seconds: Longest sound to be heard, for networks that hear windows of one length (Whisper's 30 seconds):
             the window is cut to so many whole seconds (``fit_window``). None leaves it.
         weighted_layers: Whether a fresh head of sounds reads a weighted sum of all layers, whose weights learn with it
@@ -155,16 +159,19 @@ def load_model(
     fresh_head = num_labels is not None or id2label is not None
     if fresh_head:
         checked_labels(num_labels, id2label)
-    pools = auto is classifier_class("text") and task_type not in TASK_CLASSES
+    of_texts = auto is classifier_class("text")
+    pools = (of_texts or auto is classifier_class("audio")) and task_type not in TASK_CLASSES
     if pooling not in ("auto", "classifier") and not (fresh_head and pools):
         raise SettingsError(
-            f"pooling={pooling!r} is of texts that a fresh head classifies, and {name} is loaded for something else. "
-            "Leave it out."
+            f"pooling={pooling!r} is of texts or sounds that a fresh head classifies, and {name} is loaded for "
+            "something else. Leave it out."
         )
-    pooled = _pooling(pooling, name, config, revision) if pools and fresh_head else None
-    if pooled is not None and isinstance(config, PooledEncoderConfig):
-        config.pooling, pooled = pooled, None
-    if pooled is not None:
+    if weighted_layers and pooling not in ("auto", "classifier"):
+        raise SettingsError(f"pooling={pooling!r} reads the last layer, and weighted_layers all: leave one out.")
+    # Sounds have no such file, and none is asked for.
+    asks = pools and fresh_head and (of_texts or pooling != "auto")
+    pooled = _pooling(pooling, name, config, revision) if asks else None
+    if pooled is not None and of_texts and not isinstance(config, PooledEncoderConfig):
         auto = AutoModel
     if fresh_head and not _has_own_head(config):
         # A bare encoder: its head is made with the right width at once.
@@ -185,9 +192,7 @@ def load_model(
             kept = torch_dtype(dtype) or getattr(config, "dtype", None) or torch.float32
             model = auto.from_config(config, trust_remote_code=trust_remote_code, dtype=kept)
     if pooled is not None:
-        place = model.name_or_path
-        model = pooled_encoder(model, pooled, seed=seed)
-        model.name_or_path = place
+        model = _pooled(model, pooled, seed=seed)
     if fresh_head:
         replace_head(model, num_labels, id2label=id2label, seed=seed)
     if max_seconds is not None:
@@ -266,6 +271,17 @@ def _refuse_sound_options(network: str, max_seconds: float | None, weighted_laye
             f"weighted_layers was given, but the head of {network} reads one layer: transformers' classifiers of "
             "sounds can read a sum of all. Leave it out."
         )
+
+
+def _pooled(model: PreTrainedModel, pooling: str, *, seed: int) -> PreTrainedModel:
+    """A classifier on the pooled positions of what was loaded."""
+    if isinstance(model.config, PooledEncoderConfig):
+        repool(model, pooling)
+        return model
+    made = pooled_sounds if modality_of(model) == "audio" else pooled_encoder
+    pooled = made(model, pooling, seed=seed)
+    pooled.name_or_path = model.name_or_path
+    return pooled
 
 
 def _pooling(asked: str, name: str, config: PreTrainedConfig, revision: str | None) -> str | None:

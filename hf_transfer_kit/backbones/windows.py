@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import ModelError, SettingsError
@@ -62,8 +63,10 @@ def cut_window(network: nn.Module, frames: int | None) -> None:
         return
     for part in _whispers(network):
         _keep_positions(part, frames // _stride(part))
+        _tell_configs(network, "max_source_positions", part.max_source_positions)
     for part in _spectrogram_embeddings(network):
         _keep_patches(part, frames)
+        _tell_configs(network, "max_length", frames)
 
 
 def check_window(model: nn.Module, extractor: Any) -> None:
@@ -119,6 +122,16 @@ def _keep_positions(encoder: Any, count: int) -> None:
     encoder.embed_positions.requires_grad_(old.weight.requires_grad)
     encoder.max_source_positions = count
     encoder.config.max_source_positions = count
+
+
+def _tell_configs(network: nn.Module, setting: str, value: int) -> None:
+    """Writes a setting into the configurations of all that holds the network, and into those that they hold."""
+    left = [module.config for module in network.modules() if isinstance(module, PreTrainedModel)]
+    while left:
+        config = left.pop()
+        if setting in vars(config):
+            setattr(config, setting, value)
+        left += [held for held in vars(config).values() if isinstance(held, PreTrainedConfig)]
 
 
 def _keep_patches(embeddings: Any, frames: int) -> None:

@@ -5,7 +5,7 @@
 For each number of labels a class every setting is run with all seeds under one budget; seeds draw the labelled rows,
 the head and the order of rows. Validation rows choose the strength of solved heads and of the regressions; the test
 split is the table's alone. Beside the strategies stand logistic regressions on the frozen, mean-pooled output of each
-layer, and on the largest values of the last one. --test_rows speaker=a,b tests on these speakers of the dataset's test
+layer, and on other poolings of the last one. --test_rows speaker=a,b tests on these speakers of the dataset's test
 split and trains on the others. Finished runs are kept in results.json, so a stopped run goes on where it was. Ends with
 a Markdown table.
 """
@@ -26,27 +26,33 @@ from transformers import HfArgumentParser, TrainingArguments
 from hf_transfer_kit import fit_window, layer_groups
 from hf_transfer_kit.backbones import load_model, load_processor, modality_of
 from hf_transfer_kit.backbones.feature_maps import FeatureMaps, channel_axis
+from hf_transfer_kit.backbones.pooling import pooled_positions
 from hf_transfer_kit.data import LoadedData, PreparedData, load_data, prepare_data
 from hf_transfer_kit.features.head_solutions import Labelled, layer_of_classes
 from hf_transfer_kit.features.layer_output import find_tap
-from hf_transfer_kit.selection import Budget, PrefixCaches, make_strategy, run_strategy
+from hf_transfer_kit.selection import Budget, PrefixCaches, Strategy, make_strategy, run_strategy
 from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
 
 SETTINGS = (
     "head_only",
     "weighted head_only",
+    "statistics head_only",
     "freeze_first:k=1",
     "freeze_first:k=3",
     "freeze_first:k=5",
     "freeze_last:k=3",
     "freeze_last:k=5",
     "full",
+    "statistics full",
     "layerwise:decay=0.5",
     "layerwise:decay=0.5,towards=head",
     "lora",
 )
-"""Of Whisper's encoder of four layers: its groups are the convolutions, four layers and the last norm. A setting that
-begins with "weighted" has a head on the weighted sum of all layers."""
+"""Of Whisper's encoder of four layers: its groups are the convolutions, four layers and the last norm. A word before
+the strategy says what the head reads: the weighted sum of all layers, or positions pooled so (``load_model``)."""
+
+MORE = ("max", "statistics")
+"""Poolings that are tried of the last layer, beside the mean."""
 
 
 @dataclass
@@ -124,16 +130,15 @@ def rows_apart(options: SpeechArguments) -> tuple[dict[str, list[str]] | None, d
     return {column: others}, {column: values.split(",")}
 
 
-def raw_model(options: SpeechArguments, data: LoadedData | PreparedData, seed: int, *, weighted: bool = False):
+def raw_model(options: SpeechArguments, data: LoadedData | PreparedData, seed: int, *, reads: str = ""):
     """The pretrained network with a fresh head, as long as its window is."""
-    ids = dict(enumerate(data.label_names))
-    return load_model(options.model, id2label=ids, seed=seed, weighted_layers=weighted)
+    head = {"weighted_layers": True} if reads == "weighted" else {"pooling": reads or "auto"}
+    return load_model(options.model, id2label=dict(enumerate(data.label_names)), seed=seed, **head)
 
 
 def run(options: SpeechArguments, data: PreparedData, heads: HeadStarts, setting: str, seed: int) -> dict[str, float]:
     """One run of one setting."""
-    weighted, text = setting.startswith("weighted "), setting.removeprefix("weighted ")
-    strategy = make_strategy(text)
+    reads, strategy = parts_of(setting)
     args = TrainingArguments(
         output_dir=str(Path(options.output_dir) / "runs"),
         per_device_eval_batch_size=50,
@@ -145,10 +150,12 @@ def run(options: SpeechArguments, data: PreparedData, heads: HeadStarts, setting
     )
     budget = Budget(options.steps, options.batch_size, evaluations=1, learning_rate=rate_of(options, setting))
     # A sum of all layers has no frozen prefix.
-    caches = PrefixCaches(data, cache_budget=0 if weighted else "4GB", cache_dir=Path(options.output_dir) / "cache")
+    caches = PrefixCaches(
+        data, cache_budget=0 if reads == "weighted" else "4GB", cache_dir=Path(options.output_dir) / "cache"
+    )
     done = run_strategy(
         strategy,
-        lambda drawn: fit_window(raw_model(options, data, drawn, weighted=weighted), data.processor),
+        lambda drawn: fit_window(raw_model(options, data, drawn, reads=reads), data.processor),
         data,
         args,
         budget,
@@ -167,7 +174,13 @@ def run(options: SpeechArguments, data: PreparedData, heads: HeadStarts, setting
 def rate_of(options: SpeechArguments, setting: str) -> float:
     """Of what the setting trains."""
     rates = {"body": options.rate, "scratch": options.scratch_rate, "head": options.head_rate}
-    return rates[make_strategy(setting.removeprefix("weighted ")).rate_kind]
+    return rates[parts_of(setting)[1].rate_kind]
+
+
+def parts_of(setting: str) -> tuple[str, Strategy]:
+    """What the head reads, empty for the last layer as transformers pools it, and the strategy."""
+    reads, _, text = setting.rpartition(" ")
+    return reads, make_strategy(text)
 
 
 def layers_of(options: SpeechArguments) -> list[str]:
@@ -178,7 +191,10 @@ def layers_of(options: SpeechArguments) -> list[str]:
 def regressions_of(options: SpeechArguments) -> list[str]:
     """The rows' names."""
     layers = layers_of(options)
-    return [*(f"regression after {name}" for name in layers), f"regression after {layers[-1]}, max"]
+    return [
+        *(f"regression after {name}" for name in layers),
+        *(f"regression after {layers[-1]}, {how}" for how in MORE),
+    ]
 
 
 def regression(
@@ -218,7 +234,8 @@ def pooled_layers(options: SpeechArguments, data: PreparedData, split: str) -> d
             positions = caught[name].movedim(channel_axis(model, caught[name].dim()), -1)
             positions = positions.reshape(len(positions), -1, positions.shape[-1])  # (B, P, D)
             found[f"regression after {name}"].append(positions.mean(1))
-        found[f"regression after {names[-1]}, max"].append(positions.amax(1))
+        for how in MORE:
+            found[f"regression after {names[-1]}, {how}"].append(pooled_positions(positions, None, how=how))
     known = torch.cat(labels).numpy()
     return {name: Labelled(torch.cat(parts).numpy(), known) for name, parts in found.items()}
 

@@ -101,7 +101,7 @@ SPEECH = sorted(set(MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES) - {"audio-spec
 def speech_classifier(kind, **settings):
     """A small one with an input of two rows."""
     config = AutoConfig.for_model(
-        kind, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, classifier_proj_size=12,
+        kind, hidden_size=16, num_hidden_layers=5, num_attention_heads=2, intermediate_size=16, classifier_proj_size=12,
         num_labels=3, conv_dim=(8, 8), conv_stride=(5, 2), conv_kernel=(10, 3), num_feat_extract_layers=2,
         num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2, feature_projection_input_dim=8, num_mel_bins=8,
         d_model=16, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,

@@ -162,6 +162,10 @@ class NetworkArguments:
             return make_model
         return lambda seed: fit_window(make_model(seed), data.processor)
 
+    def fitted_maker(self, loaded: LoadedData, data: PreparedData) -> Callable[[int], PreTrainedModel]:
+        """What ``model_maker`` gives, fitted to the prepared data."""
+        return self.fitted(self.model_maker(loaded), data)
+
     def processor(self, model: PreTrainedModel):
         """The checkpoint's processor for what the model reads."""
         return load_processor(self.model_name_or_path, modality_of(model), revision=self.model_revision)
@@ -182,8 +186,9 @@ class ModelArguments(NetworkArguments):
     pooling: str = field(
         default="auto",
         metadata={
-            "help": "What the head reads of a network of texts: mean, first, last or max of its positions, or "
-            "classifier (what transformers' reads); auto: as an encoder of sentences says of itself, else classifier; "
+            "help": "What the head reads of a network of texts or sounds: mean, first, last, max or statistics (mean "
+            "and spread) of its positions, or classifier (what transformers' reads); auto: as an encoder of sentences "
+            "says of itself, else classifier; "
             "probe: the best for a linear probe on training rows."
         },
     )
@@ -215,7 +220,7 @@ class ModelArguments(NetworkArguments):
             return self.fitted(make_model, data)
         stage("Choosing the pooling")
         found = choose_pooling(
-            lambda pooling: replace(self, pooling=pooling).model_maker(loaded)(args.seed),
+            lambda pooling: replace(self, pooling=pooling).fitted_maker(loaded, data)(args.seed),
             data,
             batch_size=args.per_device_eval_batch_size,
             seed=args.seed,
@@ -223,7 +228,7 @@ class ModelArguments(NetworkArguments):
         )
         self.pooling = found.pooling
         print(found)
-        return self.model_maker(loaded)
+        return self.fitted_maker(loaded, data)
 
     def refuse_probe(self, where: str) -> None:
         """Refuses ``--pooling probe`` where it is not known.
