@@ -38,17 +38,18 @@ def figure_of(folder, sounds):
     return np.mean([answer.label == names[label] for answer, label in zip(answers, test["label"], strict=True)])
 
 
-@pytest.mark.parametrize("strategy", ["full", "lora"])
+@pytest.mark.parametrize("strategy", ["full", "lora", "head_only --pooling statistics"])
 def test_what_a_run_leaves_is_short_for_everyone(strategy, given, tmp_path):
     network, sounds = given
-    flags = ["--model_name_or_path", network, "--dataset", sounds, "--strategy", strategy, "--output_dir", tmp_path]
+    flags = ["--model_name_or_path", network, "--dataset", sounds, "--output_dir", tmp_path]
+    flags += ["--strategy", *strategy.split()]
     run("finetune.py", *flags, *FAST)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["data"]["prepared"]["window_seconds"] == 1
     (result,) = report["results"]
     assert figure_of(tmp_path, sounds) == pytest.approx(result["test"]["accuracy"], abs=1e-9)
 
-    model = AutoModelForAudioClassification.from_pretrained(tmp_path)  # stock transformers, the card's code
+    model = AutoModelForAudioClassification.from_pretrained(tmp_path)  # transformers' own words, as the card says
     extractor = AutoFeatureExtractor.from_pretrained(tmp_path)
     assert Window.of(extractor).seconds == 1
     inputs = extractor(np.zeros(9_000, np.float32), sampling_rate=16_000, return_tensors="pt")
@@ -64,6 +65,7 @@ COMMANDS = {
     "advise": ["advise.py"],
     "rank": ["advise.py", "--models", "small_resnet", "--rank_rows", "30"],
     "features": ["extract_features.py"],
+    "pooling": ["finetune.py", "--pooling", "probe"],
     "depth": ["search_depth.py", "--seeds", "0"],
     "no source": ["adapt.py", "--method", "tent", "--seeds", "0"],
     "adapt": ["adapt.py", "--method", "coral", "--seeds", "0"],
