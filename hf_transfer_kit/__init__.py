@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hf_transfer_kit.backbones import (
         class_embeddings,
         extend_head,
+        fit_window,
         layer_groups,
         load_model,
         load_processor,
@@ -166,6 +167,7 @@ __all__ = [
     "domain_distance",
     "extend_head",
     "find_learning_rate",
+    "fit_window",
     "last_whole_checkpoint",
     "layer_groups",
     "layerwise_optimizer",

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from hf_transfer_kit.backbones.modality import modality_of
     from hf_transfer_kit.backbones.new_heads import replace_head
     from hf_transfer_kit.backbones.pooled_encoder import PooledEncoderConfig, PooledEncoderForSequenceClassification
+    from hf_transfer_kit.backbones.pooled_sounds import PooledSoundsConfig, PooledSoundsForAudioClassification
     from hf_transfer_kit.backbones.registry import register_architecture, register_head
     from hf_transfer_kit.backbones.torchvision_networks import TorchvisionConfig, TorchvisionForImageClassification
     from hf_transfer_kit.backbones.tower_classifier import TowerConfig, TowerForClassification
     from hf_transfer_kit.backbones.tower_loading import load_tower_classifier
+    from hf_transfer_kit.backbones.windows import fit_window
 
 __all__ = [
     "DTYPES",
@@ -37,6 +39,8 @@ __all__ = [
     "JointTowers",
     "PooledEncoderConfig",
     "PooledEncoderForSequenceClassification",
+    "PooledSoundsConfig",
+    "PooledSoundsForAudioClassification",
     "TorchvisionConfig",
     "TorchvisionForImageClassification",
     "TowerConfig",
@@ -47,6 +51,7 @@ __all__ = [
     "class_embeddings",
     "extend_head",
     "find_head",
+    "fit_window",
     "is_adapted",
     "joint_modality",
     "known_classes",
@@ -64,4 +69,6 @@ __all__ = [
     "stored_dtype",
 ]
 
-load_when_used(__name__, at_once=["dann_mnist", "pooled_encoder", "torchvision_networks", "tower_classifier"])
+load_when_used(
+    __name__, at_once=["dann_mnist", "pooled_encoder", "pooled_sounds", "torchvision_networks", "tower_classifier"]
+)

@@ -33,16 +33,20 @@ from hf_transfer_kit.backbones.checkpoints import (
 )
 from hf_transfer_kit.backbones.fresh_networks import FRESH_NETWORKS, fresh_network, fresh_processor
 from hf_transfer_kit.backbones.joint_towers import joint_modality
+from hf_transfer_kit.backbones.modality import modality_of
 from hf_transfer_kit.backbones.new_heads import checked_labels, replace_head
-from hf_transfer_kit.backbones.pooled_encoder import PooledEncoderConfig, pooled_encoder
+from hf_transfer_kit.backbones.pooled_encoder import PooledEncoderConfig, pooled_encoder, repool
+from hf_transfer_kit.backbones.pooled_sounds import pooled_sounds
 from hf_transfer_kit.backbones.pooling import POOLINGS
 from hf_transfer_kit.backbones.text_pooling import own_pooling
 from hf_transfer_kit.backbones.torchvision_networks import torchvision_processor
 from hf_transfer_kit.backbones.tower_loading import load_tower_classifier
+from hf_transfer_kit.backbones.windows import fit_window, window_frames
 from hf_transfer_kit.errors import ModelError, SettingsError, first_line
 from hf_transfer_kit.near_names import did_you_mean
-from hf_transfer_kit.options import check_choice
+from hf_transfer_kit.options import check_choice, check_number
 from hf_transfer_kit.task_types import CLASSIFICATION, check_task_type
+from hf_transfer_kit.values.windows import with_window
 
 TEXT_POOLINGS = ("auto", "classifier", *POOLINGS)
 """What a classifier's head may read of an encoder of texts."""
@@ -64,6 +68,8 @@ def load_model(
     trained_head: bool = False,
     task_type: str = CLASSIFICATION,
     pooling: str = "auto",
+    max_seconds: float | None = None,
+    weighted_layers: bool = False,
 ) -> PreTrainedModel:
     """Loads a pretrained network as a classifier of the given classes, with a fresh head.
 
@@ -83,14 +89,21 @@ def load_model(
         task_type: What the classes are of, as in ``load_data``: with ``"token_classification"`` of each word of a text
             (transformers' token classifier), with ``"ctc"`` the symbols that a sound spells, the first of them the
             blank (its network for CTC); other types are a classifier's.
-        pooling: What a classifier's head reads of an encoder of texts: ``"mean"``, ``"first"``, ``"last"`` or ``"max"``
-            of its positions (``PooledEncoderForSequenceClassification``), or with ``"classifier"`` what transformers'
-            classifier of the architecture reads. ``"auto"`` is the pooling that an encoder of sentences names in a file
-            of its own (of sentence-transformers), and without one ``"classifier"``.
+        pooling: What a classifier's head reads of an encoder of texts or sounds: ``"mean"``, ``"first"``, ``"last"``,
+            ``"max"`` or ``"statistics"`` (mean and standard deviation) of its positions
+            (``PooledEncoderForSequenceClassification``, ``PooledSoundsForAudioClassification``), or with
+            ``"classifier"`` what transformers' classifier of the architecture reads. ``"auto"`` is the pooling that an
+            encoder of sentences names in a file of its own (of sentence-transformers), and without one
+            ``"classifier"``.
+        max_seconds: Longest sound to be heard, for networks that hear windows of one length (Whisper's 30 seconds):
+            the window is cut to so many whole seconds (``fit_window``). None leaves it.
+        weighted_layers: Whether a fresh head of sounds reads a weighted sum of all layers, whose weights learn with it
+            (transformers' ``use_weighted_layer_sum``, as in SUPERB), not the last one.
 
     Raises:
-        SettingsError: When ``dtype``, ``task_type`` or ``pooling`` is unknown, or a pooling is asked for where a head
-            is kept.
+        SettingsError: When ``dtype``, ``task_type`` or ``pooling`` is unknown, a pooling is asked for where a head is
+            kept, ``max_seconds`` of a network without a window, or beyond it, or ``weighted_layers`` of one whose head
+            reads one layer.
         ModelError: When there is no such model, its files are missing or unsafe, it is no architecture with a
             classifier, its weights do not fit its architecture, or a head that was wanted is not among them.
 
@@ -108,6 +121,7 @@ def load_model(
     check_choice("load_model", "pooling", pooling, TEXT_POOLINGS)
     name = str(name_or_path)
     if name in FRESH_NETWORKS:
+        _refuse_sound_options(name, max_seconds, weighted_layers)
         if trained_head:
             raise ModelError(f"{name} has no trained head: it begins with random weights. Give a saved classifier.")
         classes = checked_labels(2 if (num_labels, id2label) == (None, None) else num_labels, id2label)
@@ -123,6 +137,7 @@ def load_model(
             raise ModelError(
                 f"{name} has no trained head: it joins two towers. Give a checkpoint saved as a classifier."
             )
+        _refuse_sound_options(name, max_seconds, weighted_layers)
         return load_tower_classifier(
             name,
             id2label=checked_labels(2 if (num_labels, id2label) == (None, None) else num_labels, id2label),
@@ -134,22 +149,29 @@ def load_model(
         )
     else:
         auto = classifier_class(classifier_modality(config, name, modality))
+    if weighted_layers and task_type not in TASK_CLASSES and hasattr(config, "use_weighted_layer_sum"):
+        config.use_weighted_layer_sum = True
+    elif weighted_layers:
+        _refuse_sound_options(name, None, weighted_layers)
     if getattr(config, "use_weighted_layer_sum", False):
         # A layer that layerdrop leaves out gives no state to weigh: the forward of training would fail.
-        config.layerdrop = 0.0
+        config.layerdrop = config.encoder_layerdrop = 0.0
     fresh_head = num_labels is not None or id2label is not None
     if fresh_head:
         checked_labels(num_labels, id2label)
-    pools = auto is classifier_class("text") and task_type not in TASK_CLASSES
+    of_texts = auto is classifier_class("text")
+    pools = (of_texts or auto is classifier_class("audio")) and task_type not in TASK_CLASSES
     if pooling not in ("auto", "classifier") and not (fresh_head and pools):
         raise SettingsError(
-            f"pooling={pooling!r} is of texts that a fresh head classifies, and {name} is loaded for something else. "
-            "Leave it out."
+            f"pooling={pooling!r} is of texts or sounds that a fresh head classifies, and {name} is loaded for "
+            "something else. Leave it out."
         )
-    pooled = _pooling(pooling, name, config, revision) if pools and fresh_head else None
-    if pooled is not None and isinstance(config, PooledEncoderConfig):
-        config.pooling, pooled = pooled, None
-    if pooled is not None:
+    if weighted_layers and pooling not in ("auto", "classifier"):
+        raise SettingsError(f"pooling={pooling!r} reads the last layer, and weighted_layers all: leave one out.")
+    # Sounds have no such file, and none is asked for.
+    asks = pools and fresh_head and (of_texts or pooling != "auto")
+    pooled = _pooling(pooling, name, config, revision) if asks else None
+    if pooled is not None and of_texts and not isinstance(config, PooledEncoderConfig):
         auto = AutoModel
     if fresh_head and not _has_own_head(config):
         # A bare encoder: its head is made with the right width at once.
@@ -170,11 +192,11 @@ def load_model(
             kept = torch_dtype(dtype) or getattr(config, "dtype", None) or torch.float32
             model = auto.from_config(config, trust_remote_code=trust_remote_code, dtype=kept)
     if pooled is not None:
-        place = model.name_or_path
-        model = pooled_encoder(model, pooled, seed=seed)
-        model.name_or_path = place
+        model = _pooled(model, pooled, seed=seed)
     if fresh_head:
         replace_head(model, num_labels, id2label=id2label, seed=seed)
+    if max_seconds is not None:
+        _cut(model, name, max_seconds, revision)
     if not pretrained:
         model.name_or_path = ""  # it has nothing of the checkpoint's weights
     return of_own_precision(model).eval()
@@ -217,6 +239,49 @@ def load_processor(name_or_path: str | Path, modality: str, *, revision: str | N
             f"{name} has no {modality} processor that {_PROCESSORS[modality]} can load ({first_line(error)}). "
             "Save the checkpoint's processor beside its weights."
         ) from error
+
+
+def _cut(model: PreTrainedModel, name: str, max_seconds: float, revision: str | None) -> None:
+    """Cuts the network's window to sounds of so many seconds."""
+    check_number("load_model", "max_seconds", max_seconds, low=0, above=True)
+    if window_frames(model) is None:
+        _refuse_sound_options(type(model).__name__, max_seconds, False)
+    fit_window(model, with_window(load_processor(name, "audio", revision=revision), max_seconds))
+
+
+def _weigh_layers(config: PreTrainedConfig, name: str) -> None:
+    """Has the head read a weighted sum of all layers."""
+    if not hasattr(config, "use_weighted_layer_sum"):
+        raise SettingsError(
+            f"weighted_layers was given, but the head of {name} reads one layer: transformers' classifiers of sounds "
+            "have the sum. Leave it out."
+        )
+    config.use_weighted_layer_sum = True
+
+
+def _refuse_sound_options(network: str, max_seconds: float | None, weighted_layers: bool) -> None:
+    """Refuses options of networks of sounds where they would do nothing."""
+    if max_seconds is not None:
+        raise SettingsError(
+            f"max_seconds={max_seconds} was given, but {network} has no window of one length that could be cut. Leave "
+            "it out."
+        )
+    if weighted_layers:
+        raise SettingsError(
+            f"weighted_layers was given, but the head of {network} reads one layer: transformers' classifiers of "
+            "sounds can read a sum of all. Leave it out."
+        )
+
+
+def _pooled(model: PreTrainedModel, pooling: str, *, seed: int) -> PreTrainedModel:
+    """A classifier on the pooled positions of what was loaded."""
+    if isinstance(model.config, PooledEncoderConfig):
+        repool(model, pooling)
+        return model
+    made = pooled_sounds if modality_of(model) == "audio" else pooled_encoder
+    pooled = made(model, pooling, seed=seed)
+    pooled.name_or_path = model.name_or_path
+    return pooled
 
 
 def _pooling(asked: str, name: str, config: PreTrainedConfig, revision: str | None) -> str | None:

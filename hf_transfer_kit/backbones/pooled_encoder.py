@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_transfer_kit.backbones.held import held_config, keep_weights, without_place
-from hf_transfer_kit.backbones.pooling import POOLINGS, pooled_positions
+from hf_transfer_kit.backbones.pooling import POOLINGS, pooled_positions, pooled_width
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.near_names import did_you_mean
@@ -97,7 +97,7 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
                 setattr(self.encoder, name, None)
         self.supports_gradient_checkpointing = bool(self.encoder.supports_gradient_checkpointing)
         self.dropout = nn.Dropout(_dropout(config.encoder_config))
-        self.classifier = nn.Linear(config.hidden_size, cast(int, config.num_labels))
+        self.classifier = nn.Linear(pooled_width(config.hidden_size, config.pooling), cast(int, config.num_labels))
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -176,6 +176,20 @@ def pooled_encoder(
         model = PooledEncoderForSequenceClassification(made, encoder=encoder)
     cast(nn.Module, model).to(encoder.device, encoder.dtype)
     return model.eval()
+
+
+def repool(model: Any, pooling: str) -> None:
+    """Has a pooled encoder read its positions otherwise, in place, with a head of its own class as wide as that needs.
+
+    Args:
+        model: Of texts or of sounds.
+        pooling: One of ``POOLINGS``.
+    """
+    model.config.pooling = pooling
+    old = model.classifier
+    width = pooled_width(model.config.hidden_size, pooling)
+    if old.in_features != width:
+        model.classifier = nn.Linear(width, old.out_features, device=old.weight.device, dtype=old.weight.dtype)
 
 
 def _dropout(config: PreTrainedConfig) -> float:

@@ -27,7 +27,9 @@ def transformers_sections(model: PreTrainedModel, trace: Trace) -> list[Section]
     base = next((name for name, child in model.named_children() if child is model.base_model), "")
     if not base and head and len(towers := [n for n, c in model.named_children() if n not in head]) == 1:
         base = towers[0]  # the body is one child that base_model_prefix does not name, as in Whisper's classifier
-    found = _body_sections(model.get_submodule(base), base, model.config, trace, skip=head if not base else set())
+    body = model.get_submodule(base)
+    # Of what it holds: a model of the kit around a network counts no layers.
+    found = _body_sections(body, base, _config_of(body, model.config), trace, skip=head if not base else set())
     return [section.prefixed(f"{base}." if base else "") for section in found]
 
 

@@ -23,6 +23,7 @@ from datasets.arrow_writer import ArrowWriter
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from hf_transfer_kit.backbones import fit_window
 from hf_transfer_kit.backbones.pooling import POOLINGS
 from hf_transfer_kit.commands.edge.flag_values import check_choice
 from hf_transfer_kit.commands.edge.places import checked_output
@@ -164,6 +165,7 @@ def main() -> None:
     processor = model_args.processor(model)
     if isinstance(loaded, StreamedData):
         inputs = stream_args.inputs(data_args, loaded, processor)
+        fit_window(model, inputs.processor)
         streams = {
             split: StreamedRows(loaded, split, inputs, skip=data_args.skip_bad_rows)
             for split in feature_args.wanted(loaded.splits)
@@ -172,6 +174,7 @@ def main() -> None:
     else:
         with args.main_process_first():
             data = data_args.prepare(loaded, processor)
+        fit_window(model, data.processor)
         cached_splits = {}
         for split in feature_args.wanted(SPLITS):
             stage("Computing features")

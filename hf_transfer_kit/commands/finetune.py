@@ -192,7 +192,7 @@ def main() -> None:
     if not growing:  # whose head knows its old classes
         (strategy,) = heads.settled([strategy], model)
     args.max_steps, args.num_train_epochs = budget.max_steps, 0.0
-    args.learning_rate = budget.rate(data.modality, strategy.rate_kind)
+    args.learning_rate = budget.rate(data.reads, strategy.rate_kind)
 
     facts = {
         "strategy": strategy_text(strategy),

@@ -83,6 +83,7 @@ def generalise(
         prepared = domain_args.prepare_sources(sources, processor)
         first = next(iter(prepared))
         prepared[first] = replace(prepared[first], balance=balance)
+        make_model = model_args.fitted(make_model, prepared[first])
         last = None if unseen is None else domain_args.prepare(unseen, processor, like=prepared[first])
     used = Sources(prepared, pretrained=model_args.pretrained)
     budget = args.budget(max(len(rows.train) for rows in prepared.values()), sources.modality)

@@ -6,7 +6,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from hf_transfer_kit.backbones import load_model
+from transformers import PreTrainedModel
+
+from hf_transfer_kit.backbones import fit_window, load_model
 from hf_transfer_kit.commands.edge.settings import command_line, resolved_config
 from hf_transfer_kit.commands.edge.sharing import Sharing
 from hf_transfer_kit.commands.edge.sign_of_life import stage
@@ -77,6 +79,11 @@ def adapt_source_free(
         )
         model_args.check_modality(trained, loaded)
         prepared = domain_args.prepare(loaded, model_args.processor(trained))
+
+    def make_model() -> PreTrainedModel:
+        again = load_model(domain_args.source_model, trust_remote_code=model_args.trust_remote_code)
+        return fit_window(again, prepared.processor)
+
     target = TargetAlone(prepared, loaded.labelled_splits, names)
     budget = args.budget(len(prepared.train), loaded.modality)
     watched = Watched(
@@ -95,7 +102,7 @@ def adapt_source_free(
         stage("Training and comparing")
         comparison = compare_source_free(
             methods,
-            lambda: load_model(domain_args.source_model, trust_remote_code=model_args.trust_remote_code),
+            make_model,
             target,
             args,
             budget,
@@ -125,7 +132,7 @@ def adapt_source_free(
     facts = RunFacts(
         model_name=model_args.display_name,
         budget=budget,
-        learning_rate=budget.rate(loaded.modality, "body"),
+        learning_rate=budget.rate(prepared.reads, "body"),
         seed=adapt_args.seeds[0],
         command=command_line(),
         seconds={"total": time.perf_counter() - started},

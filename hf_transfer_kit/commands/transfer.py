@@ -92,6 +92,7 @@ class RaceArguments:
             with args.main_process_first():
                 data = data_args.prepare(loaded, other.processor(make_model(self.seeds[0])))
                 data = replace(data, **judged)
+            make_model = other.fitted(make_model, data)
             found.append(OtherSource(other.display_name, make_model, data, cache_args.caches(data, args)))
         return found
 

@@ -190,6 +190,7 @@ def main() -> None:
     processor = model_args.processor(make_network(args.seed))
     with args.main_process_first():
         prepared = data_args.prepare(data, processor)
+    make_network = model_args.fitted(make_network, prepared)
     kept = KeepRaceReport(
         started_race(
             "zero_shot",

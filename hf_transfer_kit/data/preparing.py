@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, cast
@@ -28,9 +29,13 @@ from hf_transfer_kit.data.raw_inputs import (
     encoded,
     token_rows,
 )
-from hf_transfer_kit.data.sounds import decoded_waves, usual_longest
+from hf_transfer_kit.data.sounds import beginnings, decoded_waves, samples_of, usual_longest
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.values import Collator, KnownCollator, LabelledRows, MapRows
+from hf_transfer_kit.values.windows import Window, with_window
+
+logger = get_logger(__name__)
 
 SPLITS = ("train", "validation", "test")
 """The splits of loaded and of prepared data."""
@@ -73,6 +78,11 @@ class PreparedData:
     def raw_inputs(self) -> RawInputs:
         """What makes the same inputs of raw rows."""
         return RawInputs(self.modality, self.processor, self.sizes)
+
+    @property
+    def reads(self) -> str:
+        """What the network is given: sounds may have become pictures."""
+        return self.raw_inputs.reads
 
     def relabelled(self, data: LoadedData) -> PreparedData:
         """The same inputs with the labels of ``data``, which has the same rows (``LoadedData.relabelled``).
@@ -133,7 +143,9 @@ def prepare_data(
         image_size: Another side of the pictures in pixels, 8 to 8192.
         max_length: Longest text in tokens; longer ones are cut.
         max_seconds: Longest sound in seconds; None takes the length that 99 % of them keep within, at most 10, and of
-            sounds with transcripts that of the longest to train on.
+            sounds with transcripts that of the longest to train on; how many are cut is told. An extractor that makes
+            windows of one length (Whisper's 30 seconds) makes them of as many whole seconds as these sounds need:
+            ``fit_window(model, prepared.processor)`` cuts the network to them.
         channels: 1 makes pictures grey, 3 leaves their colours; None is the processor's.
         memory_limit: Bytes that decoded images of one split may take; beyond, rows are decoded when asked for.
         like: The source that this target goes with, prepared before with the same processor: inputs get the sizes of
@@ -293,19 +305,36 @@ def _texts(data: LoadedData, tokenizer: Any, sizes: InputSizes, memory_limit: in
 
 
 def _sounds(data: LoadedData, processor: Any, sizes: InputSizes, memory_limit: int) -> _Inputs:
-    rate = SoundInputs(processor, sizes).rate
-    waves = {split: decoded_waves(raw_rows(data, split), rate, max_seconds=sizes.max_seconds) for split in SPLITS}
-    longest = sizes.max_seconds
+    rate, longest = SoundInputs(processor, sizes).rate, sizes.max_seconds
+    waves = {split: decoded_waves(raw_rows(data, split), rate, max_seconds=longest) for split in SPLITS}
     if longest is None:
-        seconds = [len(wave) / rate for wave in waves["train"]]
-        # What is cut off a sound still stands in its transcript.
-        longest = max(seconds) if data.task_type == "ctc" else usual_longest(seconds)
+        longest = _longest([len(wave) / rate for wave in waves["train"]], data.task_type, Window.of(processor))
         sizes = replace(sizes, max_seconds=longest)
-        waves = {split: [wave[: round(longest * rate)] for wave in waves[split]] for split in SPLITS}
+    cut = 0
+    for split in SPLITS:
+        waves[split], count = beginnings(waves[split], samples_of(longest, rate))
+        cut += count
+    if cut:
+        logger.warning(
+            f"{cut:,} of the {sum(map(len, waves.values())):,} sounds of {data.name} are longer than {longest:.2f} "
+            "seconds, and what comes later is not heard. A larger max_seconds keeps more of them."
+        )
+    processor = with_window(processor, longest)
     describe: dict[str, Any] = {"sampling_rate": rate, "max_seconds": round(longest, 3), "decoded_once": True}
+    if window := Window.of(processor):
+        describe["window_seconds"] = window.seconds
     sounds = SoundInputs(processor, sizes)
     inputs = {split: sounds.values(waves[split]) for split in SPLITS}
     if sounds.as_pictures:
         describe["image_size"] = list(sounds.geometry.size)
         processor = _of_geometry(processor, sounds.geometry)
     return _Inputs(inputs, sounds.collator, sounds.name, describe, sizes, processor)
+
+
+def _longest(seconds: Sequence[float], task_type: str, window: Window | None) -> float:
+    """The longest sound that is kept where nobody said it."""
+    if task_type == "ctc":
+        return max(seconds)  # what is cut off a sound still stands in its transcript
+    usual = usual_longest(seconds)
+    # A window of whole seconds has room for a little more.
+    return float(min(math.ceil(usual), window.seconds)) if window else usual

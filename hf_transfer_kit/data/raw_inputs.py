@@ -16,10 +16,13 @@ from hf_transfer_kit.data.collating import FeatureCollator, ImageCollator, TextC
 from hf_transfer_kit.data.contents import contents_hash
 from hf_transfer_kit.data.decoding import problem_of
 from hf_transfer_kit.data.images import LEAST_SIDE, MOST_SIDE, ImageGeometry, image_geometry
-from hf_transfer_kit.data.sounds import decoded_waves, mel_picture
+from hf_transfer_kit.data.sounds import beginnings, decoded_waves, mel_picture, samples_of
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.options import check_int, check_number
 from hf_transfer_kit.values import KnownCollator
+
+logger = cast(Any, get_logger(__name__))  # transformers gives loggers warning_once
 
 LEAST_SECONDS = 0.1
 """Shorter waves would leave a convolutional encoder without a frame."""
@@ -147,7 +150,11 @@ class RawInputs:
             return [{"pixel_values": self._geometry.decode(value)} for value in values]
         if self.modality == "text":
             return token_rows(encoded(self.processor, values, self.sizes.max_length))
-        waves = decoded_waves(values, self._sounds.rate, max_seconds=self.sizes.max_seconds)
+        longest = cast(float, self.sizes.max_seconds)  # a number for sounds
+        waves = decoded_waves(values, self._sounds.rate, max_seconds=longest)
+        waves, cut = beginnings(waves, samples_of(longest, self._sounds.rate))
+        if cut:
+            logger.warning_once(f"Of sounds longer than {longest:.2f} seconds, max_seconds, the rest is not heard.")
         return [{self._sounds.name: value} for value in self._sounds.values(waves)]
 
     @cached_property

@@ -13,18 +13,27 @@ from hf_transfer_kit.data.decoding import mono_wave
 
 
 def decoded_waves(values: Sequence[Any], sampling_rate: int, *, max_seconds: float | None) -> list[np.ndarray]:
-    """Waves of shape (samples,) at ``sampling_rate`` (Hz), no longer than ``max_seconds``.
+    """Waves of shape (samples,) at ``sampling_rate`` (Hz), cut to one sample more than ``max_seconds``: what is longer
+    can be told until ``beginnings`` are taken.
 
     Args:
         values: Stored or decoded sounds.
         sampling_rate: In Hz.
-        max_seconds: Longest wave kept, its beginning; None keeps all.
+        max_seconds: Longest wave; None keeps all.
     """
-    waves = [mono_wave(value, sampling_rate) for value in values]
-    if max_seconds is None:
-        return waves
-    longest = max(1, round(max_seconds * sampling_rate))
-    return [wave[:longest] for wave in waves]
+    waves = (mono_wave(value, sampling_rate) for value in values)
+    most = None if max_seconds is None else samples_of(max_seconds, sampling_rate) + 1
+    return [wave[:most] for wave in waves]
+
+
+def samples_of(seconds: float, sampling_rate: int) -> int:
+    """Samples of a wave that is kept for so many seconds, at least one."""
+    return max(1, round(seconds * sampling_rate))
+
+
+def beginnings(waves: Sequence[np.ndarray], samples: int) -> tuple[list[np.ndarray], int]:
+    """The waves, no longer than so many samples, and how many lost their end."""
+    return [wave[:samples] for wave in waves], sum(len(wave) > samples for wave in waves)
 
 
 def usual_longest(seconds: Sequence[float], *, limit: float = 10.0) -> float:

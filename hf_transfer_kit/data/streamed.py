@@ -20,6 +20,7 @@ from hf_transfer_kit.data.labels import NO_LABEL
 from hf_transfer_kit.data.raw_inputs import InputSizes, RawInputs, check_sizes, check_tokenizer
 from hf_transfer_kit.data.stored_splits import display_name, stored_streams
 from hf_transfer_kit.errors import DataError, SettingsError, TransferKitError, first_line
+from hf_transfer_kit.values.windows import with_window
 
 _SHOWN = 10
 
@@ -184,6 +185,8 @@ def stream_inputs(data: StreamedData, processor: Any, sizes: InputSizes) -> RawI
             f"max_seconds is missing: {data.name} holds sounds, and how long they are a stream shows at its end alone. "
             "Give the longest that is kept, in seconds."
         )
+    if data.modality == "audio":
+        processor = with_window(processor, cast(float, sizes.max_seconds))
     return RawInputs(data.modality, processor, sizes)
 
 

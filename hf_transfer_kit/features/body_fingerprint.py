@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib.metadata import version
 from typing import Any
 
@@ -44,9 +44,9 @@ def body_fingerprint(model: nn.Module) -> str:
     return _fingerprint(inner, lambda name: not is_under(name, head))
 
 
-def features_fingerprint(model: nn.Module, last: str) -> str:
-    """The same for all but one layer, the last: what stands before it in the head counts too."""
-    return _fingerprint(model, lambda name: not is_under(name, {last}))
+def features_fingerprint(model: nn.Module, last: Collection[str]) -> str:
+    """The same for all but the named layers, the last ones: what stands before them in the head counts too."""
+    return _fingerprint(model, lambda name: not is_under(name, set(last)))
 
 
 def prefix_fingerprint(model: nn.Module, depth: int) -> str:

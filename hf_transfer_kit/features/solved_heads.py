@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from transformers import default_data_collator
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.adapters import outermost
 from hf_transfer_kit.backbones.feature_maps import logits_layer
-from hf_transfer_kit.backbones.heads import PassedOn, last_layers
+from hf_transfer_kit.backbones.heads import PassedOn, find_head, last_layers
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.backbones.shards import has_shards
 from hf_transfer_kit.backbones.splitting.sample import tensors_of, usual_device
@@ -52,6 +52,9 @@ class SolvedHead:
         losses: Strength -> mean loss that it was chosen by; empty where there was no choice.
         rows: Training rows that were fitted.
         seconds: What it took, the pass through the network included.
+        before: Weight (R, D) and bias (R,) of the layer before the last, float32, where the head is two linear layers
+            with nothing but a mean over positions between them, as those of speech networks: together they are the
+            regression on D features. None: that layer stays.
     """
 
     weight: np.ndarray
@@ -60,9 +63,10 @@ class SolvedHead:
     losses: Mapping[float, float] = field(default_factory=dict)
     rows: int = 0
     seconds: float = 0.0
+    before: tuple[np.ndarray, np.ndarray] | None = None
 
     def put_into(self, model: nn.Module) -> nn.Module:
-        """Writes it into the model's last layer, in place, in that layer's precision.
+        """Writes it into the model's last layer, or last two, in place, in their precision.
 
         Returns:
             The model.
@@ -70,18 +74,31 @@ class SolvedHead:
         Raises:
             ModelError: When the model's last layer is no linear one, or has another size.
         """
-        name, layer = solvable_layer(plain_model(model)[0])
-        bias: Tensor | None = layer.bias
+        network = plain_model(model)[0]
+        name, layer = solvable_layer(network)
         if tuple(layer.weight.shape) != self.weight.shape:
             raise ModelError(
                 f"The head was solved for {self.weight.shape[1]} features and {len(self.weight)} outputs; {name!r} "
                 f"reads {layer.in_features} and gives {layer.out_features}. Solve it on this network."
             )
-        with torch.no_grad():
-            layer.weight.copy_(torch.from_numpy(self.weight))
-            if bias is not None:
-                bias.copy_(torch.from_numpy(self.bias))
+        if self.before is not None:
+            first = linear_before(network, name)
+            if first is None or tuple(first[1].weight.shape) != self.before[0].shape:
+                raise ModelError(
+                    f"The head was solved as two linear layers, and {type(network).__name__} has no such layer before "
+                    f"{name!r}. Solve it on this network."
+                )
+            _write(first[1], *self.before)
+        _write(layer, self.weight, self.bias)
         return model
+
+
+def _write(layer: nn.Linear, weight: np.ndarray, bias: np.ndarray) -> None:
+    own: Tensor | None = layer.bias
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weight))
+        if own is not None:
+            own.copy_(torch.from_numpy(bias))
 
 
 @checked_arguments()
@@ -99,11 +116,14 @@ def solve_head(
 ) -> SolvedHead:
     """Begins a fresh head at the solution of a regularised regression on what it reads, before a Trainer is made.
 
-    Works in place, on the last linear layer alone; what stands before it (a pooler, a head's dense layer, dropout) is
-    used as it is. The features are those of the network as it is now, in evaluation mode, from one pass over the rows;
-    its modes and the random state are afterwards as they were. Classes are fitted by multinomial logistic regression,
-    several labels a row by one logistic regression each, numbers by ridge regression, the strength of their
-    regularisation chosen by the loss on validation rows (1,000 at most; with fewer than 20, on left out training rows).
+    Works in place, on the last linear layer; what stands before it (a pooler, a head's dense layer, dropout) is used as
+    it is. Where that is a linear layer too, without anything between them but a mean over positions (the projector of
+    speech networks), the regression reads what enters that one, and is written as the product of both: a random
+    projection would lose what the features hold. The features are those of the network as it is now, in evaluation
+    mode, from one pass over the rows; its modes and the random state are afterwards as they were. Classes are fitted by
+    multinomial logistic regression, several labels a row by one logistic regression each, numbers by ridge regression,
+    the strength of their regularisation chosen by the loss on validation rows (1,000 at most; with fewer than 20, on
+    left out training rows).
     A checkpoint that training is resumed from has a head of its own, which replaces this one.
 
     Under ``torch.distributed`` every process calls this; the first one solves, and all get the same bits.
@@ -157,8 +177,11 @@ def solve_head(
         if validation is not None and len(validation):
             held = reader.labelled(validation, collate, batch_size=batch_size, most=_HELD, seed=seed)
         layer = _solution(task_type, reader.layer, rows, held, weights, seed)
+        before, weight = None, layer.weight
+        if reader.before is not None:
+            before, weight = _factored(layer.weight, reader.before)
         seconds = time.perf_counter() - started
-        return SolvedHead(layer.weight, layer.bias, layer.strength, layer.losses, len(rows.labels), seconds)
+        return SolvedHead(weight, layer.bias, layer.strength, layer.losses, len(rows.labels), seconds, before)
 
     solved = Ranks().broadcast_from_main(work)
     solved.put_into(model)
@@ -202,6 +225,26 @@ def _several(rows: Labelled, outputs: int) -> Labelled:
     return Labelled(rows.features, labels)
 
 
+def _factored(weight: np.ndarray, first: nn.Linear) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Weight and bias of the first of two linear layers, and weight of the second, whose product is ``weight`` (C, D).
+
+    The first one's rows become an orthonormal basis that begins with the space of the weights and goes on with the
+    space of its own rows: what learns next can turn anywhere.
+    """
+    own = first.weight.detach().double().cpu().numpy()  # (R, D)
+    basis = np.linalg.qr(np.concatenate([weight.astype(np.float64), own]).T)[0].T[: len(own)]  # (min(R, D), D)
+    rows, second = own.copy(), np.zeros((len(weight), len(own)))
+    rows[: len(basis)], second[:, : len(basis)] = basis, weight @ basis.T
+    return (rows.astype(np.float32), np.zeros(len(own), np.float32)), second.astype(np.float32)
+
+
+def linear_before(network: nn.Module, name: str) -> tuple[str, nn.Linear] | None:
+    """The linear layer of the head that is defined right before its last one, ``name``; None where there is none."""
+    layers = [(own, layer) for own, layer in find_head(network).items() if isinstance(layer, nn.Linear)]
+    places = [place for place, (own, _) in enumerate(layers) if own == name]
+    return layers[places[0] - 1] if places and places[0] > 0 else None
+
+
 def solvable_layer(network: nn.Module, *, needs_bias: bool = False) -> tuple[str, nn.Linear]:
     """The one linear layer that gives the logits, with its name.
 
@@ -221,12 +264,17 @@ def solvable_layer(network: nn.Module, *, needs_bias: bool = False) -> tuple[str
 
 
 class HeadReader:
-    """Reads what the last layer of a network reads, by the network's own way of pooling.
+    """Reads what the last layer of a network reads, or the last two where both are linear, by its own way of pooling.
 
     Args:
         network: Without wrappers. It is unchanged but while it is asked.
         check_on: A batch on which the last layer must give the logits of what is read.
         task_type: Labels that are no classes need a bias.
+
+    Attributes:
+        layer: The last layer.
+        before: The linear layer before it, where what is read enters that one; else None.
+        names: Of these layers.
 
     Raises:
         ModelError: When its logits are not those of one linear layer on one row of features for each input.
@@ -234,19 +282,17 @@ class HeadReader:
 
     def __init__(self, network: nn.Module, *, check_on: Mapping[str, Tensor], task_type: str) -> None:
         self.network = network
-        self.name, self.layer = solvable_layer(network, needs_bias=task_type != "classification")
-        with torch.no_grad(), seeded_eval_mode(network, 0):
-            whole = self._logits(check_on)
-            with suppress(DataError):  # a network that cuts its logits by the number of classes takes no features
-                features = self.features(check_on)
-                fits = features.shape == (len(whole), self.layer.in_features)
-                if fits and whole.shape == (len(whole), self.layer.out_features):
-                    expected = self.layer(features.to(self.layer.weight.dtype)).float()
-                    gap = (whole.float() - expected).abs().max()
-                    if gap <= _TOLERANCE.get(whole.dtype, 3e-2) * expected.abs().max().clamp(min=1e-3):
-                        return
+        name, self.layer = solvable_layer(network, needs_bias=task_type != "classification")
+        first = linear_before(network, name)
+        if first is not None and self.layer.out_features <= first[1].out_features:  # else their product is no free one
+            self._read((first[0], name), first[1])
+            if self._gives_logits(check_on):
+                return
+        self._read((name,), None)
+        if self._gives_logits(check_on):
+            return
         raise ModelError(
-            f"The head of {type(network).__name__} cannot be solved: its logits are not what {self.name!r} gives for "
+            f"The head of {type(network).__name__} cannot be solved: its logits are not what {name!r} gives for "
             "one row of features each. Begin it at random."
         )
 
@@ -256,9 +302,31 @@ class HeadReader:
         network = plain_model(model)[0]
         return cls(network, check_on=tensors_of(batch, usual_device(network)), task_type=task_type)
 
+    def _read(self, names: tuple[str, ...], before: nn.Linear | None) -> None:
+        self.names, self.before = names, before
+
+    def _gives_logits(self, batch: Mapping[str, Tensor]) -> bool:
+        """Whether the layers give the network's logits for what is read."""
+        layers = [layer for layer in (self.before, self.layer) if layer is not None]
+        with torch.no_grad(), seeded_eval_mode(self.network, 0):
+            whole = self._logits(batch)
+            try:
+                features = self.features(batch)
+            except DataError:  # a network that cuts its logits by the number of classes takes no features
+                return False
+            if features.shape != (len(whole), layers[0].in_features):
+                return False
+            expected = features.to(self.layer.weight.dtype)
+            for layer in layers:
+                expected = layer(expected)
+            if whole.shape != expected.shape:
+                return False
+            gap = (whole.float() - expected.float()).abs().max()
+            return bool(gap <= _TOLERANCE.get(whole.dtype, 3e-2) * expected.float().abs().max().clamp(min=1e-3))
+
     def features(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """What enters the last layer, (B, D), where one row of features does."""
-        with _passed_on(self.network, self.name):
+        """What enters the layers, (B, D), where one row of features does."""
+        with _passed_on(self.network, self.names):
             return self._logits(batch)
 
     def _logits(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -296,11 +364,13 @@ class HeadReader:
 
 
 @contextmanager
-def _passed_on(network: nn.Module, name: str) -> Iterator[None]:
-    """While it lasts the layer gives what it reads."""
-    layer = network.get_submodule(name)
-    network.set_submodule(name, PassedOn())
+def _passed_on(network: nn.Module, names: Sequence[str]) -> Iterator[None]:
+    """While it lasts the layers give what they read."""
+    layers = {name: network.get_submodule(name) for name in names}
+    for name in names:
+        network.set_submodule(name, PassedOn())
     try:
         yield
     finally:
-        network.set_submodule(name, layer)
+        for name, layer in layers.items():
+            network.set_submodule(name, layer)

@@ -99,11 +99,13 @@ def adapter_snippet(report: TransferReport, base_model: str | None, *, alone: bo
     if not alone and (base_model is None or not str(report.winner).startswith(("lora", "peft"))):
         return None
     place = "" if alone else ', subfolder="adapter"'
+    window = report.data.get("prepared", {}).get("window_seconds")
+    cut = "" if window is None else f", max_seconds={window:g}"  # as the network was that it was trained on
     return (
         "from hf_transfer_kit import load_model\n"
         "from peft import PeftModel\n\n"
         f"{_HERE}\n"
-        f"base = load_model({quoted(base_model or report.model_name)}, num_labels={len(report.data['classes'])})\n"
+        f"base = load_model({quoted(base_model or report.model_name)}, num_labels={len(report.data['classes'])}{cut})\n"
         f"model = PeftModel.from_pretrained(base, name{place}).eval()\n"
         "print(model.active_adapter)"
     )

@@ -12,24 +12,35 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
+from hf_transfer_kit.options import check_choice
 from hf_transfer_kit.tuning.calling import owners_frame
 from hf_transfer_kit.tuning.checking import is_number
 from hf_transfer_kit.tuning.layouts import check_layout
 from hf_transfer_kit.tuning.logged_rates import log_rates
 from hf_transfer_kit.values import LayerGroups
 
+ENDS = ("input", "head")
+"""Where rates fall to."""
+
 
 def rate_factors(
-    num_body: int, *, decay: float = 1.0, first_layers: float | None = None, num_first: int | None = None
+    num_body: int,
+    *,
+    decay: float = 1.0,
+    towards: str = "input",
+    first_layers: float | None = None,
+    num_first: int | None = None,
 ) -> list[float]:
     """Factor on the learning rate for each of ``num_body`` groups before the head, input to output.
 
-    Group i (0 nearest the input) gets ``decay ** (num_body - i)``; the first ``num_first`` of them get
+    Group i (0 nearest the input) gets ``decay ** (num_body - i)``, with ``towards="head"`` the mirror image of it,
+    ``decay ** (i + 1)``; the first ``num_first`` of them get
     ``first_layers`` on top.
 
     Args:
         num_body: Number of groups before the head.
         decay: Layer-wise decay in (0, 1] (Clark et al. 2020, ELECTRA; Howard & Ruder 2018 use 1/2.6).
+        towards: The end that learns least, ``"input"`` or ``"head"``.
         first_layers: Factor >= 0 for the first groups, such as 0.001; None leaves them to ``decay``.
         num_first: How many groups count as first; by default half of them, rounded down, at least one.
 
@@ -40,6 +51,7 @@ def rate_factors(
         raise SettingsError(
             f"decay={decay} is outside (0, 1]: it multiplies the rate once for each layer below the head."
         )
+    check_choice("layerwise_optimizer", "towards", towards, ENDS)
     if first_layers is not None and first_layers < 0:
         raise SettingsError(
             f"first_layers={first_layers} is negative: give a factor of the learning rate, such as 0.001."
@@ -48,7 +60,7 @@ def rate_factors(
         num_first = max(1, num_body // 2)
     if not 0 <= num_first <= num_body:
         raise SettingsError(f"num_first={num_first} is out of range: the model has {num_body} groups before the head.")
-    factors = [decay ** (num_body - depth) for depth in range(num_body)]
+    factors = [decay ** (num_body - depth if towards == "input" else depth + 1) for depth in range(num_body)]
     if first_layers is not None:
         factors[:num_first] = [factor * first_layers for factor in factors[:num_first]]
     return factors
@@ -60,6 +72,7 @@ def layerwise_optimizer(
     args: TrainingArguments,
     *,
     decay: float = 1.0,
+    towards: str = "input",
     first_layers: float | None = None,
     num_first: int | None = None,
     head: float = 1.0,
@@ -83,6 +96,7 @@ def layerwise_optimizer(
         model: The model, on which the settings are checked at once; None where ``model_init`` will make it.
         args: The Trainer's; they give the optimizer, the learning rate and the weight decay.
         decay: Layer-wise decay in (0, 1]; 1.0 means none.
+        towards: The end that learns least, ``"input"`` or, next to the head, ``"head"``.
         first_layers: Factor on the first groups' rate, such as 0 or 0.001.
         num_first: How many groups are first; default half of those before the head.
         head: Factor on the head's rate.
@@ -107,7 +121,12 @@ def layerwise_optimizer(
             raise SettingsError(f"{name}={value!r} is no finite number: give a factor of the learning rate.")
     if head < 0:
         raise SettingsError(f"head={head} is negative: give a factor of the learning rate.")
-    settings: dict[str, Any] = {"decay": decay, "first_layers": first_layers, "num_first": num_first}
+    settings: dict[str, Any] = {
+        "decay": decay,
+        "towards": towards,
+        "first_layers": first_layers,
+        "num_first": num_first,
+    }
     if model is not None:
         body = len(layer_groups(model, example_inputs=example_inputs).body)
         rate_factors(body, **settings)
@@ -127,6 +146,7 @@ class LayerwiseRates:
         *,
         args: TrainingArguments,
         decay: float = 1.0,
+        towards: str = "input",
         first_layers: float | None = None,
         num_first: int | None = None,
         head: float = 1.0,
@@ -138,6 +158,7 @@ class LayerwiseRates:
             model: The model that is about to be trained.
             args: As in ``layerwise_optimizer``.
             decay: As in ``layerwise_optimizer``.
+            towards: As in ``layerwise_optimizer``.
             first_layers: As in ``layerwise_optimizer``.
             num_first: As in ``layerwise_optimizer``.
             head: As in ``layerwise_optimizer``.
@@ -147,7 +168,8 @@ class LayerwiseRates:
         trainer = None if frame is None else frame.f_locals["self"]
         check_layout("layerwise_optimizer", model, trainer, also_with=("DeepSpeed",))
         groups = layer_groups(model, example_inputs=example_inputs)
-        factors = rate_factors(len(groups.body), decay=decay, first_layers=first_layers, num_first=num_first)
+        body = len(groups.body)
+        factors = rate_factors(body, decay=decay, towards=towards, first_layers=first_layers, num_first=num_first)
         optimizer_class, kwargs = optimizer_class_of(model, args)
         params = optimizer_groups(model, groups, [*factors, *([head] if groups.head else [])], args)
         log_rates(trainer)

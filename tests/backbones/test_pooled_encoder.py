@@ -118,12 +118,12 @@ def test_what_cannot_be_pooled_is_refused(tmp_path):
     encoder("bert", tmp_path / "bert", {"pooling_mode": "mean"})
     with pytest.raises(SettingsError, match="pooling='median' is unknown; choose 'auto' or 'classifier' or 'mean'"):
         load_model(tmp_path / "bert", num_labels=2, pooling="median")
-    with pytest.raises(SettingsError, match="pooling='mean' is of texts that a fresh head classifies"):
+    with pytest.raises(SettingsError, match="pooling='mean' is of texts or sounds that a fresh head classifies"):
         load_model(tmp_path / "bert", pooling="mean")
-    with pytest.raises(SettingsError, match="pooling='mean' is of texts that a fresh head classifies"):
+    with pytest.raises(SettingsError, match="pooling='mean' is of texts or sounds that a fresh head classifies"):
         load_model(tmp_path / "bert", num_labels=2, task_type="token_classification", pooling="mean")
     tiny.TRANSFORMERS["resnet"]()[0].save_pretrained(tmp_path / "resnet")
-    with pytest.raises(SettingsError, match="pooling='mean' is of texts"):
+    with pytest.raises(SettingsError, match="pooling='mean' is of texts or sounds"):
         load_model(tmp_path / "resnet", num_labels=2, pooling="mean")
     with pytest.raises(SettingsError, match="pooling='median' is unknown"):
         PooledEncoderConfig(pooling="median")

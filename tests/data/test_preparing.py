@@ -20,8 +20,10 @@ from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPI
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
 from hf_transfer_kit.data import SPLITS, LoadedData, load_data, prepare_data
+from hf_transfer_kit.data.decoding import mono_wave
 from hf_transfer_kit.data.images import image_geometry
 from hf_transfer_kit.data.memory import Lazily, held_or_lazy
+from hf_transfer_kit.data.preparing import raw_rows
 from hf_transfer_kit.data.sounds import log_mel
 from hf_transfer_kit.errors import DataError, SettingsError
 
@@ -262,7 +264,7 @@ def test_labels_in_some_rows_of_a_batch_are_never_dropped_unseen():
 
 SOUND_PROCESSORS = {
     "input_values": Wav2Vec2FeatureExtractor(sampling_rate=16_000),
-    "input_features": WhisperFeatureExtractor(feature_size=8, chunk_length=1),
+    "input_features": WhisperFeatureExtractor(feature_size=8, chunk_length=3),
     "pixel_values": PROCESSORS[0],
 }
 
@@ -271,12 +273,14 @@ SOUND_PROCESSORS = {
 def test_sounds_of_a_target_without_labels_are_cut_like_the_sources(tmp_path, name):
     processor = SOUND_PROCESSORS[name]
     source = load_data(sounds(tmp_path / "source", [0.2, 0.30137] * 10, labels=[0, 1] * 10))
-    target = load_data(sounds(tmp_path / "target", [0.5] * 20), labelled=False)
+    # A window is a whole number of seconds.
+    longest, longer, heard = (1.0, 1.5, 2.0) if name == "input_features" else (0.30137, 0.5, 0.5)
+    target = load_data(sounds(tmp_path / "target", [longer] * 20), labelled=False)
     like = prepare_data(source, processor)
     prepared, alone = prepare_data(target, processor, like=like), prepare_data(target, processor)
     assert prepared.sizes == like.sizes
-    assert like.sizes.max_seconds == pytest.approx(0.30137, abs=1e-4)
-    assert alone.sizes.max_seconds == 0.5
+    assert like.sizes.max_seconds == pytest.approx(longest, abs=1e-4)
+    assert alone.sizes.max_seconds == heard
     batch = batch_of(prepared)
     assert "labels" not in batch
     cut = batch_of(prepare_data(target, processor, max_seconds=like.sizes.max_seconds))
@@ -324,3 +328,47 @@ def test_a_size_of_other_kinds_of_inputs_is_refused(tmp_path):
             else:
                 with pytest.raises(SettingsError, match=rf"^{name} {value} was given, but .*Leave {name} out"):
                     prepare_data(data, processor, **{name: value})
+
+
+WINDOWS = [
+    # lengths of sounds, what is asked for; seconds heard, of the window, and how many sounds lose their end
+    ([0.2] * 10, None, 1.0, 1, 0),
+    ([0.2] * 99 + [0.9], None, 1.0, 1, 0),  # a window of whole seconds has room for the longest
+    ([0.3] * 998 + [1.7, 1.9], None, 1.0, 1, 2),
+    ([1.2] * 10, None, 2.0, 2, 0),
+    ([1.2] * 10, 0.5, 0.5, 1, 10),
+    ([1.2] * 10, 2.5, 2.5, 3, 0),
+    ([4.0] * 10, None, 3.0, 3, 10),
+]
+
+
+@pytest.mark.parametrize(("lengths", "asked", "heard", "window", "cut"), WINDOWS)
+def test_windows_are_as_long_as_sounds_need_and_cuts_are_counted(lengths, asked, heard, window, cut, tmp_path, caplog):
+    data = load_data(sounds(tmp_path / "sounds", lengths), labelled=False)
+    extractor = WhisperFeatureExtractor(feature_size=8, chunk_length=3)
+    prepared = prepare_data(data, extractor, max_seconds=asked)
+    assert prepared.sizes.max_seconds == heard
+    assert prepared.describe["window_seconds"] == window == prepared.processor.chunk_length
+    assert prepared.train[0]["input_features"].shape == (8, 100 * window)
+    assert extractor.chunk_length == 3
+    said = f"{cut} of the {len(lengths):,} sounds of sounds are longer than {heard:.2f} seconds"
+    assert (said in caplog.text) == (cut > 0), caplog.text
+    # What is heard is the beginning: as the whole extractor, on it alone, has it.
+    wave = mono_wave(data.train[0]["audio"], 16_000)[: round(16_000 * heard)]
+    own = prepared.processor(wave, sampling_rate=16_000, return_tensors="pt").input_features[0]
+    assert torch.equal(prepared.train[0]["input_features"], own)
+
+
+def test_what_is_longer_than_any_window_is_refused(tmp_path):
+    data = load_data(sounds(tmp_path / "sounds", [4.0] * 10), labelled=False)
+    with pytest.raises(SettingsError, match=r"3 seconds of a sound, and 3\.5 were asked for: what comes later"):
+        prepare_data(data, WhisperFeatureExtractor(feature_size=8, chunk_length=3), max_seconds=3.5)
+
+
+def test_what_a_saved_network_does_not_hear_is_told_once(tmp_path, caplog):
+    data = load_data(sounds(tmp_path / "sounds", [0.5] * 10), labelled=False)
+    inputs = prepare_data(data, WhisperFeatureExtractor(feature_size=8, chunk_length=3), max_seconds=0.4321).raw_inputs
+    caplog.clear()
+    for _ in range(2):
+        inputs(raw_rows(data, "test"))
+    assert caplog.text.count("Of sounds longer than 0.43 seconds, max_seconds, the rest is not heard.") == 1

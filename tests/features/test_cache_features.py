@@ -96,6 +96,17 @@ def test_the_mean_over_a_sound_leaves_padding_out(cached):
     assert frames.shape == (4, 8)  # channels of the convolutions, not their frames
 
 
+@pytest.mark.parametrize("batch_size", [4, 50])  # as many rows as positions: a table of these has one for each
+def test_before_the_layers_of_whisper_sound_and_place_are_added(cached, batch_size):
+    model, inputs = tiny.TRANSFORMERS["whisper"]()
+    rows = [{"input_features": torch.randn(inputs["input_features"][0].shape)} for _ in range(50)]
+    features = cached(model.eval(), rows, layer=0, pooling="mean", batch_size=batch_size).features
+    with torch.no_grad():
+        batch = torch.stack([row["input_features"] for row in rows])
+        added = model(batch, output_hidden_states=True).hidden_states[0].mean(1)
+    np.testing.assert_allclose(np.stack([features[row] for row in range(50)]), added, atol=1e-5)
+
+
 def test_all_positions_of_a_text_are_kept_without_padding(cached):
     model = tiny.TRANSFORMERS["bert"]()[0].eval()
     features = cached(model, TEXTS, layer=2, collator=Padded())
@@ -378,13 +389,23 @@ def test_data_that_is_refused(cached, tmp_path):
     assert not list(tmp_path.rglob("manifest.json"))
 
 
+class TableFirst(nn.Module):
+    """Its first layer gives the same rows for any batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.body, self.head = nn.Embedding(3, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.body(self.table(torch.arange(3)).mean(0) + x))
+
+
 def test_models_that_are_refused(cached):
     model, inputs = tiny.TRANSFORMERS["resnet"]()
     with pytest.raises(ModelError, match="on the meta device"):
         cached(model.to("meta"), labelled_rows(inputs, 4))
-    whisper, features = tiny.TRANSFORMERS["whisper"]()
     with pytest.raises(ModelError, match="no row of features for each"):
-        cached(whisper, labelled_rows(features, 4), layer=0)
+        cached(TableFirst(), [{"x": torch.randn(6)} for _ in range(4)], layer=0)
     net = tiny.timm_network("resnet18")[0]
     net.fc.to("meta")
     with pytest.raises(ModelError, match=r"on several devices \(cpu, meta\)"):

@@ -6,6 +6,8 @@ import timm
 import tiny
 import torch
 from torch import nn
+from transformers import AutoConfig, AutoModelForAudioClassification
+from transformers.models.auto.modeling_auto import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES
 
 from hf_transfer_kit import solve_head
 from hf_transfer_kit.backbones import find_head
@@ -77,10 +79,12 @@ def test_logits_are_the_regressions_in_every_architecture(name):
     assert torch.equal(torch.get_rng_state(), state)
     assert [module.training for module in model.modules()] == modes
     changed = {key for key, value in model.state_dict().items() if not torch.equal(before[key], value)}
-    assert changed <= {f"{layer_name}.weight", f"{layer_name}.bias"}
+    written = {layer_name, *(["projector"] if solved.before is not None else [])}
+    assert changed <= {f"{own}.{part}" for own in written for part in ("weight", "bias")}
     assert f"{layer_name}.weight" in changed
+    assert (solved.before is not None) == hasattr(model, "projector")
     logits = logits_of(model, rows)
-    if seen[-1].dim() == 2:
+    if seen[-1].dim() == 2 and solved.before is None:
         x = seen[-1].numpy()
         assert np.abs(logits.numpy() - (x @ solved.weight.T + solved.bias)).max() < 1e-4 * max(1, logits.abs().max())
         own = layer_of_classes(
@@ -88,6 +92,69 @@ def test_logits_are_the_regressions_in_every_architecture(name):
         )
         assert own.strength == solved.strength
         assert np.abs(logits.numpy() - own(x)).max() < 1e-2 * np.abs(own(x)).max()
+
+
+SPEECH = sorted(set(MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES) - {"audio-spectrogram-transformer"})
+"""Types of models whose classifier pools what a projector gives."""
+
+
+def speech_classifier(kind, **settings):
+    """A small one with an input of two rows."""
+    config = AutoConfig.for_model(
+        kind, hidden_size=16, num_hidden_layers=5, num_attention_heads=2, intermediate_size=16, classifier_proj_size=12,
+        num_labels=3, conv_dim=(8, 8), conv_stride=(5, 2), conv_kernel=(10, 3), num_feat_extract_layers=2,
+        num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2, feature_projection_input_dim=8, num_mel_bins=8,
+        d_model=16, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=16, decoder_ffn_dim=16, max_source_positions=50, squeeze_factor=1, **settings,
+    )  # fmt: skip
+    model = AutoModelForAudioClassification.from_config(config).eval()
+    draw = torch.Generator().manual_seed(0)
+    if kind == "whisper":
+        return model, {"input_features": torch.randn(2, 8, 100, generator=draw)}
+    if kind == "wav2vec2-bert":
+        return model, {"input_features": torch.randn(2, 20, 8, generator=draw)}
+    return model, {"input_values": torch.randn(2, 400, generator=draw)}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", SPEECH)
+def test_speech_heads_are_the_regression_on_pooled_positions(kind, weighted):
+    torch.manual_seed(0)
+    model, inputs = speech_classifier(kind, use_weighted_layer_sum=weighted)
+    rows = rows_for(inputs)
+    seen = []
+    handle = model.projector.register_forward_pre_hook(lambda module, given: seen.append(given[0].detach()))
+    logits_of(model, rows)
+    handle.remove()
+    pooled = seen[-1].mean(1).numpy()
+    solved = solve_head(model, rows, collator=collate, batch_size=ROWS)
+    own = layer_of_classes(Labelled(pooled, np.arange(ROWS) % 3), 3)
+    logits = logits_of(model, rows).numpy()
+    assert own.strength == solved.strength
+    assert np.abs(logits - own(pooled)).max() < 1e-2 * np.abs(own(pooled)).max()
+    # What learns next may turn anywhere: the projection is a basis.
+    first = model.projector.weight.detach()
+    assert torch.allclose(first @ first.T, torch.eye(len(first)), atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [2, 12, 24])
+def test_projections_of_any_width_are_solved_or_kept(width):
+    """Narrower than the classes are many the product is no free one; wider than the features rows are left over."""
+    torch.manual_seed(0)
+    model, inputs = speech_classifier("wav2vec2")
+    model.projector, model.classifier = nn.Linear(16, width), nn.Linear(width, 3)
+    rows, kept = rows_for(inputs), model.projector.weight.detach().clone()
+    read = model.classifier if width == 2 else model.projector
+    seen = []
+    handle = read.register_forward_pre_hook(lambda module, given: seen.append(given[0].detach()))
+    logits_of(model, rows)
+    handle.remove()
+    solved = solve_head(model, rows, collator=collate)
+    assert (solved.before is None) == (width == 2)
+    assert torch.equal(model.projector.weight, kept) == (width == 2)
+    features = (seen[-1] if width == 2 else seen[-1].mean(1)).numpy()
+    wanted = layer_of_classes(Labelled(features, np.arange(ROWS) % 3), 3)(features)
+    assert np.abs(logits_of(model, rows).numpy() - wanted).max() < 1e-2 * np.abs(wanted).max()
 
 
 def test_heads_of_several_layers_keep_what_stands_before_the_last():

@@ -18,6 +18,7 @@ from hf_transfer_kit.tuning.rates import rate_factors
     [
         ({}, [1, 1, 1, 1]),
         ({"decay": 0.5}, [1 / 16, 1 / 8, 1 / 4, 1 / 2]),
+        ({"decay": 0.5, "towards": "head"}, [1 / 2, 1 / 4, 1 / 8, 1 / 16]),
         ({"first_layers": 0.001}, [0.001, 0.001, 1, 1]),
         ({"first_layers": 0, "num_first": 3}, [0, 0, 0, 1]),
         ({"first_layers": 0.1, "num_first": 1, "decay": 0.5}, [0.1 / 16, 1 / 8, 1 / 4, 1 / 2]),

@@ -40,7 +40,13 @@ class PreparationArguments:
     augment: bool = field(default=False, metadata={"help": "Random crops and flips of training images."})
     image_size: int | None = field(default=None, metadata={"help": "Side in pixels; default: the checkpoint's."})
     max_length: int = field(default=128, metadata={"help": "Longest text in tokens."})
-    max_seconds: float | None = field(default=None, metadata={"help": "Longest sound; default: from the data."})
+    max_seconds: float | None = field(
+        default=None,
+        metadata={
+            "help": "Longest sound; default: from the data. A network that hears windows of one length (Whisper's 30 "
+            "seconds) is cut to as many whole seconds."
+        },
+    )
     split_seed: int = field(default=0, metadata={"help": "Seed of subsets and of splits that are made."})
 
     def prepare(self, data: LoadedData, processor, **options) -> PreparedData:

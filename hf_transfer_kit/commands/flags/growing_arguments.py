@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
-from hf_transfer_kit.backbones import extend_head, known_classes, load_model
+from hf_transfer_kit.backbones import extend_head, fit_window, known_classes, load_model
 from hf_transfer_kit.commands.edge.flag_values import check_choice
 from hf_transfer_kit.commands.flags.arguments import BalanceArguments, DataArguments
 from hf_transfer_kit.commands.flags.network_arguments import KeptModelArguments
@@ -167,6 +167,7 @@ class GrowingRun:
     def prepare(self, data_args: DataArguments, processor) -> PreparedData:
         """Rows of new classes, and those of old ones behind them."""
         prepared = data_args.prepare(self.loaded, processor)
+        fit_window(self.source, prepared.processor)
         if self.replayed is not None:
             prepared = joined_data(prepared, data_args.prepare(self.replayed, processor, like=prepared))
         return prepared

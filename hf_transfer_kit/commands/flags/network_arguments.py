@@ -14,6 +14,7 @@ from hf_transfer_kit.backbones import (
     DTYPES,
     JointTowers,
     checkpoint_config,
+    fit_window,
     joint_modality,
     load_model,
     load_processor,
@@ -34,6 +35,7 @@ from hf_transfer_kit.selection import (
 )
 from hf_transfer_kit.selection.measures.pooling_choice import choose_pooling
 from hf_transfer_kit.tuning.rounding import STORED, RoundWeights
+from hf_transfer_kit.values.windows import Window
 
 PROBE = "probe"
 """Of ``--pooling``: what a probe on training rows finds best."""
@@ -46,6 +48,7 @@ class NetworkArguments:
     # No flags here: what runs a network once writes features of a type of its own, pooled as it says.
     dtype = "float32"
     pooling = "auto"
+    weighted_layers = False
 
     model_name_or_path: str | None = field(
         default=None,
@@ -127,7 +130,8 @@ class NetworkArguments:
     ) -> Callable[[int], PreTrainedModel]:
         """Seed -> freshly loaded model with a fresh head for these classes, whatever it reads and they are of."""
         pooling = "auto" if self.pooling == PROBE else self.pooling  # until it is chosen
-        load = load_tower_classifier if joint else partial(load_model, task_type=task_type, pooling=pooling)
+        of_classifier = {"task_type": task_type, "pooling": pooling, "weighted_layers": self.weighted_layers}
+        load = load_tower_classifier if joint else partial(load_model, **of_classifier)
         return lambda seed: load(
             self.model_name_or_path,
             id2label=dict(enumerate(label_names)),
@@ -151,6 +155,17 @@ class NetworkArguments:
                 f"{data.modality}. Give a model for {data.modality}, or another column with --input_column."
             )
 
+    @staticmethod
+    def fitted(make_model: Callable[[int], PreTrainedModel], data: PreparedData) -> Callable[[int], PreTrainedModel]:
+        """The same, of networks that hear the windows in which the data was prepared."""
+        if Window.of(data.processor) is None:
+            return make_model
+        return lambda seed: fit_window(make_model(seed), data.processor)
+
+    def fitted_maker(self, loaded: LoadedData, data: PreparedData) -> Callable[[int], PreTrainedModel]:
+        """What ``model_maker`` gives, fitted to the prepared data."""
+        return self.fitted(self.model_maker(loaded), data)
+
     def processor(self, model: PreTrainedModel):
         """The checkpoint's processor for what the model reads."""
         return load_processor(self.model_name_or_path, modality_of(model), revision=self.model_revision)
@@ -171,9 +186,17 @@ class ModelArguments(NetworkArguments):
     pooling: str = field(
         default="auto",
         metadata={
-            "help": "What the head reads of a network of texts: mean, first, last or max of its positions, or "
-            "classifier (what transformers' reads); auto: as an encoder of sentences says of itself, else classifier; "
+            "help": "What the head reads of a network of texts or sounds: mean, first, last, max or statistics (mean "
+            "and spread) of its positions, or classifier (what transformers' reads); auto: as an encoder of sentences "
+            "says of itself, else classifier; "
             "probe: the best for a linear probe on training rows."
+        },
+    )
+    weighted_layers: bool = field(
+        default=False,
+        metadata={
+            "help": "The head of a network of sounds reads a sum of all its layers, whose weights it learns, not the "
+            "last one."
         },
     )
 
@@ -191,12 +214,13 @@ class ModelArguments(NetworkArguments):
         *,
         cache_dir: str | None = None,
     ) -> Callable[[int], PreTrainedModel]:
-        """The same, with ``--pooling probe`` of the pooling that a probe on training rows finds best, which is told."""
+        """The same for the prepared data: of the windows that it has, and with ``--pooling probe`` of the pooling that
+        a probe on training rows finds best, which is told."""
         if self.pooling != PROBE:
-            return make_model
+            return self.fitted(make_model, data)
         stage("Choosing the pooling")
         found = choose_pooling(
-            lambda pooling: replace(self, pooling=pooling).model_maker(loaded)(args.seed),
+            lambda pooling: replace(self, pooling=pooling).fitted_maker(loaded, data)(args.seed),
             data,
             batch_size=args.per_device_eval_batch_size,
             seed=args.seed,
@@ -204,7 +228,7 @@ class ModelArguments(NetworkArguments):
         )
         self.pooling = found.pooling
         print(found)
-        return self.model_maker(loaded)
+        return self.fitted_maker(loaded, data)
 
     def refuse_probe(self, where: str) -> None:
         """Refuses ``--pooling probe`` where it is not known.

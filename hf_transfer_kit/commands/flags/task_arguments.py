@@ -127,6 +127,8 @@ class TaskArguments:
         }
         kept = () if self.trained is None else tuple(self.trained.config.tasks)
         ordered = [tasks[name] for name in self.tasks]
+        for prepared in seen.values():
+            make_network = model_args.fitted(make_network, prepared)
         return make_network, TaskSet(ordered, inputs, pretrained=model_args.pretrained, kept=kept)
 
     def _check(self) -> None:

@@ -69,7 +69,7 @@ class Domains:
 
     def learning_rate(self, budget: Budget) -> float:
         """What every run learns with: the budget's rate, else the default for pretrained or for random weights."""
-        return budget.rate(self.source.modality, "body" if self.pretrained else "scratch")
+        return budget.rate(self.source.reads, "body" if self.pretrained else "scratch")
 
     def labels(self, split: str) -> np.ndarray | None:
         """Classes of a split of the target, (N,), or None."""

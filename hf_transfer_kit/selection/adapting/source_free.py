@@ -202,7 +202,7 @@ def _run(
         name=method.name,
         max_steps=budget.max_steps,
         batch_size=budget.batch_size,
-        learning_rate=budget.rate(rows.modality, "body"),
+        learning_rate=budget.rate(rows.reads, "body"),
         seed=seed,
     )
     teacher = MeanTeacher(method.teacher) if method.teacher else None

@@ -31,16 +31,16 @@ def quadrant_name(large: bool, similar: bool) -> str:
     return f"{'large' if large else 'small'}, {'similar' if similar else 'different'}"
 
 
-def run_settings(strategy: str, budget: Budget, modality: str) -> dict[str, Any]:
+def run_settings(strategy: str, budget: Budget, reads: str) -> dict[str, Any]:
     """Flags of ``hf-transfer finetune`` for a strategy under a budget."""
     settings = {
         "strategy": strategy,
         "max_steps": budget.max_steps,
         "batch_size": budget.batch_size,
-        "learning_rate": budget.rate(modality, make_strategy(strategy).rate_kind),
+        "learning_rate": budget.rate(reads, make_strategy(strategy).rate_kind),
         "warmup_steps": budget.max_steps // 10,
     }
-    return {**settings, "augment": False} if modality == "image" else settings
+    return {**settings, "augment": False} if reads == "image" else settings
 
 
 def reasons(

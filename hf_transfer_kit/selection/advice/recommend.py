@@ -8,7 +8,8 @@ from typing import Any, cast
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.argument_types import checked_arguments
-from hf_transfer_kit.backbones import load_model, load_processor, modality_of
+from hf_transfer_kit.backbones import fit_window, load_model, load_processor, modality_of
+from hf_transfer_kit.backbones.windows import check_window
 from hf_transfer_kit.data import PreparedData, load_data, prepare_data
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features import cache_features
@@ -85,7 +86,7 @@ def recommend(
     return Recommendation(
         strategy=found[0].strategy,
         quadrant=quadrant_name(*quadrant(measures, settings)),
-        plan=run_settings(found[0].strategy, budget, data.modality),
+        plan=run_settings(found[0].strategy, budget, data.reads),
         reasons=why,
         confidence=experience.evaluation.get("within_a_point"),
         would_change=would_change(measures, found, settings, unlabelled_rows=unlabelled_rows),
@@ -112,7 +113,10 @@ def _loaded(
         if preparation:
             raise SettingsError(f"{', '.join(preparation)}: for a dataset given by name; this one is prepared already.")
         ids = dict(enumerate(dataset.label_names))
-        return (load_model(name, id2label=ids, seed=seed) if named else cast(PreTrainedModel, model)), dataset
+        if not named:
+            check_window(cast(PreTrainedModel, model), dataset.processor)
+            return cast(PreTrainedModel, model), dataset
+        return fit_window(load_model(name, id2label=ids, seed=seed), dataset.processor), dataset
     if not named:
         raise SettingsError(
             "A model that is loaded does not say how its inputs are prepared: give what prepare_data returned as the "
@@ -120,7 +124,8 @@ def _loaded(
         )
     loaded = load_data(dataset, seed=seed)
     network = load_model(name, id2label=dict(enumerate(loaded.label_names)), seed=seed)
-    return network, prepare_data(loaded, load_processor(name, modality_of(network)), **preparation)
+    data = prepare_data(loaded, load_processor(name, modality_of(network)), **preparation)
+    return fit_window(network, data.processor), data
 
 
 def _distance_sentence(

@@ -9,11 +9,11 @@ from hf_transfer_kit.argument_types import check_types, hints_of
 from hf_transfer_kit.errors import SettingsError
 
 # AdamW's customary rates: a fresh linear layer bears a large one, pretrained weights a small one, random weights lie
-# between. Text transformers want smaller ones than convolutions.
+# between. Transformers of texts and sounds want smaller ones than convolutions (sounds: model_cards/README.md).
 DEFAULT_RATES = {
     "image": {"head": 5e-3, "body": 5e-4, "scratch": 1e-3},
     "text": {"head": 5e-3, "body": 1e-4, "scratch": 3e-4},
-    "audio": {"head": 5e-3, "body": 1e-3, "scratch": 1e-3},
+    "audio": {"head": 5e-3, "body": 1e-4, "scratch": 1e-3},
 }
 
 USUAL_STEPS = 300
@@ -90,9 +90,9 @@ class Budget:
         """Steps between two evaluations."""
         return math.ceil(self.max_steps / self.evaluations)
 
-    def rate(self, modality: str, kind: str) -> float:
-        """Learning rate for a strategy of this kind (``head``, ``body`` or ``scratch``)."""
-        return self.learning_rate if self.learning_rate is not None else DEFAULT_RATES[modality][kind]
+    def rate(self, reads: str, kind: str) -> float:
+        """Learning rate for a strategy of this kind (``head``, ``body`` or ``scratch``) and what the network reads."""
+        return self.learning_rate if self.learning_rate is not None else DEFAULT_RATES[reads][kind]
 
 
 def default_steps(rows: int, batch_size: int, modality: str, *, least: int = 50, most: int | None = USUAL_STEPS) -> int:

@@ -65,7 +65,7 @@ def train_digits_source(folder: str | Path, args: TrainingArguments, *, steps: i
     source_args.warmup_steps = steps // 10
     budget = Budget(steps, 32, evaluations=1, learning_rate=2e-3)
     strategy = FromScratch()
-    source_args = run_arguments(source_args, budget, strategy, modality="image", seed=seed)
+    source_args = run_arguments(source_args, budget, strategy, reads="image", seed=seed)
     trainer = make_trainer(strategy, model, data, source_args, batch_size=budget.batch_size)
     trainer.train()
     accuracy = trainer.evaluate(cast(Dataset, data.test))["eval_accuracy"]

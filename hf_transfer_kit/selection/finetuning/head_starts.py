@@ -26,7 +26,7 @@ from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.features.body_fingerprint import features_fingerprint
-from hf_transfer_kit.features.solved_heads import SOLVABLE, HeadReader, SolvedHead, solvable_layer, solve_head
+from hf_transfer_kit.features.solved_heads import SOLVABLE, HeadReader, SolvedHead, solve_head
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.strategy import PROBE
 from hf_transfer_kit.tuning.beside_checkpoints import to_write
@@ -50,6 +50,7 @@ class HeadStarts:
         self.last: SolvedHead | None = None
         self._solved: dict[str, SolvedHead] = {}
         self._why_not: dict[type[nn.Module], str] = {}
+        self._layers: dict[type[nn.Module], tuple[str, ...]] = {}
 
     def why_not(self, model: PreTrainedModel) -> str:
         """Why no head can be solved for this task and network, in a sentence; empty where one can."""
@@ -60,7 +61,7 @@ class HeadStarts:
             self._why_not[kind] = ""
             batch = (self.data.collator or default_data_collator)([self.data.train[0]])
             try:
-                HeadReader.of(model, batch, task_type=self.data.task_type)
+                self._layers[kind] = HeadReader.of(model, batch, task_type=self.data.task_type).names
             except (ModelError, DataError) as error:
                 self._why_not[kind] = str(error)
         return self._why_not[kind]
@@ -93,7 +94,9 @@ class HeadStarts:
         self.last = None
         if not strategy.begins_solved:
             return model
-        key = features_fingerprint(model, solvable_layer(plain_model(model)[0])[0])
+        if reason := self.why_not(model):
+            raise SettingsError(f"{strategy.name}:head=probe: {reason} Leave head=probe out.")
+        key = features_fingerprint(model, self._layers[type(plain_model(model)[0])])
         if key not in self._solved:
             self._solved[key] = self._solve(model, device)
         self.last = self._solved[key]
@@ -108,7 +111,8 @@ class HeadStarts:
         if not strategy.begins_solved or not path.is_file():
             return model
         found = load_file(path)
-        self.last = SolvedHead(found["weight"], found["bias"], float(found["strength"]))
+        before = (found["before.weight"], found["before.bias"]) if "before.weight" in found else None
+        self.last = SolvedHead(found["weight"], found["bias"], float(found["strength"]), before=before)
         return cast(PreTrainedModel, self.last.put_into(model))
 
     def callbacks(self) -> tuple[TrainerCallback, ...]:
@@ -159,4 +163,6 @@ class KeepSolvedHead(TrainerCallback):
         if state.is_world_process_zero:
             strength = np.array(self.solved.strength)
             kept = {"weight": self.solved.weight, "bias": self.solved.bias, "strength": strength}
+            if self.solved.before is not None:
+                kept["before.weight"], kept["before.bias"] = self.solved.before
             save_file(kept, to_write(args, state, FILE))

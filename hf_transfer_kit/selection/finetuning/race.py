@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups
+from hf_transfer_kit.backbones.windows import check_window
 from hf_transfer_kit.data import PreparedData
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
@@ -241,7 +242,7 @@ def compare_strategies(
         true=run.true,
         predicted=run.predicted,
         probabilities=run.probabilities,
-        learning_rate=budget.rate(data.modality, strategy.rate_kind),
+        learning_rate=budget.rate(data.reads, strategy.rate_kind),
         depth_searches=searches,
         eliminated=eliminated,
         tested=tested,
@@ -307,6 +308,7 @@ def validate_strategies(
     """
     groups = layer_groups(model)
     if data is not None:
+        check_window(model, data.processor)
         judging_of(data)
         check_task_fits(model, data)
     for strategy in strategies:

@@ -125,7 +125,7 @@ def run_strategy(
     """
     heads, model = heads or HeadStarts(data), to_channels_last(make_model(seed), data)
     (strategy,) = heads.settled([strategy], model)
-    run_args = run_arguments(args, budget, strategy, modality=data.modality, seed=seed)
+    run_args = run_arguments(args, budget, strategy, reads=data.reads, seed=seed)
     started = time.perf_counter()
     model = strategy.prepare_model(heads.begin(strategy, model, args.device), seed=seed)
     until = until_flat(data, budget)
@@ -332,7 +332,7 @@ def training_classes(data: PreparedData) -> np.ndarray:
 
 
 def run_arguments(
-    args: TrainingArguments, budget: Budget, strategy: Strategy, *, modality: str, seed: int
+    args: TrainingArguments, budget: Budget, strategy: Strategy, *, reads: str, seed: int
 ) -> TrainingArguments:
     """A copy of the user's arguments for one run of a race: same steps, same evaluations, same data order for all."""
     return run_settings(
@@ -340,7 +340,7 @@ def run_arguments(
         name=strategy.name,
         max_steps=budget.max_steps,
         batch_size=budget.batch_size,
-        learning_rate=budget.rate(modality, strategy.rate_kind),
+        learning_rate=budget.rate(reads, strategy.rate_kind),
         seed=seed,
         eval_steps=budget.eval_steps,
         own_columns=False,

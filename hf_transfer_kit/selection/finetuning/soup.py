@@ -156,7 +156,7 @@ def _mixed(
     best, mixed = order[0], [_plain(order[0], contest)]
     model = to_channels_last(cast(PreTrainedModel, copy.deepcopy(mixed[0])), data)
     strategy = Full()
-    run_args = run_arguments(args, budget, strategy, modality=data.modality, seed=best.run.seed)
+    run_args = run_arguments(args, budget, strategy, reads=data.reads, seed=best.run.seed)
     trainer = make_trainer(strategy, model, data, run_args, batch_size=budget.batch_size)
     network = cast(nn.Module, trainer.model)
     weights = list(floating(network))

@@ -63,7 +63,7 @@ class Sources:
 
     def learning_rate(self, budget: Budget) -> float:
         """What every run learns with: the budget's rate, else the default for pretrained or for random weights."""
-        return budget.rate(self.first.modality, "body" if self.pretrained else "scratch")
+        return budget.rate(self.first.reads, "body" if self.pretrained else "scratch")
 
 
 @dataclass(frozen=True, eq=False)

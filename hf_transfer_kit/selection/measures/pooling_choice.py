@@ -16,8 +16,12 @@ from hf_transfer_kit.features import cache_features
 from hf_transfer_kit.selection.advice.measuring import few_training_rows
 from hf_transfer_kit.selection.measures.scores.probes import linear_accuracy
 
-CANDIDATES = ("classifier", "mean", "first", "max")
-"""What is compared: what transformers' classifier reads, and three poolings of positions (first: the place of CLS)."""
+CANDIDATES = {
+    "text": ("classifier", "mean", "first", "max"),
+    "audio": ("mean", "max", "statistics"),
+}
+"""What is compared, by what networks read. Of texts what transformers' classifier reads, and three poolings of
+positions (first: the place of CLS); its classifiers of sounds read a projection of the mean, of random weights."""
 
 
 @dataclass(frozen=True)
@@ -56,25 +60,25 @@ def choose_pooling(
 
     Args:
         make_model: Pooling -> classifier, as ``load_model(pooling=...)`` loads it.
-        data: Prepared texts with classes; training rows alone are read.
+        data: Prepared texts or sounds with classes; training rows alone are read.
         max_rows: At most about so many, stratified.
         batch_size: Rows a forward.
         seed: Of the rows and folds.
         cache_dir: Where features are kept.
 
     Raises:
-        SettingsError: When the data holds no texts with classes.
+        SettingsError: When the data holds no texts or sounds with classes.
         DataError: When no class has two rows.
     """
-    if data.modality != "text" or data.task_type != CLASSIFICATION:
+    if data.reads not in CANDIDATES or data.task_type != CLASSIFICATION:
         raise SettingsError(
-            f"A pooling is chosen by a probe for texts with classes, and this is {data.task_type} of {data.modality}. "
-            "Leave --pooling out."
+            f"A pooling is chosen by a probe for texts or sounds with classes, and this is {data.task_type} of "
+            f"{data.reads}. Leave --pooling out."
         )
     rows, places = few_training_rows(data, max_rows, seed=seed)
     labels = np.asarray(data.train.classes)[places]
     accuracy = {}
-    for pooling in CANDIDATES:
+    for pooling in CANDIDATES[data.reads]:
         cached = cache_features(
             make_model(pooling),
             rows,

@@ -13,7 +13,7 @@ import numpy as np
 from transformers import AutoConfig, PreTrainedModel
 
 from hf_transfer_kit.argument_types import checked_arguments
-from hf_transfer_kit.backbones import load_model, load_processor, modality_of
+from hf_transfer_kit.backbones import fit_window, load_model, load_processor, modality_of
 from hf_transfer_kit.backbones.fresh_networks import FRESH_NETWORKS, fresh_processor
 from hf_transfer_kit.data import LoadedData, load_data, prepare_data
 from hf_transfer_kit.errors import DataError, SettingsError, TransferKitError, first_line
@@ -93,7 +93,7 @@ def rank_sources(
         try:
             model, processor, has_head = _candidate(name, data, seed=seed, trust_remote_code=trust_remote_code)
             prepared = prepare_data(data, processor, **preparation)
-            to_channels_last(model, prepared)
+            to_channels_last(fit_window(model, prepared.processor), prepared)
             measured = transferability(
                 model,
                 dataset=prepared.train,

@@ -140,4 +140,4 @@ class Trials:
 
     def _rate(self, *, pretrained: bool, names: Sequence[str]) -> float:
         kind = "body" if pretrained else "scratch"
-        return min(self.budget.rate(self.tasks[name].prepared.modality, kind) for name in names)
+        return min(self.budget.rate(self.tasks[name].prepared.reads, kind) for name in names)

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones import layer_groups, load_model
+from hf_transfer_kit.backbones.windows import cut_window, window_frames
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.options import check_choice, check_number, check_seed
 from hf_transfer_kit.real_numbers import is_finite
@@ -121,6 +122,9 @@ def merge_models(
     default = 1.0 if method == "ties" else 1 / len(networks)
     factors, told = _factors(result, weights, len(networks), default)
     start, has_head = (None, True) if base is None else _loaded_base(base)
+    if start is not None and window_frames(start) != window_frames(result):
+        start = copy.deepcopy(start)
+        cut_window(start, window_frames(result))
     averaged = _averaged(result, start, factors, method=method, has_head=has_head)
     values = {}
     with torch.random.fork_rng(devices=[]):

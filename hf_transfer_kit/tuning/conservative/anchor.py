@@ -23,6 +23,7 @@ from hf_transfer_kit.backbones import layer_groups, load_model, modality_of
 from hf_transfer_kit.backbones.adapters import without_pretrained_value
 from hf_transfer_kit.backbones.shards import gathered
 from hf_transfer_kit.backbones.unwrapping import plain_model
+from hf_transfer_kit.backbones.windows import cut_window, window_frames
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.tuning.layouts import check_read_everywhere
 
@@ -236,7 +237,9 @@ def _loaded(source: Source, model: nn.Module) -> Mapping[str, Tensor]:
         return source
     if str(source).endswith(".safetensors"):
         return load_file(str(source))
-    return load_model(source, modality=modality_of(model)).state_dict()
+    found = load_model(source, modality=modality_of(model))
+    cut_window(found, window_frames(plain_model(model)[0]))
+    return found.state_dict()
 
 
 def _fitting(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,13 +1,17 @@
 """The pooling that a probe finds best is the one that holds the classes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+import window_networks
 from backbones.test_pooled_encoder import encoder
 from hub.sharing_cases import tokenizer
 from scripts.test_scripts import run
 
-from hf_transfer_kit import load_data, load_model, prepare_data
+from hf_transfer_kit import fit_window, load_data, load_model, load_processor, prepare_data
+from hf_transfer_kit.data.memory import Rows
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.measures.pooling_choice import CANDIDATES, choose_pooling
 
@@ -51,7 +55,7 @@ def test_the_best_of_a_probe_is_chosen_and_nothing_but_training_rows_is_read(pla
         return load_model(place, num_labels=2, pooling=pooling)
 
     found = choose_pooling(make, data, cache_dir=tmp_path / "cache", max_rows=100)
-    assert tuple(made) == CANDIDATES == tuple(found.accuracy)
+    assert tuple(made) == CANDIDATES["text"] == tuple(found.accuracy)
     assert found.pooling == max(found.accuracy, key=found.accuracy.get) in ("mean", "max")
     assert found.accuracy["mean"] > found.accuracy["first"] + 0.1
     assert found.rows == 100
@@ -61,7 +65,9 @@ def test_the_best_of_a_probe_is_chosen_and_nothing_but_training_rows_is_read(pla
 
 
 def test_pictures_have_no_such_choice(data):
-    with pytest.raises(SettingsError, match="chosen by a probe for texts with classes, and this is classification of"):
+    with pytest.raises(
+        SettingsError, match="chosen by a probe for texts or sounds with classes, and this is classification of"
+    ):
         choose_pooling(lambda pooling: None, data)
 
 
@@ -79,3 +85,27 @@ def test_where_it_is_not_known_it_is_refused(flags, place, texts, tmp_path):
     done = run("finetune.py", *given, "--output_dir", tmp_path / "out", ok=False)
     assert done.returncode == 2
     assert "--pooling probe is not known for" in done.stderr
+
+
+def test_sounds_choose_among_their_own_poolings(tmp_path):
+    """Two classes of spectra with the same mean over time; one of them swings."""
+    place = window_networks.saved("whisper", tmp_path / "network")
+    data = prepare_data(
+        load_data(window_networks.sounds(tmp_path / "sounds", rows=120)), load_processor(place, "audio")
+    )
+    draw = np.random.default_rng(0)
+    spectra = []
+    for row in range(len(data.train)):
+        swing = (data.train.label(row) == 0) * np.sign(np.sin(np.arange(100) / 3))[None]
+        spectra.append(torch.tensor(draw.normal(0, 0.1, (8, 100)) + swing, dtype=torch.float32))
+    data = replace(data, train=Rows(torch.stack(spectra), np.array(data.train.classes) > 0, "input_features"))
+    made = []
+
+    def make(pooling):
+        made.append(pooling)
+        return fit_window(load_model(place, num_labels=2, pooling=pooling), data.processor)
+
+    found = choose_pooling(make, data, cache_dir=tmp_path / "cache")
+    assert tuple(made) == CANDIDATES["audio"] == tuple(found.accuracy)
+    assert found.pooling == max(found.accuracy, key=found.accuracy.get)
+    assert found.accuracy["statistics"] > 0.9

@@ -59,7 +59,7 @@ def test_wise_ft_goes_back_to_the_zero_shot_classifier_head_and_all(tmp_path):
             flipped ^ model(pixel_values=rows.images).logits.argmax(-1)
             for flipped, rows in ((1, data.train), (0, data.validation))
         )
-    settings = run_arguments(args, BUDGET, strategy, modality="image", seed=0)
+    settings = run_arguments(args, BUDGET, strategy, reads="image", seed=0)
     settings.learning_rate, settings.lr_scheduler_type = 1.0, "constant"
     trainer = make_trainer(strategy, model, data, settings, batch_size=BUDGET.batch_size)
     trainer.train()
