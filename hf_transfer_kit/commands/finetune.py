@@ -45,8 +45,8 @@ from hf_transfer_kit.reports import (
     RunFacts,
     comparison_report,
     growing_table,
-    length_sentence,
     located,
+    race_lengths,
     strategy_table,
     suspected_lines,
 )
@@ -170,7 +170,7 @@ def main() -> None:
     validate_strategies([strategy], model, data)
     heads = HeadStarts(replace(data, train=data.train.sample) if stream else data)
     rows_to_train_on = 0 if stream else len(data.train)
-    budget = args.budget(rows_to_train_on, data.modality)
+    budget, chosen_by_user = args.budget(rows_to_train_on, data.modality), args.names_steps
     caches = cache_args.caches(data, args)
     reasons, suspected = (), ()
     if advised:
@@ -246,13 +246,17 @@ def main() -> None:
             trainer.train(resume_from_checkpoint=resume)
         run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)
 
-    length = length_sentence(facts["strategy"], [run.steps], [until.ended], budget)
+    run = replace(run, ended=until.ended)
+    alone = single_run(strategy, run, data, learning_rate=args.learning_rate)
+    lengths = race_lengths(
+        {alone.winner: alone.results[0]}, budget, chosen_by_user=chosen_by_user, validation_rows=len(data.validation)
+    )
     known = replace(
         known,
         seconds={"total": time.perf_counter() - started},
         notes=(
             "One strategy was run, without a baseline: hf-transfer run tells whether transfer helps.",
-            *filter(None, [length]),
+            *lengths,
             *reasons,
             *caches.notes,
             *(growing.notes if growing else ()),
@@ -260,10 +264,7 @@ def main() -> None:
         ),
     )
     report = comparison_report(
-        replace(
-            single_run(strategy, replace(run, ended=until.ended), data, learning_rate=args.learning_rate),
-            depth_searches=searches,
-        ),
+        replace(alone, depth_searches=searches),
         known,
         data=loaded,
         prepared=data,
@@ -278,7 +279,7 @@ def main() -> None:
     if args.should_save:
         print(
             *suspected_lines(suspected, loaded),
-            *filter(None, [length]),
+            *lengths,
             *reasons,
             *(search.sentence for search in searches),
             strategy_table(report),

@@ -34,7 +34,7 @@ from hf_transfer_kit.reports import (
     budget_sentence,
     comparison_report,
     described_data,
-    length_sentence,
+    race_lengths,
     strategy_table,
     verdict_lines,
 )
@@ -191,9 +191,9 @@ def main() -> None:
                 store=store,
                 executor=executor,
             )
-    raced = [(result.strategy, result) for result in comparison.results]
-    raced += [(f"{source.source}, {source.result.strategy}", source.result) for source in sources]
-    lengths = [length_sentence(name, result.steps, result.ended, budget) for name, result in raced]
+    raced = {result.strategy: result for result in comparison.results}
+    raced |= {f"{source.source}, {source.result.strategy}": source.result for source in sources}
+    lengths = race_lengths(raced, budget, chosen_by_user=args.names_steps, validation_rows=len(data.validation))
     facts = RunFacts(
         model_name=model_args.display_name,
         budget=budget,
@@ -202,7 +202,8 @@ def main() -> None:
         seconds={"total": time.perf_counter() - started, "preparation": prepared_at - started},
         notes=(
             *map(str, comparison.failed),
-            *filter(None, [*lengths, comparison.soup]),
+            *lengths,
+            *filter(None, [comparison.soup]),
             *(entry.sentence for entry in comparison.eliminated),
             *caches.notes,
         ),
@@ -217,7 +218,7 @@ def main() -> None:
     )
     if first:
         print(*map(str, comparison.failed), *(search.sentence for search in comparison.depth_searches), sep="\n")
-        print(strategy_table(report), *verdict_lines(report), *filter(None, [*lengths, comparison.soup]), sep="\n")
+        print(strategy_table(report), *verdict_lines(report), *lengths, *filter(None, [comparison.soup]), sep="\n")
         for source in sources:
             print(source.verdict.sentence)
         config = resolved_config(model_args, data_args, race_args, cache_args, balance_args, page_args, args)

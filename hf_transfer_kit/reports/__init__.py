@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hf_transfer_kit.reports.multitask import described_tasks, multitask_report, multitask_table, multitask_words
     from hf_transfer_kit.reports.race import comparison_report, strategy_table
     from hf_transfer_kit.reports.report import TransferReport, library_versions, read_report
-    from hf_transfer_kit.reports.run_lengths import budget_sentence, length_sentence
+    from hf_transfer_kit.reports.run_lengths import budget_sentence, length_sentence, race_lengths
     from hf_transfer_kit.reports.section import Section, all_sections, sections_of
     from hf_transfer_kit.reports.suspected import located, suspected_lines
     from hf_transfer_kit.reports.verdicts import all_verdicts, verdict_lines
@@ -67,6 +67,7 @@ __all__ = [
     "multitask_report",
     "multitask_table",
     "multitask_words",
+    "race_lengths",
     "read_report",
     "report_text",
     "save_depth_picture",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from hf_transfer_kit.metrics import larger_is_better
 from hf_transfer_kit.selection import Budget
+from hf_transfer_kit.selection.contest.flattening import OF_ACCURACY, flattened
+from hf_transfer_kit.values import StrategyResult
 
 
 def length_sentence(name: str, steps: Sequence[int], ended: Sequence[str], budget: Budget) -> str:
@@ -43,6 +46,29 @@ def length_sentence(name: str, steps: Sequence[int], ended: Sequence[str], budge
     return f"{name} was {was} after {_steps(steps)} steps, {reasons}: try {flags}."
 
 
+def race_lengths(
+    results: Mapping[str, StrategyResult], budget: Budget, *, chosen_by_user: bool, validation_rows: int
+) -> list[str]:
+    """How long the runs of a race went on, and whose length may have been too short.
+
+    Args:
+        results: Name -> of each contender.
+        budget: What each might spend.
+        chosen_by_user: Whether the user said how many steps.
+        validation_rows: Rows that looks read; two of them more are no rise.
+    """
+    told = [length_sentence(name, result.steps, result.ended, budget) for name, result in results.items()]
+    if not chosen_by_user:
+        scores, least = {}, 0.0
+        for name, result in results.items():
+            upward = larger_is_better(result.metric)
+            least = max(OF_ACCURACY, 2 / validation_rows) if upward else 0.0
+            sign = 1 if upward else -1
+            scores[name] = [sign * point.accuracy for point in result.curve if point.accuracy is not None]
+        told.append(rising_sentence(scores, budget, least=least))
+    return list(filter(None, told))
+
+
 def budget_sentence(budget: Budget) -> str:
     """How long each run is, before it begins.
 
@@ -57,6 +83,32 @@ def budget_sentence(budget: Budget) -> str:
         limits += f" and {budget.max_minutes:g} minutes"
     until = "when its score has flattened, after" if budget.patience is not None else "after"
     return f"a run ends {until} at most {limits}"
+
+
+def rising_sentence(scores: Mapping[str, Sequence[float]], budget: Budget, *, least: float = 0.0) -> str:
+    """Who was still rising at the last look, of runs whose length nobody chose.
+
+    Args:
+        scores: Name of each contender -> what it reached at each look, higher is better.
+        budget: What each might spend, all steps of it done.
+        least: Gain of the score below which it is none, as in ``UntilFlat``.
+
+    Returns:
+        Empty where none was, or where a budget ends runs by their score.
+
+    Example:
+        >>> rising_sentence({"full": [0.2, 0.5, 0.7], "head_only": [0.6, 0.7, 0.7]}, Budget(50, 32))
+        'full was still rising after the 50 steps of a run: more may change the figures (--max_steps 200 --patience 3).'
+    """
+    rising = [name for name, looks in scores.items() if len(looks) > 1 and not flattened(looks, 1, least=least)]
+    if budget.is_open or not rising:
+        return ""
+    flags = f"--max_steps {4 * budget.max_steps} --patience 3"
+    were = "was" if len(rising) == 1 else "were"
+    return (
+        f"{', '.join(rising)} {were} still rising after the {budget.max_steps:,} steps of a run: more may change the "
+        f"figures ({flags})."
+    )
 
 
 def _steps(steps: Sequence[int]) -> str:

@@ -131,7 +131,7 @@ def scores_by_depth(model: PreTrainedModel, data: PreparedData, folder: Path) ->
         features = cache_features(
             model,
             data.train,
-            layer=max(1, round(share * count)),
+            layer=round(share * (count - 1)),
             pooling="mean",
             collator=data.collator,
             cache_dir=folder / "caches",

@@ -177,8 +177,7 @@ class OpenRuns(KitTrainingArguments):
             SettingsError: Also when the rate is lowered by a schedule of another kind.
         """
         found = super().budget(rows, modality)
-        named = self.max_steps > 0 or self.num_train_epochs is not None
-        opens = not named and self.opens(found.max_steps)
+        opens = not self.names_steps and self.opens(found.max_steps)
         budget = replace(
             found,
             patience=self.patience or (PATIENCE if opens else None),
@@ -192,6 +191,11 @@ class OpenRuns(KitTrainingArguments):
                 "that ends by its score or its minutes does so, too. Leave it out, or give --max_steps alone."
             )
         return budget
+
+    @property
+    def names_steps(self) -> bool:
+        """Whether the user says how long runs are."""
+        return self.max_steps > 0 or self.num_train_epochs is not None
 
     def opens(self, steps: int) -> bool:
         """Whether runs of so many steps, which the user has not named, end by their score."""
