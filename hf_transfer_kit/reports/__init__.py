@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hf_transfer_kit.reports.console import report_text
     from hf_transfer_kit.reports.depth import depth_picture, depth_report, depth_table, save_depth_picture
     from hf_transfer_kit.reports.described import confusion_table, described_data
-    from hf_transfer_kit.reports.facts import RunFacts
+    from hf_transfer_kit.reports.facts import RunFacts, budget_facts
     from hf_transfer_kit.reports.generalisation import generalisation_report, generalisation_table, generalisation_words
     from hf_transfer_kit.reports.growing import growing_table
     from hf_transfer_kit.reports.html import html_report, write_report
@@ -47,6 +47,7 @@ __all__ = [
     "advice_report",
     "all_sections",
     "all_verdicts",
+    "budget_facts",
     "budget_sentence",
     "comparison_report",
     "confusion_table",

@@ -10,6 +10,13 @@ from hf_transfer_kit.reports.report import TransferReport, library_versions
 from hf_transfer_kit.selection import Budget
 
 
+def budget_facts(budget: Budget) -> dict[str, Any]:
+    """What each run may spend, by name: steps, rows a step, and what may end it before where something may."""
+    limits = {"patience": budget.patience, "max_minutes": budget.max_minutes}
+    known = {name: value for name, value in limits.items() if value is not None}
+    return {"steps": budget.max_steps, "batch_size": budget.batch_size, **known}
+
+
 @dataclass(frozen=True)
 class RunFacts:
     """What is the same in the reports of all recipes.
@@ -42,8 +49,8 @@ class RunFacts:
         """For a report's plan: rate, steps and rows a step."""
         if self.budget is None:
             return {}
-        steps, rows = self.budget.max_steps, self.budget.batch_size
-        return {"learning_rate": self.learning_rate, "max_steps": steps, "batch_size": rows}
+        found = budget_facts(self.budget)
+        return {"learning_rate": self.learning_rate, "max_steps": found.pop("steps"), **found}
 
     def report(
         self,
@@ -69,12 +76,7 @@ class RunFacts:
             notes: Of what was found, before the facts' own.
             **found: The other fields of ``TransferReport``.
         """
-        budget = self.budget
-        spent: dict[str, Any] = {}
-        if budget is not None:
-            limits = {"patience": budget.patience, "max_minutes": budget.max_minutes}
-            spent = {"steps": budget.max_steps, "batch_size": budget.batch_size}
-            spent |= {name: value for name, value in limits.items() if value is not None}
+        spent = {} if self.budget is None else budget_facts(self.budget)
         return TransferReport(
             recipe=recipe,
             title=title,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from hf_transfer_kit.metrics import words
 from hf_transfer_kit.reports.layer_rows import rate_text
 
@@ -27,6 +30,17 @@ def energy_text(watt_hours: float) -> str:
     )
 
 
+def spent_text(budget: Mapping[str, Any]) -> str:
+    """Steps and rows of a run, of an open budget at most.
+
+    Example:
+        >>> spent_text({"steps": 50, "batch_size": 32}), spent_text({"steps": 900, "batch_size": 32, "patience": 3})
+        ('50 steps of 32 rows', 'at most 900 steps of 32 rows')
+    """
+    at_most = "at most " if {"patience", "max_minutes"} & set(budget) else ""
+    return f"{at_most}{budget['steps']} steps of {budget['batch_size']} rows"
+
+
 FILTERS = {
     "better": words.larger_is_better,
     "metric": words.metric_words,
@@ -36,5 +50,6 @@ FILTERS = {
     "interval": interval_text,
     "percent": percent_text,
     "rate": rate_text,
+    "spent_text": spent_text,
     "thousands": "{:,}".format,
 }

@@ -24,7 +24,10 @@ def test_a_run_that_would_be_long_ends_by_its_score_where_its_steps_are_not_name
     report = json.loads((tmp_path / "report.json").read_text())
     assert sentence in report["notes"]
     assert [point["step"] for point in report["results"][0]["curve"]] == [20, 40, 60, 80, 100, 108]
-    assert sentence in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert sentence in page
+    assert "at most 384 steps of 1 rows each" in page
+    assert {**report["plan"], **report["budget"]}.items() >= {"patience": 3, "max_minutes": 3.0, "steps": 384}.items()
 
 
 def test_a_race_says_before_how_long_and_after_why(network, tmp_path):  # noqa: F811
@@ -59,6 +62,8 @@ def test_finetune_goes_on_as_if_it_had_never_stopped(stopped, network, tmp_path)
 def test_several_tasks_end_by_their_scores_too(tmp_path):
     done = run("multitask.py", *OPEN, *STILL, "--methods", "multitask", "--output_dir", tmp_path)
     assert "multitask ended after" in done.stdout
+    assert "A task alone: at most 40 steps of 32 rows" in (tmp_path / "report.html").read_text()
+    assert "A task alone spent at most 40 steps" in (tmp_path / "README.md").read_text()
     assert json.loads((tmp_path / "report.json").read_text())["multitasking"]["results"][0]["ended"] == ["flat"]
 
 

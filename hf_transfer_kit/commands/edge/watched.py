@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 
 from hf_transfer_kit.commands.edge.settings import command_line
 from hf_transfer_kit.hub import KeepRaceReport, started_race
+from hf_transfer_kit.reports import budget_facts
 from hf_transfer_kit.selection import Budget, ProgressLine, RunClock
 
 
@@ -51,7 +52,7 @@ class Watched:
             model_name=model_args.display_name,
             dataset_name=dataset_name,
             data=data,
-            budget={"steps": budget.max_steps, "batch_size": budget.batch_size},
+            budget=budget_facts(budget),
             seeds=seeds,
             command=command_line(),
         )
