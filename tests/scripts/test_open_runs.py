@@ -67,6 +67,23 @@ def test_several_tasks_end_by_their_scores_too(tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["multitasking"]["results"][0]["ended"] == ["flat"]
 
 
+@pytest.mark.parametrize("script", ["finetune.py", "multitask.py"])
+def test_two_processes_end_together_where_one_would(script, network, tmp_path):  # noqa: F811
+    flags = [*OPEN, "--learning_rate", "0.001", "--use_cpu"]
+    if script == "finetune.py":
+        flags += ["--model_name_or_path", network, *DIGITS, "--strategy", "gradual"]
+    else:
+        flags += ["--methods", "multitask"]
+    reports = []
+    for ranks in (1, 2):
+        more = {"ranks": 2, "cold": True} if ranks == 2 else {}
+        run(script, *flags, *(["--ddp_backend", "gloo"] if more else []), "--output_dir", tmp_path / str(ranks), **more)
+        reports.append(json.loads((tmp_path / str(ranks) / "report.json").read_text()))
+    one, two = ((report["multitasking"] or report)["results"][0] for report in reports)
+    names = ("ended", "run_steps" if script == "multitask.py" else "steps")
+    assert [one[name] for name in names] == [two[name] for name in names]
+
+
 @pytest.mark.parametrize(
     ("script", "flags", "message"),
     [
