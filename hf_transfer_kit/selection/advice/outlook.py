@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from hf_transfer_kit.selection.advice.cases import BASE, Case, strategies_of
 from hf_transfer_kit.values import CaseMeasures, StrategyOutlook
+
+_DRAWS = 4_000
 
 
 def place(measures: CaseMeasures) -> np.ndarray:
@@ -20,25 +23,50 @@ def place(measures: CaseMeasures) -> np.ndarray:
     return np.array([math.log10(measures.rows_per_class), measures.known, measures.known_by_random])
 
 
-def outlook(measures: CaseMeasures, cases: Sequence[Case], strength: float) -> tuple[StrategyOutlook, ...]:
+@dataclass(frozen=True, eq=False)
+class Expectation:
+    """What is known of all strategies in one case, as normally distributed numbers that hang together.
+
+    Args:
+        strategies: Their texts.
+        mean: Expected test accuracy less that of fine-tuning everything, of shape (S,).
+        covariance: Of that for a single case, of shape (S, S); zero for fine-tuning everything itself.
+    """
+
+    strategies: tuple[str, ...]
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    def outlook(self) -> tuple[StrategyOutlook, ...]:
+        """Each strategy with its standard error, best first."""
+        errors = np.sqrt(np.maximum(np.diag(self.covariance), 0))  # rounding may leave less
+        found = map(StrategyOutlook, self.strategies, self.mean.tolist(), errors.tolist())
+        return tuple(sorted(found, key=lambda entry: -entry.difference))
+
+    def among(self, strategies: Sequence[str]) -> Expectation:
+        """The same of some of the strategies."""
+        kept = [index for index, name in enumerate(self.strategies) if name in strategies]
+        names = tuple(self.strategies[index] for index in kept)
+        return Expectation(names, self.mean[kept], self.covariance[np.ix_(kept, kept)])
+
+    def likeliest(self, count: int) -> tuple[str, ...]:
+        """So many strategies, the likeliest to be the best first: by draws, then by what is expected."""
+        draws = np.random.default_rng(0).multivariate_normal(self.mean, self.covariance, _DRAWS, method="eigh")
+        wins = np.bincount(draws.argmax(1), minlength=len(self.mean))
+        order = np.lexsort((-self.mean, -wins))
+        return tuple(self.strategies[index] for index in order[:count])
+
+
+def expectation(measures: CaseMeasures, cases: Sequence[Case], strength: float) -> Expectation:
     """Expected accuracy of each strategy less that of fine-tuning everything: ridge regression on the places of cases.
 
-    The error is that of a single case: the spread of cases around the regression, widened by how far the case lies from
-    their middle (Hoerl & Kennard 1970; Bishop 2006, equation 3.59).
+    The covariance is that of a single case: how cases scatter around the regression, widened by how far the case lies
+    from their middle (Hoerl & Kennard 1970; Bishop 2006, equation 3.59).
 
     Args:
         measures: Of the case asked about.
         cases: Measured ones.
         strength: Of the ridge, above 0, on places of unit variance; one case weighs 1.
-
-    Returns:
-        Best first.
-
-    Example:
-        >>> cases = measured_experience().cases
-        >>> best = outlook(cases[0].measures, cases, strength=1.0)[0]
-        >>> best.strategy
-        'head_only'
     """
     places = np.array([place(case.measures) for case in cases])  # (N, 3)
     mean, spread = places.mean(0), places.std(0)
@@ -47,15 +75,25 @@ def outlook(measures: CaseMeasures, cases: Sequence[Case], strength: float) -> t
     asked = (place(measures) - mean) / spread
     inverse = np.linalg.inv(design.T @ design + strength * np.eye(design.shape[1]))
     distance = 1 / len(cases) + asked @ inverse @ asked
-    found = []
-    for strategy in strategies_of(cases):
-        differences = np.array([case.mean(strategy) - case.mean(BASE) for case in cases])
-        slopes = inverse @ design.T @ (differences - differences.mean())
-        residuals = differences - differences.mean() - design @ slopes
-        spread_around = np.sum(residuals**2) / max(len(cases) - 1 - design.shape[1], 1)
-        expected = float(differences.mean() + asked @ slopes)
-        found.append(StrategyOutlook(strategy, expected, float(np.sqrt(spread_around * (1 + distance)))))
-    return tuple(sorted(found, key=lambda entry: -entry.difference))
+    strategies = strategies_of(cases)
+    differences = np.array([[case.mean(name) - case.mean(BASE) for name in strategies] for case in cases])  # (N, S)
+    middle = differences.mean(0)
+    slopes = inverse @ design.T @ (differences - middle)  # (3, S)
+    residuals = differences - middle - design @ slopes
+    scatter = residuals.T @ residuals / max(len(cases) - 1 - design.shape[1], 1)
+    return Expectation(strategies, middle + asked @ slopes, scatter * (1 + distance))
+
+
+def outlook(measures: CaseMeasures, cases: Sequence[Case], strength: float) -> tuple[StrategyOutlook, ...]:
+    """``expectation`` of each strategy, best first.
+
+    Example:
+        >>> cases = measured_experience().cases
+        >>> best = outlook(cases[0].measures, cases, strength=1.0)[0]
+        >>> best.strategy
+        'head_only'
+    """
+    return expectation(measures, cases, strength).outlook()
 
 
 def by_nearness(measures: CaseMeasures, cases: Sequence[Case]) -> list[tuple[float, Case]]:
