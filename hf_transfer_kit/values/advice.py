@@ -162,7 +162,7 @@ class Recommendation(Tabular):
             of datasets left out in turn; None where that was not measured. One share for all cases: neither the lead
             over the runner-up nor nearness to measured cases parted good advice from bad.
         would_change: Sentences: what would lead to another plan.
-        outlook: What each strategy is expected to reach, best first.
+        outlook: What each strategy is expected to reach, best first; with trials, of those that were tried.
         measures: What was measured.
         near_cases: Measured cases near this one, nearest first, and what strategies reached in them.
         trials: Short runs that the outlook was joined with; None where there were none.

@@ -13,7 +13,7 @@ from hf_transfer_kit.selection.advice.joining import joined
 from hf_transfer_kit.selection.advice.outlook import expectation, outlook
 from hf_transfer_kit.selection.advice.trials import COUNT
 
-STRENGTHS = (0.3, 1.0, 3.0, 10.0)
+STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 FROZEN, FRESH = "head_only", "from_scratch"
 
 
@@ -131,7 +131,7 @@ def trial_regrets(case: Case, others: Sequence[Case], settings: Settings) -> lis
     found = []
     for seed in range(len(next(iter(case.early.values()), ()))) if settings.trial_error is not None else ():
         after = joined(expected, names, *case.early_shares(names, seed), trial_error=settings.trial_error)
-        found.append(case.regret(after.outlook()[0].strategy))
+        found.append(case.regret(after.among(names).outlook()[0].strategy))
     return found
 
 

@@ -60,8 +60,9 @@ class Expectation:
 def expectation(measures: CaseMeasures, cases: Sequence[Case], strength: float) -> Expectation:
     """Expected accuracy of each strategy less that of fine-tuning everything: ridge regression on the places of cases.
 
-    The covariance is that of a single case: how cases scatter around the regression, widened by how far the case lies
-    from their middle (Hoerl & Kennard 1970; Bishop 2006, equation 3.59).
+    The covariance is that of a single case: how cases scatter around the regression, which has as many parameters as
+    the ridge leaves it, widened by how far the case lies from their middle (Hoerl & Kennard 1970; Bishop 2006, equation
+    3.59; Hastie et al. 2009, equation 3.50).
 
     Args:
         measures: Of the case asked about.
@@ -80,7 +81,8 @@ def expectation(measures: CaseMeasures, cases: Sequence[Case], strength: float) 
     middle = differences.mean(0)
     slopes = inverse @ design.T @ (differences - middle)  # (3, S)
     residuals = differences - middle - design @ slopes
-    scatter = residuals.T @ residuals / max(len(cases) - 1 - design.shape[1], 1)
+    parameters = 1 + np.trace(design @ inverse @ design.T)
+    scatter = residuals.T @ residuals / max(len(cases) - parameters, 1)
     return Expectation(strategies, middle + asked @ slopes, scatter * (1 + distance))
 
 
