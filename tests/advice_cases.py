@@ -20,8 +20,7 @@ def tried_case(rows_per_class=10, *, rows=100, noise=0.0, seed=0, target="t", **
     """A case with one run of each strategy, whose share of validation rows is off by normal noise and by the rows."""
     generator = np.random.default_rng(seed)
     reached = {name: np.clip(value + noise * generator.normal(), 0, 1) for name, value in accuracy.items()}
-    ease = generator.random(rows)  # all are asked the same rows, some of which are easy
-    marks = {name: ease < value for name, value in reached.items()}
+    marks = {name: generator.random(rows) < value for name, value in reached.items()}
     return Case(
         "s",
         target,

@@ -15,12 +15,21 @@ _DRAWS = 4_000
 
 
 def place(measures: CaseMeasures) -> np.ndarray:
-    """Where a case lies: decades of rows a class, and how much of the classes features and random features know.
+    """Where a case lies: decades of rows a class, how much of the classes features and random features know, and texts.
+
+    Whether it is a text (1 or 0) counts because rates and numbers of steps are others there.
 
     Returns:
-        Of shape (3,).
+        Of shape (4,).
     """
-    return np.array([math.log10(measures.rows_per_class), measures.known, measures.known_by_random])
+    return np.array(
+        [
+            math.log10(measures.rows_per_class),
+            measures.known,
+            measures.known_by_random,
+            float(measures.modality == "text"),
+        ]
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +78,7 @@ def expectation(measures: CaseMeasures, cases: Sequence[Case], strength: float) 
         cases: Measured ones.
         strength: Of the ridge, above 0, on places of unit variance; one case weighs 1.
     """
-    places = np.array([place(case.measures) for case in cases])  # (N, 3)
+    places = np.array([place(case.measures) for case in cases])  # (N, 4)
     mean, spread = places.mean(0), places.std(0)
     spread = np.where(spread > 1e-9, spread, 1)
     design = (places - mean) / spread
@@ -79,7 +88,7 @@ def expectation(measures: CaseMeasures, cases: Sequence[Case], strength: float) 
     strategies = strategies_of(cases)
     differences = np.array([[case.mean(name) - case.mean(BASE) for name in strategies] for case in cases])  # (N, S)
     middle = differences.mean(0)
-    slopes = inverse @ design.T @ (differences - middle)  # (3, S)
+    slopes = inverse @ design.T @ (differences - middle)  # (4, S)
     residuals = differences - middle - design @ slopes
     parameters = 1 + np.trace(design @ inverse @ design.T)
     scatter = residuals.T @ residuals / max(len(cases) - parameters, 1)
