@@ -125,7 +125,7 @@ def measured_experience() -> Experience:
     Example:
         >>> experience = measured_experience()
         >>> len(experience.cases)
-        51
+        23
     """
     return experience_from(json.loads((files(__package__) / "cases.json").read_text()))
 

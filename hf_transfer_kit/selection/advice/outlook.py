@@ -102,7 +102,7 @@ def outlook(measures: CaseMeasures, cases: Sequence[Case], strength: float) -> t
         >>> cases = measured_experience().cases
         >>> best = outlook(cases[0].measures, cases, strength=1.0)[0]
         >>> best.strategy
-        'head_only'
+        'lora'
     """
     return expectation(measures, cases, strength).outlook()
 
