@@ -127,10 +127,12 @@ def trial_regrets(case: Case, others: Sequence[Case], settings: Settings) -> lis
     A trial is the seed's own run after two thirds of its steps, judged by its validation rows: it stands for a shorter
     run of its own, whose rate would have fallen by then.
     """
+    if settings.trial_error is None or not case.early:
+        return []
     expected = expectation(case.measures, others, settings.strength)
     names = expected.likeliest(COUNT)
     found = []
-    for seed in range(len(next(iter(case.early.values()), ()))) if settings.trial_error is not None else ():
+    for seed in range(len(case.early[names[0]])):
         after = joined(expected, names, *case.early_shares(names, seed), trial_error=settings.trial_error)
         found.append(case.regret(after.among(names).outlook()[0].strategy))
     return found
