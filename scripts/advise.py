@@ -1,4 +1,4 @@
-"""What to transfer, and how: networks ranked for a dataset, and a plan for the best, before anything is trained."""
+"""What to transfer, and how: networks ranked for a dataset, and a plan for the best, before it is trained."""
 
 from hf_transfer_kit.commands.main import run
 

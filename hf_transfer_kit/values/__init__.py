@@ -21,7 +21,9 @@ if TYPE_CHECKING:
         CasePoint,
         Recommendation,
         StrategyOutlook,
+        StrategyTrial,
         SuspectedLabel,
+        Trials,
     )
     from hf_transfer_kit.values.choosing import ClassDistance, DistanceBesideChance, DomainDistance
     from hf_transfer_kit.values.depths import DepthResult, DepthSearch
@@ -96,10 +98,12 @@ __all__ = [
     "SourceResult",
     "StrategyOutlook",
     "StrategyResult",
+    "StrategyTrial",
     "SuspectedLabel",
     "TaskDescription",
     "TaskFigure",
     "Transferability",
+    "Trials",
     "UnknownRows",
     "UnseenClasses",
     "UnseenFigures",

@@ -102,6 +102,52 @@ class StrategyOutlook:
     difference: float
     error: float
 
+    def __str__(self) -> str:
+        return f"{100 * self.difference:+.1f} ± {100 * self.error:.1f}"
+
+
+@dataclass(frozen=True)
+class StrategyTrial:
+    """A short run of one strategy.
+
+    Args:
+        strategy: As ``hf-transfer finetune --strategy`` takes it.
+        accuracy: Share of the validation rows that it got right.
+        error: Standard error of that share.
+        seconds: Wall time of the run.
+    """
+
+    strategy: str
+    accuracy: float
+    error: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Short runs of the likeliest strategies, which a plan was made of besides what was expected.
+
+    Args:
+        runs: The likeliest to be the best first.
+        steps: Of each run.
+        rows: Validation rows that each was asked.
+        share: Rows that they trained on, as a share of what racing all strategies in full would train on.
+        expected: What was expected of each strategy before, best first.
+        broken: A sentence for each that did not end.
+    """
+
+    runs: tuple[StrategyTrial, ...]
+    steps: int
+    rows: int
+    share: float
+    expected: tuple[StrategyOutlook, ...]
+    broken: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all, of those that were kept from before what they took then."""
+        return sum(run.seconds for run in self.runs)
+
 
 @dataclass(frozen=True)
 class Recommendation(Tabular):
@@ -116,9 +162,10 @@ class Recommendation(Tabular):
             of datasets left out in turn; None where that was not measured. One share for all cases: neither the lead
             over the runner-up nor nearness to measured cases parted good advice from bad.
         would_change: Sentences: what would lead to another plan.
-        outlook: What each strategy is expected to reach, best first.
+        outlook: What each strategy is expected to reach, best first; with trials, of those that were tried.
         measures: What was measured.
         near_cases: Measured cases near this one, nearest first, and what strategies reached in them.
+        trials: Short runs that the outlook was joined with; None where there were none.
     """
 
     strategy: str
@@ -130,6 +177,7 @@ class Recommendation(Tabular):
     outlook: tuple[StrategyOutlook, ...]
     measures: CaseMeasures
     near_cases: tuple[Mapping[str, Any], ...] = ()
+    trials: Trials | None = None
 
     def __str__(self) -> str:
         return "\n".join([self._plan(), *self.reasons, *self._changes()])

@@ -2,8 +2,10 @@
 
     python scripts/benchmarks/advisor_fit.py --output_dir outputs/advisor_grid --write
 
-Reads what ``advisor_grid.py`` and ``advisor_measure.py`` left in the folder. Prints a Markdown table of every cell with
-what was advised for it by the other families' cases alone. ``--write`` puts cases and settings into the package.
+Reads what ``advisor_grid.py`` left in the folder. Prints a Markdown table of every cell with what was advised for it by
+the other families' cases alone, what that lost and what it lost with trials, and below it the means, each family's, and
+the part that is chance (``across_seeds``: the same cell's best by its other seeds). ``--write`` puts cases and settings
+into the package.
 """
 
 from __future__ import annotations
@@ -20,9 +22,7 @@ import hf_transfer_kit
 from hf_transfer_kit.selection.advice import Case, Experience, evaluate_advice, fit_settings
 from hf_transfer_kit.values import CaseMeasures
 
-COMMAND = (
-    "advisor_grid.py --minilm MINILM; advisor_measure.py --minilm MINILM; advisor_fit.py --write (scripts/benchmarks)"
-)
+COMMAND = "advisor_grid.py --minilm MINILM; advisor_fit.py --write (scripts/benchmarks)"
 _FAMILIES = {"pacs": "pacs", "mnist": "mnist", "books": "amazon", "kitchen": "amazon"}
 
 
@@ -64,18 +64,30 @@ def _case(source: str, target: str, runs: list[tuple[dict, dict]]) -> Case:
     first = CaseMeasures(**runs[0][1])
     means = ("probe_accuracy", "half_accuracy", "random_accuracy", "seconds")
     averaged = {name: round(fmean(measures[name] for _, measures in runs), 4) for name in means}
-    accuracy = {
-        name: tuple(round(cell["results"][name]["test"], 4) for cell, _ in runs) for name in runs[0][0]["results"]
-    }
+    results = {name: [cell["results"][name] for cell, _ in runs] for name in runs[0][0]["results"]}
     family = next((family for start, family in _FAMILIES.items() if target.startswith(start)), target)
-    return Case(source, target, family, replace(first, **averaged), accuracy)
+    return Case(
+        source,
+        target,
+        family,
+        replace(first, **averaged),
+        accuracy={name: tuple(round(run["test"], 4) for run in found) for name, found in results.items()},
+        validated={name: tuple(run["validation_correct"] for run in found) for name, found in results.items()},
+        early={name: tuple(round(early(run["curve"]), 4) for run in found) for name, found in results.items()},
+    )
+
+
+def early(curve: dict[str, float]) -> float:
+    """Accuracy at the look before the last, after two thirds of the steps."""
+    return curve[sorted(curve, key=int)[-2]]
 
 
 def markdown(cases: list[Case], evaluation: dict) -> str:
     """Each cell: test accuracies in %, what was advised from other families, and what that lost."""
     strategies = list(cases[0].accuracy)
-    lines = ["| source | target | rows | " + " | ".join(f"`{name}`" for name in strategies) + " | advised | lost |"]
-    lines.append("|---" * (len(strategies) + 5) + "|")
+    names = " | ".join(f"`{name}`" for name in strategies)
+    lines = [f"| source | target | rows | {names} | advised | lost | with trials |"]
+    lines.append("|---" * (len(strategies) + 6) + "|")
     advice = {(cell["source"], cell["target"], cell["rows"]): cell for cell in evaluation["cells"]}
     for case in cases:
         cell = advice[case.source, case.target, case.measures.rows]
@@ -84,7 +96,7 @@ def markdown(cases: list[Case], evaluation: dict) -> str:
         lines.append(
             f"| {case.source} | {case.target} | {case.measures.rows:,} | "
             + " | ".join(figures)
-            + f" | `{cell['advised']}` | {100 * cell['regret']:.1f} |"
+            + f" | `{cell['advised']}` | {100 * cell['regret']:.1f} | {100 * cell['trial_regret']:.1f} |"
         )
     return "\n".join(lines)
 

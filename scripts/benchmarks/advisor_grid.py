@@ -2,9 +2,11 @@
 
     python scripts/benchmarks/advisor_grid.py --minilm FOLDER --output_dir outputs/advisor_grid
 
-Each cell (source, target, rows a class, seed) is one file in the output folder; finished cells are passed over, so that
-a stopped run goes on, and several of these commands at once share the work; a run that was killed leaves a file that
-ends in .claimed, to be deleted. ``advisor_fit.py`` reads the folder.
+Each cell (source, target, rows a class, seed) is one file in ``cells/`` of the output folder, with what the advisor
+measures of it in ``measures/``; finished cells are passed over, so that a stopped run goes on, and several of these
+commands at once share the work; a run that was killed leaves a file that ends in .claimed, to be deleted.
+``advisor_fit.py`` reads the folder. Of a pooled target all rows are drawn anew with each seed: those to train on, 100
+to choose by, and of the others as many as are tested.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -25,8 +27,8 @@ import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
 from hf_transfer_kit.backbones import load_model, load_processor, modality_of
-from hf_transfer_kit.data import load_data, prepare_data
-from hf_transfer_kit.data.memory import Rows
+from hf_transfer_kit.data import LoadedData, PreparedData, load_data, prepare_data
+from hf_transfer_kit.data.embedded import EMBEDDED, embedded_data
 from hf_transfer_kit.selection import (
     Budget,
     PrefixCaches,
@@ -36,6 +38,12 @@ from hf_transfer_kit.selection import (
     make_strategy,
     run_strategy,
 )
+from hf_transfer_kit.selection.advice import measure_case
+from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
+
+VALIDATION_ROWS = 100
+LOOKS = 3
+"""Looks at the validation rows during a run, the end included."""
 
 
 @dataclass
@@ -56,11 +64,13 @@ class Cell:
     dataset: str
     per_class: int
     seed: int
+    pooled: bool = False
 
     @property
     def target(self) -> str:
         """The dataset's name without its folder."""
-        return "_".join(Path(self.dataset).parts[-2:]) if "pacs" in self.dataset else Path(self.dataset).name
+        path = Path(self.dataset)
+        return f"pacs_{path.name}" if path.parent.name == "pacs" else path.name
 
     @property
     def name(self) -> str:
@@ -74,7 +84,8 @@ def main() -> None:
     transformers.utils.logging.set_verbosity_error()
     (options,) = HfArgumentParser(GridArguments).parse_args_into_dataclasses()
     folder = Path(options.output_dir)
-    (folder / "cells").mkdir(parents=True, exist_ok=True)
+    for kind in ("cells", "measures"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
     grid = read_grid(options)
     for cell in cells(grid):
         if options.only_source in (None, cell.source):
@@ -90,12 +101,12 @@ def read_grid(options: GridArguments) -> dict:
 
 
 def cells(grid: Mapping) -> Iterator[Cell]:
-    """All cells, those of the first seed first."""
-    for seed in grid["seeds"]:
-        for target in grid["targets"]:
-            for per_class in target["sizes"]:
-                for source in target["sources"]:
-                    yield Cell(source, target["dataset"], per_class, seed)
+    """All cells in the grid's order, each with all its seeds."""
+    for target in grid["targets"]:
+        for per_class in target["sizes"]:
+            for source in target["sources"]:
+                for seed in grid["seeds"]:
+                    yield Cell(source, target["dataset"], per_class, seed, target.get("pooled", False))
 
 
 def compute(cell: Cell, grid: Mapping, folder: Path) -> None:
@@ -108,77 +119,115 @@ def compute(cell: Cell, grid: Mapping, folder: Path) -> None:
     except FileExistsError:
         return
     try:
-        found = cell_results(cell, grid, folder)
-        temporary = done.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps(found, indent=1))
-        temporary.replace(done)
+        found, measures = cell_results(cell, grid, folder)
+        for place, values in ((folder / "measures" / done.name, measures), (done, found)):
+            temporary = place.with_suffix(f".{os.getpid()}")
+            temporary.write_text(json.dumps(values, indent=1))
+            temporary.replace(place)
     finally:
         claim.unlink()
 
 
-def cell_results(cell: Cell, grid: Mapping, folder: Path) -> dict[str, object]:
-    """What each strategy reached on the test rows."""
-    source = grid["sources"][cell.source]
-    checkpoint = source["model"] or learned_source(cell.source, source, folder)
-    make_model, data = prepared_cell(cell, source, checkpoint, test_rows=source.get("test_rows", grid["test_rows"]))
-    rows = len(data.train)
-    batch_size = min(source["batch_size"], rows)
-    args = training_arguments(folder, batch_size)
-    budget = Budget(default_steps(rows, batch_size, data.modality), batch_size, evaluations=1)
-    caches = PrefixCaches(data, cache_dir=folder / "caches")
-    args.warmup_steps = budget.max_steps // 10
+def cell_results(cell: Cell, grid: Mapping, folder: Path) -> tuple[dict[str, object], dict[str, object]]:
+    """What each strategy reached on validation and test rows, and what was measured before."""
+    make_model, data, budget = prepared_cell(cell, grid, folder)
+    args = training_arguments(folder, budget.batch_size, warmup=budget.max_steps // 10)
+    caches, heads = PrefixCaches(data, cache_dir=folder / "caches"), HeadStarts(data)
+    measures = asdict(measure_case(make_model(cell.seed), data, budget, seed=cell.seed, cache_dir=folder / "caches"))
     results = {}
     for text in grid["strategies"]:
-        run = run_strategy(make_strategy(text), make_model, data, args, budget, seed=cell.seed, attach=caches.attach)
-        results[text] = {"test": run.test["accuracy"], "loss": run.test["loss"], "seconds": round(run.seconds, 2)}
-        print(cell.name, text, results[text], flush=True)
-    return {
+        started = time.perf_counter()
+        run = run_strategy(
+            make_strategy(text), make_model, data, args, budget, seed=cell.seed, attach=caches.attach, heads=heads
+        )
+        results[text] = {
+            "test": run.test["accuracy"],
+            "loss": run.test["loss"],
+            "validation": run.validation["accuracy"],
+            "validation_correct": "".join("01"[int(right)] for right in run.validation_correct),
+            "curve": {point.step: point.accuracy for point in run.curve if point.accuracy is not None},
+            "seconds": round(run.seconds, 2),
+        }
+        told = {name: results[text][name] for name in ("validation", "test", "seconds")}
+        print(cell.name, text, told, f"{time.perf_counter() - started:.1f} s in all", flush=True)
+    found = {
         "source": cell.source,
         "target": cell.target,
         "per_class": cell.per_class,
         "seed": cell.seed,
-        "rows": rows,
+        "rows": len(data.train),
         "classes": len(data.label_names),
         "modality": data.modality,
+        "validation_rows": len(data.validation),
         "test_rows": len(data.test),
         "steps": budget.max_steps,
-        "batch_size": batch_size,
+        "batch_size": budget.batch_size,
         "results": results,
     }
+    return found, measures
 
 
-def prepared_cell(cell: Cell, source: Mapping, checkpoint: str, *, test_rows: int):
-    """Seed -> model, and the rows of a cell, ready for Trainer."""
-    classes, most = size_of(cell.dataset)
-    wanted = min(classes * cell.per_class, most)
-    loaded = load_data(cell.dataset, train_size=wanted, validation_size=0.1, seed=cell.seed)
+def prepared_cell(cell: Cell, grid: Mapping, folder: Path) -> tuple[partial, PreparedData, Budget]:
+    """Seed -> model, the rows of a cell, ready for Trainer, and what each of its runs may spend."""
+    source = grid["sources"][cell.source]
+    checkpoint = source["model"] or learned_source(cell.source, source, folder)
+    loaded = loaded_cell(cell, folder, test_rows=source.get("test_rows", grid["test_rows"]))
     maker = partial(_model, checkpoint, dict(enumerate(loaded.label_names)))
     processor = load_processor(checkpoint, modality_of(maker(0)))
     options = {name: source[name] for name in ("image_size", "max_length") if name in source}
     data = prepare_data(loaded, processor, **options)
-    return maker, replace(
-        data, validation=some_rows(data.validation, 100, seed=0), test=some_rows(data.test, test_rows, seed=0)
-    )
+    rows = len(data.train)
+    batch_size = min(source["batch_size"], rows)
+    least, most = grid["steps"]
+    steps = default_steps(rows, batch_size, data.modality, least=least, most=most)
+    return maker, data, Budget(steps, batch_size, evaluations=LOOKS)
+
+
+def loaded_cell(cell: Cell, folder: Path, *, test_rows: int) -> LoadedData:
+    """The rows of a cell, drawn by its seed; of test rows at most so many."""
+    place = pooled_rows(cell.dataset, folder / "pooled") if cell.pooled else cell.dataset
+    splits = {"validation_size": VALIDATION_ROWS, "seed": cell.seed}
+    classes, rows = size_of(place)
+    wanted = classes * cell.per_class
+    if cell.pooled:
+        splits["test_size"] = min(test_rows, rows - wanted - VALIDATION_ROWS)
+    loaded = load_data(place, train_size=wanted, **splits)
+    found = {
+        split: some_rows(getattr(loaded, split), most, seed=cell.seed if cell.pooled else 0)
+        for split, most in (("validation", VALIDATION_ROWS), ("test", test_rows))
+    }
+    return replace(loaded, **found, given_rows={})
 
 
 @cache
 def size_of(dataset: str) -> tuple[int, int]:
-    """Classes and training rows of a dataset, a tenth held out for validation."""
-    whole = load_data(dataset, validation_size=0.1)
-    return len(whole.label_names), len(whole.train)
+    """Classes and rows of all splits of a dataset."""
+    whole = load_data(dataset)
+    return len(whole.label_names), sum(whole.sizes().values())
+
+
+def pooled_rows(dataset: str, folder: Path) -> str:
+    """A file of all rows of a dataset, whatever split they were given in; made once."""
+    place = folder / Path(dataset).name / "train.parquet"
+    if not place.exists():
+        if dataset in EMBEDDED:
+            parts = list(embedded_data(dataset).values())
+        else:
+            parts = [datasets.Dataset.from_parquet(str(path)) for path in sorted(Path(dataset).rglob("*.parquet"))]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        datasets.concatenate_datasets(parts).to_parquet(str(place))
+    return str(place.parent)
 
 
 def _model(checkpoint: str, id2label: dict[int, str], seed: int):
     return load_model(checkpoint, id2label=id2label, seed=seed)
 
 
-def some_rows(rows: Rows, most: int, *, seed: int) -> Rows:
+def some_rows(rows: datasets.Dataset, most: int, *, seed: int) -> datasets.Dataset:
     """At most so many of the rows, drawn at random."""
     if len(rows) <= most:
         return rows
-    chosen = np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
-    values = rows.values[torch.from_numpy(chosen)] if torch.is_tensor(rows.values) else [rows.values[i] for i in chosen]
-    return Rows(values, np.asarray(rows.classes)[chosen], rows.name, change=rows.change)
+    return rows.select(np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False)))
 
 
 def learned_source(name: str, source: Mapping, folder: Path) -> str:
@@ -209,7 +258,7 @@ def training_arguments(folder: Path, batch_size: int, *, warmup: int = 0) -> Tra
     return TrainingArguments(
         output_dir=str(folder / "runs"),
         per_device_train_batch_size=batch_size,
-        per_device_eval_batch_size=100,
+        per_device_eval_batch_size=50,
         warmup_steps=warmup,
         report_to=[],
         disable_tqdm=True,

@@ -23,7 +23,9 @@ from hf_transfer_kit.values import (
     Recommendation,
     SourceResult,
     StrategyOutlook,
+    StrategyTrial,
     SuspectedLabel,
+    Trials,
     Verdict,
 )
 
@@ -77,9 +79,11 @@ def advice() -> TransferReport:
     suspected = (SuspectedLabel(7, "cat", "owl", 1.5, "cat 7.png"),)
     measures = CaseMeasures(90, 3, 20, 100, "image", 90, 0.8, 0.7, 0.5, suspected=suspected)
     outlook = (StrategyOutlook("full", 0.0, 0.01), StrategyOutlook("mine", -0.1, 0.02))
+    tried = Trials((StrategyTrial("full", 0.8, 0.06, 2.0), StrategyTrial("mine", 0.7, 0.07, 3.0)), 5, 40, 0.25, outlook)
     found = Recommendation(
         "full", "small, similar", {"strategy": "full"}, ("net knows birds.",), 0.6, ("More rows of cat.",), outlook,
         measures, ({"source": "base", "target": "birds", "rows": 30, "rows_per_class": 10.0, "full": 0.5, "mine": 0.4},),
+        tried,
     )  # fmt: skip
     cases = (CasePoint("base on birds", 30.0, 0.2, "full"), CasePoint("rival on birds", 40.0, 0.1, "mine"))
     shown = Advice(found, 60.0, 0.1, cases, 0.6, {"advice": 0.02, "full": 0.03})

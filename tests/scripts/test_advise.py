@@ -93,3 +93,37 @@ def test_candidates_that_all_fail_end_in_a_sentence(tmp_path):
     assert done.returncode == 2
     assert "None of the candidates could be measured" in done.stderr
     assert not (tmp_path / "report.json").exists()
+
+
+def test_trials_make_the_plan_and_are_told_everywhere(network, tmp_path):
+    flags = ["--model_name_or_path", network, "--dataset", "digits_m", "--train_size", "60", *FAST]
+    done = run("advise.py", *flags, "--trials", "--output_dir", tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    found = report["advice"]["recommendation"]
+    trials = found["trials"]
+    assert len(trials["runs"]) >= 2
+    assert trials["share"] <= 0.3
+    assert report["seconds"]["trials"] == pytest.approx(sum(each["seconds"] for each in trials["runs"]))
+    assert found["strategy"] == report["winner"] == found["outlook"][0]["strategy"]
+    plan = tmp_path / "out" / "plan.yaml"
+    assert yaml.safe_load(plan.read_text())["strategy"] == found["strategy"]
+    assert not {"keep_runs", "store"} & yaml.safe_load(plan.read_text()).keys()
+    page = (tmp_path / "out" / "report.html").read_text()
+    told = f"of {trials['rows']} validation rows"
+    assert told in done.stdout
+    assert told in " ".join(plan.read_text().replace("#", "").split())
+    assert told in page
+    assert "expected with trials" in page
+    assert html_report(read_report(tmp_path / "out" / "report.json")) == page
+    # The same again takes the trials as they were, says so, and says the same.
+    again = run("advise.py", *flags, "--trials", "--output_dir", tmp_path / "out", "--overwrite_output_dir")
+    assert again.stdout.count("was finished before and is taken as it was") == len(trials["runs"])
+    second = json.loads((tmp_path / "out" / "report.json").read_text())["advice"]["recommendation"]
+    assert (second["trials"], second["outlook"]) == (trials, found["outlook"])
+    run("finetune.py", "--config", plan, "--output_dir", tmp_path / "tuned")
+
+
+@pytest.mark.parametrize("flags", [["--store", "kept"], ["--keep_runs", "false"]])
+def test_flags_of_trials_are_refused_without_them(network, tmp_path, flags):
+    done = run("advise.py", "--models", network, "--dataset", "digits", *flags, "--output_dir", tmp_path, ok=False)
+    assert "--store and --keep_runs are of trials: give --trials" in done.stderr

@@ -13,7 +13,7 @@ from scripts.test_scripts import run
 DATA = ["--model_name_or_path", "small_resnet", "--dataset", "digits_m", "--train_size", "40"]
 STEPS = ["--max_steps", "4", "--per_device_train_batch_size", "8"]
 COMMANDS = {
-    "advise.py": ["--models", "dann_mnist", *DATA, *STEPS],
+    "advise.py": ["--models", "dann_mnist", *DATA, *STEPS, "--trials"],
     "finetune.py": ["--strategy", "auto", *DATA, *STEPS],
 }
 LONGER = {

@@ -29,7 +29,7 @@ _TITLES = {
     "Caches of what frozen layers give": ("CacheArguments",),
     "The page": ("PageArguments",),
     "Runs and what they leave": (
-        *("KitTrainingArguments", "OneSeedArguments", "KeptRunsArguments", "ComparisonArguments"),
+        *("KitTrainingArguments", "OneSeedArguments", "KeptRunsArguments", "FewRunsArguments", "ComparisonArguments"),
         *("OpenRuns", "OneRunArguments", "RaceTrainingArguments", "OpenRunsArguments"),
         *("AdaptTrainingArguments", "ZeroShotTrainingArguments"),
     ),

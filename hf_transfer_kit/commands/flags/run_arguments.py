@@ -239,6 +239,13 @@ class KeptRunsArguments(KitTrainingArguments):
 
 
 @dataclass
+class FewRunsArguments(KeptRunsArguments):
+    """The same, from one seed."""
+
+    seed: int = one_seed()
+
+
+@dataclass
 class ComparisonArguments(KeptRunsArguments):
     """The same, several at once."""
 

@@ -15,6 +15,7 @@ from hf_transfer_kit.reports.facts import RunFacts
 from hf_transfer_kit.reports.report import TransferReport
 from hf_transfer_kit.reports.suspected import located
 from hf_transfer_kit.selection.advice import Experience
+from hf_transfer_kit.selection.advice.cases import evaluated
 from hf_transfer_kit.values import Advice, CasePoint, Recommendation, SourceRanking
 
 
@@ -55,7 +56,12 @@ def advice_report(
         >>> made.plan == plan.plan, made.metrics
         (True, {})
     """
+    tried = recommendation.trials
     evaluation: Mapping[str, Any] = experience.evaluation
+    lost = {name: evaluation["mean_regret"][name] for name in ("advice", "full")}
+    joined = evaluated(experience, trials=True) if tried else {}
+    if joined:
+        lost["advice"] = joined["mean_regret"]
     advice = Advice(
         recommendation=recommendation,
         many_rows=experience.settings.many_rows,
@@ -64,8 +70,8 @@ def advice_report(
             CasePoint(f"{case.source} on {case.target}", case.measures.rows_per_class, case.measures.gain, case.best)
             for case in experience.cases
         ),
-        within_a_point=evaluation["within_a_point"],
-        mean_lost={name: evaluation["mean_regret"][name] for name in ("advice", "full")},
+        within_a_point=(joined or evaluation)["within_a_point"],
+        mean_lost=lost,
         ranking=None if ranking is None else without_folders(ranking),
     )
     return facts.report(
@@ -83,8 +89,8 @@ def advice_report(
         },
         winner=recommendation.strategy,
         notes=(
-            "Nothing was trained here. hf-transfer finetune --config plan.yaml runs the plan; hf-transfer run "
-            "compares strategies on this very data.",
+            f"{'Nothing but short trials was' if tried else 'Nothing was'} trained here. hf-transfer finetune --config "
+            "plan.yaml runs the plan; hf-transfer run compares strategies on this very data.",
         ),
         advice=advice,
         suspected=located(recommendation.measures.suspected, data),

@@ -15,9 +15,10 @@ def advice_sentence(advice: Advice) -> str:
         if advice.ranking and best
         else ""
     )
+    tried = f", {len(found.trials.runs)} strategies tried" if found.trials else ""
     if first.strategy == "full":
-        return f"{network}The case is {found.quadrant}: fine-tune everything."
+        return f"{network}The case is {found.quadrant}{tried}: fine-tune everything."
     return (
-        f"{network}The case is {found.quadrant}: {first.strategy}, expected {100 * first.difference:+.1f} ± "
-        f"{100 * first.error:.1f} points from fine-tuning everything."
+        f"{network}The case is {found.quadrant}{tried}: {first.strategy}, expected {first} points from "
+        "fine-tuning everything."
     )

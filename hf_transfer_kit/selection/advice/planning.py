@@ -9,7 +9,7 @@ from hf_transfer_kit.selection.advice.cases import BASE, Case, Settings
 from hf_transfer_kit.selection.advice.outlook import by_nearness
 from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.strategies.specification import make_strategy
-from hf_transfer_kit.values import CaseMeasures, StrategyOutlook
+from hf_transfer_kit.values import CaseMeasures, StrategyOutlook, Trials
 
 _NEAR = 0.75
 """Distance within which a measured case is called near."""
@@ -59,12 +59,26 @@ def reasons(
         f"guessing would give {1 / measures.classes:.0%}.",
         f"Half of the measured rows give {100 * measures.slope:.1f} points less: "
         + ("more labels would pay." if measures.slope > 0.03 else "more labels would change little."),
-        f"By {len(cases)} measured cases, {first.strategy} is to be expected {100 * first.difference:+.1f} ± "
-        f"{100 * first.error:.1f} points from {BASE}, {second.strategy} {100 * second.difference:+.1f} ± "
-        f"{100 * second.error:.1f}.",
+        f"By {len(cases)} measured cases, {first.strategy} is to be expected {first} points from {BASE}, "
+        f"{second.strategy} {second}.",
         _near_cases_sentence(measures, cases),
     )
     return (*found, _AUGMENTATION) if measures.modality == "image" else found
+
+
+def trial_reasons(trials: Trials, outlooks: Sequence[StrategyOutlook]) -> tuple[str, ...]:
+    """What trials gave and took, and what is expected with them."""
+    gave = ", ".join(f"{run.strategy} {run.accuracy:.1%}" for run in trials.runs)
+    cost = f"They took {trials.seconds:.0f} s, and {trials.share:.0%} of the training rows of a race of all strategies."
+    if len(trials.runs) < 2:
+        ended = f"Of the trials one ended alone ({gave})" if trials.runs else "No trial ended"
+        return (*trials.broken, f"{ended}, so that the plan rests on what was expected. {cost}")
+    first, second = outlooks[:2]
+    return (
+        *trials.broken,
+        f"Trials of {trials.steps} steps were right for so many of {trials.rows} validation rows: {gave}. {cost} "
+        f"Joined with what was expected, {first.strategy} is {first} points from {BASE}, {second.strategy} {second}.",
+    )
 
 
 def near_cases(measures: CaseMeasures, cases: Sequence[Case]) -> list[Case]:
@@ -73,7 +87,12 @@ def near_cases(measures: CaseMeasures, cases: Sequence[Case]) -> list[Case]:
 
 
 def would_change(
-    measures: CaseMeasures, outlooks: Sequence[StrategyOutlook], settings: Settings, *, unlabelled_rows: int = 0
+    measures: CaseMeasures,
+    outlooks: Sequence[StrategyOutlook],
+    settings: Settings,
+    *,
+    unlabelled_rows: int = 0,
+    tried: bool = False,
 ) -> tuple[str, ...]:
     """What would lead to another plan."""
     large, similar = quadrant(measures, settings)
@@ -99,7 +118,9 @@ def would_change(
         found.append("Some classes have no row: zero_shot.py can name them by their attributes.")
     elif outlooks[0].difference - outlooks[1].difference < outlooks[1].error:
         found.append(
-            f"{outlooks[1].strategy} is expected to be as good within the error; hf-transfer run decides by a race."
+            f"{outlooks[1].strategy} is expected to be as good within the error; "
+            + ("" if tried else "hf-transfer advise --trials tries both in short runs, ")
+            + "hf-transfer run decides by a race."
         )
     return tuple(found)
 

@@ -2,8 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
-from advice_cases import case
+from advice_cases import case, tried_case
 
 from hf_transfer_kit.selection.advice import (
     Experience,
@@ -13,7 +14,14 @@ from hf_transfer_kit.selection.advice import (
     fit_settings,
     measured_experience,
 )
-from hf_transfer_kit.selection.advice.fitting import STRENGTHS, across_seeds, left_out_regrets, threshold
+from hf_transfer_kit.selection.advice.fitting import (
+    STRENGTHS,
+    across_seeds,
+    left_out_regrets,
+    threshold,
+    trial_error,
+    trial_regrets,
+)
 
 
 def grid():
@@ -31,6 +39,8 @@ def test_advice_for_a_family_comes_from_the_others_alone():
     assert found["mean_regret"]["full"] == pytest.approx(0.1)
     assert [cell["advised"] for cell in found["cells"][:4]] == ["head_only", "head_only", "full", "full"]
     assert found["across_seeds"] is None
+    assert found["trials"] is None  # these cases hold no validation rows
+    assert found["by_family"]["a"] == {"advice": 0.0, "full": pytest.approx(0.1)}
     # A family that is alone in what it shows cannot be foreseen.
     odd = [case(2, target="odd", head_only=0.1, full=0.6, from_scratch=0.7)]
     cells = evaluate_advice(grid() + odd)["cells"]
@@ -62,8 +72,43 @@ def test_what_chance_costs_is_told_by_another_seed():
     assert across_seeds(two) == {"mean_regret": pytest.approx(0.1), "within_a_point": 0.0}
 
 
+def tried_grid(count=40, noise=0.0, rows=100):
+    """Cases in which lora and full are equal on average, and which is better in a case cannot be foreseen."""
+    generator = np.random.default_rng(3)
+    found = []
+    for index in range(count):
+        lora = 0.6 + 0.06 * generator.choice([-1, 1])
+        reached = {"full": 0.6, "lora": lora, "head_only": 0.4, "from_scratch": 0.2}
+        found.append(tried_case(target=f"t{index}", noise=noise, rows=rows, seed=index, **reached))
+    return found
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03, 0.1])
+def test_the_error_of_a_trial_is_what_validation_rows_do_not_explain(noise):
+    assert trial_error(tried_grid(300, noise=noise)) == pytest.approx(noise, abs=0.012)
+
+
+def test_without_trials_nothing_is_known_of_their_error():
+    assert trial_error(grid()) is None
+    assert fit_settings(grid()).trial_error is None
+    assert trial_regrets(grid()[0], grid()[4:], fit_settings(grid()[4:])) == []
+
+
+def test_trials_find_what_cannot_be_foreseen_the_better_the_more_rows_judge_them():
+    lost = {}
+    for rows in (10, 100, 1_000):
+        found = evaluate_advice(tried_grid(rows=rows))
+        assert found["mean_regret"]["advice"] > 0.02
+        lost[rows] = found["trials"]["mean_regret"]
+        assert found["trials"]["mean_regret"] == pytest.approx(
+            np.mean([cell["trial_regret"] for cell in found["cells"]]), abs=1e-4
+        )
+    assert lost[10] > lost[100] > lost[1_000]
+    assert lost[1_000] < 0.002
+
+
 def test_experience_survives_its_file():
-    cases = tuple(grid())
+    cases = (*grid(), *tried_grid(3))
     written = Experience(cases, Settings(0.4, 50.0, 0.1), "command", {"within_a_point": 1.0})
     read = experience_from(json.loads(json.dumps(written.to_json(), default=list)))
     assert read == written
@@ -71,8 +116,10 @@ def test_experience_survives_its_file():
 
 def test_the_package_carries_measured_cases():
     found = measured_experience()
-    assert len(found.cases) >= 24
-    assert len({case.family for case in found.cases}) >= 5
+    assert len(found.cases) >= 20
+    assert len({case.family for case in found.cases}) >= 8
+    assert all(len(runs) == 3 for case in found.cases for runs in case.accuracy.values())
+    assert 0 < found.settings.trial_error < 0.1
     assert all(0 <= value <= 1 for case in found.cases for runs in case.accuracy.values() for value in runs)
     # What is written down is what fitting gives.
     assert fit_settings(found.cases) == found.settings
