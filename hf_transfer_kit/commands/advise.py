@@ -4,7 +4,7 @@
 
 Ranks the models by what their features say of the labels, measures size and similarity, and writes plan.yaml, which
 `hf-transfer finetune --config` runs unchanged, with a report of the reasons. With --trials the strategies that are
-likeliest to win run for a quarter of what racing all would take, and the plan follows what both say. Without arguments
+likeliest to win run for a fifth of what racing all would take, and the plan follows what both say. Without arguments
 it ranks a small network that learned scikit-learn's digits and two with random weights for 100 labelled digits on
 photographs.
 """
@@ -56,7 +56,7 @@ class AdviceArguments:
     trials: bool = field(
         default=False,
         metadata={
-            "help": "Short runs of the strategies that are likeliest to win, for a quarter of what racing all would "
+            "help": "Short runs of the strategies that are likeliest to win, for a fifth of what racing all would "
             "take; the plan follows what they say together with the measured cases."
         },
     )

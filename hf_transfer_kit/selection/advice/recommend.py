@@ -70,7 +70,7 @@ def recommend(
     Measuring takes two passes over some training rows, with the pretrained and with random weights, and ridge probes;
     validation and test rows are not read. Advice is the strategy with the highest expected accuracy among those of the
     measured grid (``measured_experience()``) that fit the model; the grid's evaluation on families of datasets left out
-    goes with it. With ``trials`` the likeliest strategies are run for a quarter of what racing all would take, and what
+    goes with it. With ``trials`` the likeliest strategies are run for a fifth of what racing all would take, and what
     they give on validation rows is joined with the expectation, each by its precision.
 
     Args:

@@ -31,7 +31,7 @@ from hf_transfer_kit.values import StrategyTrial, Trials
 
 COUNT = 3
 """Trials at most."""
-SHARE = 0.25
+SHARE = 0.2
 """Rows that all trials train on, as a share of a race's: some time beside goes into looking at validation rows."""
 
 
@@ -43,7 +43,7 @@ def trial_steps(budget: Budget, strategies: int) -> int:
 
     Example:
         >>> trial_steps(Budget(100, 32), strategies=6)
-        50
+        40
     """
     steps = int(SHARE * strategies * budget.max_steps / min(COUNT, strategies))
     if steps < 1:
