@@ -48,7 +48,7 @@ LIBRARIES = {
     "hub": {"evaluate", "scipy"},
     "predicting": {"evaluate", "scipy"},
 }
-OWN_NETWORKS = {"dann_mnist", "torchvision", "joint_tower", "pooled_encoder"}
+OWN_NETWORKS = {"dann_mnist", "torchvision", "joint_tower", "pooled_encoder", "pooled_sounds"}
 # Room -> models that AutoConfig knows once it is imported, as model cards say.
 REGISTERED = {
     "backbones": OWN_NETWORKS,

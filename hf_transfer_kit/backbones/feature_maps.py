@@ -219,6 +219,13 @@ def group_output(group: LayerGroup, *, first: bool) -> list[str]:
     ]
 
 
+def is_added_up_outside(group: LayerGroup) -> bool:
+    """Whether what convolutions give and a table of positions are added by no module of the group, as in Whisper's
+    encoder: their sum is what enters the next group."""
+    kinds = [type(module) for module in group.modules.values()]
+    return nn.Embedding in kinds and any(issubclass(kind, (nn.Conv1d, nn.Conv2d)) for kind in kinds)
+
+
 def channel_axis(model: nn.Module, dimensions: int, *, module: nn.Module | None = None) -> int:
     """Axis of the channels in a model's maps: 1 in (B, C, H, W), last in (B, T, D), (B, D) and channels-last nets.
 
@@ -276,5 +283,8 @@ def _entered(name: str, module: nn.Module) -> tuple[str, nn.Module]:
 
 
 def _with_parameters(group: LayerGroup) -> list[str]:
-    """A pooling that shares the group of the last block is none of its feature maps."""
-    return [name for name, module in group.modules.items() if any(True for _ in module.parameters())]
+    """A pooling that shares the group of the last block is none of its feature maps, nor is a table of positions that
+    is added to what convolutions give."""
+    tables = nn.Embedding if is_added_up_outside(group) else ()
+    modules = {name: module for name, module in group.modules.items() if not isinstance(module, tables)}
+    return [name for name, module in modules.items() if any(True for _ in module.parameters())]

@@ -25,6 +25,11 @@ class PooledSoundsConfig(PooledEncoderConfig):
 
     Raises:
         SettingsError: When the pooling is unknown.
+
+    Example:
+        >>> from transformers import WhisperConfig
+        >>> PooledSoundsConfig(WhisperConfig(d_model=16), pooling="statistics", num_labels=3).hidden_size
+        16
     """
 
     model_type = "pooled_sounds"
@@ -52,6 +57,14 @@ class PooledSoundsForAudioClassification(PreTrainedModel):
 
     Raises:
         ModelError: When the configuration holds no encoder.
+
+    Example:
+        >>> from transformers import WhisperConfig
+        >>> encoder = WhisperConfig(d_model=8, encoder_layers=1, encoder_attention_heads=2, max_source_positions=50)
+        >>> config = PooledSoundsConfig(encoder, pooling="statistics", num_labels=3)
+        >>> model = PooledSoundsForAudioClassification(config)
+        >>> model(input_features=torch.ones(2, 80, 100)).logits.shape
+        torch.Size([2, 3])
     """
 
     config_class = PooledSoundsConfig

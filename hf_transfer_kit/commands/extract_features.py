@@ -57,7 +57,9 @@ class FeatureArguments:
     )
     pooling: str | None = field(
         default=None,
-        metadata={"help": "mean, first, last or max of a layer group's positions; default: all."},
+        metadata={
+            "help": "mean, first, last, max or statistics (mean and spread) of a layer group's positions; default: all."
+        },
     )
     format: str = field(default="arrow", metadata={"help": "arrow (datasets reads it) or safetensors."})
     dtype: str = field(default="float32", metadata={"help": "float32, float16, or (safetensors only) bfloat16."})

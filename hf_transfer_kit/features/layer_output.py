@@ -18,6 +18,7 @@ from hf_transfer_kit.backbones.feature_maps import (
     channel_axis,
     group_output,
     head_input,
+    is_added_up_outside,
     position_mask,
 )
 from hf_transfer_kit.backbones.pooling import pooled_positions
@@ -74,16 +75,9 @@ def find_tap(model: nn.Module, layer: str | int, *, example_inputs: Callable[[],
             f"from 0 to {len(body) - 1}, or one of {', '.join(group.name for group in body)}."
             f"{did_you_mean(layer, [POOLED, *(group.name for group in body)])}"
         )
-    if chosen is body[0] and len(body) > 1 and _is_added_up_outside(chosen):
+    if chosen is body[0] and len(body) > 1 and is_added_up_outside(chosen):
         return Tap(chosen.name, (next(iter(body[1].modules)),), True)
     return Tap(chosen.name, tuple(group_output(chosen, first=chosen is body[0])), False)
-
-
-def _is_added_up_outside(group: LayerGroup) -> bool:
-    """Whether what convolutions give and a table of positions are added by no module of the group, as in Whisper's
-    encoder: their sum is what enters the next group."""
-    kinds = [type(module) for module in group.modules.values()]
-    return nn.Embedding in kinds and any(issubclass(kind, (nn.Conv1d, nn.Conv2d)) for kind in kinds)
 
 
 def learn_inputs(model: nn.Module, make_batch: Callable[[], Mapping[str, Any]]) -> None:

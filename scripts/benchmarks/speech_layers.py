@@ -125,8 +125,10 @@ def rows_apart(options: SpeechArguments) -> tuple[dict[str, list[str]] | None, d
     if options.test_rows is None:
         return None, None
     column, _, values = options.test_rows.partition("=")
-    train = datasets.load_dataset("parquet", data_dir=options.dataset, split="train")
-    others = sorted(set(map(str, train[column])) - set(values.split(",")))
+    train = load_data(options.dataset, keep_columns=[column]).train
+    kind = train.features[column]
+    there = kind.names if isinstance(kind, datasets.ClassLabel) else sorted(set(map(str, train[column])))
+    others = [value for value in there if value not in values.split(",")]
     return {column: others}, {column: values.split(",")}
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from transformers import Trainer, TrainingArguments
 
 from hf_transfer_kit import cache_features, layer_groups, replace_head
+from hf_transfer_kit.backbones.feature_maps import body_modules
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 
 
@@ -105,6 +106,8 @@ def test_before_the_layers_of_whisper_sound_and_place_are_added(cached, batch_si
         batch = torch.stack([row["input_features"] for row in rows])
         added = model(batch, output_hidden_states=True).hidden_states[0].mean(1)
     np.testing.assert_allclose(np.stack([features[row] for row in range(50)]), added, atol=1e-5)
+    first = layer_groups(model)[0].name
+    assert not any("embed_positions" in name for name in body_modules(model, first)[first])  # of DELTA
 
 
 def test_all_positions_of_a_text_are_kept_without_padding(cached):
@@ -357,7 +360,7 @@ def test_data_that_changes_its_length(cached, tmp_path, batch_size, grown):
         ({"layer": "stage9"}, "layer='stage9' is no layer group of ResNet"),
         ({"layer": 3}, "a depth from 0 to 2"),
         ({"layer": True}, "layer=True is not what it should be"),
-        ({"pooling": "sum"}, "pooling='sum' is unknown; choose 'mean', 'first', 'last', 'max' or None"),
+        ({"pooling": "sum"}, "pooling='sum' is unknown; choose 'mean', 'first', 'last', 'max', 'statistics' or None"),
         ({"dtype": "int8"}, "dtype='int8' is unknown"),
         ({"batch_size": 0}, "a batch has 1 row or more"),
         ({"keep_columns": "labels"}, "give a list of texts"),

@@ -19,7 +19,7 @@ FAST = ["--max_steps", "2", "--evaluations", "1", "--per_device_train_batch_size
 TABLE = "class,loud,high\na,1,0\nb,0,1\nc,1,1\nd,0.5,1\ne,1,0.5\nf,0.5,0.5\n"
 
 
-@pytest.fixture(scope="module", params=window_networks.WITH_WINDOWS)
+@pytest.fixture(scope="module")
 def given(request, tmp_path_factory):
     """A network, stored in half precision, and sounds much shorter than its windows."""
     folder = tmp_path_factory.mktemp("given")
@@ -38,6 +38,7 @@ def figure_of(folder, sounds):
     return np.mean([answer.label == names[label] for answer, label in zip(answers, test["label"], strict=True)])
 
 
+@pytest.mark.parametrize("given", window_networks.WITH_WINDOWS, indirect=True)
 @pytest.mark.parametrize("strategy", ["full", "lora", "head_only --pooling statistics"])
 def test_what_a_run_leaves_is_short_for_everyone(strategy, given, tmp_path):
     network, sounds = given
@@ -77,7 +78,16 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+SEEN_OFTEN = ("run", "features")
+"""Commands that are tried with every kind of network in the default suite; the others with Whisper's alone."""
+CASES = [
+    pytest.param(kind, command, marks=() if kind == "whisper" or command in SEEN_OFTEN else pytest.mark.slow)
+    for kind in window_networks.WITH_WINDOWS
+    for command in COMMANDS
+]
+
+
+@pytest.mark.parametrize(("given", "command"), CASES, indirect=["given"])
 def test_every_command_cuts_the_network(command, given, tmp_path):
     network, sounds = given
     script, *flags = COMMANDS[command]

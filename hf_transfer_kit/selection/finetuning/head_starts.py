@@ -26,7 +26,8 @@ from hf_transfer_kit.data.class_balance import classes_of
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import DataError, ModelError, SettingsError
 from hf_transfer_kit.features.body_fingerprint import features_fingerprint
-from hf_transfer_kit.features.solved_heads import SOLVABLE, HeadReader, SolvedHead, solve_head
+from hf_transfer_kit.features.head_reading import HeadReader
+from hf_transfer_kit.features.solved_heads import SOLVABLE, SolvedHead, solve_head
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.selection.strategies.strategy import PROBE
 from hf_transfer_kit.tuning.beside_checkpoints import to_write

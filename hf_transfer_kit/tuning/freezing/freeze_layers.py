@@ -43,7 +43,7 @@ class FreezeLayers(NetworkCallback):
         names: A glob (``"encoder.layer.[0-3].*"``) or, after ``"re:"``, a regular expression, or a list of them; a
             group's part is frozen parameter by parameter where the qualified name matches.
         general: The k most general groups: the first k for images and text, the last k before the head for speech,
-            where speakers differ at the input and phonemes are shared.
+            where speakers differ at the input and phonemes are shared (model_cards/README.md measures both ends).
         modality: ``"image"``, ``"text"`` or ``"speech"`` for ``general``; by default the model's own.
         batch_norm: BatchNorm in the frozen part. ``"freeze"``: statistics and affine parameters fixed; ``"update"``:
             affine parameters fixed, statistics follow the new data (Li et al. 2017, AdaBN); ``"affine_only"``:

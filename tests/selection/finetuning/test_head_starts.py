@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import tiny
 import torch
+import window_networks
 from bright_rows import BUDGET, bright_data, race_arguments
 from selection.finetuning import test_task_types as tasks
 from spoken_rows import speller, spoken_data
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from hf_transfer_kit import load_model, replace_head, solve_head
+from hf_transfer_kit import load_data, load_model, load_processor, prepare_data, replace_head, solve_head
 from hf_transfer_kit.data import ClassBalance
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection import STRATEGIES, compare_strategies, make_strategy, run_strategy, strategy_text
@@ -239,3 +240,25 @@ def test_two_ranks_have_one_head_and_it_is_that_of_one(two_processes, tmp_path):
     for name, value in first.items():
         assert torch.equal(value, second[name])
         assert torch.allclose(value, one[name], atol=1e-6)
+
+
+def test_a_head_of_two_layers_is_shared_by_seeds_and_comes_back_from_a_checkpoint(tmp_path, monkeypatch):
+    """Of a network of speech, whose projector is written too: a run that goes on begins with the same."""
+    calls = counted(monkeypatch)
+    place = window_networks.saved("whisper", tmp_path / "network")
+    data = prepare_data(load_data(window_networks.sounds(tmp_path / "sounds")), load_processor(place, "audio"))
+
+    def make(seed):
+        return load_model(place, num_labels=3, seed=seed, max_seconds=1.0)
+
+    heads, device = HeadStarts(data), torch.device("cpu")
+    (strategy,) = heads.settled([make_strategy("full:head=probe")], make(0))
+    begun = [heads.begin(strategy, make(seed), device) for seed in (0, 1)]
+    assert len(calls) == 1  # projectors of other seeds are no other features
+    assert torch.equal(begun[0].projector.weight, begun[1].projector.weight)
+    (keep,) = heads.callbacks()
+    keep.on_save(race_arguments(tmp_path / "run"), TrainerState(global_step=3), TrainerControl())
+    again = HeadStarts(data)
+    resumed = again.begin_again(strategy, make(2), str(tmp_path / "run" / "checkpoint-3"))
+    for name in ("projector.weight", "projector.bias", "classifier.weight", "classifier.bias"):
+        assert torch.equal(resumed.get_parameter(name), begun[0].get_parameter(name)), name
