@@ -7,7 +7,8 @@ ones trained on digits, partly trained, trained on sounds, and three architectur
 few labelled rows of each target, then fine-tuned whole. Scores are of the features that enter the head, and of four
 depths of the network (a quarter, half and three quarters of its layer groups, and the last). Finished cells are kept in
 results.json. Ends with Markdown: accuracies, and for each score the weighted tau (Vigna 2015) between scores and
-fine-tuned accuracy over the candidates, and the place that it gives the best candidate.
+fine-tuned accuracy over the candidates, and the place that it gives the best candidate. The last row is the ceiling that
+chance sets: one seed's accuracies as the score of the others' mean.
 """
 
 from __future__ import annotations
@@ -200,7 +201,17 @@ def markdown(results: Mapping[str, Mapping]) -> str:
             taus.append(tau)
             cells.append(f"{tau:.2f} ({1 + int(np.sum(values > values[reached.argmax()]))} of {len(having)})")
         lines.append(f"| {score} | " + " | ".join(cells) + f" | {fmean(taus):.2f} |")
+    taus = [ceiling([results[f"{target}/{name}"]["accuracy"] for name in names]) for target in targets]
+    cells = " | ".join(f"{tau:.2f}" for tau in taus)
+    lines.append(f"| one seed of fine-tuning | {cells} | {fmean(taus):.2f} |")
     return "\n".join(lines)
+
+
+def ceiling(accuracies: list[list[float]]) -> float:
+    """Weighted tau of each seed's accuracies against the mean of the other seeds, its mean over the seeds."""
+    table = np.array(accuracies)  # (candidates, seeds)
+    seeds = range(table.shape[1])
+    return fmean(float(weightedtau(table[:, s], np.delete(table, s, axis=1).mean(1)).statistic) for s in seeds)
 
 
 def over_depths(depths: Mapping[str, list[float]]) -> dict[str, float]:
