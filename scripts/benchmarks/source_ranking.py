@@ -7,8 +7,8 @@ ones trained on digits, partly trained, trained on sounds, and three architectur
 few labelled rows of each target, then fine-tuned whole. Scores are of the features that enter the head, and of four
 depths of the network (a quarter, half and three quarters of its layer groups, and the last). Finished cells are kept in
 results.json. Ends with Markdown: accuracies, and for each score the weighted tau (Vigna 2015) between scores and
-fine-tuned accuracy over the candidates, and the place that it gives the best candidate. The last row is the ceiling that
-chance sets: one seed's accuracies as the score of the others' mean.
+fine-tuned accuracy over the candidates, and the place that it gives the best candidate. The last row is the ceiling
+that chance sets: one seed's accuracies as the score of the others' mean.
 """
 
 from __future__ import annotations
