@@ -65,7 +65,8 @@ from hf_transfer_kit.selection import (
     with_found_depths,
 )
 from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
-from hf_transfer_kit.selection.finetuning.running import looked_at_some, of_task, to_channels_last, until_flat
+from hf_transfer_kit.selection.finetuning.open_runs import looked_at_some, until_flat
+from hf_transfer_kit.selection.finetuning.running import of_task, to_channels_last
 from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 from hf_transfer_kit.tuning import GuardCheckpoints, RestoreWeights
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 from torch import nn
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 from transformers import EvalPrediction, PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from hf_transfer_kit.backbones import is_adapted, layer_groups
@@ -22,21 +22,19 @@ from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.features import CachedPrefix
 from hf_transfer_kit.metrics.tasks import logits_of
 from hf_transfer_kit.selection.contest.budget import Budget
-from hf_transfer_kit.selection.contest.flattening import OF_ACCURACY, STEPS, UntilFlat, logged_looks
+from hf_transfer_kit.selection.contest.flattening import STEPS
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
 from hf_transfer_kit.selection.contest.run_settings import run_settings, shared_batches
 from hf_transfer_kit.selection.contest.store import data_key, model_key
 from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
+from hf_transfer_kit.selection.finetuning.open_runs import looked_at_some, until_flat
 from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 from hf_transfer_kit.selection.finetuning.task_losses import PROBLEM_TYPES, task_loss
 from hf_transfer_kit.selection.finetuning.transcripts import spell_no_padding
 from hf_transfer_kit.selection.strategies import Strategy
 from hf_transfer_kit.tuning import LearnedRates, rates_of
 from hf_transfer_kit.values import CurvePoint
-from hf_transfer_kit.values.rows import evenly_spread
 
-ROWS_OF_LOOKS = 1000
-"""Most validation rows that an open run reads each time it is looked at; its figures are of all."""
 Attach = Callable[[PreTrainedModel, int], CachedPrefix | None]
 
 
@@ -137,30 +135,6 @@ def run_strategy(
             trainer.train()
         run = finished_run(trainer, rows, seed=seed, seconds=time.perf_counter() - started, test=test)
         return replace(run, ended=until.ended)
-
-
-def until_flat(data: PreparedData, budget: Budget) -> UntilFlat:
-    """What ends a run of an open budget: by the metric that is chosen by."""
-    judging = judging_of(data)
-    return UntilFlat(
-        budget,
-        logged_looks(f"eval_{judging.metric}", judging.sign),
-        ramp=0.0,
-        least=OF_ACCURACY if data.task_type == CLASSIFICATION else 0.0,
-    )
-
-
-@contextmanager
-def looked_at_some(trainer: Trainer, budget: Budget) -> Iterator[None]:
-    """While it lasts, evaluations of an open run, which are many, read at most ``ROWS_OF_LOOKS`` validation rows."""
-    whole = cast(Dataset, trainer.eval_dataset)
-    size = len(cast(Sized, whole))
-    if budget.is_open and size > ROWS_OF_LOOKS:
-        trainer.eval_dataset = Subset(whole, evenly_spread(size, ROWS_OF_LOOKS))
-    try:
-        yield
-    finally:
-        trainer.eval_dataset = whole
 
 
 def race_facts(make_model: Callable[[int], PreTrainedModel], data: PreparedData, seed: int) -> dict[str, str]:

@@ -28,7 +28,8 @@ from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.flattening import OF_ACCURACY, STEPS, UntilFlat
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite
 from hf_transfer_kit.selection.contest.run_settings import run_settings, shared_batches
-from hf_transfer_kit.selection.finetuning.running import ROWS_OF_LOOKS, metrics_of, to_channels_last
+from hf_transfer_kit.selection.finetuning.open_runs import ROWS_OF_LOOKS
+from hf_transfer_kit.selection.finetuning.running import metrics_of, to_channels_last
 from hf_transfer_kit.selection.multitasking.looks import TaskLooks
 from hf_transfer_kit.selection.multitasking.methods import MultiTaskMethod
 from hf_transfer_kit.selection.multitasking.task_data import TaskSet

@@ -14,7 +14,7 @@ from hf_transfer_kit.data.memory import Rows
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.reports import length_sentence
 from hf_transfer_kit.selection import STRATEGIES, Budget, make_strategy, run_strategy
-from hf_transfer_kit.selection.finetuning import running
+from hf_transfer_kit.selection.finetuning import open_runs
 
 EVERY, LOOKS = 2, 12
 STILL = Budget(EVERY * LOOKS, 4, evaluations=LOOKS, patience=2, learning_rate=1e-12)  # whose metric never moves
@@ -83,12 +83,12 @@ def test_stages_of_a_run_that_becomes_shorter_come_at_their_shares_of_what_it_is
 def test_a_metric_that_is_better_when_lower_rises_when_it_falls(data, metric, sign):
     data = dataclasses.replace(data, task_type="regression", label_names=(), metric=metric)
     state = TrainerState(log_history=[{"step": 3, f"eval_{metric}": 0.5}])
-    until = running.until_flat(data, STILL)
+    until = open_runs.until_flat(data, STILL)
     assert (until.looks(state), until.least) == ([(3, sign * 0.5)], 0.0)
 
 
 def test_many_looks_read_some_validation_rows_and_figures_all(data, args, make_model, monkeypatch):
-    monkeypatch.setattr(running, "ROWS_OF_LOOKS", 4)
+    monkeypatch.setattr(open_runs, "ROWS_OF_LOOKS", 4)
     seen: list[int] = []
 
     class Size(TrainerCallback):

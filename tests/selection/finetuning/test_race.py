@@ -15,7 +15,7 @@ from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.reports.layer_rows import layer_rows
 from hf_transfer_kit.selection import STRATEGIES, Budget, make_strategy, run_strategy
 from hf_transfer_kit.selection.contest.bootstrap import accuracy_interval
-from hf_transfer_kit.selection.finetuning.race import summarize
+from hf_transfer_kit.selection.finetuning.summaries import summarize
 from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 
 
