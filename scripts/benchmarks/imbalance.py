@@ -24,8 +24,8 @@ from hf_transfer_kit import load_data, load_model, load_processor, prepare_data
 from hf_transfer_kit.data import ClassBalance
 from hf_transfer_kit.reports.race.report import majority_notes
 from hf_transfer_kit.selection import Budget, make_strategy
-from hf_transfer_kit.selection.finetuning.summaries import summarize
 from hf_transfer_kit.selection.finetuning.running import run_strategy
+from hf_transfer_kit.selection.finetuning.summaries import summarize
 from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 
 ARMS = {"plain": ClassBalance(), "weights": ClassBalance("balanced"), "sampler": ClassBalance(sampler="balanced")}
