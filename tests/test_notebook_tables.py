@@ -39,7 +39,7 @@ from hf_transfer_kit.values import (
     UnseenClasses,
 )
 
-ONE_LINE = {"Diagnosis", "Explanation", "FailedRun", "Score"}
+ONE_LINE = {"Diagnosis", "Explanation", "FailedRun", "Score", "StrategyOutlook"}
 """Words that are printed as one line, which needs no table."""
 NO_RESULTS = {"Section", "ZeroShotModel"}
 """Words whose ``table`` is another thing: how a report is printed, and a network's attributes."""

@@ -11,7 +11,13 @@ from hf_transfer_kit.selection import Budget
 
 
 def budget_facts(budget: Budget) -> dict[str, Any]:
-    """What each run may spend, by name: steps, rows a step, and what may end it before where something may."""
+    """What each run may spend, by name: steps, rows a step, and what may end it before where something may.
+
+    Example:
+        >>> from hf_transfer_kit.selection import Budget
+        >>> budget_facts(Budget(900, 32, patience=3))
+        {'steps': 900, 'batch_size': 32, 'patience': 3}
+    """
     limits = {"patience": budget.patience, "max_minutes": budget.max_minutes}
     known = {name: value for name, value in limits.items() if value is not None}
     return {"steps": budget.max_steps, "batch_size": budget.batch_size, **known}

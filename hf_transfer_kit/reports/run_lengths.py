@@ -56,6 +56,13 @@ def race_lengths(
         budget: What each might spend.
         chosen_by_user: Whether the user said how many steps.
         validation_rows: Rows that looks read; two of them more are no rise.
+
+    Example:
+        >>> from hf_transfer_kit.selection import Budget
+        >>> from hf_transfer_kit.values import StrategyResult
+        >>> full = StrategyResult("full", "All.", (0,), {}, {}, steps=(90,), ended=("flat",))
+        >>> race_lengths({"full": full}, Budget(400, 32, patience=3), chosen_by_user=True, validation_rows=100)
+        ['full ended after 90 of at most 400 steps: its score had flattened.']
     """
     told = [length_sentence(name, result.steps, result.ended, budget) for name, result in results.items()]
     if not chosen_by_user:
@@ -73,6 +80,7 @@ def budget_sentence(budget: Budget) -> str:
     """How long each run is, before it begins.
 
     Example:
+        >>> from hf_transfer_kit.selection import Budget
         >>> budget_sentence(Budget(300, 32)), budget_sentence(Budget(12_000, 32, patience=3, max_minutes=3))
         ('300 steps a run', 'a run ends when its score has flattened, after at most 12,000 steps and 3 minutes')
     """
@@ -97,6 +105,7 @@ def rising_sentence(scores: Mapping[str, Sequence[float]], budget: Budget, *, le
         Empty where none was, or where a budget ends runs by their score.
 
     Example:
+        >>> from hf_transfer_kit.selection import Budget
         >>> rising_sentence({"full": [0.2, 0.5, 0.7], "head_only": [0.6, 0.7, 0.7]}, Budget(50, 32))
         'full was still rising after the 50 steps of a run: more may change the figures (--max_steps 200 --patience 3).'
     """

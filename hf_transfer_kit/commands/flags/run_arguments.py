@@ -206,8 +206,10 @@ class OpenRuns(KitTrainingArguments):
 
 
 @dataclass
-class OneRunArguments(OpenRuns, OneSeedArguments):
+class OneRunArguments(OpenRuns):
     """The same for one run."""
+
+    seed: int = one_seed()
 
 
 @dataclass

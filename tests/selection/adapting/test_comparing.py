@@ -238,7 +238,7 @@ def test_a_class_that_the_target_lacks_is_told(args):
         if target:
             made = {name: Rows(r.values[r.classes < 2], r.classes[r.classes < 2], r.name) for name, r in made.items()}
         return SimpleNamespace(
-            **made, collator=default_collate, modality="image", label_names=NAMES, balance=ClassBalance()
+            **made, collator=default_collate, modality="image", reads="image", label_names=NAMES, balance=ClassBalance()
         )
 
     pair = Domains(splits(0, target=False), splits(10, target=True), labelled=(), pretrained=False)

@@ -56,6 +56,7 @@ def task(
         **splits,
         collator=default_collate,
         modality="image",
+        reads="image",
         label_names=names,
         balance=balance or ClassBalance(),
     )
