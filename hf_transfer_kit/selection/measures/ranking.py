@@ -25,7 +25,7 @@ from hf_transfer_kit.selection.measures.transferability import NAMES, transferab
 from hf_transfer_kit.values import RankedSource, Score, SourceRanking
 
 DEFAULT_SCORE = "knn_accuracy"
-"""The score that agreed best with fine-tuning over eight networks and six datasets (README, "Choosing")."""
+"""The score that agreed best with fine-tuning over eight networks, then over twelve, and six datasets (model cards)."""
 _DRAWS = 2_000
 
 
