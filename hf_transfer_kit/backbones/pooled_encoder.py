@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar, cast
 
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
@@ -15,6 +15,7 @@ from hf_transfer_kit.backbones.seeded_eval_mode import seeded
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.near_names import did_you_mean
 
+M = TypeVar("M", bound=PreTrainedModel)
 _UNUSED = ("pooler",)
 """Parts of encoders that read positions and are not read here."""
 
@@ -62,7 +63,37 @@ class PooledEncoderConfig(PreTrainedConfig):
         return cast(Any, self.encoder_config).hidden_size
 
 
-class PooledEncoderForSequenceClassification(PreTrainedModel):
+class PooledClassifier(PreTrainedModel):
+    """What classifiers on pooled positions have in common: a linear layer ``classifier`` on one row a sample."""
+
+    classifier: nn.Linear
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Nothing: the encoder has given its parts their weights, and the layer on it draws as all linear ones."""
+
+    def classified(self, pooled: Tensor, outputs: Any, labels: Tensor | None, items: Any) -> SequenceClassifierOutput:
+        """Logits (B, C), and with labels transformers' loss of its classifiers.
+
+        Args:
+            pooled: (B, D).
+            outputs: Of the encoder.
+            labels: int64 (B,), or numbers (B,) or (B, C), as ``config.problem_type`` says.
+            items: Rows of the whole step, where Trainer counts them.
+        """
+        logits = self.classifier(pooled)
+        loss = None
+        if labels is not None:
+            counted = {} if items is None else {"num_items_in_batch": items}
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **counted)
+        return SequenceClassifierOutput(
+            loss=loss,
+            logits=logits,
+            hidden_states=getattr(outputs, "hidden_states", None),
+            attentions=getattr(outputs, "attentions", None),
+        )
+
+
+class PooledEncoderForSequenceClassification(PooledClassifier):
     """Logits W x + b of the pooled positions x of a text, dropout before them.
 
     Encoders of sentences (Reimers & Gurevych 2019) are trained by their pooled positions, most by their mean; the
@@ -100,9 +131,6 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
         self.classifier = nn.Linear(pooled_width(config.hidden_size, config.pooling), cast(int, config.num_labels))
         self.post_init()
 
-    def _init_weights(self, module: nn.Module) -> None:
-        """Nothing: the encoder has given its parts their weights, and the layer on it draws as all linear ones."""
-
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -138,17 +166,8 @@ class PooledEncoderForSequenceClassification(PreTrainedModel):
         outputs = self.encoder(**given, **others)
         positions = outputs.last_hidden_state
         mask = None if attention_mask is None else attention_mask.bool()
-        logits = self.classifier(self.dropout(pooled_positions(positions, mask, how=self.config.pooling)))
-        loss = None
-        if labels is not None:
-            counted = {} if items is None else {"num_items_in_batch": items}
-            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **counted)
-        return SequenceClassifierOutput(
-            loss=loss,
-            logits=logits,
-            hidden_states=getattr(outputs, "hidden_states", None),
-            attentions=getattr(outputs, "attentions", None),
-        )
+        pooled = self.dropout(pooled_positions(positions, mask, how=self.config.pooling))
+        return self.classified(pooled, outputs, labels, items)
 
 
 def pooled_encoder(
@@ -170,10 +189,15 @@ def pooled_encoder(
         raise ModelError(
             f"{type(encoder).__name__} gives no positions of a text that could be pooled. Leave the pooling out."
         )
-    keep_weights(encoder)
     made = PooledEncoderConfig(config, pooling, num_labels=num_labels)
+    return on_encoder(PooledEncoderForSequenceClassification, made, encoder, seed=seed)
+
+
+def on_encoder(kind: Callable[..., M], config: PreTrainedConfig, encoder: PreTrainedModel, *, seed: int | None) -> M:
+    """A classifier of this class on an encoder, which keeps its weights, place and precision; its head is fresh."""
+    keep_weights(encoder)
     with seeded(seed):
-        model = PooledEncoderForSequenceClassification(made, encoder=encoder)
+        model = kind(config, encoder=encoder)
     cast(nn.Module, model).to(encoder.device, encoder.dtype)
     return model.eval()
 

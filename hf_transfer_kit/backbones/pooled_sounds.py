@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForAudioClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_transfer_kit.backbones.held import keep_weights
-from hf_transfer_kit.backbones.pooled_encoder import PooledEncoderConfig
+from hf_transfer_kit.backbones.feature_maps import position_mask
+from hf_transfer_kit.backbones.pooled_encoder import PooledClassifier, PooledEncoderConfig, on_encoder
 from hf_transfer_kit.backbones.pooling import pooled_positions, pooled_width
-from hf_transfer_kit.backbones.seeded_eval_mode import seeded
 from hf_transfer_kit.errors import ModelError
 
 
@@ -45,7 +44,7 @@ class PooledSoundsConfig(PooledEncoderConfig):
         super().__init__(encoder_config, pooling, **kwargs)
 
 
-class PooledSoundsForAudioClassification(PreTrainedModel):
+class PooledSoundsForAudioClassification(PooledClassifier):
     """Logits W x + b of the pooled positions x of a sound.
 
     transformers' classifiers of sounds read the mean of a projection; the largest values, or mean and standard
@@ -84,9 +83,6 @@ class PooledSoundsForAudioClassification(PreTrainedModel):
         self.classifier = nn.Linear(width, cast(int, config.num_labels))
         self.post_init()
 
-    def _init_weights(self, module: nn.Module) -> None:
-        """Nothing: the encoder has given its parts their weights, and the layer on it draws as all linear ones."""
-
     def forward(
         self,
         input_features: Tensor | None = None,
@@ -111,22 +107,8 @@ class PooledSoundsForAudioClassification(PreTrainedModel):
         given = {name: value for name, value in inputs.items() if value is not None}
         outputs = self.sounds(**given, **others)
         positions = outputs.last_hidden_state
-        mask = None
-        if attention_mask is not None:
-            shortened = getattr(self.sounds, "_get_feature_vector_attention_mask", None)
-            mask = shortened(positions.shape[1], attention_mask) if shortened is not None else attention_mask
-        pooled = pooled_positions(positions, None if mask is None else mask.bool(), how=self.config.pooling)
-        logits = self.classifier(pooled)
-        loss = None
-        if labels is not None:
-            counted = {} if items is None else {"num_items_in_batch": items}
-            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **counted)
-        return SequenceClassifierOutput(
-            loss=loss,
-            logits=logits,
-            hidden_states=getattr(outputs, "hidden_states", None),
-            attentions=getattr(outputs, "attentions", None),
-        )
+        mask = position_mask(self.sounds, attention_mask, positions.shape[1])
+        return self.classified(pooled_positions(positions, mask, how=self.config.pooling), outputs, labels, items)
 
 
 def encoder_of(classifier: PreTrainedModel) -> PreTrainedModel:
@@ -154,12 +136,8 @@ def pooled_sounds(
         raise ModelError(
             f"{type(classifier).__name__} gives no positions of a sound that could be pooled. Leave the pooling out."
         )
-    keep_weights(encoder)
     made = PooledSoundsConfig(encoder.config, pooling, num_labels=num_labels)
-    with seeded(seed):
-        model = PooledSoundsForAudioClassification(made, encoder=encoder)
-    cast(nn.Module, model).to(encoder.device, encoder.dtype)
-    return model.eval()
+    return on_encoder(PooledSoundsForAudioClassification, made, encoder, seed=seed)
 
 
 AutoConfig.register(PooledSoundsConfig.model_type, PooledSoundsConfig)
