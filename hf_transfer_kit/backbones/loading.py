@@ -249,16 +249,6 @@ def _cut(model: PreTrainedModel, name: str, max_seconds: float, revision: str | 
     fit_window(model, with_window(load_processor(name, "audio", revision=revision), max_seconds))
 
 
-def _weigh_layers(config: PreTrainedConfig, name: str) -> None:
-    """Has the head read a weighted sum of all layers."""
-    if not hasattr(config, "use_weighted_layer_sum"):
-        raise SettingsError(
-            f"weighted_layers was given, but the head of {name} reads one layer: transformers' classifiers of sounds "
-            "have the sum. Leave it out."
-        )
-    config.use_weighted_layer_sum = True
-
-
 def _refuse_sound_options(network: str, max_seconds: float | None, weighted_layers: bool) -> None:
     """Refuses options of networks of sounds where they would do nothing."""
     if max_seconds is not None:
