@@ -25,11 +25,15 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "benchmarks"))
 import cost_of_rows
 
 MEMBERS = {f"{family}: {name}": (name, make) for family, name, make in cost_of_rows.members(permutations=19)}
-SETTINGS = {"block": 2**20, "rows": [800, 1600, 2400], "width": 128, "limit": 2**23}
+SETTINGS = {"block": 2**20, "rows": [1600, 3200, 4800], "width": 128, "limit": 2**24}
 ROWS_OF_INPUT = [count * SETTINGS["width"] * 4 for count in SETTINGS["rows"]]
 
 NOTHING = 0.6
-"""Copies of the float32 rows that are none: the noise of the measure, and what is kept for each class."""
+"""Copies of the float32 rows that are none: the noise of the measure, and what is kept for each class.
+
+The allocator's noise is up to 0.5 MB whatever the rows, a third of a copy of the rows that are added here; with half of
+these rows it was two thirds, and now and then more than is allowed for.
+"""
 HELD = {
     "distance": 5.0,  # a float64 copy of both domains' rows, another less their mean, and each deal's domains
     "score without labels: dev": 2.4,  # scikit-learn fits a float64 copy of four of five folds
@@ -65,7 +69,7 @@ def test_memory_grows_with_the_rows_at_most_and_holds_no_more_copies_than_said(m
     assert copies <= allowed(HELD, member, NOTHING)
     assert (
         above[2] - above[1] <= 1.5 * max(above[1] - above[0], 0) + 2**21
-    )  # the allocator rounds; N by N numbers would be 20 MiB
+    )  # the allocator rounds; N by N numbers would be 49 MiB
 
 
 @pytest.mark.parametrize("member", MEMBERS)
@@ -73,7 +77,7 @@ def test_memory_grows_with_the_rows_at_most_and_holds_no_more_copies_than_said(m
 def test_a_limit_is_kept_or_refused(member, figures):
     within = figures[member]["within"]
     if isinstance(within, str):
-        assert within.startswith("memory_limit=8.4 MB is too little: ")
+        assert within.startswith("memory_limit=16.8 MB is too little: ")
         assert "Raise the limit, or give fewer rows or features." in within
         assert allowed(HELD, member, 0) > 0  # what holds no copy needs no more
     else:
