@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from hf_transfer_kit.backbones.layer_groups import layer_groups
 from hf_transfer_kit.backbones.unwrapping import plain_model
@@ -21,7 +22,8 @@ _OF_A_PLACE = ("base_model_name_or_path", "revision", "auto_mapping", "peft_vers
 def adaptable_layers(model: nn.Module, *, last: int | None = None) -> list[str]:
     """Qualified names of the layers before the head that a low-rank adapter fits.
 
-    These are the linear layers; of a network without any, the convolutions that are not depthwise or grouped.
+    These are the linear layers (GPT-2's are transformers' ``Conv1D``); of a network without any, the convolutions that
+    are not depthwise or grouped.
 
     Args:
         model: The model, without adapters.
@@ -41,7 +43,7 @@ def adaptable_layers(model: nn.Module, *, last: int | None = None) -> list[str]:
         for name, module in group.modules.items()
         for inner_name, inner in module.named_modules()
     }
-    linear = [name for name, module in modules.items() if type(module) is nn.Linear]
+    linear = [name for name, module in modules.items() if type(module) in (nn.Linear, Conv1D)]
     convolutions = [n for n, m in modules.items() if isinstance(m, nn.Conv2d) and m.groups == 1]
     if not (linear or convolutions):
         raise ModelError(
@@ -50,6 +52,19 @@ def adaptable_layers(model: nn.Module, *, last: int | None = None) -> list[str]:
             "to put a low-rank adapter on."
         )
     return linear or convolutions
+
+
+def adapter_saving(model: nn.Module) -> dict[str, Any]:
+    """What ``save_pretrained`` of an adapted model is told beside its folder.
+
+    peft also looks for a table of words where the configuration's ``vocab_size`` is not that of the base, as in
+    networks for CTC with other symbols; networks of sounds have none, and it would fail.
+    """
+    try:
+        cast(Any, plain_model(model)[0]).get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return {"save_embedding_layers": False}
+    return {}
 
 
 def is_adapted(model: nn.Module) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +20,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from hf_transfer_kit.backbones.fresh_networks import FRESH_NETWORKS
 from hf_transfer_kit.backbones.heads import find_head
 from hf_transfer_kit.backbones.torchvision_networks import TorchvisionConfig, torchvision_config, torchvision_weights
+from hf_transfer_kit.backbones.unwrapping import plain_model
 from hf_transfer_kit.errors import ModelError, SettingsError, first_line
 from hf_transfer_kit.near_names import did_you_mean
 
@@ -122,7 +125,9 @@ def loaded_weights(
         transformers.utils.logging.set_verbosity(verbosity)
         if progress_bars:
             transformers.utils.logging.enable_progress_bar()
+    _draw_what_is_empty(model, auto, config, info["missing_keys"], trust_remote_code=trust_remote_code)
     head = tuple(find_head(model)) if auto is not AutoModel else ()
+    cast(Any, model)._drawn_parts = _drawn(model, {key for key in info["missing_keys"] if not key.startswith(head)})
     missing = [key for key in info["missing_keys"] if not key.startswith(head) and not _is_optional(key)]
     if missing:
         raise ModelError(
@@ -135,6 +140,40 @@ def loaded_weights(
             "a classifier."
         )
     return model
+
+
+def _draw_what_is_empty(
+    model: PreTrainedModel, auto: Any, config: PreTrainedConfig, missing: Collection[str], *, trust_remote_code: bool
+) -> None:
+    """Gives the network's own parameters that the checkpoint lacks the values that its class begins with.
+
+    transformers leaves them as the memory was where a class sets them when it is made and not in ``_init_weights``:
+    weights of layers, masks.
+    """
+    owners = {key: model.get_submodule(key.rpartition(".")[0]) for key in missing}
+    empty = [key for key, owner in owners.items() if not type(owner).__module__.startswith("torch.nn")]
+    if not empty:
+        return
+    begun = auto.from_config(copy.deepcopy(config), trust_remote_code=trust_remote_code).state_dict()
+    with torch.no_grad():
+        for key in empty:
+            own = model.get_parameter(key)
+            own.copy_(begun[key].to(own))
+
+
+def drawn_parts(model: nn.Module) -> tuple[str, ...]:
+    """Names of the layers before the head that the checkpoint had no weights of: they began as they were drawn."""
+    inner, prefix = plain_model(model)
+    there = {name for name, _ in inner.named_modules()}
+    return tuple(f"{prefix}{name}" for name in getattr(inner, "_drawn_parts", ()) if name in there)
+
+
+def _drawn(model: nn.Module, missing: Collection[str]) -> tuple[str, ...]:
+    """Layers of a pooler without weights."""
+    return tuple(
+        path for path, part in model.named_modules()
+        if "pooler" in path and any(f"{path}.{key}" in missing for key, _ in part.named_parameters(recurse=False))
+    )  # fmt: skip
 
 
 def _is_optional(key: str) -> bool:

@@ -27,6 +27,7 @@ from hf_transfer_kit.backbones.checkpoints import (
     DTYPES,
     TORCHVISION,
     checkpoint_config,
+    drawn_parts,
     loaded_weights,
     of_own_precision,
     torch_dtype,
@@ -43,10 +44,13 @@ from hf_transfer_kit.backbones.torchvision_networks import torchvision_processor
 from hf_transfer_kit.backbones.tower_loading import load_tower_classifier
 from hf_transfer_kit.backbones.windows import fit_window, window_frames
 from hf_transfer_kit.errors import ModelError, SettingsError, first_line
+from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_choice, check_number
 from hf_transfer_kit.task_types import CLASSIFICATION, check_task_type
 from hf_transfer_kit.values.windows import with_window
+
+logger = get_logger(__name__)
 
 TEXT_POOLINGS = ("auto", "classifier", *POOLINGS)
 """What a classifier's head may read of an encoder of texts."""
@@ -193,6 +197,11 @@ def load_model(
             model = auto.from_config(config, trust_remote_code=trust_remote_code, dtype=kept)
     if pooled is not None:
         model = _pooled(model, pooled, seed=seed)
+    if drawn := drawn_parts(model):
+        logger.warning(
+            f"{name} has no weights of {', '.join(drawn)}: what its classifier reads begins at random. Another pooling "
+            'of the positions needs none: pooling="mean" of load_model, --pooling mean.'
+        )
     if fresh_head:
         replace_head(model, num_labels, id2label=id2label, seed=seed)
     if max_seconds is not None:

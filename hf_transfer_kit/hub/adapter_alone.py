@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -60,6 +61,7 @@ def stage_adapter(folder: Path, staged: Path) -> None:
         datasets=of_run.datasets or (),
         pictures=save_card_pictures(staged, report),
         adapter_alone=True,
+        config=json.loads((home / "config.json").read_text(encoding="utf-8")),
     )
     card.save(staged / "README.md")
     write_manifest(staged, {path.relative_to(staged).as_posix(): described(path) for path in _files(staged)})

@@ -48,6 +48,7 @@ class TransferCard(ModelCard):
         model_class: type | None = None,
         adapter_alone: bool = False,
         raw_inputs: bool = False,
+        config: Mapping[str, Any] | None = None,
     ) -> TransferCard:
         """Builds the card.
 
@@ -63,6 +64,7 @@ class TransferCard(ModelCard):
             model_class: Of the saved model, for how to load it; None: a class of transformers.
             adapter_alone: Whether the repository holds an adapter without the network it changes.
             raw_inputs: Whether ``save_inputs`` has left inputs.json beside the model.
+            config: What the network's config.json says, for the code that puts an adapter on its base.
 
         Raises:
             SettingsError: When the licence is none of the Hub's or against that of the base, a language no code, or the
@@ -95,7 +97,7 @@ class TransferCard(ModelCard):
                 from_scratch=_from_scratch(report),
                 command=plain_code(without_local_paths(report.command)),
                 usage=None if adapter_alone else usage_snippet(report, module=module, raw_inputs=raw_inputs),
-                adapter=adapter_snippet(report, named, alone=adapter_alone),
+                adapter=adapter_snippet(report, named, config, alone=adapter_alone),
                 pictures={_picture(path): markdown_text(words) for path, words in (pictures or {}).items()},
                 hardware=hardware(),
                 licence=licence,

@@ -15,6 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hf_transfer_kit.backbones import is_adapted, merged
+from hf_transfer_kit.backbones.adapters import adapter_saving
 from hf_transfer_kit.data import RawInputs
 from hf_transfer_kit.hub.card import TransferCard
 from hf_transfer_kit.hub.card_pictures import save_card_pictures
@@ -107,6 +108,7 @@ def save_results(
             pictures=save_card_pictures(staged, report),
             model_class=type(kept),
             raw_inputs=isinstance(inputs, (RawInputs, Mapping)),
+            config=json.loads((staged / "config.json").read_text(encoding="utf-8")),
         )
         card.save(staged / "README.md")
         # Mappings inside keep their order, which may be that of tasks.
@@ -130,7 +132,7 @@ def _not_stored_as(dtype: str) -> str:
 
 def _save_adapter(model: PreTrainedModel, folder: Path) -> None:
     """The adapter's weights and settings, without the place of its base on this machine and without peft's own card."""
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, **adapter_saving(model))
     (folder / "README.md").unlink(missing_ok=True)
     path = folder / "adapter_config.json"
     settings = json.loads(path.read_text())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from hf_transfer_kit.backbones.auto_classes import classifier_class
+from hf_transfer_kit.backbones.auto_classes import TASK_CLASSES, classifier_class
 from hf_transfer_kit.hub.metadata import card_of, pipeline_of
 from hf_transfer_kit.reports import TransferReport
 from hf_transfer_kit.reports.escaping import quoted
@@ -87,28 +88,47 @@ def _best_of(asked: str) -> list[str]:
     ]
 
 
-def adapter_snippet(report: TransferReport, base_model: str | None, *, alone: bool = False) -> str | None:
+def adapter_snippet(
+    report: TransferReport, base_model: str | None, config: Mapping[str, Any] | None = None, *, alone: bool = False
+) -> str | None:
     """Puts the adapter alone on its base; None where the run left none, or its base is not on the Hub.
 
     Args:
         report: Of the run.
         base_model: Hub name of the network that it changes.
+        config: What config.json of the merged network says: the base is made as that network was.
         alone: Whether the adapter is all that the repository holds. There is a snippet then in any case, with the
             base's name for people where it is not on the Hub.
     """
     if not alone and (base_model is None or not str(report.winner).startswith(("lora", "peft"))):
         return None
     place = "" if alone else ', subfolder="adapter"'
-    window = report.data.get("prepared", {}).get("window_seconds")
-    cut = "" if window is None else f", max_seconds={window:g}"  # as the network was that it was trained on
+    given: dict[str, object] = {"num_labels": len(report.data["classes"]), **_base_options(config or {})}
+    if window := report.data.get("prepared", {}).get("window_seconds"):
+        given["max_seconds"] = int(window) if window == int(window) else window
+    options = "".join(f", {name}={quoted(value) if isinstance(value, str) else value}" for name, value in given.items())
     return (
         "from hf_transfer_kit import load_model\n"
         "from peft import PeftModel\n\n"
         f"{_HERE}\n"
-        f"base = load_model({quoted(base_model or report.model_name)}, num_labels={len(report.data['classes'])}{cut})\n"
+        f"base = load_model({quoted(base_model or report.model_name)}{options})\n"
         f"model = PeftModel.from_pretrained(base, name{place}).eval()\n"
         "print(model.active_adapter)"
     )
+
+
+def _base_options(config: Mapping[str, Any]) -> dict[str, object]:
+    """What ``load_model`` is told to make such a network of its checkpoint: an adapter's file does not say it."""
+    architecture = next(iter(config.get("architectures") or ()), "")
+    for task_type, (auto, _) in TASK_CLASSES.items():
+        if architecture.endswith(auto.removeprefix("AutoModel")):
+            return {"task_type": task_type}
+    if "encoder_config" in config and "pooling" in config:
+        return {"pooling": config["pooling"]}
+    if config.get("use_weighted_layer_sum"):
+        return {"weighted_layers": True}
+    # An encoder of sentences would be pooled as its own file says.
+    return {"pooling": "classifier"} if architecture.endswith("ForSequenceClassification") else {}
 
 
 def at_repository(card: str, repo_id: str) -> str:

@@ -107,7 +107,7 @@ def test_without_a_base_on_the_hub_no_relation_is_claimed(run, tmp_path):
     stage_adapter(tmp_path / "run" / "adapter", tmp_path / "staged")
     text = (tmp_path / "staged" / "README.md").read_text()
     assert "base_model_relation" not in text
-    assert 'load_model("base", num_labels=2)' in text
+    assert 'load_model("base", num_labels=2, pooling="classifier")' in text
     assert str(folder) not in text
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
-import torch
 from transformers import PreTrainedModel, TrainerCallback
 
-from hf_transfer_kit.backbones import adaptable_layers
 from hf_transfer_kit.errors import SettingsError, first_line
 from hf_transfer_kit.options import check_choice, check_int, check_number
-from hf_transfer_kit.selection.strategies.lora import heads_to_train
+from hf_transfer_kit.selection.strategies.adapted_models import adapted_parts, with_adapter
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import FreezeLayers
 from hf_transfer_kit.values import LayerGroups
@@ -72,19 +70,16 @@ class OtherAdapter(Strategy):
                 f"peft:method={self.method} needs a peft that has {kind}; peft {peft.__version__} has none."
             )
         config = getattr(peft, kind)(
-            target_modules=adaptable_layers(model, last=self.groups),
-            modules_to_save=heads_to_train(model),
+            **adapted_parts(model, self.groups),
             **options(self),
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            try:
-                return cast(PreTrainedModel, peft.get_peft_model(model, config))
-            except (ValueError, TypeError, NotImplementedError, RuntimeError, AttributeError) as error:
-                raise SettingsError(
-                    f"peft:method={self.method} cannot be put on {type(model).__name__}: {first_line(error)}. Choose "
-                    f"another of {', '.join(_METHODS)}, fewer groups=, or lora."
-                ) from error
+        try:
+            return with_adapter(model, config, seed=seed)
+        except (ValueError, TypeError, NotImplementedError, RuntimeError, AttributeError) as error:
+            raise SettingsError(
+                f"peft:method={self.method} cannot be put on {type(model).__name__}: {first_line(error)}. Choose "
+                f"another of {', '.join(_METHODS)}, fewer groups=, or lora."
+            ) from error
 
     def callbacks(self, model: PreTrainedModel) -> list[TrainerCallback]:
         # As for lora: what an adapter's file does not hold stays as it is.

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, cast
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
-from hf_transfer_kit.backbones import adaptable_layers, find_head
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import check_number
+from hf_transfer_kit.selection.strategies.adapted_models import adapted_parts, with_adapter
 from hf_transfer_kit.selection.strategies.strategy import PROBE, Strategy
 from hf_transfer_kit.tuning import FreezeLayers, lora_plus_optimizer
 from hf_transfer_kit.values import LayerGroups
@@ -52,18 +52,15 @@ class LowRank(Strategy):
         check_number("lora", "ratio", self.ratio, low=1)
 
     def prepare_model(self, model: PreTrainedModel, *, seed: int) -> PreTrainedModel:
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig
 
         config = LoraConfig(
             r=self.r,
             lora_alpha=cast(int, self.alpha),  # a factor: peft takes any number
             lora_dropout=self.dropout,
-            target_modules=adaptable_layers(model, last=self.groups),
-            modules_to_save=heads_to_train(model),
+            **adapted_parts(model, self.groups),
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return cast(PreTrainedModel, get_peft_model(model, config))
+        return with_adapter(model, config, seed=seed)
 
     def optimizer(
         self, model: PreTrainedModel, args: TrainingArguments
@@ -73,8 +70,3 @@ class LowRank(Strategy):
     def callbacks(self, model: PreTrainedModel) -> list[TrainerCallback]:
         # peft leaves BatchNorm's statistics free to move, and an adapter's file does not hold them.
         return [FreezeLayers(all_but_head=True, quiet=True)]
-
-
-def heads_to_train(model: PreTrainedModel) -> list[str]:
-    """Names of the head's modules that have parameters, which peft would freeze otherwise."""
-    return [name for name, module in find_head(model).items() if any(True for _ in module.parameters())]

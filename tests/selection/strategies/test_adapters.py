@@ -1,12 +1,16 @@
 """Every adapter on every architecture: it learns, its merged copy gives the same, or it is refused beforehand."""
 
+import copy
 import warnings
 
 import pytest
 import tiny
 import torch
-from transformers import TrainingArguments
+from peft import PeftModel
+from transformers import Trainer, TrainingArguments
+from transformers.pytorch_utils import Conv1D
 
+from hf_transfer_kit import load_model
 from hf_transfer_kit.backbones import is_adapted, layer_groups, merged
 from hf_transfer_kit.errors import ModelError, SettingsError
 from hf_transfer_kit.selection import make_strategy
@@ -36,7 +40,8 @@ def test_an_adapter_learns_and_merges_or_is_refused_with_the_reason(method, kind
     model, inputs = FAMILIES[kind]()
     strategy = make_strategy(f"peft:method={method},r=2")
     names, before = set(model.state_dict()), logits_of(model, inputs)
-    if kind == "gpt2" or (method == "vera" and not any(type(m) is torch.nn.Linear for m in body_of(model))):
+    linear = any(isinstance(module, torch.nn.Linear | Conv1D) for module in body_of(model))
+    if (kind == "gpt2" and method in ("loha", "lokr")) or (method == "vera" and not linear):
         with pytest.raises((SettingsError, ModelError), match=f"peft:method={method} cannot|low-rank adapter"):
             strategy.check_model(model)
         return
@@ -74,3 +79,22 @@ def test_lora_has_loras_own_rates_and_lora_plus_others(tmp_path):
     assert rates == {1.0, 16.0}
     with pytest.raises(SettingsError, match=r"ratio=0\.5"):
         make_strategy("lora:ratio=0.5").validate(layer_groups(tiny.TRANSFORMERS["bert"]()[0]))
+
+
+@pytest.mark.parametrize("adapter", ["lora:r=2", "peft:method=dora,r=2"])
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert"])
+def test_checkpoints_of_other_symbols_than_the_base_has_are_written(kind, adapter, tmp_path):
+    network, inputs = tiny.TRANSFORMERS[kind]()
+    network.save_pretrained(tmp_path / "base")
+    spelling = load_model(tmp_path / "base", num_labels=7, task_type="ctc", seed=1)
+    assert spelling.config.vocab_size == 7 != network.config.vocab_size
+    model = make_strategy(adapter).prepare_model(spelling, seed=0)
+    rows = [{"input_values": inputs["input_values"][0], "labels": torch.tensor([1, 2])}] * 4
+    args = TrainingArguments(
+        tmp_path / "run", max_steps=1, save_steps=1, use_cpu=True, report_to=[], disable_tqdm=True, learning_rate=0.1
+    )
+    Trainer(copy.deepcopy(model), args, train_dataset=rows).train()
+    again = PeftModel.from_pretrained(
+        load_model(tmp_path / "base", num_labels=7, task_type="ctc", seed=1), tmp_path / "run" / "checkpoint-1"
+    )
+    assert not torch.equal(logits_of(again, inputs), logits_of(model, inputs))
