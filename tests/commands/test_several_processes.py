@@ -14,13 +14,14 @@ DATA = ["--model_name_or_path", "small_resnet", "--dataset", "digits_m", "--trai
 
 @pytest.mark.skipif(not processes.CAN_FORK, reason="processes are looked at while they run, as forks")
 def test_when_one_dies_the_other_ends_with_a_sentence(tmp_path):
-    flags = [*DATA, "--strategy", "full", "--max_steps", "100000", "--eval_strategy", "no", "--output_dir", tmp_path]
+    flags = [*DATA, "--strategy", "full", "--max_steps", "100000", "--eval_strategy", "no", "--output_dir", tmp_path,
+             "--save_strategy", "steps", "--save_steps", "3", "--save_total_limit", "1"]  # fmt: skip
     words = [str(word) for word in (ROOT / "scripts" / "finetune.py", *flags)]
     _store, (first, second) = processes.begun_ranks(words, 2, str(ROOT), {**os.environ, "OMP_NUM_THREADS": "1"})
     end = time.monotonic() + 200
-    while "Training" not in first.said()[0] and time.monotonic() < end and first.poll() is None:
+    while not [*tmp_path.glob("checkpoint-*")] and time.monotonic() < end and first.poll() is None:
         time.sleep(0.2)
-    time.sleep(1.0)
+    assert [*tmp_path.glob("checkpoint-*")], first.said()
     second.kill()
     killed = time.monotonic()
     output, errors = first.communicate(60)
