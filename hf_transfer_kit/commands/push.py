@@ -12,7 +12,7 @@ from hf_transfer_kit.commands.edge.words import PlainParser
 
 def main() -> None:
     parser = PlainParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", help="Output folder of a run.")
+    parser.add_argument("folder", help="Output folder of a run or of a merge.")
     parser.add_argument("repo_id", help="user/name, or name in your own namespace.")
     parser.add_argument("--private", action="store_true", default=None, help="Where the repository is made.")
     parser.add_argument("--revision", help="Branch; made when there is none.")

@@ -12,6 +12,7 @@ from torch import nn
 
 from hf_transfer_kit.backbones.modality import modality_of
 from hf_transfer_kit.data import RawInputs
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub.licence import licence_of
 from hf_transfer_kit.hub.metadata import PIPELINES, checked_languages, on_hub
 from hf_transfer_kit.hub.placing import written_beside
@@ -113,7 +114,7 @@ def save_merged(
         overwrite: Whether files of others under the same names are replaced.
 
     Raises:
-        SettingsError: As ``merge_card``, or when a file of others is in the way.
+        SettingsError: As ``merge_card``, when a file of others is in the way, or the folder holds a run's results.
 
     Example:
         >>> import copy
@@ -124,12 +125,26 @@ def save_merged(
         True
     """
     card = merge_card(merged, title=title, license=license, language=language)
-    with written_beside(output_dir, overwrite=overwrite) as staged:
+    if (Path(output_dir) / "report.json").exists():
+        raise SettingsError(
+            f"{output_dir} holds the results of a run, whose figures are not those of a merged network. Give another "
+            "folder."
+        )
+    with written_beside(output_dir, whole=True, overwrite=overwrite) as staged:
         cast(nn.Module, merged.model).to(memory_format=torch.contiguous_format)
         cast(Any, merged.model).save_pretrained(staged)
         if inputs is not None:
             save_inputs(staged, inputs)
         card.save(staged / "README.md")
+
+
+def merged_title(folder: Path) -> str | None:
+    """The heading of a folder that ``save_merged`` has left; None of any other."""
+    if not (folder / "README.md").is_file() or (folder / "report.json").exists():
+        return None
+    data = ModelCard.load(folder / "README.md", ignore_metadata_errors=True).data
+    tags = data.tags if isinstance(data.tags, list) else []
+    return str(data.model_name) if {"merge", "hf_transfer_kit"} <= set(tags) else None
 
 
 def _told(name: str) -> str:

@@ -20,6 +20,7 @@ from hf_transfer_kit.compat import commit_fields
 from hf_transfer_kit.errors import HubError, SettingsError, TransferKitError
 from hf_transfer_kit.features.ranks import Ranks
 from hf_transfer_kit.hub.adapter_alone import is_adapter_alone, stage_adapter
+from hf_transfer_kit.hub.merging import merged_title
 from hf_transfer_kit.hub.results import save_results
 from hf_transfer_kit.hub.retrying import with_retries
 from hf_transfer_kit.hub.shareable import check_figures, check_texts, checked_report, shareable_files, shared_content
@@ -54,7 +55,8 @@ def push_transfer_model(
     its error.
 
     Args:
-        folder_or_model: A finished output folder, its ``adapter/`` to push that alone, or a model with its ``report``.
+        folder_or_model: A finished output folder, its ``adapter/`` to push that alone, a folder that ``save_merged``
+            has left, or a model with its ``report``.
         repo_id: ``user/name``, or ``name`` in the token's own namespace. Made when there is none.
         processor: Of a model that is given.
         report: Of a model that is given.
@@ -181,7 +183,8 @@ def _push_folder(
 ) -> CommitInfo:
     """Pushes what may be shared of a folder; sentences name the folder that was given, which the user knows."""
     with _as_shared(given) as folder:
-        report = checked_report(folder)
+        merged = merged_title(folder)  # nothing of it was measured, and its card says so
+        report = None if merged else checked_report(folder)
         files = shareable_files(folder)
         if not any(file.suffix == ".safetensors" and len(file.parts) == 1 for file in files):
             adapter = (
@@ -191,8 +194,9 @@ def _push_folder(
                 f"{given} holds no .safetensors file, so there is no model to push. Weights as pickle are not.{adapter}"
             )
         check_texts(folder, files, token=token or get_token())
-        if "report.html" in map(str, files):
+        if report is not None and "report.html" in map(str, files):
             _tell_what_is_shown(report, repo_id)
+        subject = f"{report.recipe}: {report.title or given.name}" if report else f"merge: {merged}"
         api = HfApi(token=token)
 
         def commit() -> CommitInfo:
@@ -203,7 +207,7 @@ def _push_folder(
             return api.create_commit(
                 target,
                 [CommitOperationAdd(file.as_posix(), _content(folder / file, target)) for file in files],
-                commit_message=commit_message or f"{report.recipe}: {report.title or given.name}",
+                commit_message=commit_message or subject,
                 revision=revision,
             )
 

@@ -5,12 +5,13 @@ import copy
 import pytest
 import tiny
 import torch
-from huggingface_hub import ModelCard
+from hub import sharing_cases
+from huggingface_hub import CommitInfo, ModelCard
 
-from hf_transfer_kit import load_inputs, load_model, load_transferred, merge_models, replace_head
+from hf_transfer_kit import load_inputs, load_model, load_transferred, merge_models, push_transfer_model, replace_head
 from hf_transfer_kit.commands.merge import main
 from hf_transfer_kit.data import InputSizes, RawInputs
-from hf_transfer_kit.errors import ModelError, SettingsError
+from hf_transfer_kit.errors import HubError, ModelError, SettingsError
 from hf_transfer_kit.hub import merge_card, save_inputs, save_merged
 from hf_transfer_kit.tuning.averaging.merging import METHODS
 
@@ -125,3 +126,44 @@ def test_the_command_refuses_with_a_sentence(tmp_path, monkeypatch):
         main(["one", "five", "--output_dir", "merged"])
     with pytest.raises(ModelError, match=r"has no inputs\.json"):
         main(["five", "five", "--dataset", "digits", "--output_dir", "merged"])
+
+
+def test_a_merged_folder_is_pushed_as_what_it_is(tmp_path, monkeypatch):
+    sent = {}
+
+    class Hub:
+        def __init__(self, token=None):
+            pass
+
+        def create_repo(self, repo_id, **options):
+            return type("Repository", (), {"repo_id": repo_id})
+
+        def create_commit(self, repo_id, operations, **options):
+            sent.update({operation.path_in_repo: operation for operation in operations})
+            return CommitInfo(
+                commit_url="https://huggingface.co/me/both/commit/a", commit_message=options["commit_message"],
+                commit_description="", oid="a",
+            )  # fmt: skip
+
+    monkeypatch.setattr("hf_transfer_kit.hub.pushing.HfApi", Hub)
+    save_merged(tmp_path, merge_models(networks()[1]), title="Two birds")
+    assert push_transfer_model(tmp_path, "me/both").commit_message == "merge: Two birds"
+    assert {"README.md", "config.json", "model.safetensors"} <= sent.keys()
+    (tmp_path / "README.md").write_text("---\ntags: [merge]\n---\nby somebody\n")
+    with pytest.raises(HubError, match=r"holds no report\.json"):
+        push_transfer_model(tmp_path, "me/both")
+
+
+def test_results_of_a_run_are_not_merged_over(tmp_path):
+    (tmp_path / "report.json").write_text("{}")
+    with pytest.raises(SettingsError, match="holds the results of a run"):
+        save_merged(tmp_path, merge_models(networks()[1]), overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_merging_again_leaves_nothing_of_before(tmp_path):
+    inputs = RawInputs("image", sharing_cases.image_processor(), InputSizes(image_size=32))
+    save_merged(tmp_path, merge_models(networks("vit")[1]), inputs)
+    assert (tmp_path / "inputs.json").is_file()
+    save_merged(tmp_path, merge_models(networks()[1]))
+    assert not (tmp_path / "inputs.json").exists()
