@@ -9,13 +9,13 @@ that learned scikit-learn's digits on 100 labelled digits on photographs.
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
 
-from transformers import IntervalStrategy
+from transformers import PreTrainedModel
 
 from hf_transfer_kit.commands.edge.places import checked_output
 from hf_transfer_kit.commands.edge.resuming import check_named, resume_point
@@ -34,15 +34,18 @@ from hf_transfer_kit.commands.flags.arguments import (
     TaskDataArguments,
     uses_embedded_example,
 )
-from hf_transfer_kit.commands.flags.growing_arguments import GrowingArguments
+from hf_transfer_kit.commands.flags.growing_arguments import GrowingArguments, GrowingRun
 from hf_transfer_kit.commands.flags.network_arguments import KeptModelArguments
-from hf_transfer_kit.commands.flags.run_arguments import KitTrainingArguments, OneRunArguments
-from hf_transfer_kit.commands.flags.stream_arguments import TrainingStreamArguments
+from hf_transfer_kit.commands.flags.run_arguments import OneRunArguments
+from hf_transfer_kit.commands.flags.strategy_arguments import StrategyArguments, evaluated
+from hf_transfer_kit.commands.flags.stream_arguments import HeldStream, TrainingStreamArguments
+from hf_transfer_kit.data import LoadedData, PreparedData
 from hf_transfer_kit.data.label_kinds import CLASSIFICATION
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.hub import KeepReport, check_saved, save_results, started_report
 from hf_transfer_kit.reports import (
     RunFacts,
+    TransferReport,
     comparison_report,
     growing_table,
     located,
@@ -51,9 +54,9 @@ from hf_transfer_kit.reports import (
     suspected_lines,
 )
 from hf_transfer_kit.selection import (
-    STRATEGIES,
     Budget,
     ProgressLine,
+    Strategy,
     finished_run,
     make_strategy,
     make_trainer,
@@ -64,96 +67,138 @@ from hf_transfer_kit.selection import (
     validate_strategies,
     with_found_depths,
 )
+from hf_transfer_kit.selection.finetuning.caching import PrefixCaches
 from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
 from hf_transfer_kit.selection.finetuning.open_runs import looked_at_some, until_flat
-from hf_transfer_kit.selection.finetuning.running import of_task, to_channels_last
+from hf_transfer_kit.selection.finetuning.running import Run, of_task, to_channels_last
 from hf_transfer_kit.selection.finetuning.task_judging import judging_of
 from hf_transfer_kit.tuning import GuardCheckpoints, RestoreWeights
+from hf_transfer_kit.values.advice import SuspectedLabel
+from hf_transfer_kit.values.depths import DepthSearch
+
+
+class _Flags(NamedTuple):
+    """What was typed."""
+
+    model: KeptModelArguments
+    data: TaskDataArguments
+    stream: TrainingStreamArguments
+    strategy: StrategyArguments
+    growing: GrowingArguments
+    cache: CacheArguments
+    balance: BalanceArguments
+    page: PageArguments
+    args: OneRunArguments
+
+    @property
+    def advised(self) -> bool:
+        """Whether the strategy is to be what the data suggests."""
+        return self.strategy.strategy == "auto"
+
+    def checked_strategy(self) -> Strategy:
+        """The strategy, ``full`` in place of one that is to be advised; flags that do not go together are refused."""
+        model, data, advised = self.model, self.data, self.advised
+        strategy = make_strategy("full" if advised else self.strategy.strategy)
+        if data.task_type != CLASSIFICATION and (advised or self.growing.kept):
+            what = "--strategy auto" if advised else "--old_classes kept"
+            raise SettingsError(f"{what} is for classification, and --task_type is {data.task_type}. Leave it out.")
+        if self.stream.streaming or self.growing.kept:
+            model.refuse_probe("for streams" if self.stream.streaming else "for --old_classes kept")
+        if self.stream.streaming:
+            self.stream.check(strategy, data.task_type, self.args, advised=advised)
+        return strategy
+
+
+FLAGS = tuple(get_type_hints(_Flags).values())
+"""Dataclasses of its flags."""
 
 
 @dataclass
-class StrategyArguments:
-    """How to transfer."""
+class _Ready:
+    """The rows, and the network that is to learn them."""
 
-    strategy: str = field(
-        default="full",
-        metadata={
-            "help": f"One of {', '.join(STRATEGIES)}; options after a colon: freeze_first:k=3, freeze_first:auto. Or "
-            "auto, which takes what recommend advises.",
-            "aliases": ["--strategies"],
-        },
-    )
+    loaded: LoadedData
+    data: PreparedData
+    make_model: Callable[[int], PreTrainedModel]
+    model: PreTrainedModel
+    growing: GrowingRun | None
+    stream: HeldStream | None
 
-
-def evaluated(args: KitTrainingArguments, budget: Budget, typed: Collection[str]) -> KitTrainingArguments:
-    """The arguments with the evaluations that --evaluations asks for, where no flag of Trainer's asks for others.
-
-    Args:
-        args: As parsed.
-        budget: Says how many steps lie between two of them.
-        typed: Fields that the user gave.
-
-    Raises:
-        SettingsError: When both --evaluations and a flag of Trainer's say when, or the run is to end by figures that it
-            does not look at.
-    """
-    own = [name for name in ("eval_strategy", "eval_steps") if name in typed]
-    if own and "evaluations" in typed:
-        raise SettingsError(f"--evaluations and --{own[0]} both say when the run is looked at: leave one out.")
-    if budget.patience and "eval_strategy" in own and args.eval_strategy == IntervalStrategy.NO:
-        raise SettingsError(
-            "--eval_strategy no never looks at the score by which the run is to end. Leave it out, or say how long it "
-            "is (--max_steps, --num_train_epochs) and leave --patience out."
-        )
-    args = copy.copy(args)
-    if "eval_strategy" not in own:
-        args.do_eval, args.eval_strategy = True, IntervalStrategy.STEPS
-        args.eval_steps = args.eval_steps if own else budget.eval_steps
-    if not {"logging_strategy", "logging_steps"} & set(typed):
-        args.logging_steps = min(args.logging_steps, budget.eval_steps)  # losses beside the evaluations' figures
-    return args
+    @property
+    def training_rows(self) -> int:
+        """How many there are; 0 of a stream."""
+        return 0 if self.stream else len(self.data.train)
 
 
-FLAGS = (
-    KeptModelArguments,
-    TaskDataArguments,
-    TrainingStreamArguments,
-    StrategyArguments,
-    GrowingArguments,
-    CacheArguments,
-    BalanceArguments,
-    PageArguments,
-    OneRunArguments,
-)
-"""Dataclasses of its flags."""
+@dataclass
+class _Plan:
+    """How it learns them, and why so."""
+
+    strategy: Strategy
+    budget: Budget
+    heads: HeadStarts
+    caches: PrefixCaches
+    chosen_by_user: bool
+    reasons: tuple[str, ...] = ()
+    suspected: tuple[SuspectedLabel, ...] = ()
+    searches: tuple[DepthSearch, ...] = ()
+
+
+@dataclass
+class _Trained:
+    """What came of it."""
+
+    run: Run
+    facts: RunFacts
+    before: Any
 
 
 def main() -> None:
     started = time.perf_counter()
-    model_args, data_args, stream_args, strategy_args, growing_args, cache_args, balance_args, page_args, args = (
-        parse_arguments(*FLAGS, recipe="finetune")
-    )
-    checked_output(args, model_args, data_args, growing_args)
+    flags = _Flags(*parse_arguments(*FLAGS, recipe="finetune"))
+    args = flags.args
+    checked_output(args, flags.model, flags.data, flags.growing)
     check_named(args.resume_from_checkpoint)
-    judged = balance_args.of_task(data_args.task_type)
-    sharing = Sharing(args, model_args.base_model)
-    advised = strategy_args.strategy == "auto"
-    strategy = make_strategy("full" if advised else strategy_args.strategy)
-    if data_args.task_type != CLASSIFICATION and (advised or growing_args.kept):
-        what = "--strategy auto" if advised else "--old_classes kept"
-        raise SettingsError(f"{what} is for classification, and --task_type is {data_args.task_type}. Leave it out.")
-    if stream_args.streaming or growing_args.kept:
-        model_args.refuse_probe("for streams" if stream_args.streaming else "for --old_classes kept")
-    if stream_args.streaming:
-        stream_args.check(strategy, data_args.task_type, args, advised=advised)
-    uses_embedded_example(model_args, data_args, args)
-    growing = stream = None
+    judged = flags.balance.of_task(flags.data.task_type)
+    sharing = Sharing(args, flags.model.base_model)
+    strategy = flags.checked_strategy()
+    uses_embedded_example(flags.model, flags.data, args)
+    ready = _prepared(flags, strategy, judged)
+    plan = _planned(flags, strategy, ready)
+    trained = _trained(flags, ready, plan)
+    report, said = _reported(flags, ready, plan, trained, seconds=time.perf_counter() - started)
+    if args.should_save:
+        print(*said, sep="\n")
+        stage("Writing the report, the card and the model")
+        save_results(
+            args.output_dir,
+            report,
+            trained.run.model,
+            ready.data.raw_inputs,
+            resolved_config(*flags),
+            base_model=flags.model.base_model,
+            datasets=[flags.data.dataset, *filter(None, [flags.growing.replay])],
+            watt_hours=sharing.energy.watt_hours(),
+            dtype=flags.model.stored_dtype,
+            **args.card,
+        )
+        stage("Reading back what was saved")
+        check_saved(args.output_dir, trained.run.model, ready.loaded, ready.data)
+        print(f"The report is {Path(args.output_dir) / 'report.html'}.")
+    sharing.push()
+
+
+def _prepared(flags: _Flags, strategy: Strategy, judged: Mapping[str, Any]) -> _Ready:
+    """Loads rows and network, each fitted to the other."""
+    model_args, data_args, args = flags.model, flags.data, flags.args
+    growing: GrowingRun | None = None
+    stream: HeldStream | None = None
     with args.main_process_first():
-        stream = stream_args.hold(data_args, args) if stream_args.streaming else None
+        stream = flags.stream.hold(data_args, args) if flags.stream.streaming else None
         loaded = stream.loaded if stream else data_args.load()
-        if growing_args.kept:
-            growing = growing_args.grow(model_args, data_args, balance_args, loaded, seed=args.seed)
-            growing.check(strategy, advised=advised)
+        if flags.growing.kept:
+            growing = flags.growing.grow(model_args, data_args, flags.balance, loaded, seed=args.seed)
+            growing.check(strategy, advised=flags.advised)
             loaded, judged = growing.loaded, {"balance": growing.balance}
     make_model = growing.model_maker() if growing else model_args.model_maker(loaded)
     model = make_model(args.seed)
@@ -165,145 +210,138 @@ def main() -> None:
         else:
             prepared = growing.prepare(data_args, processor) if growing else data_args.prepare(loaded, processor)
         data = replace(prepared, **judged)
-    told = model_args.probed(make_model, loaded, data, args, cache_dir=cache_args.cache_dir)
+    told = model_args.probed(make_model, loaded, data, args, cache_dir=flags.cache.cache_dir)
     if told is not make_model:
         make_model, model = told, told(args.seed)
     validate_strategies([strategy], model, data)
-    heads = HeadStarts(replace(data, train=data.train.sample) if stream else data)
-    rows_to_train_on = 0 if stream else len(data.train)
-    budget, chosen_by_user = args.budget(rows_to_train_on, data.modality), args.names_steps
-    caches = cache_args.caches(data, args)
-    reasons, suspected = (), ()
-    if advised:
+    return _Ready(loaded, data, make_model, model, growing, stream)
+
+
+def _planned(flags: _Flags, strategy: Strategy, ready: _Ready) -> _Plan:
+    """Settles strategy, budget and rate, which the arguments hold from here on."""
+    args, data, model = flags.args, ready.data, ready.model
+    heads = HeadStarts(replace(data, train=data.train.sample) if ready.stream else data)
+    budget = args.budget(ready.training_rows, data.modality)
+    plan = _Plan(strategy, budget, heads, flags.cache.caches(data, args), chosen_by_user=args.names_steps)
+    if flags.advised:
         stage("Measuring the data")
-        found = recommend(model, data, budget=budget.of_known_length(), seed=args.seed, cache_dir=cache_args.cache_dir)
-        strategy_args.strategy, strategy, reasons = found.strategy, make_strategy(found.strategy), found.reasons
-        suspected = found.measures.suspected
-    seeds = range(args.seed, args.seed + 3)
-    (strategy,), searches = with_found_depths(
-        [strategy],
-        make_model,
+        found = recommend(model, data, budget=budget.of_known_length(), seed=args.seed, cache_dir=flags.cache.cache_dir)
+        flags.strategy.strategy, plan.strategy = found.strategy, make_strategy(found.strategy)
+        plan.reasons, plan.suspected = found.reasons, found.measures.suspected
+    (plan.strategy,), plan.searches = with_found_depths(
+        [plan.strategy],
+        ready.make_model,
         data,
         args,
         budget,
-        seeds=seeds,
+        seeds=range(args.seed, args.seed + 3),
         callbacks=lambda text, seed: [ProgressLine(f"search: {text}, seed {seed}")],
-        **caches.search_options,
+        **plan.caches.search_options,
     )
-    if not growing:  # whose head knows its old classes
-        (strategy,) = heads.settled([strategy], model)
+    if not ready.growing:  # whose head knows its old classes
+        (plan.strategy,) = heads.settled([plan.strategy], model)
     args.max_steps, args.num_train_epochs = budget.max_steps, 0.0
-    args.learning_rate = budget.rate(data.reads, strategy.rate_kind)
+    args.learning_rate = budget.rate(data.reads, plan.strategy.rate_kind)
+    return plan
 
+
+def _trained(flags: _Flags, ready: _Ready, plan: _Plan) -> _Trained:
+    """Trains, or goes on where a run was cut."""
+    args, data, growing, strategy, budget = flags.args, ready.data, ready.growing, plan.strategy, plan.budget
     facts = {
         "strategy": strategy_text(strategy),
-        "network": model_args.display_name,
-        "dataset": loaded.name,
+        "network": flags.model.display_name,
+        "dataset": ready.loaded.name,
         "classes": len(data.label_names),
-        "training rows": "a stream" if stream else rows_to_train_on,
+        "training rows": "a stream" if ready.stream else ready.training_rows,
         "seed": args.seed,
         "learning rate": args.learning_rate,
         "rows a step": budget.batch_size,
     }
     resume = resume_point(args, facts, of_known_length=not budget.is_open)
-    model = to_channels_last(of_task(model, data), data)
+    model = to_channels_last(of_task(ready.model, data), data)
     if resume:
-        model = heads.begin_again(strategy, model, resume)
+        model = plan.heads.begin_again(strategy, model, resume)
     else:
-        model = heads.begin(strategy, model, args.device)
+        model = plan.heads.begin(strategy, model, args.device)
     model = strategy.prepare_model(model, seed=args.seed)
-    progress = ProgressLine(strategy_args.strategy, metric=judging_of(data).metric)
+    progress = ProgressLine(flags.strategy.strategy, metric=judging_of(data).metric)
     known = RunFacts(
-        model_name=model_args.display_name,
+        model_name=flags.model.display_name,
         budget=budget,
         learning_rate=args.learning_rate,
         seed=args.seed,
         command=command_line(),
     )
-    started_as = started_report(
-        strategy_text(strategy),
-        model,
-        known,
-        data=loaded,
-        prepared=data,
-    )
-    kept = KeepReport(started_as, base_model=model_args.base_model, overwrite=args.overwrite_output_dir)
+    started_as = started_report(strategy_text(strategy), model, known, data=ready.loaded, prepared=data)
+    kept = KeepReport(started_as, base_model=flags.model.base_model, overwrite=args.overwrite_output_dir)
     guard = GuardCheckpoints(facts, overwrite=args.overwrite_output_dir)
-    training_started = time.perf_counter()
+    began = time.perf_counter()
     before = growing.before(data, args) if growing else None
     # What an old network says beside the new one it says of inputs, not of what frozen layers made of them, and rows
     # of a stream come once.
-    attach = None if growing or stream else caches.attach
+    attach = None if growing or ready.stream else plan.caches.attach
     keeping = growing.callbacks() if growing else ()
     with readable_data(strategy, model, data, attach) as rows:
         until = until_flat(data, budget)
-        parts = (RestoreWeights(resume), guard, *keeping, *heads.callbacks(), *model_args.rounding(), progress, kept)
-        looked_at = evaluated(args, budget, typed())
-        trainer = make_trainer(
-            strategy, model, rows, looked_at, batch_size=budget.batch_size, callbacks=(*parts, until)
+        parts = (
+            *(RestoreWeights(resume), guard, *keeping, *plan.heads.callbacks(), *flags.model.rounding()),
+            *(progress, kept, until),
         )
+        looked_at = evaluated(args, budget, typed())
+        trainer = make_trainer(strategy, model, rows, looked_at, batch_size=budget.batch_size, callbacks=parts)
         stage("Training")
         with looked_at_some(trainer, budget):
             trainer.train(resume_from_checkpoint=resume)
-        run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - training_started)
+        run = finished_run(trainer, rows, seed=args.seed, seconds=time.perf_counter() - began)
+    return _Trained(replace(run, ended=until.ended), known, before)
 
-    run = replace(run, ended=until.ended)
-    alone = single_run(strategy, run, data, learning_rate=args.learning_rate)
+
+def _reported(
+    flags: _Flags, ready: _Ready, plan: _Plan, trained: _Trained, *, seconds: float
+) -> tuple[TransferReport, list[str]]:
+    """The report, and what of it the console says."""
+    growing, run, budget = ready.growing, trained.run, plan.budget
+    alone = single_run(plan.strategy, run, ready.data, learning_rate=flags.args.learning_rate)
     lengths = race_lengths(
-        {alone.winner: alone.results[0]}, budget, chosen_by_user=chosen_by_user, validation_rows=len(data.validation)
+        {alone.winner: alone.results[0]},
+        budget,
+        chosen_by_user=plan.chosen_by_user,
+        validation_rows=len(ready.data.validation),
     )
     known = replace(
-        known,
-        seconds={"total": time.perf_counter() - started},
+        trained.facts,
+        seconds={"total": seconds},
         notes=(
             "One strategy was run, without a baseline: hf-transfer run tells whether transfer helps.",
             *lengths,
-            *reasons,
-            *caches.notes,
+            *plan.reasons,
+            *plan.caches.notes,
             *(growing.notes if growing else ()),
-            *(stream.notes if stream else ()),
+            *(ready.stream.notes if ready.stream else ()),
         ),
     )
     report = comparison_report(
-        replace(alone, depth_searches=searches),
+        replace(alone, depth_searches=plan.searches),
         known,
-        data=loaded,
-        prepared=data,
+        data=ready.loaded,
+        prepared=ready.data,
         recipe="finetune",
         behind=growing.replayed if growing else None,
-        examples=page_args.examples,
+        examples=flags.page.examples,
     )
-    outcome = growing.outcome(run, before) if growing else None
+    tables = []
     if growing:
+        outcome = growing.outcome(run, trained.before)
         report = replace(report, growing=outcome, data={**report.data, **growing.described()})
-    report = replace(report, suspected=located(suspected, loaded))
-    if args.should_save:
-        print(
-            *suspected_lines(suspected, loaded),
-            *lengths,
-            *reasons,
-            *(search.sentence for search in searches),
-            strategy_table(report),
-            *([growing_table(outcome)] if outcome else []),
-            sep="\n",
-        )
-        config = resolved_config(
-            model_args, data_args, stream_args, strategy_args, growing_args, cache_args, balance_args, page_args, args
-        )
-        stage("Writing the report, the card and the model")
-        save_results(
-            args.output_dir,
-            report,
-            run.model,
-            data.raw_inputs,
-            config,
-            base_model=model_args.base_model,
-            datasets=[data_args.dataset, *filter(None, [growing_args.replay])],
-            watt_hours=sharing.energy.watt_hours(),
-            dtype=model_args.stored_dtype,
-            **args.card,
-        )
-        stage("Reading back what was saved")
-        check_saved(args.output_dir, run.model, loaded, data)
-        print(f"The report is {Path(args.output_dir) / 'report.html'}.")
-    sharing.push()
+        tables = [growing_table(outcome)]
+    report = replace(report, suspected=located(plan.suspected, ready.loaded))
+    said = [
+        *suspected_lines(plan.suspected, ready.loaded),
+        *lengths,
+        *plan.reasons,
+        *(search.sentence for search in plan.searches),
+        strategy_table(report),
+        *tables,
+    ]
+    return report, said
