@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
+from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainerCallback
+from transformers.pytorch_utils import Conv1D
 
-from hf_transfer_kit.errors import SettingsError, first_line
+from hf_transfer_kit.errors import ModelError, SettingsError, first_line
+from hf_transfer_kit.logs import get_logger
 from hf_transfer_kit.options import check_choice, check_int, check_number
 from hf_transfer_kit.selection.strategies.adapted_models import adapted_parts, with_adapter
 from hf_transfer_kit.selection.strategies.strategy import Strategy
 from hf_transfer_kit.tuning import FreezeLayers
 from hf_transfer_kit.values import LayerGroups
+
+logger = get_logger(__name__)
 
 # What a method is to peft: its configuration's class, and which options it has beside the layers.
 _METHODS: dict[str, tuple[str, Callable[[OtherAdapter], dict[str, Any]]]] = {
@@ -69,10 +74,10 @@ class OtherAdapter(Strategy):
             raise SettingsError(
                 f"peft:method={self.method} needs a peft that has {kind}; peft {peft.__version__} has none."
             )
-        config = getattr(peft, kind)(
-            **adapted_parts(model, self.groups),
-            **options(self),
-        )
+        parts = adapted_parts(model, self.groups)
+        if self.method == "dora":
+            parts["target_modules"] = _with_directions(model, parts["target_modules"])
+        config = getattr(peft, kind)(**parts, **options(self))
         try:
             return with_adapter(model, config, seed=seed)
         except (ValueError, TypeError, NotImplementedError, RuntimeError, AttributeError) as error:
@@ -84,3 +89,31 @@ class OtherAdapter(Strategy):
     def callbacks(self, model: PreTrainedModel) -> list[TrainerCallback]:
         # As for lora: what an adapter's file does not hold stays as it is.
         return [FreezeLayers(all_but_head=True, quiet=True)]
+
+
+def _with_directions(model: PreTrainedModel, layers: Sequence[str]) -> list[str]:
+    """The layers whose outputs all have weights.
+
+    DoRA divides the weights of each output by their length, and pretrained convolutions have filters that died: with
+    one of them everything would be NaN.
+
+    Raises:
+        ModelError: When there is no such layer.
+    """
+    found = [name for name in layers if not _has_dead_output(model.get_submodule(name))]
+    if not found:
+        raise ModelError(
+            f"peft:method=dora cannot be put on {type(model).__name__}: each of its {len(layers)} layers has an output "
+            "whose weights are all zero, which has no direction. Choose lora."
+        )
+    if left_out := len(layers) - len(found):
+        logger.info(
+            f"DoRA leaves out {left_out} of {len(layers)} layers, which have outputs whose weights are all zero."
+        )
+    return found
+
+
+def _has_dead_output(layer: nn.Module) -> bool:
+    weight = cast(Tensor, layer.weight).detach()
+    outputs = weight.T if isinstance(layer, Conv1D) else weight
+    return bool((outputs.flatten(1) == 0).all(dim=1).any())

@@ -61,6 +61,34 @@ def test_an_adapter_learns_and_merges_or_is_refused_with_the_reason(method, kind
     torch.testing.assert_close(logits_of(plain, inputs), after, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["timm/mobilenetv2_100", "bert", "gpt2"])
+@pytest.mark.parametrize("method", ["lora:r=2", *(f"peft:method={method},r=2" for method in _METHODS)])
+def test_filters_that_died_in_pretraining_make_nothing_nan(method, kind):
+    torch.manual_seed(0)
+    model, inputs = FAMILIES[kind]()
+    linear = [module for module in body_of(model) if isinstance(module, torch.nn.Linear | torch.nn.Conv2d | Conv1D)]
+    with torch.no_grad():
+        for layer in linear[:2]:
+            (layer.weight.T if isinstance(layer, Conv1D) else layer.weight)[0] = 0
+    before = logits_of(model, inputs)
+    try:
+        adapted = make_strategy(method).prepare_model(model, seed=0)
+    except SettingsError:
+        return  # as above
+    assert logits_of(adapted, inputs) == pytest.approx(before, abs=1e-4)
+    adapted.train()(**inputs)["logits"].sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in adapted.parameters() if p.grad is not None)
+
+
+def test_dora_where_every_layer_has_a_dead_output_is_refused():
+    model, _ = tiny.TRANSFORMERS["bert"]()
+    for module in body_of(model):
+        if isinstance(module, torch.nn.Linear):
+            module.weight.data[0] = 0
+    with pytest.raises(ModelError, match="each of its 13 layers has an output whose weights are all zero"):
+        make_strategy("peft:method=dora").check_model(model)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [("peft:method=lora2", "method"), ("peft:r=0", "r=0"), ("peft:alpha=0", "alpha"), ("peft:groups=99", "groups=99")],
