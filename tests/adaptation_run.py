@@ -62,6 +62,9 @@ def trainer(folder, *callbacks, layers=True, target_labels=False, method="dann",
         pairs = TargetRows(pairs.target)
         if method == "shot":
             callbacks = (*callbacks, PseudoLabels(pairs.rows, default_collate))
+    if method == "clusters":
+        pairs = DomainPairs(pairs.source, pairs.target, numbered=True)
+        callbacks = (*callbacks, PseudoLabels(pairs.target, default_collate))
     if method == "self_training":
         callbacks = (*callbacks, MeanTeacher(decay=0.5))
     return Trainer(

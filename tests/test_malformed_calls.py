@@ -51,7 +51,7 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, list[Any]]]] = [
     ("LwF", (), {"alpha": [NAN, -1], "temperature": [0, NAN, "x"], "source": [3], "own_head": ["maybe"]}),
     ("MultiTaskConfig", (), {"tasks": [3, "nope", [None], {"a": None}, {"a": {}}, {"a": {"type": "clasification"}}, {"a": {"type": "classification", "num_labels": HUGE}}, {"a": {"type": "classification", "num_label": 3}}], "inputs": [3, "nope", [None]], "shared_from": [-1, "x"], "batch_norm": ["per_inpt"]}),
     ("MultiTaskDataset", (), {"sources": [{}, 3, {"a": 3}]}),
-    ("PseudoLabels", (ROWS, default_data_collator), {"every": [0, "x"], "batch_size": [0, "x"]}),
+    ("PseudoLabels", (ROWS, default_data_collator), {"every": [0, "x"], "batch_size": [0, "x"], "max_rows": [1, "x"]}),
     ("ReestimateBatchNorm", (ROWS, default_data_collator), {"batch_size": [0, -1, "x"], "max_rows": [0, "x"], "target": [3]}),
     ("RestoreWeights", (), {"checkpoint": [3, ["a"]]}),
     ("EMA", (), {"decay": [1.0, -0.1, NAN, "x"], "batch_size": [0, 1, "x"], "max_rows": [0, 1, "x"]}),

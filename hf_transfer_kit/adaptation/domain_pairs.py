@@ -30,6 +30,8 @@ class Pair(NamedTuple):
 
     source: Mapping[str, Any]
     target: Mapping[str, Any]
+    number: int | None = None
+    """Of the target's row, where it is asked for."""
 
 
 class SourceRow(NamedTuple):
@@ -108,6 +110,7 @@ class DomainPairs(TorchDataset):
         target: The same, with or without labels: those are dropped here.
         target_columns: What is kept of a target row; None keeps all but ``label``, ``labels`` and ``label_ids``.
         seed: Of the order of the shorter domain.
+        numbered: Whether pairs tell the number of their target row, for methods that label rows (``clusters``).
 
     Raises:
         DataError: When a domain is empty or has no length, when both name their classes and the names differ, or when
@@ -126,6 +129,7 @@ class DomainPairs(TorchDataset):
         *,
         target_columns: Collection[str] | None = None,
         seed: int = 0,
+        numbered: bool = False,
     ) -> None:
         for name, rows in (("source", source), ("target", target)):
             if not hasattr(rows, "__len__"):
@@ -141,6 +145,7 @@ class DomainPairs(TorchDataset):
         self.target = target
         self.target_columns = _checked_columns(target_columns, target[0])
         self.seed = seed
+        self.numbered = numbered
         # Shared memory: workers that stay alive between epochs see what the main process writes.
         self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
 
@@ -154,7 +159,11 @@ class DomainPairs(TorchDataset):
         """The pairs of a batch at once, as torch's loader asks for them."""
         sources, targets = self.rows_of(indices)
         return [
-            Pair(self.source[source], without_labels(self.target[target], self.target_columns))
+            Pair(
+                self.source[source],
+                without_labels(self.target[target], self.target_columns),
+                target if self.numbered else None,
+            )
             for source, target in zip(sources, targets, strict=True)
         ]
 
@@ -202,8 +211,9 @@ def _order(size: int, seed: tuple[int, ...], epoch: int, around: int) -> np.ndar
 class DomainCollator:
     """Pairs into one batch: the source under its own names, the target under ``target_`` and its names.
 
-    Rows of the target alone (``TargetRows``) have their numbers beside them. Rows that are no pairs (those of an
-    evaluation) go through ``collator`` as they are; a batch of ``SourceRows`` says that it is the source's.
+    Rows of the target alone (``TargetRows``), and of numbered pairs, have their numbers beside them. Rows that are no
+    pairs (those of an evaluation) go through ``collator`` as they are; a batch of ``SourceRows`` says that it is the
+    source's.
 
     Args:
         collator: What makes a batch of rows of one domain, as Trainer would get it.
@@ -254,7 +264,9 @@ class DomainCollator:
             source = _restyled(source, target, self.style)
         if self.change is not None:
             source, target = changed_inputs(source, self.change), changed_inputs(target, self.change)
-        return {**source, **{f"{TARGET}{name}": value for name, value in target.items()}}
+        told = [pair.number for pair in rows if pair.number is not None]
+        numbered = {"row_numbers": torch.tensor(told)} if told else {}
+        return {**source, **{f"{TARGET}{name}": value for name, value in target.items()}, **numbered}
 
 
 def _restyled(

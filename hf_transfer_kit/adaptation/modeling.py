@@ -191,7 +191,8 @@ class DomainAdversarialModel(PreTrainedModel):
             return_dict: Accepted for other libraries' sake; the output is always a ModelOutput.
             of_source: Of an evaluation's batch that it is the source's (``SourceRows``), whatever it holds; without it
                 rows are read as ``evaluate_as`` says.
-            row_numbers: Of a batch of ``TargetRows``, which stand alone: the number of each, int64 (T,).
+            row_numbers: Of target rows that came with it (``TargetRows``, numbered pairs): the number of each, int64
+                (T,).
             **others: Further inputs of the classifier; the target's inputs, each as ``target_`` and its name.
 
         Raises:
@@ -213,7 +214,7 @@ class DomainAdversarialModel(PreTrainedModel):
             return self._target_alone(target, row_numbers)
         if not self.training or labels is None:
             return self._evaluated(source, labels, self.evaluate_as if of_source is None else "source")
-        return self._adapted(source, target, labels)
+        return self._adapted(source, target, labels, row_numbers)
 
     def read(self, inputs: Mapping[str, Tensor], *, domain: str = "target") -> tuple[Tensor, Tensor]:
         """Logits (N, C) and the features (N, D) they are made of.
@@ -238,7 +239,7 @@ class DomainAdversarialModel(PreTrainedModel):
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
     def _adapted(
-        self, source: dict[str, Tensor], target: dict[str, Tensor], labels: Tensor
+        self, source: dict[str, Tensor], target: dict[str, Tensor], labels: Tensor, row_numbers: Tensor | None
     ) -> SequenceClassifierOutput:
         if not target and not self.objective.needs_target:
             return self._source_alone(source, labels)
@@ -249,7 +250,7 @@ class DomainAdversarialModel(PreTrainedModel):
             )
         check_learning(self, {"objective": self.objective}, _UNFREEZE)
         check_channels(source, target)
-        own = self._both(source, target, labels).in_full_precision()
+        own = self._both(source, target, labels, row_numbers).in_full_precision()
         batch = own.of_all_processes()
         loss = self._class_loss(batch.source_logits, batch.labels)
         scalars: dict[str, Tensor | float] = {"class_loss": loss, "adversarial_strength": self.strength}
@@ -292,7 +293,9 @@ class DomainAdversarialModel(PreTrainedModel):
         weights = cast(Tensor, math.prod(cast(list[Any], given))) if given else None
         return functional.cross_entropy(in_float32(logits), labels, weight=weights, reduction="sum") / len(labels)
 
-    def _both(self, source: dict[str, Tensor], target: dict[str, Tensor], labels: Tensor) -> DomainBatch:
+    def _both(
+        self, source: dict[str, Tensor], target: dict[str, Tensor], labels: Tensor, row_numbers: Tensor | None
+    ) -> DomainBatch:
         rows = len(labels)
         if self._together(source, target):
             both = {name: torch.cat([value, target[name]]) for name, value in source.items()}
@@ -315,6 +318,7 @@ class DomainAdversarialModel(PreTrainedModel):
             source_inputs=source,
             target_inputs=target,
             source_weights=None if self.source_weights is None else self.source_weights[labels],
+            row_numbers=row_numbers,
         )
 
     def _together(self, source: dict[str, Tensor], target: dict[str, Tensor]) -> bool:

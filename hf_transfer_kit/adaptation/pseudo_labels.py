@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from hf_transfer_kit.adaptation.domain_pairs import unlabelled_batch
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
-from hf_transfer_kit.adaptation.objectives.shot import centroid_labels
+from hf_transfer_kit.adaptation.objectives import METHODS
+from hf_transfer_kit.adaptation.objectives.labelled_rows import NO_LABEL
 from hf_transfer_kit.adaptation.refreshed_buffer import RefreshedBuffer
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.data.collating import on_device
 from hf_transfer_kit.data.labels import LABEL_COLUMNS
+from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import check_int
 from hf_transfer_kit.tuning.all_rows import Part
 from hf_transfer_kit.values import MapRows
+from hf_transfer_kit.values.rows import evenly_spread
 
 Rows = MapRows
 Collator = Callable[[list[Any]], Mapping[str, Any]]
@@ -56,7 +59,9 @@ def target_outputs(
 
 
 class PseudoLabels(RefreshedBuffer):
-    """Gives every target row the class of the nearest centre (``centroid_labels``) before training and every so often.
+    """Gives target rows the labels that the objective makes of their features, before training and every so often.
+
+    ``shot`` labels by the nearest centre, ``clusters`` where centres and neighbours agree.
 
     Checkpoints hold the labels as ``pseudo_labels.safetensors``; a resumed run goes on with them.
 
@@ -65,6 +70,10 @@ class PseudoLabels(RefreshedBuffer):
         collator: Rows -> batch.
         every: Steps between two labellings, at least 1; None: each epoch.
         batch_size: Rows a forward.
+        max_rows: How many rows get labels, evenly spread; None: all.
+
+    Raises:
+        SettingsError: When an argument is out of range; before training, when the method asks for no labels.
 
     Example:
         >>> rows = TargetRows(target)
@@ -79,17 +88,35 @@ class PseudoLabels(RefreshedBuffer):
     file: ClassVar[str] = "pseudo_labels.safetensors"
 
     @checked_arguments(own_words_first=True)
-    def __init__(self, target: Rows, collator: Collator, *, every: int | None = None, batch_size: int = 256) -> None:
+    def __init__(
+        self,
+        target: Rows,
+        collator: Collator,
+        *,
+        every: int | None = None,
+        batch_size: int = 256,
+        max_rows: int | None = None,
+    ) -> None:
         super().__init__(every)
         self.target = target
         self.collator = collator
         self.batch_size = check_int("PseudoLabels", "batch_size", batch_size, low=1)
+        self.max_rows = None if max_rows is None else check_int("PseudoLabels", "max_rows", max_rows, low=2)
 
     def place(self, model: DomainAdversarialModel) -> tuple[nn.Module, str]:
         """``pseudo_labels`` of the objective."""
+        if not hasattr(model.objective, "target_labels"):
+            raise SettingsError(
+                f"{model.objective.name} asks for no labels of target rows. Leave PseudoLabels out, or choose a method "
+                f"that does: {', '.join(name for name, kind in METHODS.items() if hasattr(kind, 'target_labels'))}."
+            )
         return model.objective, "pseudo_labels"
 
     def value(self, model: DomainAdversarialModel) -> Tensor:
-        """The class of each row, int64 (N,)."""
-        logits, features = target_outputs(model, self.target, self.collator, batch_size=self.batch_size, together=True)
-        return centroid_labels(features, logits.softmax(dim=1))
+        """The class of each row, int64 (N,), ``NO_LABEL`` for one that gets none."""
+        chosen = evenly_spread(len(self.target), self.max_rows)
+        rows = [self.target[row] for row in chosen] if len(chosen) < len(self.target) else self.target
+        logits, features = target_outputs(model, rows, self.collator, batch_size=self.batch_size, together=True)
+        labels = torch.full((len(self.target),), NO_LABEL)
+        labels[chosen] = cast(Any, model.objective).target_labels(features, logits.softmax(dim=1))
+        return labels

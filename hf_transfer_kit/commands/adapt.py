@@ -60,8 +60,9 @@ from hf_transfer_kit.selection.adapting import (
 from hf_transfer_kit.selection.generalising import METHODS as GENERALISATION_METHODS
 from hf_transfer_kit.values import Adaptation
 
-DEFAULT_METHODS = {"random": "adamatch:source_weight=1", "pretrained": "mcc"}
-"""By the network's weights: random ones have invariances to learn, which strongly changed rows teach."""
+DEFAULT_METHODS = {"random": "adamatch:source_weight=1", "pretrained": "mcc", "pictures": "clusters"}
+"""By the network's weights: random ones have invariances to learn, which strongly changed rows teach. Pretrained ones
+hold classes of pictures as clusters; sounds (as log-mel pictures, too) and texts they must learn to tell apart."""
 BASELINES = ("source_only", "target_supervised")
 
 
@@ -73,8 +74,9 @@ class AdaptArguments:
         default_factory=list,
         metadata={
             "help": f"Of {', '.join(METHODS)}; options after a colon: dann:view=1,weight=0.5 (pictures and random "
-            f"weights: view=1 is usual). Default: {DEFAULT_METHODS['pretrained']}, of a network with random weights "
-            f"{DEFAULT_METHODS['random']}. With --source_model of {', '.join(SOURCE_FREE_METHODS)}; default: "
+            f"weights: view=1 is usual). Default: {DEFAULT_METHODS['pretrained']}, of a pretrained network on pictures "
+            f"{DEFAULT_METHODS['pictures']}, of one with random weights {DEFAULT_METHODS['random']}. "
+            f"With --source_model of {', '.join(SOURCE_FREE_METHODS)}; default: "
             f"shot:view=1. With several sources and no target of {', '.join(GENERALISATION_METHODS)}; default: "
             f"{' '.join(SEVERAL[1:])}.",
             "aliases": ["--method"],
@@ -103,6 +105,18 @@ class AdaptTrainingArguments(OpenRunsArguments):
 
 FLAGS = (KeptModelArguments, DomainArguments, AdaptArguments, WeightArguments, AdaptTrainingArguments)
 """Dataclasses of its flags."""
+
+
+def usual_method(pretrained: bool, modality: str) -> str:
+    """What adapts where no method is named.
+
+    Args:
+        pretrained: Whether the network begins with weights learned elsewhere.
+        modality: Of the data: ``"image"``, ``"text"`` or ``"audio"``.
+    """
+    if not pretrained:
+        return DEFAULT_METHODS["random"]
+    return DEFAULT_METHODS["pictures" if modality == "image" else "pretrained"]
 
 
 def main() -> None:
@@ -137,7 +151,7 @@ def main() -> None:
     with args.main_process_first():
         source, target = domain_args.load()
     model_args.model_name_or_path = model_args.model_name_or_path or DANN_MNIST
-    adapt_args.methods = adapt_args.methods or [DEFAULT_METHODS["pretrained" if model_args.pretrained else "random"]]
+    adapt_args.methods = adapt_args.methods or [usual_method(model_args.pretrained, source.modality)]
     make_model = model_args.model_maker(source)
     network = make_model(adapt_args.seeds[0])
     processor = model_args.processor(network)

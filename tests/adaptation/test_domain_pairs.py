@@ -203,3 +203,15 @@ def test_a_random_change_draws_from_torchs_state_anew_for_each_domain():
 def test_a_change_that_cannot_be_called_is_a_sentence():
     with pytest.raises(SettingsError, match=r"change='strong' cannot be called\. Give a function of a tensor"):
         DomainCollator(default_collate, change="strong")
+
+
+@pytest.mark.parametrize(("sources", "targets"), [(7, 3), (3, 7)])
+def test_numbered_pairs_tell_which_target_row_they_hold(sources, targets):
+    source = [{"pixel_values": torch.zeros(2), "labels": 0} for _ in range(sources)]
+    target = [{"pixel_values": torch.full((2,), float(row))} for row in range(targets)]
+    pairs = DomainPairs(source, target, numbered=True)
+    pairs.reshuffle(1)
+    batch = DomainCollator(default_collate)(pairs.__getitems__(range(7)))
+    assert torch.equal(batch["row_numbers"], batch["target_pixel_values"][:, 0].long())
+    assert batch["row_numbers"].unique().tolist() == list(range(targets))
+    assert "row_numbers" not in DomainCollator(default_collate)([DomainPairs(source, target)[0]])

@@ -21,6 +21,8 @@ def objective_of(name, device):
     objective = OBJECTIVES[name](width=WIDTH, num_labels=CLASSES, **OPTIONS.get(name, {})).to(device)
     if name == "self_training":
         objective.teacher_logits = torch.randn(ROWS, CLASSES).to(device)
+    if name == "clusters":
+        objective.pseudo_labels = (torch.arange(ROWS) % (CLASSES + 1) - 1).to(device)
     return objective
 
 
@@ -49,6 +51,7 @@ def terms_and_gradients(name, spread, *, device="cpu", network=torch.float32, au
             extract=lambda rows: body(rows),
             source_inputs={"rows": source.detach()},
             target_inputs={"rows": target.detach()},
+            row_numbers=torch.arange(ROWS, device=device),
         )
         torch.manual_seed(7)
         terms = objective.terms(batch)

@@ -15,6 +15,7 @@ from hf_transfer_kit.adaptation import (
     DomainAdversarialModel,
     DomainCollator,
     DomainPairs,
+    PseudoLabels,
 )
 from hf_transfer_kit.adaptation.mean_teacher import MeanTeacher
 from hf_transfer_kit.adaptation.objectives import OBJECTIVES
@@ -29,6 +30,7 @@ TERMS = {
     "coral": {"coral_loss"},
     "mcd": {"second_class_loss", "discrepancy_loss", "disagreement"},
     "mcc": {"confusion_loss"},
+    "clusters": {"pseudo_label_loss", "confusion_loss", "pseudo_labelled"},
     "entropy": {"target_entropy_loss"},
     "vada": {"domain_loss", "target_entropy_loss", "smooth_loss", "domain_accuracy"},
     "adamatch": {"pseudo_label_loss", "pseudo_labelled"},
@@ -43,12 +45,14 @@ def test_it_trains_logs_and_reloads(method, training_arguments, tmp_path):
     network = DannMnistForImageClassification(DannMnistConfig(batch_norm=True))
     model = DomainAdversarialModel.from_classifier(network, method=method)
     before = copy.deepcopy(model.state_dict())
+    target = adaptation_run.rows(9, 2, labels=False)
+    beside = {"self_training": [MeanTeacher()], "clusters": [PseudoLabels(target, default_collate)]}
     trainer = Trainer(
         model,
         training_arguments(max_steps=2, per_device_train_batch_size=6, learning_rate=0.01),
-        train_dataset=DomainPairs(adaptation_run.rows(12, 1), adaptation_run.rows(9, 2, labels=False)),
+        train_dataset=DomainPairs(adaptation_run.rows(12, 1), target, numbered=method == "clusters"),
         data_collator=DomainCollator(default_collate),
-        callbacks=[AdversarialSchedule(), LogScalars(), *([MeanTeacher()] if method == "self_training" else [])],
+        callbacks=[AdversarialSchedule(), LogScalars(), *beside.get(method, [])],
     )
     trainer.train()
     logged = trainer.state.log_history[1]

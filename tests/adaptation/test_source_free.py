@@ -166,3 +166,20 @@ def test_what_does_not_fit_is_told():
             model_of("shot", **options)
     with pytest.raises(SettingsError, match="every=0"):
         PseudoLabels([], default_collate, every=0)
+
+
+def test_only_so_many_rows_get_labels_and_the_others_teach_nothing(tmp_path):
+    rows, model = rows_of("resnet"), model_of("shot", label_weight=1.0)
+    callback = PseudoLabels(rows, default_collate, max_rows=4)
+    callback.refresh(model)
+    labels = model.objective.pseudo_labels
+    chosen = [0, 4, 7, 11]
+    assert (labels[chosen] >= 0).all()
+    assert (labels == -1).sum() == 8
+    logits, features = target_outputs(model, [rows[row] for row in chosen], default_collate)
+    assert torch.equal(labels[chosen], centroid_labels(features, logits.softmax(1)))
+
+
+def test_a_method_that_asks_for_no_labels_is_a_sentence():
+    with pytest.raises(SettingsError, match=r"tent asks for no labels .* choose a method that does: .*clusters"):
+        PseudoLabels(rows_of("resnet"), default_collate).refresh(model_of("tent"))

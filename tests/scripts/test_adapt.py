@@ -11,6 +11,8 @@ from scripts.test_scripts import network, run  # noqa: F401  (network is a fixtu
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 import hf_transfer_kit.backbones.dann_mnist  # noqa: F401 - registers the class
+from hf_transfer_kit.commands.adapt import usual_method
+from hf_transfer_kit.selection.adapting import make_method
 
 FAST = ["--max_steps", "4", "--evaluations", "2", "--per_device_train_batch_size", "8", "--use_cpu"]
 
@@ -177,3 +179,18 @@ def test_two_processes_end_a_run_at_the_same_step_by_one_clock(tmp_path):
     (result,) = json.loads((tmp_path / "report.json").read_text())["adaptation"]["results"]
     assert result["ended"] == ["minutes"]
     assert done.stdout.count("dann was still rising when it was cut after") == 1
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "modality", "method"),
+    [
+        (False, "image", "adamatch:source_weight=1"),
+        (False, "audio", "adamatch:source_weight=1"),
+        (True, "image", "clusters"),
+        (True, "text", "mcc"),
+        (True, "audio", "mcc"),
+    ],
+)
+def test_the_usual_method_goes_by_weights_and_by_what_is_read(pretrained, modality, method):
+    assert usual_method(pretrained, modality) == method
+    assert make_method(method).text == method

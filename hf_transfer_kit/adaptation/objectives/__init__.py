@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from hf_transfer_kit.adaptation.objectives.adamatch import AdaMatch
 from hf_transfer_kit.adaptation.objectives.cdan import CDAN
+from hf_transfer_kit.adaptation.objectives.clusters import Clusters
 from hf_transfer_kit.adaptation.objectives.coral import DeepCORAL
 from hf_transfer_kit.adaptation.objectives.dann import DANN
 from hf_transfer_kit.adaptation.objectives.entropy import EntropyMinimisation
@@ -37,6 +38,7 @@ OBJECTIVES: Registry[Objective] = Registry(
         DeepCORAL,
         MCD,
         MCC,
+        Clusters,
         EntropyMinimisation,
         VADA,
         AdaMatch,

@@ -90,6 +90,7 @@ class AdaMatch(Objective):
 
     name: ClassVar[str] = "adamatch"
     summary: ClassVar[str] = "sure target predictions teach strongly changed target rows"
+    usual_teacher: ClassVar[float] = 0.999
 
     def __init__(
         self,

@@ -49,7 +49,7 @@ class DomainBatch:
     source_weights: Tensor | None = None
     """How much each source row counts where methods weigh them, (S,); None: all alike."""
     row_numbers: Tensor | None = None
-    """Number of each target row in the training data, int64 (T,), where rows came without a source (``TargetRows``)."""
+    """Number of each target row in the training data, int64 (T,), of ``TargetRows`` and numbered pairs."""
     memo: dict[str, Any] = field(default_factory=dict)
     """What ``terms`` leaves, without gradient, for ``diagnostics``: nothing is computed twice in a step."""
 
@@ -140,6 +140,12 @@ class Objective(InFloat32):
     """Whether its terms weigh source rows by ``batch.source_weights``."""
     needs_source: ClassVar[bool] = True
     """Whether a step must hold source rows with their labels."""
+    usual_view: ClassVar[float] = 0.0
+    """Amount of ``strong_view`` on training rows where a user of ``compare_adaptations`` says nothing."""
+    usual_head: ClassVar[str] = "random"
+    """How a fresh label head begins there: at ``"random"`` weights, or ``"probe"``, solved on the source's features."""
+    usual_teacher: ClassVar[float] = 0.0
+    """Decay of the moving average whose weights are kept there; 0 keeps the network's own."""
     runs_backward: ClassVar[bool] = False
     """Whether ``compute_terms`` takes a gradient through the network, which FSDP2 cannot have inside a forward."""
 

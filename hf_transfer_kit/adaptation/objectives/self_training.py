@@ -56,6 +56,7 @@ class SelfTraining(Objective):
 
     name: ClassVar[str] = "self_training"
     summary: ClassVar[str] = "a moving average of the network teaches it the target"
+    usual_teacher: ClassVar[float] = 0.999
 
     needs_source: ClassVar[bool] = False
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from hf_transfer_kit.adaptation.objectives.entropy import conditional_entropy, prediction_diversity
 from hf_transfer_kit.adaptation.objectives.input_perturbation import changed_features
+from hf_transfer_kit.adaptation.objectives.labelled_rows import labelled_loss
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch
 from hf_transfer_kit.adaptation.objectives.source_free import SourceFreeObjective
 from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
@@ -86,6 +87,10 @@ class SHOT(SourceFreeObjective):
         """The label head."""
         head.requires_grad_(False)
 
+    def target_labels(self, features: Tensor, probabilities: Tensor) -> Tensor:
+        """``centroid_labels``."""
+        return centroid_labels(features, probabilities)
+
     def compute_terms(self, batch: DomainBatch) -> dict[str, Tensor]:
         """``information_loss``, and with labels ``pseudo_label_loss``; with ``view`` the latter of both looks."""
         logits = batch.target_logits
@@ -94,8 +99,8 @@ class SHOT(SourceFreeObjective):
         if not self.label_weight or self.pseudo_labels is None or batch.row_numbers is None:
             return terms
         labels = self.pseudo_labels[batch.row_numbers]
-        loss = functional.cross_entropy(logits, labels)
+        loss = labelled_loss(logits, labels)
         if self.view:
             change = partial(strong_view, amount=self.view, invert=self.invert)
-            loss = loss + functional.cross_entropy(batch.classify(changed_features(batch, self.name, change)), labels)
+            loss = loss + labelled_loss(batch.classify(changed_features(batch, self.name, change)), labels)
         return {**terms, "pseudo_label_loss": self.label_weight * loss}

@@ -19,6 +19,7 @@ from hf_transfer_kit.near_names import did_you_mean
 from hf_transfer_kit.options import check_choice, check_number
 from hf_transfer_kit.registering import Summaries
 from hf_transfer_kit.selection.contest.option_texts import check_known, check_option_types, read_text
+from hf_transfer_kit.selection.strategies.strategy import PROBE
 
 LAST = "last"
 """In place of a score: the weights at the end are kept."""
@@ -45,8 +46,9 @@ SOURCE_FREE_METHODS: Mapping[str, str] = Summaries(
 )
 """The same for methods that need no source rows."""
 
-_TAUGHT = ("adamatch", "self_training")
-_OF_EVERY_METHOD = ("view", "invert", "batch_norm", "reestimate", "teacher")
+HEADS = ("random", PROBE)
+"""How a fresh label head begins."""
+_OF_EVERY_METHOD = ("view", "invert", "batch_norm", "reestimate", "teacher", "head")
 _OF_WEIGHING = ("shares",)
 _OF_PAIRS = ("style",)
 _OF_VIEWS = ("view", "amount", "invert", "style")
@@ -68,6 +70,8 @@ class AdaptationMethod:
         teacher: Decay of the moving average whose weights are kept; 0 keeps the network's own.
         shares: Whether source rows count by how often the target shows their class (``TargetShares``).
         style: How far, in [0, 1], source images take the amplitudes of target images (``in_style_of``).
+        head: ``"random"``, or ``"probe"``: the label head begins solved on the source's features; None is the method's
+            usual one, ``"probe"`` only where the network's head can be solved.
     """
 
     text: str
@@ -80,6 +84,17 @@ class AdaptationMethod:
     teacher: float = 0.0
     shares: bool = False
     style: float = 0.0
+    head: str | None = None
+
+    @property
+    def begins_solved(self) -> bool:
+        """Whether the label head is to be solved before training."""
+        return (self.head or OBJECTIVES[self.objective].usual_head) == PROBE
+
+    @property
+    def labels_target(self) -> bool:
+        """Whether it gives labels to target rows by their number (``PseudoLabels``)."""
+        return hasattr(OBJECTIVES[self.objective], "target_labels")
 
     @property
     def objective(self) -> str:
@@ -169,7 +184,7 @@ def make_method(specification: str, *, invert: bool = True, view: float = 0.0) -
 
     Args:
         specification: The text. Options are those of the objective, ``alignment`` and its options for ``shallow``, and
-            for every trained method ``view``, ``invert``, ``batch_norm``, ``reestimate`` and ``teacher``.
+            for every trained method ``view``, ``invert``, ``batch_norm``, ``reestimate``, ``teacher`` and ``head``.
         invert: Whether strong views invert every second image where the text does not say.
         view: Amount of the strong view where the text does not say, of methods that adapt and make no views themselves.
 
@@ -203,7 +218,7 @@ def make_method(specification: str, *, invert: bool = True, view: float = 0.0) -
     options = _of_objective(specification, given, allowed, general)
     if "invert" in allowed:
         options.setdefault("invert", given.get("invert", invert))
-    usual = view if adapts and "amount" not in allowed else 0.0
+    usual = max(view, method.usual_view) if adapts and "amount" not in allowed else 0.0
     found = AdaptationMethod(
         specification,
         name,
@@ -212,9 +227,10 @@ def make_method(specification: str, *, invert: bool = True, view: float = 0.0) -
         invert=bool(given.get("invert", invert)),
         batch_norm=check_choice(name, "batch_norm", given.get("batch_norm", "per_domain"), BATCH_NORMS),
         reestimate=bool(given.get("reestimate", not plain)),
-        teacher=check_number(name, "teacher", given.get("teacher", 0.999 if name in _TAUGHT else 0.0), low=0, high=1),
+        teacher=check_number(name, "teacher", given.get("teacher", method.usual_teacher), low=0, high=1),
         shares=bool(given.get("shares", False)),
         style=check_number(name, "style", given.get("style", 0.0), low=0, high=1),
+        head=check_choice(name, "head", given["head"], HEADS) if "head" in given else None,
     )
     # Trial: the objective itself knows the range of its options.
     method(width=8, num_labels=2, **options)

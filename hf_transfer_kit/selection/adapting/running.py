@@ -18,6 +18,7 @@ from hf_transfer_kit.adaptation import (
     DomainCollator,
     DomainPairs,
     MeanTeacher,
+    PseudoLabels,
     SeveralSourcesModel,
     TargetShares,
     reestimate_batch_norm,
@@ -26,7 +27,7 @@ from hf_transfer_kit.adaptation.label_shift import label_shift
 from hf_transfer_kit.adaptation.scores.domain_outputs import DomainOutputs
 from hf_transfer_kit.backbones.seeded_eval_mode import preserved_random_state
 from hf_transfer_kit.data import PreparedData
-from hf_transfer_kit.errors import DataError
+from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.metrics import classification_metrics
 from hf_transfer_kit.selection.adapting.checkpoint_selection import KeepBest, evenly_spread_accuracy
 from hf_transfer_kit.selection.adapting.methods import AdaptationMethod
@@ -34,6 +35,7 @@ from hf_transfer_kit.selection.contest.budget import Budget
 from hf_transfer_kit.selection.contest.flattening import OF_ACCURACY, RAMP, STEPS, UntilFlat
 from hf_transfer_kit.selection.contest.not_finite import StopNotFinite, check_finite
 from hf_transfer_kit.selection.contest.run_settings import run_settings, shared_batches
+from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
 from hf_transfer_kit.selection.finetuning.running import metrics_of, to_channels_last, training_classes
 from hf_transfer_kit.tuning import LearnedRates, LogScalars, rates_of
 from hf_transfer_kit.tuning.rates import rate_groups
@@ -163,7 +165,9 @@ def run_adaptation(
     """
     if method.uses_target_labels and "train" not in domains.labelled:
         raise DataError(f"{method.text} learns from labels of the target, which has none. Leave it out.")
-    model = adaptive_model(method, make_model(seed), seed)
+    learned = domains.target if method.uses_target_labels else domains.source
+    classifier, solved = begun(method, make_model(seed), learned, args.device)
+    model = adaptive_model(method, classifier, seed)
     to_channels_last(model, domains.source)
     teacher = MeanTeacher(method.teacher) if method.teacher else None
     selected = method.selected_by(select)
@@ -194,7 +198,6 @@ def run_adaptation(
         seed=seed,
     )
     rows, collator = _training_rows(method, domains, seed)
-    learned = domains.target if method.uses_target_labels else domains.source
     model.class_weights = domains.source.balance.class_weights(training_classes(learned), learned.label_names)
     trainer = Trainer(
         model,
@@ -207,13 +210,14 @@ def run_adaptation(
             StopNotFinite(),
             LogScalars(),
             *_shares(method, domains, budget),
+            *_labels(method, domains, budget),
             *([teacher] if teacher else []),
             keep,
             until,
             LearnedRates(),
             *callbacks,
         ],
-        optimizer_cls_and_kwargs=fast_fresh_parts(model, run_args) if domains.pretrained else None,
+        optimizer_cls_and_kwargs=fast_fresh_parts(model, run_args, head=not solved) if domains.pretrained else None,
     )
     trainer.remove_callback(PrinterCallback)
     started = time.perf_counter()
@@ -287,6 +291,34 @@ def tested_on(
     return metrics_of(output.metrics or {}, "test"), np.asarray(output.label_ids), np.asarray(logits).argmax(-1)
 
 
+def begun(
+    method: AdaptationMethod, classifier: PreTrainedModel, learned: PreparedData, device: torch.device
+) -> tuple[PreTrainedModel, bool]:
+    """The classifier as training begins with it, in place, and whether its head was solved.
+
+    A head is solved on features that BatchNorm normalises as in training, by statistics of the rows themselves.
+
+    Args:
+        method: Which says how the head begins.
+        classifier: With a fresh head.
+        learned: Whose labels are learned.
+        device: Where the pass through the network is made.
+
+    Raises:
+        SettingsError: When ``head=probe`` was asked for and the head cannot be solved.
+    """
+    if not method.begins_solved:
+        return classifier, False
+    starts = HeadStarts(learned)
+    if reason := starts.why_not(classifier):
+        if method.head is None:
+            return classifier, False
+        raise SettingsError(f"{method.text}: {reason} Leave head=probe out.")
+    reestimate_batch_norm(classifier, learned.train, learned.collator, max_rows=2 * ROWS)
+    starts.solve(classifier, device)
+    return classifier, True
+
+
 def adaptive_model(method: AdaptationMethod, classifier: PreTrainedModel, seed: int) -> DomainAdversarialModel:
     """The classifier with the method beside it, before training."""
     with preserved_random_state():
@@ -307,11 +339,25 @@ def _shares(method: AdaptationMethod, domains: Domains, budget: Budget) -> list[
     return [TargetShares(training_classes(domains.source), domains.target.train, domains.source.collator, every=every)]
 
 
+def _labels(method: AdaptationMethod, domains: Domains, budget: Budget) -> list[TrainerCallback]:
+    if not method.labels_target:
+        return []
+    every = max(1, budget.max_steps // 10)
+    return [PseudoLabels(domains.target.train, domains.source.collator, every=every, max_rows=ROWS)]
+
+
 def fast_fresh_parts(
-    model: DomainAdversarialModel | SeveralSourcesModel, args: TrainingArguments
+    model: DomainAdversarialModel | SeveralSourcesModel, args: TrainingArguments, *, head: bool = True
 ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
-    """AdamW, or what the arguments name, with a larger rate for what begins with random weights."""
-    fresh = {id(p) for part in (model.label_head.module, model.objective) for p in part.parameters()}
+    """AdamW, or what the arguments name, with a larger rate for what begins with random weights.
+
+    Args:
+        model: The model.
+        args: Arguments of its run.
+        head: Whether the label head does.
+    """
+    parts_of = [model.objective, *([model.label_head.module] if head else [])]
+    fresh = {id(p) for part in parts_of for p in part.parameters()}
     optimizer, kwargs = Trainer.get_optimizer_cls_and_kwargs(args, model)
     parts: dict[bool, dict] = {True: {}, False: {}}
     for name, parameter in model.named_parameters():
@@ -326,6 +372,6 @@ def _training_rows(method: AdaptationMethod, domains: Domains, seed: int) -> tup
     learned = domains.target if method.uses_target_labels else domains.source
     rows = domains.source.balance.rows(learned.train, training_classes(learned), seed=seed)
     if method.reads_target:
-        pairs = DomainPairs(rows, domains.target.train, seed=seed)
+        pairs = DomainPairs(rows, domains.target.train, seed=seed, numbered=method.labels_target)
         return pairs, DomainCollator(collator, change=method.change, style=method.restyle)
     return rows, ChangingCollator(collator, method.change) if method.change else collator

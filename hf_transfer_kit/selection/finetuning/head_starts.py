@@ -99,7 +99,7 @@ class HeadStarts:
             raise SettingsError(f"{strategy.name}:head=probe: {reason} Leave head=probe out.")
         key = features_fingerprint(model, self._layers[type(plain_model(model)[0])])
         if key not in self._solved:
-            self._solved[key] = self._solve(model, device)
+            self._solved[key] = self.solve(model, device)
         self.last = self._solved[key]
         return cast(PreTrainedModel, self.last.put_into(model))
 
@@ -120,7 +120,13 @@ class HeadStarts:
         """What a run that is to go on from its checkpoints keeps in them of the head that it began with."""
         return () if self.last is None else (KeepSolvedHead(self.last),)
 
-    def _solve(self, model: PreTrainedModel, device: torch.device) -> SolvedHead:
+    def solve(self, model: PreTrainedModel, device: torch.device) -> SolvedHead:
+        """Solves the model's head in place, whatever was solved before.
+
+        Args:
+            model: With a fresh head.
+            device: Where the pass through the network is made; the model is moved there and back.
+        """
         data, was_on = self.data, model.device
         model.to(device)  # type: ignore[arg-type]  # transformers' own signature is a wrapped one
         try:

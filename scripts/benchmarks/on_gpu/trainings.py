@@ -115,9 +115,12 @@ def adapted(bench: Bench, method: str, more: Callable[..., TrainerCallback] | No
         network(bench), method=method, method_options=_OPTIONS.get(method, {})
     )
     callbacks = [AdversarialSchedule(), LogScalars(), *([MeanTeacher(0.9)] if method in _TAUGHT else [])]
+    if method == "clusters":
+        # Anew where gradients are compared, when all have the same weights.
+        callbacks.append(PseudoLabels(target, default_collate, every=bench.steps.measured))
     return Training(
         model,
-        DomainPairs(source, target),
+        DomainPairs(source, target, numbered=method == "clusters"),
         DomainCollator(default_collate),
         _with(callbacks, more and more(source, target, default_collate)),
         batch=batch_size(bench),

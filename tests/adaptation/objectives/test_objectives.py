@@ -3,6 +3,7 @@
 import copy
 import inspect
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,6 +21,9 @@ def objective_and_batch(name, *, sources=5, targets=4, dtype=torch.float64, seco
     objective = OBJECTIVES[name](width=WIDTH, num_labels=CLASSES, **options).to(dtype)
     if hasattr(objective, "teacher_logits"):
         objective.teacher_logits = batch.target_logits.detach()
+    if hasattr(objective, "pseudo_labels"):
+        objective.pseudo_labels = torch.arange(targets) % CLASSES
+        batch = replace(batch, row_numbers=torch.arange(targets))
     return objective, batch
 
 
@@ -70,6 +74,7 @@ def test_the_order_of_rows_does_not_count(name):
     rows, others = torch.randperm(5), torch.randperm(4)
     shuffled = copy.copy(batch)
     for field, order in (
+        *([("row_numbers", others)] if batch.row_numbers is not None else []),
         ("source_features", rows),
         ("source_logits", rows),
         ("labels", rows),
@@ -143,6 +148,7 @@ def test_every_error_is_the_kits():
         "jan": {"class_bandwidth": 0},
         "coral": {"on": "pixels"},
         "mcc": {"temperature": 0},
+        "clusters": {"confusion": -1},
         "entropy": {"diversity": float("nan")},
         "vada": {"radius": 0},
         "adamatch": {"threshold": 1.5},

@@ -29,7 +29,13 @@ def prepared(seed: int, *, target: bool = False) -> SimpleNamespace:
     sizes = {"train": 24, "validation": 12, "test": 15}
     splits = {name: rows(size, seed + i, target=target) for i, (name, size) in enumerate(sizes.items())}
     return SimpleNamespace(
-        **splits, collator=default_collate, modality="image", reads="image", label_names=NAMES, balance=ClassBalance()
+        **splits,
+        collator=default_collate,
+        modality="image",
+        reads="image",
+        label_names=NAMES,
+        balance=ClassBalance(),
+        task_type="classification",
     )
 
 

@@ -12,12 +12,16 @@ from torch.utils.data import default_collate
 from transformers import TrainingArguments
 
 from hf_transfer_kit import DomainAdversarialModel
+from hf_transfer_kit.adaptation import OBJECTIVES
+from hf_transfer_kit.backbones.feature_maps import logits_layer
 from hf_transfer_kit.data import ClassBalance
 from hf_transfer_kit.data.memory import Rows
 from hf_transfer_kit.errors import DataError, SettingsError
 from hf_transfer_kit.reports.layer_rows import layer_rows
 from hf_transfer_kit.selection import Budget
 from hf_transfer_kit.selection.adapting import Domains, compare_adaptations, make_method, run_adaptation
+from hf_transfer_kit.selection.adapting.running import begun
+from hf_transfer_kit.selection.finetuning.head_starts import HeadStarts
 
 BUDGET = Budget(8, 8, evaluations=4, learning_rate=2e-3)
 
@@ -85,9 +89,10 @@ def test_the_model_holds_the_weights_that_were_kept(args):
     assert found.points[-1].scores == whole.points[-1].scores
 
 
-def test_labels_of_the_target_change_nothing_but_what_is_told(args):
+@pytest.mark.parametrize("text", ["adamatch:source_weight=1", "clusters"])
+def test_labels_of_the_target_change_nothing_but_what_is_told(args, text):
     """With and without target labels: the same weights, scores and choice."""
-    with_labels, without = run("adamatch:source_weight=1", args), run("adamatch:source_weight=1", args, domains(()))
+    with_labels, without = run(text, args), run(text, args, domains(()))
     state = without.model.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in with_labels.model.state_dict().items())
     assert [point.scores for point in with_labels.points] == [point.scores for point in without.points]
@@ -98,8 +103,61 @@ def test_labels_of_the_target_change_nothing_but_what_is_told(args):
     for split in ("train", "validation", "test"):
         rows = getattr(shuffled.target, split)
         rows.classes = np.roll(rows.classes, 1)
-    wrong = run("adamatch:source_weight=1", args, shuffled)
+    wrong = run(text, args, shuffled)
     assert all(torch.equal(value, state[name]) for name, value in wrong.model.state_dict().items())
+
+
+def right_rows(network, data):
+    with torch.no_grad():
+        said = network.eval()(pixel_values=data.train.values).logits.argmax(1)
+    return float((said.numpy() == data.train.classes).mean())
+
+
+def test_a_head_begins_solved_where_the_method_or_its_text_says(args):
+    source = domains().source
+    first = network(0).state_dict()
+    plain, solved = begun(make_method("mcc"), network(0), source, args.device)
+    assert not solved
+    assert all(torch.equal(value, first[name]) for name, value in plain.state_dict().items())
+    for text in ("mcc:head=probe", "clusters"):
+        classifier, solved = begun(make_method(text), network(0), source, args.device)
+        assert solved
+        assert right_rows(classifier, source) == 1.0
+        moved = {name for name, value in classifier.state_dict().items() if not torch.equal(value, first[name])}
+        weights = {name for name, _ in classifier.named_parameters()}
+        assert {name.rpartition(".")[0] for name in moved & weights} == {logits_layer(classifier)[0]}
+        assert moved - weights  # statistics of BatchNorm are those of the source's rows
+    assert not begun(make_method("clusters:head=random"), network(0), source, args.device)[1]
+
+
+def test_a_head_that_cannot_be_solved_begins_at_random_or_is_a_sentence_where_it_was_asked_for(args, monkeypatch):
+    monkeypatch.setattr(HeadStarts, "why_not", lambda self, model: "Its logits are a table's.")
+    assert not begun(make_method("clusters"), network(0), domains().source, args.device)[1]
+    with pytest.raises(SettingsError, match=r"mcc:head=probe: Its logits are a table's. Leave head=probe out"):
+        run("mcc:head=probe", args)
+
+
+def test_a_solved_head_is_no_fresh_part(args):
+    pretrained = replace(domains(), pretrained=True)
+    for text, factor in (("mcc", 10), ("mcc:head=probe", 1)):
+        found = run(text, args, pretrained)
+        assert max(found.rates.values()) / min(found.rates.values()) == pytest.approx(factor), text
+
+
+def test_rows_are_labelled_ten_times_a_run_by_the_network_as_it_then_is(args, monkeypatch):
+    said = []
+
+    def labelled(self, features, probabilities):
+        said.append(probabilities)
+        return probabilities.argmax(1)
+
+    monkeypatch.setattr(OBJECTIVES["clusters"], "target_labels", labelled)
+    found = run("clusters", args, budget=Budget(20, 8, evaluations=2, learning_rate=2e-3))
+    assert len(said) == 11  # before training, and after every second step
+    assert [len(probabilities) for probabilities in said] == [24] * 11
+    assert not torch.equal(said[0], said[1])
+    assert torch.equal(found.model.objective.pseudo_labels, said[-1].argmax(1))
+    assert [entry["pseudo_labelled"] for entry in found.log if "loss" in entry] == [1.0] * 20
 
 
 def test_source_only_sees_no_target_and_adabn_its_statistics_alone(args):

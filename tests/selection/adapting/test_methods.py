@@ -16,7 +16,10 @@ def test_every_method_has_its_defaults(name):
     assert method.objective in OBJECTIVES
     assert method.uses_target_labels == (name == "target_supervised")
     assert method.reads_target == (name not in ("source_only", "adabn", "target_supervised", "shallow"))
-    assert method.teacher == (0.999 if name in ("adamatch", "self_training") else 0.0)
+    assert method.teacher == {"adamatch": 0.999, "self_training": 0.999, "clusters": 0.95}.get(name, 0.0)
+    assert (method.view, method.begins_solved, method.labels_target) == (
+        (1.0, True, True) if name == "clusters" else (0.0, False, False)
+    )
     assert method.reestimate == (name not in ("source_only", "target_supervised"))
 
 
@@ -77,6 +80,7 @@ def test_a_change_of_images_is_refused_for_texts(text):
         ("adamatch:teacher=2", "teacher"),
         ("shallow:alignment=none_of_these", "alignment"),
         ("mcc:style=1.5", "style"),
+        ("mcc:head=solved", "head='solved'"),
         ("source_only:style=1", "style is no option of source_only"),
         ("target_supervised:style=1", "style is no option of target_supervised"),
     ],
