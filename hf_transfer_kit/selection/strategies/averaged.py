@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from transformers import PreTrainedModel, TrainerCallback
 
-from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.strategy import PROBE, Strategy
 from hf_transfer_kit.tuning import EMA, SWA
 from hf_transfer_kit.values import LayerGroups
 
@@ -22,6 +22,7 @@ class MovingAverage(Strategy):
 
     name: ClassVar[str] = "ema"
     summary: ClassVar[str] = "The whole network fine-tuned, a moving average of its weights taken."
+    begins_with: ClassVar[str] = PROBE
 
     decay: float = 0.999
 

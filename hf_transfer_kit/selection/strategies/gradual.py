@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, TrainerCallback
 
 from hf_transfer_kit.backbones import layer_groups
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.strategy import PROBE, Strategy
 from hf_transfer_kit.tuning import GradualUnfreezing
 from hf_transfer_kit.values import LayerGroups
 
@@ -25,6 +25,7 @@ class Gradual(Strategy):
 
     name: ClassVar[str] = "gradual"
     summary: ClassVar[str] = "The head first, then layer after layer down to the input."
+    begins_with: ClassVar[str] = PROBE
 
     until: float = 0.5
     keep_frozen: int = 0

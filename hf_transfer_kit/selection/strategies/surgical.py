@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from transformers import PreTrainedModel, TrainerCallback
 
-from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.strategy import PROBE, Strategy
 from hf_transfer_kit.tuning import GradientRates, SurgicalTuning
 from hf_transfer_kit.values import LayerGroups
 
@@ -47,6 +47,7 @@ class AutoRGN(Strategy):
 
     name: ClassVar[str] = "auto_rgn"
     summary: ClassVar[str] = "The whole network fine-tuned, each layer at a rate by its relative gradient."
+    begins_with: ClassVar[str] = PROBE
 
     memory: float = 10
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from transformers import PreTrainedModel, TrainerCallback
 
 from hf_transfer_kit.errors import SettingsError
-from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.strategy import PROBE, Strategy
 from hf_transfer_kit.tuning import WeightInterpolation
 from hf_transfer_kit.values import LayerGroups
 
@@ -25,6 +25,7 @@ class Interpolated(Strategy):
 
     name: ClassVar[str] = "wise_ft"
     summary: ClassVar[str] = "The whole network fine-tuned, then averaged with the pretrained weights."
+    begins_with: ClassVar[str] = PROBE
     needs_classes: ClassVar[str] = "chooses its point by accuracy"
 
     points: int = 11
