@@ -48,8 +48,8 @@ SOURCE_FREE_METHODS: Mapping[str, str] = Summaries(
 _TAUGHT = ("adamatch", "self_training")
 _OF_EVERY_METHOD = ("view", "invert", "batch_norm", "reestimate", "teacher")
 _OF_WEIGHING = ("shares",)
-_OF_PAIRS = ("style",)
-_OF_VIEWS = ("view", "amount", "invert", "style")
+_OF_PAIRS = ("style", "source_view")
+_OF_VIEWS = ("view", "source_view", "amount", "invert", "style")
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class AdaptationMethod:
         teacher: Decay of the moving average whose weights are kept; 0 keeps the network's own.
         shares: Whether source rows count by how often the target shows their class (``TargetShares``).
         style: How far, in [0, 1], source images take the amplitudes of target images (``in_style_of``).
+        source_view: Amount of ``strong_view`` on the source's training rows, in place of ``view``; None: the same.
     """
 
     text: str
@@ -80,6 +81,7 @@ class AdaptationMethod:
     teacher: float = 0.0
     shares: bool = False
     style: float = 0.0
+    source_view: float | None = None
 
     @property
     def objective(self) -> str:
@@ -109,6 +111,11 @@ class AdaptationMethod:
     def change(self) -> Callable[[Tensor], Tensor] | None:
         """What is done to training rows, or None."""
         return partial(strong_view, amount=self.view, invert=self.invert) if self.view else None
+
+    @property
+    def source_change(self) -> Callable[[Tensor], Tensor] | None:
+        """What is done to the source's in place of that, or None."""
+        return None if self.source_view is None else partial(strong_view, amount=self.source_view, invert=self.invert)
 
 
 def refuse_idle_views(texts: Iterable[str], modality: str) -> None:
@@ -215,6 +222,7 @@ def make_method(specification: str, *, invert: bool = True, view: float = 0.0) -
         teacher=check_number(name, "teacher", given.get("teacher", 0.999 if name in _TAUGHT else 0.0), low=0, high=1),
         shares=bool(given.get("shares", False)),
         style=check_number(name, "style", given.get("style", 0.0), low=0, high=1),
+        source_view=check_number(name, "source_view", given["source_view"], low=0) if "source_view" in given else None,
     )
     # Trial: the objective itself knows the range of its options.
     method(width=8, num_labels=2, **options)
