@@ -222,9 +222,10 @@ class DomainCollator:
         change: Random change of inputs, (B, ...) -> (B, ...), such as ``strong_view``: applied to each floating-point
             tensor of a batch of pairs but labels, once for the source and once for the target, never to rows of an
             evaluation. Random numbers come from torch's own state, in a worker of the loader from that worker's.
+        source_change: Another one for the source, in place of ``change``; None: the same.
 
     Raises:
-        SettingsError: When ``change`` cannot be called.
+        SettingsError: When a change cannot be called.
 
     Example:
         >>> pairs = DomainPairs(train, target)
@@ -240,10 +241,12 @@ class DomainCollator:
         *,
         change: Callable[[Tensor], Tensor] | None = None,
         style: Callable[[Tensor, Tensor], Tensor] | None = None,
+        source_change: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.collator = collator
         self.style = checked_change(style, "style")
         self.change = checked_change(change)
+        self.source_change = checked_change(source_change, "source_change") or change
 
     def __call__(self, rows: Sequence[Any]) -> dict[str, Any]:
         if isinstance(rows[0], SourceRow):
@@ -262,8 +265,10 @@ class DomainCollator:
         source = collated(self.collator, [pair.source for pair in rows], of=rows)
         if self.style is not None:
             source = _restyled(source, target, self.style)
+        if self.source_change is not None:
+            source = changed_inputs(source, self.source_change)
         if self.change is not None:
-            source, target = changed_inputs(source, self.change), changed_inputs(target, self.change)
+            target = changed_inputs(target, self.change)
         told = [pair.number for pair in rows if pair.number is not None]
         numbered = {"row_numbers": torch.tensor(told)} if told else {}
         return {**source, **{f"{TARGET}{name}": value for name, value in target.items()}, **numbered}

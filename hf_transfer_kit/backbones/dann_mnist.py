@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForImageClassification,
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
 from hf_transfer_kit.errors import DataError, SettingsError
+from hf_transfer_kit.options import check_ints
 
 IMAGE_SIDE = 28
 
@@ -22,7 +23,8 @@ class DannMnistConfig(PreTrainedConfig):
     Args:
         batch_norm: Whether a BatchNorm follows each convolution; the paper's network has none.
         instance_norm: Whether each image is brought to mean 0 and deviation 1 first, as Shu et al. 2018 do.
-        widths: Maps of each convolution; a maximum pooling by 2 follows each.
+        widths: Maps of each convolution.
+        pooled: Numbers of the convolutions that a maximum pooling by 2 follows, the first being 1; None: each.
         kernel_size: Side of the convolutions.
         padding: Pixels of zeros around what a convolution reads.
         hidden: Widths of the label head's hidden layers.
@@ -30,7 +32,8 @@ class DannMnistConfig(PreTrainedConfig):
         num_channels: Of images; grey ones are repeated where it is more than 1.
 
     Raises:
-        SettingsError: When nothing of a 28 x 28 image is left after so many convolutions.
+        SettingsError: When nothing of a 28 x 28 image is left after so many convolutions, or ``pooled`` names one that
+            is not there.
 
     Example:
         >>> config = DannMnistConfig(batch_norm=True, num_labels=3)
@@ -50,6 +53,7 @@ class DannMnistConfig(PreTrainedConfig):
         hidden: Sequence[int] = (100, 100),
         num_labels: int = 10,
         num_channels: int = 3,
+        pooled: Sequence[int] | None = None,
         **kwargs: Any,
     ) -> None:
         if "id2label" not in kwargs:
@@ -62,19 +66,26 @@ class DannMnistConfig(PreTrainedConfig):
         self.padding = padding
         self.hidden = list(hidden)
         self.num_channels = num_channels
+        self.pooled = None
+        if pooled is not None:
+            self.pooled = sorted(check_ints("DannMnistConfig", "pooled", pooled, low=1, high=len(widths)))
         if not widths or self.side < 1:
             raise SettingsError(
                 f"widths={list(widths)} with kernel_size={kernel_size} and padding={padding} leave nothing of a "
-                f"{IMAGE_SIDE} x {IMAGE_SIDE} image. Give one to four widths, or a smaller kernel."
+                f"{IMAGE_SIDE} x {IMAGE_SIDE} image. Give fewer widths, a smaller kernel, or pool after fewer of them."
             )
 
     @property
     def side(self) -> int:
         """Side of the last maps, in pixels."""
         side = IMAGE_SIDE
-        for _ in self.widths:
-            side = (side + 2 * self.padding - self.kernel_size + 1) // 2
+        for number in range(1, len(self.widths) + 1):
+            side = (side + 2 * self.padding - self.kernel_size + 1) // (2 if self.pools_after(number) else 1)
         return side
+
+    def pools_after(self, number: int) -> bool:
+        """Whether a maximum pooling follows a convolution, the first being 1."""
+        return self.pooled is None or number in self.pooled
 
     @property
     def features(self) -> int:
@@ -96,7 +107,7 @@ class DannMnistPreTrainedModel(PreTrainedModel):
 
 
 class DannMnistModel(DannMnistPreTrainedModel):
-    """Convolutions, each with maximum pooling by 2 and ReLU; the paper's two make 768 features of an image.
+    """Convolutions, each with ReLU and most with maximum pooling by 2; the paper's two make 768 features of an image.
 
     Example:
         >>> DannMnistModel(DannMnistConfig())(pixel_values=torch.zeros(2, 3, 28, 28)).pooler_output.shape
@@ -106,7 +117,10 @@ class DannMnistModel(DannMnistPreTrainedModel):
     def __init__(self, config: DannMnistConfig) -> None:
         super().__init__(config)
         self.blocks = nn.Sequential(
-            *(_block(inward, outward, config) for inward, outward in pairwise([config.num_channels, *config.widths]))
+            *(
+                _block(inward, outward, config, pools=config.pools_after(number))
+                for number, (inward, outward) in enumerate(pairwise([config.num_channels, *config.widths]), start=1)
+            )
         )
         self.post_init()
 
@@ -159,11 +173,11 @@ class _Convolution(nn.Conv2d):
         return super().forward(maps.expand(-1, self.in_channels, -1, -1))
 
 
-def _block(inward: int, outward: int, config: DannMnistConfig) -> nn.Sequential:
+def _block(inward: int, outward: int, config: DannMnistConfig, *, pools: bool) -> nn.Sequential:
     # Pooling before ReLU gives the same values from a quarter of the work.
     norm = [nn.BatchNorm2d(outward)] if config.batch_norm else []
     convolution = _Convolution(inward, outward, kernel_size=config.kernel_size, padding=config.padding)
-    return nn.Sequential(convolution, *norm, nn.MaxPool2d(2), nn.ReLU())
+    return nn.Sequential(convolution, *norm, *([nn.MaxPool2d(2)] if pools else []), nn.ReLU())
 
 
 def _normalised(images: Tensor) -> Tensor:

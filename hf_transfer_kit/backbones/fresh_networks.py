@@ -71,6 +71,20 @@ FRESH_NETWORKS: Mapping[str, FreshNetwork] = {
         ),
         28,
     ),
+    "dann_mnist_deep": _pictures(
+        "five convolutions of 3 x 3 on digits normalised one by one, twice as slow again",
+        partial(
+            DannMnistConfig,
+            batch_norm=True,
+            instance_norm=True,
+            widths=(32, 48, 64, 96, 128),
+            pooled=(1, 3, 5),
+            kernel_size=3,
+            padding=1,
+            hidden=(128,),
+        ),
+        28,
+    ),
     "small_resnet": _pictures(
         "a residual network of 0.7 M weights for images, or spectrograms, of 64 x 64",
         partial(

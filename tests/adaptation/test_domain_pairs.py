@@ -181,6 +181,17 @@ def test_a_change_meets_real_inputs_of_both_domains_and_nothing_else():
     assert changed["labels"].is_floating_point()
 
 
+def test_the_source_may_have_a_change_of_its_own():
+    plain = DomainCollator(default_collate)(_pairs())
+    own = DomainCollator(default_collate, change=lambda inputs: 2 * inputs, source_change=lambda inputs: 3 * inputs)
+    alone = DomainCollator(default_collate, source_change=lambda inputs: 3 * inputs)
+    for collate, target in ((own, 2), (alone, 1)):
+        changed = collate(_pairs())
+        torch.testing.assert_close(changed["x"], 3 * plain["x"])
+        torch.testing.assert_close(changed["target_x"], target * plain["target_x"])
+        assert torch.equal(changed["labels"], plain["labels"])
+
+
 def test_rows_of_an_evaluation_are_never_changed():
     collate = DomainCollator(default_collate, change=torch.zeros_like)
     assert collate([pair.source for pair in _pairs()])["x"].abs().sum() > 0
@@ -203,6 +214,8 @@ def test_a_random_change_draws_from_torchs_state_anew_for_each_domain():
 def test_a_change_that_cannot_be_called_is_a_sentence():
     with pytest.raises(SettingsError, match=r"change='strong' cannot be called\. Give a function of a tensor"):
         DomainCollator(default_collate, change="strong")
+    with pytest.raises(SettingsError, match="source_change='strong' cannot be called"):
+        DomainCollator(default_collate, source_change="strong")
 
 
 @pytest.mark.parametrize(("sources", "targets"), [(7, 3), (3, 7)])

@@ -50,8 +50,8 @@ HEADS = ("random", PROBE)
 """How a fresh label head begins."""
 _OF_EVERY_METHOD = ("view", "invert", "batch_norm", "reestimate", "teacher", "head")
 _OF_WEIGHING = ("shares",)
-_OF_PAIRS = ("style",)
-_OF_VIEWS = ("view", "amount", "invert", "style")
+_OF_PAIRS = ("style", "source_view")
+_OF_VIEWS = ("view", "source_view", "amount", "invert", "style")
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class AdaptationMethod:
         style: How far, in [0, 1], source images take the amplitudes of target images (``in_style_of``).
         head: ``"random"``, or ``"probe"``: the label head begins solved on the source's features; None is the method's
             usual one, ``"probe"`` only where the network's head can be solved.
+        source_view: Amount of ``strong_view`` on the source's training rows, in place of ``view``; None: the same.
     """
 
     text: str
@@ -95,6 +96,8 @@ class AdaptationMethod:
     def labels_target(self) -> bool:
         """Whether it gives labels to target rows by their number (``PseudoLabels``)."""
         return hasattr(OBJECTIVES[self.objective], "target_labels")
+
+    source_view: float | None = None
 
     @property
     def objective(self) -> str:
@@ -124,6 +127,11 @@ class AdaptationMethod:
     def change(self) -> Callable[[Tensor], Tensor] | None:
         """What is done to training rows, or None."""
         return partial(strong_view, amount=self.view, invert=self.invert) if self.view else None
+
+    @property
+    def source_change(self) -> Callable[[Tensor], Tensor] | None:
+        """What is done to the source's in place of that, or None."""
+        return None if self.source_view is None else partial(strong_view, amount=self.source_view, invert=self.invert)
 
 
 def refuse_idle_views(texts: Iterable[str], modality: str) -> None:
@@ -231,6 +239,7 @@ def make_method(specification: str, *, invert: bool = True, view: float = 0.0) -
         shares=bool(given.get("shares", False)),
         style=check_number(name, "style", given.get("style", 0.0), low=0, high=1),
         head=check_choice(name, "head", given["head"], HEADS) if "head" in given else None,
+        source_view=check_number(name, "source_view", given["source_view"], low=0) if "source_view" in given else None,
     )
     # Trial: the objective itself knows the range of its options.
     method(width=8, num_labels=2, **options)

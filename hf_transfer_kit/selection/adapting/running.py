@@ -373,5 +373,7 @@ def _training_rows(method: AdaptationMethod, domains: Domains, seed: int) -> tup
     rows = domains.source.balance.rows(learned.train, training_classes(learned), seed=seed)
     if method.reads_target:
         pairs = DomainPairs(rows, domains.target.train, seed=seed, numbered=method.labels_target)
-        return pairs, DomainCollator(collator, change=method.change, style=method.restyle)
+        return pairs, DomainCollator(
+            collator, change=method.change, source_change=method.source_change, style=method.restyle
+        )
     return rows, ChangingCollator(collator, method.change) if method.change else collator

@@ -89,6 +89,12 @@ def test_the_model_holds_the_weights_that_were_kept(args):
     assert found.points[-1].scores == whole.points[-1].scores
 
 
+def test_the_source_is_seen_in_the_view_that_was_asked_for(args):
+    plain, unchanged, changed = (run(f"mmd{options}", args) for options in ("", ":source_view=0", ":source_view=1"))
+    assert plain.points == unchanged.points
+    assert plain.points[0].scores != changed.points[0].scores
+
+
 @pytest.mark.parametrize("text", ["adamatch:source_weight=1", "clusters"])
 def test_labels_of_the_target_change_nothing_but_what_is_told(args, text):
     """With and without target labels: the same weights, scores and choice."""

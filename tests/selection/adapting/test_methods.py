@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hf_transfer_kit.adaptation import OBJECTIVES
+from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.selection.adapting import METHODS, make_method
 from hf_transfer_kit.selection.adapting.methods import refuse_idle_views
@@ -58,8 +59,21 @@ def test_every_method_that_reads_pairs_may_give_the_source_the_targets_style(nam
     assert not torch.equal(method.restyle(rows, rows.flip(0)), rows)
 
 
+@pytest.mark.parametrize("name", [name for name in METHODS if make_method(name).reads_target])
+def test_every_method_that_reads_pairs_may_change_the_source_in_its_own_way(name):
+    rows = torch.rand(4, 3, 8, 8)
+    assert make_method(name, view=1).source_change is None
+    assert torch.equal(make_method(f"{name}:source_view=0,view=1").source_change(rows), rows)
+    change = make_method(f"{name}:source_view=0.5,invert=false").source_change
+    torch.manual_seed(0)
+    changed = change(rows)
+    torch.manual_seed(0)
+    assert torch.equal(changed, strong_view(rows, 0.5, invert=False))
+
+
 @pytest.mark.parametrize(
-    "text", ["dann:view=1", "adamatch:amount=0.5", "mcc:style=1", "shot:view=1", "mmd:invert=true"]
+    "text",
+    ["dann:view=1", "dann:source_view=1", "adamatch:amount=0.5", "mcc:style=1", "shot:view=1", "mmd:invert=true"],
 )
 def test_a_change_of_images_is_refused_for_texts(text):
     refuse_idle_views([text], "image")
@@ -81,6 +95,8 @@ def test_a_change_of_images_is_refused_for_texts(text):
         ("shallow:alignment=none_of_these", "alignment"),
         ("mcc:style=1.5", "style"),
         ("mcc:head=solved", "head='solved'"),
+        ("mcc:source_view=-1", "source_view"),
+        ("source_only:source_view=1", "source_view is no option of source_only"),
         ("source_only:style=1", "style is no option of source_only"),
         ("target_supervised:style=1", "style is no option of target_supervised"),
     ],
