@@ -33,6 +33,18 @@ def strong_view(inputs: Tensor, amount: float = 1.0, *, invert: bool = True) -> 
         return gain * inputs + 0.1 * amount * deviation * torch.randn_like(inputs)
 
 
+def mirrored(inputs: Tensor) -> Tensor:
+    """Images of which every second one, at random, is mirrored left to right; other inputs as they are.
+
+    Args:
+        inputs: (N, channels, height, width) or (N, ...).
+    """
+    if inputs.dim() != 4:
+        return inputs
+    turned = torch.rand(len(inputs), 1, 1, 1, device=inputs.device) < 0.5
+    return torch.where(turned, inputs.flip(3), inputs)
+
+
 def recoloured(images: Tensor, amount: float, *, invert: bool = True) -> Tensor:
     """Images whose colours are, at random, inverted about the row's mean, scaled by up to half and shifted.
 

@@ -135,7 +135,7 @@ def compare_adaptations(
     """
     chosen_methods = [make_method(m) if isinstance(m, str) else m for m in methods]
     _check(chosen_methods, seeds, select)
-    refuse_idle_views([method.text for method in chosen_methods], domains.source.modality)
+    refuse_idle_views([method.text for method in chosen_methods], domains.source.reads)
     for method in chosen_methods:
         if method.uses_target_labels and "train" not in domains.labelled:
             raise DataError(f"{method.text} learns from labels of the target, which has none. Leave it out.")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hf_transfer_kit.adaptation import ALIGNMENTS, OBJECTIVES, SOURCE_FREE
 from hf_transfer_kit.adaptation.configuration import BATCH_NORMS
-from hf_transfer_kit.adaptation.objectives.strong_view import strong_view
+from hf_transfer_kit.adaptation.objectives.strong_view import mirrored, strong_view
 from hf_transfer_kit.adaptation.target_style import in_style_of
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.near_names import did_you_mean
@@ -48,10 +48,11 @@ SOURCE_FREE_METHODS: Mapping[str, str] = Summaries(
 
 HEADS = ("random", PROBE)
 """How a fresh label head begins."""
-_OF_EVERY_METHOD = ("view", "invert", "batch_norm", "reestimate", "teacher", "head")
+_OF_EVERY_METHOD = ("view", "invert", "batch_norm", "reestimate", "teacher", "head", "mirror")
 _OF_WEIGHING = ("shares",)
 _OF_PAIRS = ("style", "source_view")
-_OF_VIEWS = ("view", "source_view", "amount", "invert", "style")
+_OF_IMAGES = ("invert", "mirror")
+_OF_VIEWS = ("view", "source_view", "amount", "style", *_OF_IMAGES)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class AdaptationMethod:
         head: ``"random"``, or ``"probe"``: the label head begins solved on the source's features; None is the method's
             usual one, ``"probe"`` only where the network's head can be solved.
         source_view: Amount of ``strong_view`` on the source's training rows, in place of ``view``; None: the same.
+        mirror: Whether every second training image of both domains is mirrored left to right (``mirrored``).
     """
 
     text: str
@@ -86,6 +88,8 @@ class AdaptationMethod:
     shares: bool = False
     style: float = 0.0
     head: str | None = None
+    source_view: float | None = None
+    mirror: bool = False
 
     @property
     def begins_solved(self) -> bool:
@@ -96,8 +100,6 @@ class AdaptationMethod:
     def labels_target(self) -> bool:
         """Whether it gives labels to target rows by their number (``PseudoLabels``)."""
         return hasattr(OBJECTIVES[self.objective], "target_labels")
-
-    source_view: float | None = None
 
     @property
     def objective(self) -> str:
@@ -126,30 +128,36 @@ class AdaptationMethod:
     @property
     def change(self) -> Callable[[Tensor], Tensor] | None:
         """What is done to training rows, or None."""
-        return partial(strong_view, amount=self.view, invert=self.invert) if self.view else None
+        return partial(_changed, method=self, amount=self.view) if self.view or self.mirror else None
 
     @property
     def source_change(self) -> Callable[[Tensor], Tensor] | None:
         """What is done to the source's in place of that, or None."""
-        return None if self.source_view is None else partial(strong_view, amount=self.source_view, invert=self.invert)
+        return None if self.source_view is None else partial(_changed, method=self, amount=self.source_view)
 
 
-def refuse_idle_views(texts: Iterable[str], modality: str) -> None:
-    """Refuses options that change images and sounds where the data holds texts, which they would leave as they are.
+def _changed(inputs: Tensor, *, method: AdaptationMethod, amount: float) -> Tensor:
+    return strong_view(mirrored(inputs) if method.mirror else inputs, amount, invert=method.invert)
+
+
+def refuse_idle_views(texts: Iterable[str], reads: str) -> None:
+    """Refuses options that change inputs where what the network reads would stay as it is.
 
     Args:
         texts: Methods as typed.
-        modality: ``"image"``, ``"text"`` or ``"audio"``.
+        reads: ``PreparedData.reads``: ``"image"``, ``"text"`` or ``"audio"``; sounds may be read as images.
 
     Raises:
         SettingsError: With the first of them.
     """
-    for text in texts if modality == "text" else ():
+    for text in texts:
         for option, value in read_text(text)[1].items():
-            if option in _OF_VIEWS and value:
+            if value and reads == "text" and option in _OF_VIEWS:
                 raise SettingsError(
                     f"{text}: {option} changes images and sounds, and the data holds texts. Leave it out."
                 )
+            if value and reads == "audio" and option in _OF_IMAGES:
+                raise SettingsError(f"{text}: {option} changes images, and the network reads sounds. Leave it out.")
 
 
 def make_source_free_method(specification: str, *, invert: bool = False) -> AdaptationMethod:
@@ -192,7 +200,8 @@ def make_method(specification: str, *, invert: bool = True, view: float = 0.0) -
 
     Args:
         specification: The text. Options are those of the objective, ``alignment`` and its options for ``shallow``, and
-            for every trained method ``view``, ``invert``, ``batch_norm``, ``reestimate``, ``teacher`` and ``head``.
+            for every trained method ``view``, ``invert``, ``batch_norm``, ``reestimate``, ``teacher``, ``head`` and
+            ``mirror``.
         invert: Whether strong views invert every second image where the text does not say.
         view: Amount of the strong view where the text does not say, of methods that adapt and make no views themselves.
 
@@ -239,6 +248,7 @@ def make_method(specification: str, *, invert: bool = True, view: float = 0.0) -
         shares=bool(given.get("shares", False)),
         style=check_number(name, "style", given.get("style", 0.0), low=0, high=1),
         head=check_choice(name, "head", given["head"], HEADS) if "head" in given else None,
+        mirror=bool(given.get("mirror", False)),
         source_view=check_number(name, "source_view", given["source_view"], low=0) if "source_view" in given else None,
     )
     # Trial: the objective itself knows the range of its options.

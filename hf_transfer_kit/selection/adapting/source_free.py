@@ -124,7 +124,7 @@ def compare_source_free(
         ['tent']
     """
     chosen = checked_source_free(methods, seeds=seeds, select=select, invert=invert)
-    refuse_idle_views(methods, target.rows.modality)
+    refuse_idle_views(methods, target.rows.reads)
     contest = Contest(
         AdaptationRun,
         args,

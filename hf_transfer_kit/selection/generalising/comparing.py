@@ -123,7 +123,7 @@ def compare_generalisation(
         'joint'
     """
     chosen = checked_generalisation(methods, seeds=seeds, select=select, invert=invert)
-    refuse_idle_views([method.text for method in chosen], sources.first.modality)
+    refuse_idle_views([method.text for method in chosen], sources.first.reads)
     if len(sources.rows) < 2:
         raise SettingsError(
             f"Leaving one source out needs two sources or more, but there is {', '.join(sources.rows)} alone."

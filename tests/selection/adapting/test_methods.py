@@ -71,13 +71,44 @@ def test_every_method_that_reads_pairs_may_change_the_source_in_its_own_way(name
     assert torch.equal(changed, strong_view(rows, 0.5, invert=False))
 
 
+@pytest.mark.parametrize("name", [name for name in METHODS if not name.startswith("shallow") and name != "adabn"])
+def test_every_trained_method_may_mirror_its_rows(name):
+    rows = torch.rand(64, 3, 8, 8)
+    found = make_method(f"{name}:mirror=true,view=0").change(rows)
+    turned = [torch.equal(one, other.flip(2)) for one, other in zip(found, rows, strict=True)]
+    kept = [torch.equal(one, other) for one, other in zip(found, rows, strict=True)]
+    assert all(a != b for a, b in zip(turned, kept, strict=True))
+    assert 16 < sum(turned) < 48
+    assert make_method(f"{name}:view=0").change is None
+    waves = torch.rand(4, 100)
+    assert torch.equal(make_method(f"{name}:mirror=true,view=0").change(waves), waves)
+    torch.manual_seed(0)
+    both = make_method(f"{name}:mirror=true,view=0.5,invert=false")
+    changed = both.change(rows)
+    torch.manual_seed(0)
+    turned_first = make_method(f"{name}:mirror=true,view=0").change(rows)
+    assert torch.equal(changed, strong_view(turned_first, both.view, invert=False))
+
+
 @pytest.mark.parametrize(
     "text",
-    ["dann:view=1", "dann:source_view=1", "adamatch:amount=0.5", "mcc:style=1", "shot:view=1", "mmd:invert=true"],
+    [
+        "dann:view=1",
+        "mcc:mirror=true",
+        "dann:source_view=1",
+        "adamatch:amount=0.5",
+        "mcc:style=1",
+        "shot:view=1",
+        "mmd:invert=true",
+    ],
 )
 def test_a_change_of_images_is_refused_for_texts(text):
     refuse_idle_views([text], "image")
-    refuse_idle_views([text], "audio")
+    if "invert" in text or "mirror" in text:
+        with pytest.raises(SettingsError, match=f"{text}: .* changes images, and the network reads sounds"):
+            refuse_idle_views(["dann", text], "audio")
+    else:
+        refuse_idle_views([text], "audio")
     refuse_idle_views([text.replace("=1", "=0").replace("=0.5", "=0").replace("true", "false")], "text")
     with pytest.raises(SettingsError, match=f"{text}: .* changes images and sounds, and the data holds texts"):
         refuse_idle_views(["dann", text], "text")
