@@ -46,7 +46,7 @@ def cases() -> dict[str, Callable[[Bench], Training]]:
     found |= {f"source_free/{name}": partial(without_source, method=name) for name in SOURCE_FREE}
     found |= {f"several_sources/{name}": partial(generalised, method=name) for name in SOURCES_OBJECTIVES}
     for name, make in _callbacks("adaptation").items():
-        whose = generalised if name in _OF_SEVERAL_SOURCES else partial(adapted, method="dann")
+        whose = generalised if name in _OF_SEVERAL_SOURCES else partial(adapted, method=_BESIDE.get(name, "dann"))
         found[f"adaptation/{name}"] = partial(whose, more=make)
     found["multitask/nothing"] = balanced
     found |= {f"multitask/{name}": partial(balanced, name=name) for name in BALANCERS}
@@ -103,6 +103,8 @@ _VARIANTS: dict[str, Callable[[nn.Module, list], TrainerCallback]] = {
     "BSS, alpha 0.1": lambda source, rows: BSS(alpha=0.1),
 }
 
+_BESIDE = {"PseudoLabels": "clusters"}
+"""Method that a callback of adaptation stands beside, where it is not the usual one."""
 _OF_SEVERAL_SOURCES = ("SWAD", "ReshuffleSources")
 _MADE: dict[str, Callable[..., TrainerCallback]] = {  # callbacks that need something to be made
     **PARTS,
