@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from transformers import PreTrainedModel, TrainerCallback
 
-from hf_transfer_kit.selection.strategies.strategy import Strategy
+from hf_transfer_kit.selection.strategies.strategy import PROBE, Strategy
 from hf_transfer_kit.tuning import CoTuning
 from hf_transfer_kit.values import LayerGroups
 
@@ -23,6 +23,7 @@ class SourceClasses(Strategy):
 
     name: ClassVar[str] = "co_tuning"
     summary: ClassVar[str] = "The whole network fine-tuned, its old head taught with the new one."
+    begins_with: ClassVar[str] = PROBE
     needs_classes: ClassVar[str] = "relates the classes of the source to those of the target"
 
     alpha: float = 1.0
