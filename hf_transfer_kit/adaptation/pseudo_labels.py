@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from hf_transfer_kit.adaptation.domain_pairs import unlabelled_batch
 from hf_transfer_kit.adaptation.modeling import DomainAdversarialModel
 from hf_transfer_kit.adaptation.objectives import METHODS
-from hf_transfer_kit.adaptation.objectives.labelled_rows import NO_LABEL
 from hf_transfer_kit.adaptation.refreshed_buffer import RefreshedBuffer
 from hf_transfer_kit.argument_types import checked_arguments
 from hf_transfer_kit.backbones.seeded_eval_mode import seeded_eval_mode
 from hf_transfer_kit.data.collating import on_device
-from hf_transfer_kit.data.labels import LABEL_COLUMNS
+from hf_transfer_kit.data.labels import LABEL_COLUMNS, NO_LABEL
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.options import check_int
 from hf_transfer_kit.tuning.all_rows import Part

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import tiny
 import torch
+from huggingface_hub import CommitInfo
 from reports import adaptation_case, multitask_case, zero_shot_case
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ViTImageProcessor
 
@@ -15,6 +17,27 @@ from hf_transfer_kit.selection import make_strategy
 from hf_transfer_kit.values import StrategyResult, Verdict
 
 BASE = "me/base"
+
+
+def recording_hub(sent: dict[str, bytes]) -> type:
+    """A class in the place of ``HfApi``: what is committed comes into ``sent``, by its path in the repository."""
+
+    class Hub:
+        def __init__(self, token=None):
+            pass
+
+        def create_repo(self, repo_id, **options):
+            return type("Repository", (), {"repo_id": repo_id})
+
+        def create_commit(self, repo_id, operations, **options):
+            for operation in operations:
+                given = operation.path_or_fileobj
+                sent[operation.path_in_repo] = given if isinstance(given, bytes) else Path(given).read_bytes()
+            address = f"https://huggingface.co/{repo_id}/commit/a"
+            message = options["commit_message"]
+            return CommitInfo(commit_url=address, commit_message=message, commit_description="", oid="a")
+
+    return Hub
 
 
 @dataclass

@@ -2,13 +2,12 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import tiny
 import torch
-from hub.sharing_cases import BASE, lora
-from huggingface_hub import CommitInfo, ModelCard
+from hub.sharing_cases import BASE, lora, recording_hub
+from huggingface_hub import ModelCard
 
 from hf_transfer_kit import push_transfer_model
 from hf_transfer_kit.errors import HubError
@@ -66,27 +65,7 @@ def test_the_adapter_alone_is_an_adapter_with_the_runs_figures(run, tmp_path):
 def test_it_is_pushed_whole_and_the_folder_stays_as_it_is(run, monkeypatch):
     folder, _ = run
     sent = {}
-
-    class Hub:
-        def __init__(self, token=None):
-            pass
-
-        def create_repo(self, repo_id, **options):
-            return type("Repository", (), {"repo_id": repo_id})
-
-        def create_commit(self, repo_id, operations, **options):
-            for operation in operations:
-                given = operation.path_or_fileobj
-                sent[operation.path_in_repo] = given if isinstance(given, bytes) else Path(given).read_bytes()
-            told = options["commit_message"]
-            return CommitInfo(
-                commit_url=f"https://huggingface.co/{repo_id}/commit/a",
-                commit_message=told,
-                commit_description="",
-                oid="a",
-            )
-
-    monkeypatch.setattr("hf_transfer_kit.hub.pushing.HfApi", Hub)
+    monkeypatch.setattr("hf_transfer_kit.hub.pushing.HfApi", recording_hub(sent))
     before = sorted(path.name for path in (folder / "run" / "adapter").iterdir())
     assert push_transfer_model(folder / "run" / "adapter", "me/small").commit_message == "transfer: base on birds"
     assert before == sorted(path.name for path in (folder / "run" / "adapter").iterdir())

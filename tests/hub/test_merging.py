@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 from hub import sharing_cases
-from huggingface_hub import CommitInfo, ModelCard
+from huggingface_hub import ModelCard
 
 from hf_transfer_kit import load_inputs, load_model, load_transferred, merge_models, push_transfer_model, replace_head
 from hf_transfer_kit.commands.merge import main
@@ -130,22 +130,7 @@ def test_the_command_refuses_with_a_sentence(tmp_path, monkeypatch):
 
 def test_a_merged_folder_is_pushed_as_what_it_is(tmp_path, monkeypatch):
     sent = {}
-
-    class Hub:
-        def __init__(self, token=None):
-            pass
-
-        def create_repo(self, repo_id, **options):
-            return type("Repository", (), {"repo_id": repo_id})
-
-        def create_commit(self, repo_id, operations, **options):
-            sent.update({operation.path_in_repo: operation for operation in operations})
-            return CommitInfo(
-                commit_url="https://huggingface.co/me/both/commit/a", commit_message=options["commit_message"],
-                commit_description="", oid="a",
-            )  # fmt: skip
-
-    monkeypatch.setattr("hf_transfer_kit.hub.pushing.HfApi", Hub)
+    monkeypatch.setattr("hf_transfer_kit.hub.pushing.HfApi", sharing_cases.recording_hub(sent))
     save_merged(tmp_path, merge_models(networks()[1]), title="Two birds")
     assert push_transfer_model(tmp_path, "me/both").commit_message == "merge: Two birds"
     assert {"README.md", "config.json", "model.safetensors"} <= sent.keys()

@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from hf_transfer_kit.adaptation.objectives.adamatch import warm_up
-from hf_transfer_kit.adaptation.objectives.labelled_rows import NO_LABEL, labelled_loss
+from hf_transfer_kit.adaptation.objectives.labelled_rows import labelled_loss
 from hf_transfer_kit.adaptation.objectives.mcc import class_confusion
 from hf_transfer_kit.adaptation.objectives.objective import DomainBatch, Objective
 from hf_transfer_kit.adaptation.objectives.shot import centroid_labels
+from hf_transfer_kit.data.labels import NO_LABEL
 from hf_transfer_kit.errors import SettingsError
 from hf_transfer_kit.features.row_blocks import check_held
 from hf_transfer_kit.options import check_number
@@ -136,6 +137,6 @@ class Clusters(Objective):
         if self.pseudo_labels is None or batch.row_numbers is None:
             raise SettingsError(
                 "clusters has no labels for this step's target rows: add PseudoLabels(target, collator) to the "
-                " callbacks of Trainer, and train on DomainPairs(source, target, numbered=True)."
+                "callbacks of Trainer, and train on DomainPairs(source, target, numbered=True)."
             )
         return self.pseudo_labels[batch.row_numbers]

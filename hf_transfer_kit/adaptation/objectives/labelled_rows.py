@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-NO_LABEL = -1
-"""In place of the class of a row that has none."""
+from hf_transfer_kit.data.labels import NO_LABEL
 
 
 def labelled_loss(logits: Tensor, labels: Tensor) -> Tensor:
